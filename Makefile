@@ -1,0 +1,58 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each creates .venv with pinned versions first;
+# the second time nothing is installed.
+
+PYTHON ?= python3
+# Package index to take torch from, where the default one is not wanted: on most machines the default index has torch's
+# CUDA build, which works as well and is some gigabytes larger. make demo TORCH_INDEX=<URL of an index with CPU builds>
+TORCH_INDEX ?=
+TORCH = torch==2.13.0
+
+VENV = .venv
+RUN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench pair docs clean
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): requirements-cpu.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): torch first, then the pinned packages (a few minutes, once)."
+	@$(RUN)/pip install --quiet --constraint requirements-cpu.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@# Without dependency resolution: SGLang's own metadata asks for CUDA packages that the CPU path never imports.
+	@$(RUN)/pip install --quiet --no-deps --requirement requirements-cpu.lock
+	@$(RUN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## The whole method on the bundled pair, in a few minutes: demo/report.md, demo/traces.duckdb.
+	@$(RUN)/rrti demo
+
+test: check ## Style, types and every test that is not slow; starts two real SGLang servers.
+	$(RUN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED) ## The exhaustive tests as well.
+	$(RUN)/python -m pytest
+
+check: $(INSTALLED) ## Style and strict types.
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	@# The package is spread over five folders; put them together for the type checker.
+	@rm -rf build/typecheck && mkdir -p build/typecheck/rrti_sgl
+	@ln -s $(CURDIR)/rrti_sgl/* $(CURDIR)/programs $(CURDIR)/db $(CURDIR)/migrations $(CURDIR)/cli build/typecheck/rrti_sgl/
+	MYPYPATH=build/typecheck $(RUN)/mypy -p rrti_sgl
+
+bench: $(INSTALLED) ## Decoding speed side by side on real servers: build/bench.json.
+	$(RUN)/python benchmarks/decoding.py
+
+pair: $(INSTALLED) ## Train the bundled pair again, into build/pair.
+	$(RUN)/python -m rrti_sgl.tinypair --out build/pair
+
+docs: $(INSTALLED) ## Write the reference pages that are generated from the code.
+	$(RUN)/rrti db schema > docs/schema.md
+
+clean: ## Remove what was built and installed.
+	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
