@@ -1,0 +1,150 @@
+"""The threshold rule: when a score is high enough, for its sample and for the tokens just before it.
+
+Shen et al. (arXiv 2605.16874): `g_t = 1` iff `s_t > tau` and `s_t > lambda * mean(s_{t-1}, ..., s_{t-W})`; the current
+score is not in the mean. The paper publishes neither W nor what holds while t < W: `window`, `warmup` and their
+defaults are ours. t counts the scores seen before, which is the position where every token is scored.
+
+The rule exists twice, step by step (`ThresholdState`) and vectorised (`replay`), and both decide bit for bit alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.records import BoolArray, FloatArray
+
+Warmup = Literal["tau", "partial", "never"]
+Reason = Literal["fired", "below_tau", "below_local", "warmup", "relayed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided at one position, with the evidence. `local_mean` is None while there is no earlier score.
+
+    "relayed": no gate was asked, because an earlier takeover of several tokens covers the position; its score is NaN.
+    """
+
+    fired: bool
+    score: float
+    threshold: float
+    local_mean: float | None
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRule:
+    """Fires iff score > tau and, unless `lambda_` is None, score > lambda_ * (mean of the `window` scores before it).
+
+    `warmup` says what replaces the second condition while fewer than `window` scores exist: "tau": nothing, tau alone
+    decides; "partial": the mean over what there is (nothing at the first position); "never": no takeover.
+
+    Raises:
+        UsageError: names the field and the value.
+    """
+
+    tau: float
+    lambda_: float | None = None
+    window: int = 16
+    warmup: Warmup = "tau"
+
+    def __post_init__(self) -> None:
+        if not is_number(self.tau) or math.isnan(self.tau):
+            raise UsageError(f"tau = {self.tau!r} is no number.", "Give a threshold in the unit of the score.")
+        if self.lambda_ is not None and not (is_number(self.lambda_) and 0 < self.lambda_ < math.inf):
+            raise UsageError(f"lambda = {self.lambda_!r} is no positive number.", "Leave lambda out to switch it off.")
+        if not isinstance(self.window, int) or isinstance(self.window, bool) or self.window < 1:
+            raise UsageError(f"window = {self.window!r} is no number of tokens.", "Give an integer of at least 1.")
+        if self.warmup not in get_args(Warmup):
+            raise UsageError(f"warmup = {self.warmup!r} is unknown.", f"Use one of {', '.join(get_args(Warmup))}.")
+
+    def reason(self, score: float, local_mean: float | None, seen: int) -> Reason:
+        """The decision on one score, given the mean of at most `window` of the `seen` scores before it."""
+        if not score > self.tau:
+            return "below_tau"
+        if self.lambda_ is None:
+            return "fired"
+        if seen < self.window:
+            if self.warmup == "never":
+                return "warmup"
+            if self.warmup == "tau" or local_mean is None:
+                return "fired"
+        assert local_mean is not None
+        return "fired" if score > self.lambda_ * local_mean else "below_local"
+
+
+class GateState(Protocol):
+    """A gate's memory of one sample."""
+
+    def decide(self, position: int, score: float) -> Decision:
+        """Decides on one position; called once for every kept position, in order, the fired ones included."""
+        ...
+
+
+class ThresholdState:
+    """Applies a `ThresholdRule` along one sample.
+
+    The local mean is computed afresh from the last scores, so that the mean over stored scores reproduces it exactly.
+    """
+
+    def __init__(self, rule: ThresholdRule) -> None:
+        self._rule = rule
+        self._recent: deque[float] = deque(maxlen=rule.window)
+        self._position = -1
+
+    def decide(self, position: int, score: float) -> Decision:
+        """Raises ValueError for a position out of order and for a score of NaN or -inf."""
+        if position <= self._position:
+            raise ValueError(f"position {position} was decided after position {self._position}")
+        if not score > -math.inf:
+            raise ValueError(f"the score at position {position} is {score}; a gate needs a number")
+        score = float(score)
+        local_mean = float(np.mean(np.array(self._recent))) if self._recent else None
+        reason = self._rule.reason(score, local_mean, len(self._recent))
+        self._recent.append(score)
+        self._position = position
+        return Decision(reason == "fired", score, self._rule.tau, local_mean, reason)
+
+
+class SilentState:
+    """Never fires and remembers nothing: for runs without a score."""
+
+    def decide(self, position: int, score: float) -> Decision:
+        """Not fired, without evidence."""
+        return Decision(False, score, math.inf, None, "below_tau")
+
+
+def replay(scores: FloatArray, rule: ThresholdRule) -> tuple[BoolArray, FloatArray]:
+    """What a `ThresholdState` decides on one sample's scores in order: (T,) -> fired (T,), local_mean (T,).
+
+    `local_mean` is NaN at the first position. Raises ValueError for a score of NaN or -inf.
+    """
+    scores = np.ascontiguousarray(scores, dtype=np.float64)
+    if not (scores > -np.inf).all():
+        raise ValueError(f"the score at position {int(np.argmin(scores > -np.inf))} is NaN or -inf")
+    total, window = len(scores), rule.window
+    local_mean = np.full(total, np.nan)
+    for t in range(1, min(window, total)):
+        local_mean[t] = scores[:t].mean()
+    if total > window:  # contiguous rows are added up in the order of a single mean
+        views = np.lib.stride_tricks.sliding_window_view(scores[:-1], window)
+        local_mean[window:] = np.ascontiguousarray(views).mean(axis=1)
+    fired = scores > rule.tau
+    if rule.lambda_ is None:
+        return fired, local_mean
+    above = scores > rule.lambda_ * local_mean
+    if rule.warmup == "partial":
+        above[:1] = True
+    else:
+        above[:window] = rule.warmup == "tau"
+    return fired & above, local_mean
+
+
+def is_number(value: object) -> bool:
+    """Whether an option holds an integer or a float, and not a boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
