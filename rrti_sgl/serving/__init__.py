@@ -1,0 +1,1 @@
+"""Real SGLang servers, started and stopped by us."""
