@@ -1,0 +1,1 @@
+"""Decoding loops: lockstep, the reference, and chunked, the fast one that equals it."""

@@ -1,0 +1,114 @@
+"""What a decoding loop is given: a sample to generate, and how."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.records import ProblemRecord, sample_key
+from rrti_sgl.wire import GenerateRequest, Generation, Sampling
+
+Role = Literal["base", "reasoning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The beginning of a solution that is given, not generated: for experiments on what follows from one token.
+
+    Args:
+        token_ids: its tokens; both models see them after their prompts.
+        text: the tokens as text.
+        scores: what the gate saw at those positions that it was asked about, so that its memory is the same.
+        parent_sample_id: the stored sample that it is taken from.
+        arm: what was done with its last token: "taken" or "denied".
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    scores: tuple[float, ...]
+    parent_sample_id: str
+    arm: Literal["taken", "denied"]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleJob:
+    """One sample to generate: the prompts of both models, as text and as token ids."""
+
+    run_id: str
+    problem: ProblemRecord
+    sample_index: int
+    seed: int
+    base_prompt: str
+    base_prompt_ids: Sequence[int]
+    reasoning_prompt: str
+    reasoning_prompt_ids: Sequence[int]
+    prefix: Prefix | None = None
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """Tokens of the given beginning, if there is one."""
+        return self.prefix.token_ids if self.prefix is not None else ()
+
+    @property
+    def sample_id(self) -> str:
+        """Id of the sample in the store."""
+        return sample_key(self.run_id, self.problem.problem_id, self.sample_index)
+
+    @property
+    def full_prompts(self) -> tuple[str, str]:
+        """What both models were shown before the first generated token, a given beginning included."""
+        beginning = self.prefix.text if self.prefix is not None else ""
+        return self.base_prompt + beginning, self.reasoning_prompt + beginning
+
+    @property
+    def sample_seed(self) -> int:
+        """Seed of what is drawn on our side: depends on the run's seed and the sample's place, not on the run's id."""
+        text = f"{self.seed}\n{self.problem.problem_id}\n{self.sample_index}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How to decode.
+
+    Args:
+        k: top log-probabilities that are asked for at every position.
+        max_new_tokens: most tokens a sample may have.
+        sampling: how both models draw.
+        stop_token_ids: end tokens of either model.
+        draft_tokens: how many tokens the base model drafts before they are scored (chunked decoding).
+        takeover_tokens: tokens that the reasoning model writes at a takeover; the paper's method takes 1.
+        exact: ask the servers' plugin for exact entropies, and for the reasoning model's log-probabilities at the base's
+            top k.
+    """
+
+    k: int
+    max_new_tokens: int
+    sampling: Sampling
+    stop_token_ids: frozenset[int]
+    draft_tokens: int = 12
+    takeover_tokens: int = 1
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request for one of the two servers."""
+
+    role: Role
+    request: GenerateRequest
+
+
+class Generator(Protocol):
+    """The state of one sample, without I/O: it says what to ask next and takes the answer."""
+
+    trace: TraceBuilder
+
+    def next_call(self) -> Call | None:
+        """The next request, or None when the sample is finished."""
+
+    def receive(self, generation: Generation) -> None:
+        """Take the answer to the last request."""

@@ -1,0 +1,162 @@
+"""Collects what was decided at each position, and turns it into the columns of the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrti_sgl.distributions import Distributions
+from rrti_sgl.divergences import DIVERGENCE_METRICS, all_metrics, entropy
+from rrti_sgl.records import FloatArray, IntArray, Source
+from rrti_sgl.threshold import Decision
+from rrti_sgl.wire import Generation
+
+
+@dataclass(slots=True)
+class CallTotals:
+    """What one server was asked for by one sample. Times are shares of batched calls, in ms."""
+
+    calls: int = 0
+    elapsed_ms: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+    def add(self, generation: Generation) -> None:
+        """Count one answer."""
+        self.calls += 1
+        self.elapsed_ms += generation.elapsed_ms
+        self.prompt_tokens += generation.prompt_tokens
+        self.cached_tokens += generation.cached_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Columns that follow from the two models' distributions alone, each (T,), NaN where one is missing."""
+
+    ce: FloatArray
+    kl: FloatArray
+    reverse_kl: FloatArray
+    js: FloatArray
+    tv: FloatArray
+    entropy_base: FloatArray
+    entropy_reasoning: FloatArray
+    base_tail_mass: FloatArray
+    reasoning_tail_mass: FloatArray
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Distributions of one model at some of the positions."""
+
+    positions: list[int] = field(default_factory=list)
+    parts: list[Distributions] = field(default_factory=list)
+
+    def add(self, start: int, rows: Distributions) -> None:
+        self.positions.extend(range(start, start + len(rows)))
+        self.parts.append(rows)
+
+    def gathered(self) -> Distributions | None:
+        return Distributions.concatenate(self.parts) if self.parts else None
+
+    def padded(self, n: int, k: int) -> tuple[IntArray, NDArray[np.float32]]:
+        """Top-k arrays over all n positions; ids are -1 where the model was not asked."""
+        ids = np.full((n, k), -1, dtype=np.int32)
+        logprobs = np.full((n, k), np.nan, dtype=np.float32)
+        rows = self.gathered()
+        if rows is not None:
+            ids[self.positions], logprobs[self.positions] = rows.ids, rows.logprobs
+        return ids, logprobs
+
+
+@dataclass(slots=True)
+class TraceBuilder:
+    """The growing trace of one sample.
+
+    Lists have one entry per emitted token. Decoding loops call `emit` for tokens that were kept and read `token_ids`.
+    """
+
+    k: int
+    token_ids: list[int] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    base_token_ids: list[int] = field(default_factory=list)
+    reasoning_token_ids: list[int] = field(default_factory=list)
+    base_logprobs: list[float] = field(default_factory=list)
+    reasoning_logprobs: list[float] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    base: _Rows = field(default_factory=_Rows)
+    reasoning: _Rows = field(default_factory=_Rows)
+    base_calls: CallTotals = field(default_factory=CallTotals)
+    reasoning_calls: CallTotals = field(default_factory=CallTotals)
+    drafted: int = 0
+    discarded: int = 0
+    scored: int = 0
+    finish_reason: Literal["stop", "length"] = "length"
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _start: float = field(default_factory=perf_counter)
+    wall_ms: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def emit(
+        self,
+        token_ids: Sequence[int],
+        decisions: Sequence[Decision],
+        *,
+        source: Source,
+        base: Distributions | None = None,
+        reasoning: Distributions | None = None,
+        base_token_ids: Sequence[int] | None = None,
+        reasoning_token_ids: Sequence[int] | None = None,
+        base_logprobs: Sequence[float] | None = None,
+        reasoning_logprobs: Sequence[float] | None = None,
+    ) -> None:
+        """Append n kept tokens of one source with what both models said there; None means the model was not asked."""
+        n, start = len(token_ids), len(self.token_ids)
+        self.token_ids.extend(int(i) for i in token_ids)
+        self.sources.extend([source] * n)
+        self.decisions.extend(decisions)
+        self.base_token_ids.extend([-1] * n if base_token_ids is None else (int(i) for i in base_token_ids))
+        self.reasoning_token_ids.extend([-1] * n if reasoning_token_ids is None else (int(i) for i in reasoning_token_ids))
+        self.base_logprobs.extend([math.nan] * n if base_logprobs is None else map(float, base_logprobs))
+        self.reasoning_logprobs.extend([math.nan] * n if reasoning_logprobs is None else map(float, reasoning_logprobs))
+        if base is not None:
+            self.base.add(start, base)
+        if reasoning is not None:
+            self.reasoning.add(start, reasoning)
+
+    def finish(self, reason: Literal["stop", "length"]) -> None:
+        """Note why and when the sample ended."""
+        self.finish_reason = reason
+        self.wall_ms = (perf_counter() - self._start) * 1e3
+
+    def metrics(self) -> Metrics:
+        """Compute every metric at once; row by row the same numbers that the gate saw."""
+        n = len(self)
+        columns = {name: np.full(n, np.nan) for name in Metrics.__slots__}
+        base, reasoning = self.base.gathered(), self.reasoning.gathered()
+        if base is not None:
+            columns["entropy_base"][self.base.positions] = entropy(base).value
+            columns["base_tail_mass"][self.base.positions] = base.tail_mass
+        if reasoning is not None:
+            columns["entropy_reasoning"][self.reasoning.positions] = entropy(reasoning).value
+            columns["reasoning_tail_mass"][self.reasoning.positions] = reasoning.tail_mass
+        if base is not None and reasoning is not None:
+            both, of_base, of_reasoning = np.intersect1d(
+                self.base.positions, self.reasoning.positions, assume_unique=True, return_indices=True
+            )
+            values = all_metrics(base[of_base], reasoning[of_reasoning])
+            for name in DIVERGENCE_METRICS:
+                columns[name][both] = values[name]
+        return Metrics(**columns)
+
+    def with_base_logprob(self, position: int, logprob: float) -> None:
+        """Fill in the base model's log-probability of an emitted token that its top k did not hold."""
+        self.base_logprobs[position] = logprob

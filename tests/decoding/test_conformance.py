@@ -1,0 +1,184 @@
+"""Chunked decoding equals lockstep: token for token when greedy, in distribution when sampled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from rrti_sgl.decoding.engine import Concurrency, decode
+from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.gates import AlwaysGate, DivergenceGate, EarlyGate, EntropyGate, Gate, NeverGate, RandomGate, ThresholdRule
+from rrti_sgl.records import ProblemRecord
+from rrti_sgl.wire import Sampling
+from tests.toy_pair import STOP, VOCAB_SIZE, toy_pair
+
+GATES: dict[str, Gate] = {
+    "never": NeverGate("ce"),
+    "silent": NeverGate(),
+    "ce": DivergenceGate("ce", ThresholdRule(tau=3.0)),
+    "ce, often": DivergenceGate("ce", ThresholdRule(tau=1.0)),
+    "js, lambda": DivergenceGate("js", ThresholdRule(tau=0.1, lambda_=1.1, window=3, warmup="partial")),
+    "entropy": EntropyGate(ThresholdRule(tau=1.0)),
+    "entropy, lambda": EntropyGate(ThresholdRule(tau=0.5, lambda_=1.2, window=4, warmup="never")),
+    "random": RandomGate(0.25),
+    "early": EarlyGate(5),
+    "reasoning takes over everywhere": RandomGate(1.0),
+}
+
+
+def make_job(seed: int, index: int = 0) -> SampleJob:
+    problem = ProblemRecord(problem_id=f"p{seed}", problem_set="toy", question="", answer=None)
+    ids = [int(i) for i in np.random.default_rng(seed).integers(1, VOCAB_SIZE, size=4)]
+    return SampleJob("run", problem, index, seed, "", ids, "", [*ids, 1 + seed % 5])
+
+
+def run_decoding(
+    decoding: str, gate: Gate, options: DecodeOptions, jobs: list[SampleJob], seed: int = 1
+) -> list[TraceBuilder]:
+    async def go() -> dict[str, TraceBuilder]:
+        pair = toy_pair(seed)
+        found = decode(pair, jobs, gate, options, decoding=decoding, concurrency=Concurrency(8, 4))  # type: ignore[arg-type]
+        return {job.sample_id: trace async for job, trace in found}
+
+    traces = asyncio.run(go())
+    return [traces[job.sample_id] for job in jobs]
+
+
+def options(**changes: object) -> DecodeOptions:
+    default = DecodeOptions(VOCAB_SIZE, 40, Sampling(), frozenset({STOP}), draft_tokens=6)
+    return replace(default, **changes)  # type: ignore[arg-type]
+
+
+def assert_same(chunked: TraceBuilder, lockstep: TraceBuilder) -> None:
+    assert chunked.token_ids == lockstep.token_ids
+    assert chunked.sources == lockstep.sources
+    assert chunked.base_token_ids == lockstep.base_token_ids
+    assert chunked.reasoning_token_ids == lockstep.reasoning_token_ids
+    np.testing.assert_equal(
+        [(d.fired, d.score, d.local_mean, d.reason) for d in chunked.decisions],
+        [(d.fired, d.score, d.local_mean, d.reason) for d in lockstep.decisions],
+    )
+    np.testing.assert_allclose(chunked.base_logprobs, lockstep.base_logprobs, rtol=1e-6)  # NaN where not asked
+    np.testing.assert_allclose(chunked.reasoning_logprobs, lockstep.reasoning_logprobs, rtol=1e-6)
+    assert chunked.finish_reason == lockstep.finish_reason
+    for side in ("base", "reasoning"):
+        np.testing.assert_array_equal(
+            getattr(chunked, side).padded(len(chunked), chunked.k)[0],
+            getattr(lockstep, side).padded(len(lockstep), lockstep.k)[0],
+        )
+
+
+@pytest.mark.parametrize("name", GATES)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_greedy_chunked_equals_lockstep(name: str, data: st.DataObject) -> None:
+    given_options = options(
+        k=data.draw(st.integers(1, VOCAB_SIZE)),
+        max_new_tokens=data.draw(st.integers(1, 30)),
+        draft_tokens=data.draw(st.integers(1, 12)),
+        takeover_tokens=data.draw(st.sampled_from([1, 1, 1, 2, 4])),
+    )
+    model_seed = data.draw(st.integers(0, 10_000))
+    jobs = [make_job(data.draw(st.integers(0, 10_000)), index) for index in range(6)]
+    chunked = run_decoding("chunked", GATES[name], given_options, jobs, model_seed)
+    lockstep = run_decoding("lockstep", GATES[name], given_options, jobs, model_seed)
+    for one, other in zip(chunked, lockstep, strict=True):
+        assert_same(one, other)
+
+
+def test_every_kind_of_position_occurs_in_the_conformance_cases() -> None:
+    """The cases above would prove little if no draft ever began, ended or stopped with a takeover."""
+    seen: Counter[str] = Counter()
+    jobs = [make_job(seed) for seed in range(200)]
+    for trace in run_decoding("chunked", GATES["ce"], options(), jobs):
+        seen["length" if trace.finish_reason == "length" else "stop"] += 1
+        seen["changed"] += sum(
+            s == "reasoning" and t != b for s, t, b in zip(trace.sources, trace.token_ids, trace.base_token_ids, strict=True)
+        )
+        seen["first"] += trace.sources[0] == "reasoning"
+        seen["vetoed end"] += any(
+            b == STOP and t != STOP for b, t in zip(trace.base_token_ids, trace.token_ids, strict=True)
+        )
+        seen["end by takeover"] += trace.token_ids[-1] == STOP and trace.sources[-1] == "reasoning"
+        seen["discarded"] += trace.discarded > 0
+    assert (
+        min(seen[kind] for kind in ("length", "stop", "changed", "first", "vetoed end", "end by takeover", "discarded")) >= 5
+    )
+
+
+def sampled_tokens(decoding: str, gate: Gate, given_options: DecodeOptions, n: int) -> np.ndarray:
+    """(n, 4) tokens of n samples of one prompt; -1 after the end."""
+    prompt = make_job(3)
+    jobs = [replace(prompt, sample_index=index) for index in range(n)]
+    traces = run_decoding(decoding, gate, given_options, jobs)
+    return np.asarray([(trace.token_ids + [-1] * 4)[:4] for trace in traces])
+
+
+@pytest.mark.parametrize(
+    ("name", "sampling", "k"),
+    [
+        ("ce, often", Sampling(1.0), VOCAB_SIZE),
+        ("ce, often", Sampling(0.7), 2),
+        ("ce", Sampling(1.0, 0.8), 3),
+        ("ce", Sampling(0.7), VOCAB_SIZE),
+        ("entropy", Sampling(1.0), 2),
+        ("entropy", Sampling(1.0, 0.95), VOCAB_SIZE),
+        ("random", Sampling(1.0), VOCAB_SIZE),
+        ("random", Sampling(1.0, 0.8), 2),
+    ],
+    ids=str,
+)
+def test_sampled_chunked_has_lockstep_distribution(name: str, sampling: Sampling, k: int) -> None:
+    """Compares the distribution of whole token sequences, so that any reuse of a rejected draft shows."""
+    n = 1000
+    given_options = options(k=k, sampling=sampling, max_new_tokens=4, draft_tokens=3)
+    counts = [
+        Counter(map(tuple, sampled_tokens(decoding, GATES[name], given_options, n))) for decoding in ("chunked", "lockstep")
+    ]
+    common = [sequence for sequence in counts[0] | counts[1] if counts[0][sequence] + counts[1][sequence] >= 10]
+    table = np.asarray([[count[sequence] for sequence in common] for count in counts])
+    rest = n - table.sum(axis=1, keepdims=True)
+    table = np.hstack([table, rest]) if rest.min() > 5 else table
+    assert table.shape[1] > 2, "the test needs several different sequences"
+    assert stats.chi2_contingency(table).pvalue > 1e-4
+
+
+def test_the_distribution_test_notices_reuse_of_a_rejected_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same comparison, with chunked decoding broken on purpose: it goes on with the draft after a takeover."""
+    from rrti_sgl.decoding.chunked import ChunkedSample
+
+    original = ChunkedSample._take_over
+
+    def reuse(self: ChunkedSample, draft: object, *arguments: object) -> None:
+        original(self, draft, *arguments)  # type: ignore[arg-type]
+        if not self._ended and draft.cursor < len(draft.ids):  # type: ignore[attr-defined]
+            self._draft = draft  # type: ignore[assignment]
+
+    monkeypatch.setattr(ChunkedSample, "_take_over", reuse)
+    with pytest.raises(AssertionError):
+        test_sampled_chunked_has_lockstep_distribution("ce, often", Sampling(1.0), VOCAB_SIZE)
+
+
+def test_chunked_asks_less_often_than_lockstep() -> None:
+    jobs = [make_job(seed) for seed in range(30)]
+    gate = DivergenceGate("ce", ThresholdRule(tau=6.0))
+    calls = [
+        sum(t.base_calls.calls + t.reasoning_calls.calls for t in run_decoding(decoding, gate, options(), jobs))
+        for decoding in ("chunked", "lockstep")
+    ]
+    assert calls[0] * 3 < calls[1]
+
+
+def test_reasoning_alone_is_one_call_for_a_sample() -> None:
+    [trace] = run_decoding("chunked", AlwaysGate(), options(), [make_job(5)])
+    assert (trace.base_calls.calls, trace.reasoning_calls.calls) == (0, 1)
+    assert set(trace.sources) == {"reasoning"}
+    assert all(decision.fired for decision in trace.decisions)

@@ -1,0 +1,85 @@
+"""Chunked decoding equals lockstep on real servers, greedy in float32: every gate, caches flushed between the two."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
+from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.gates import DivergenceGate, EarlyGate, EntropyGate, Gate, RandomGate, ThresholdRule
+from rrti_sgl.pair import Pair, connect
+from rrti_sgl.problems import load_problems
+from rrti_sgl.serving.server import ServedPair
+from rrti_sgl.wire import Sampling
+
+pytestmark = pytest.mark.server
+
+GATES: dict[str, Gate] = {
+    "ce": DivergenceGate("ce", ThresholdRule(tau=0.55)),
+    "reverse kl, lambda": DivergenceGate("reverse_kl", ThresholdRule(tau=0.2, lambda_=1.5, window=8, warmup="partial")),
+    "entropy": EntropyGate(ThresholdRule(tau=0.5)),
+    "random": RandomGate(0.2),
+    "early": EarlyGate(9),
+}
+# Scores of the two ways differ in the last float32 digits, because prefill and decoding sum in another order.
+SCORE_TOLERANCE = 2e-3
+
+
+def jobs(pair: Pair, n: int, *, different_prompts: bool) -> list[SampleJob]:
+    found = []
+    for problem in load_problems("world:heldout", limit=n).problems:
+        ids = pair.vocabulary.encode(problem.question)
+        reasoning = pair.vocabulary.encode("textbook " + problem.question) if different_prompts else ids
+        found.append(SampleJob("run", problem, 0, 1, "", ids, "", reasoning))
+    return found
+
+
+async def run(pair: Pair, gate: Gate, options: DecodeOptions, some: list[SampleJob], how: Decoding) -> list[TraceBuilder]:
+    await pair.base.flush_cache()
+    await pair.reasoning.flush_cache()
+    decoded = decode(pair, some, gate, options, decoding=how, concurrency=Concurrency(32))
+    traces = {job.sample_id: trace async for job, trace in decoded}
+    return [traces[job.sample_id] for job in some]
+
+
+def differing(chunked: TraceBuilder, lockstep: TraceBuilder, gate: Gate) -> str | None:
+    """What differs between two traces of one sample, or None."""
+    if (chunked.token_ids, chunked.sources) != (lockstep.token_ids, lockstep.sources):
+        return "tokens"
+    if [d.fired for d in chunked.decisions] != [d.fired for d in lockstep.decisions]:
+        return "decisions"
+    scores = [np.asarray([d.score for d in trace.decisions]) for trace in (chunked, lockstep)]
+    if not np.allclose(*scores, atol=SCORE_TOLERANCE, equal_nan=True):
+        return "scores"
+    logprobs = [np.asarray(trace.reasoning_logprobs) for trace in (chunked, lockstep)]
+    likely = ~(np.minimum(*np.nan_to_num(logprobs, nan=0.0)) < -12)
+    return None if np.allclose(logprobs[0][likely], logprobs[1][likely], atol=0.02, equal_nan=True) else "log-probabilities"
+
+
+async def compare(served: ServedPair, name: str, n: int, **changes: int) -> list[str]:
+    async with connect(served.base.url, served.reasoning.url, sampled=False) as pair:
+        options = replace(DecodeOptions(8, 110, Sampling(), pair.stop_token_ids), **changes)  # type: ignore[arg-type]
+        some = jobs(pair, n, different_prompts=name in ("ce", "entropy"))
+        both = [await run(pair, GATES[name], options, some, how) for how in ("chunked", "lockstep")]
+        return [found for pair_ in zip(*both, strict=True) if (found := differing(*pair_, GATES[name])) is not None]
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_chunked_equals_lockstep(served_pair: ServedPair, name: str) -> None:
+    assert asyncio.run(compare(served_pair, name, 8, max_new_tokens=50)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", GATES)
+def test_chunked_equals_lockstep_over_many_sequences(served_pair: ServedPair, name: str) -> None:
+    """5 gates x 240 sequences, with a limit that cuts some of them and drafts of several lengths."""
+    differences = []
+    for draft_tokens, limit in ((1, 40), (5, 110), (12, 110), (12, 23)):
+        differences += asyncio.run(compare(served_pair, name, 60, draft_tokens=draft_tokens, max_new_tokens=limit))
+    assert differences == []
