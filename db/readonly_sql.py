@@ -1,0 +1,77 @@
+"""SQL from users: one statement that only reads, within limits of time and memory.
+
+The confinement is the connection's (`rrti_sgl.db.connection`): no files, no network, no extensions, locked settings. Here
+the statement is checked, run in a read-only transaction that is always rolled back, and interrupted when it takes too
+long.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from rrti_sgl.db.connection import translate
+from rrti_sgl.errors import StoreError
+
+READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+
+
+def check_statement(query: str) -> None:
+    """Refuse what is not exactly one SELECT-like statement (SELECT, FROM, WITH, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN).
+
+    Raises:
+        StoreError: naming what was found instead.
+    """
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error as error:
+        raise translate(error) from error
+    if len(statements) != 1:
+        raise StoreError(f"The query holds {len(statements)} statements.", "Give exactly one SELECT.")
+    kind = statements[0].type
+    if kind not in READING:
+        raise StoreError(f"{kind.name} is not allowed: the store is open for reading.", "Give one SELECT.")
+
+
+def fetch(
+    cursor: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Any] | None = None, timeout_s: float | None = None
+) -> pa.Table:
+    """Run one reading statement and return its rows.
+
+    Args:
+        cursor: a cursor of its own, without an open transaction.
+        query: the statement, checked by `check_statement`.
+        params: values of its `$name` parameters.
+        timeout_s: interrupt the statement after so many seconds.
+
+    Raises:
+        StoreError: what DuckDB refused, the limit of time or of memory.
+    """
+    expired = threading.Event()
+
+    def interrupt() -> None:
+        expired.set()
+        cursor.interrupt()
+
+    timer = threading.Timer(timeout_s, interrupt) if timeout_s is not None else None
+    try:
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        if timer is not None:
+            timer.start()
+        return cursor.execute(query, dict(params) if params else None).to_arrow_table()
+    except duckdb.InterruptException as error:
+        if not expired.is_set():
+            raise
+        raise StoreError(f"The query took longer than {timeout_s:g} s.", "Narrow it, or raise --timeout.") from error
+    except duckdb.OutOfMemoryException as error:
+        raise StoreError("The query needs more memory than the limit.", "Narrow it, or raise --memory.") from error
+    except duckdb.Error as error:
+        raise translate(error) from error
+    finally:
+        if timer is not None:
+            timer.cancel()
+        cursor.close()

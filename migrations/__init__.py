@@ -1,0 +1,80 @@
+"""Revisions of the trace store's schema and the functions that apply them; there is no alembic.ini.
+
+Alembic and SQLAlchemy are imported inside the functions: opening a store that is up to date needs neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HERE = Path(__file__).resolve().parent
+VIEWS_FILE = HERE.parent / "db" / "views.sql"
+
+
+def revisions() -> list[str]:
+    """All revisions that this package knows, oldest first: the numbers that the files in `versions/` start with."""
+    return sorted(path.name.split("_")[0] for path in (HERE / "versions").glob("[0-9]*_*.py"))
+
+
+def head() -> str:
+    """The revision that this package reads and writes."""
+    return revisions()[-1]
+
+
+def _configured(path: Path) -> tuple[Config, Any]:
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    config = Config()
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config, create_engine(f"duckdb:///{path}", poolclass=NullPool)
+
+
+def upgrade(path: Path, revision: str = "head") -> None:
+    """Bring the DuckDB file at `path` to `revision`, in one transaction; creates the file if there is none."""
+    from alembic import command
+
+    config, engine = _configured(path)
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    finally:
+        engine.dispose()
+
+
+def downgrade(path: Path, revision: str) -> None:
+    """Take the DuckDB file at `path` back to `revision` ("base" drops every table), in one transaction."""
+    from alembic import command
+
+    config, engine = _configured(path)
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, revision)
+    finally:
+        engine.dispose()
+
+
+def drift(path: Path) -> list[str]:
+    """Differences between the file at `path` and the models, one line each; empty when there are none."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from rrti_sgl.db.models import Base
+    from rrti_sgl.migrations.compare import include_name
+
+    _, engine = _configured(path)
+    try:
+        with engine.connect() as connection:
+            options = {"compare_type": True, "include_name": include_name}
+            context = MigrationContext.configure(connection, opts=options)
+            return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
+    finally:
+        engine.dispose()

@@ -1,0 +1,1 @@
+"""The revisions, oldest first; each file name starts with its number."""

@@ -1,0 +1,135 @@
+"""The schema goes up, down and up again, and is the one that the models, the records and the page declare."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from rrti_sgl import migrations, records
+from rrti_sgl.db import models
+from rrti_sgl.db.schema import describe, schema_markdown
+from rrti_sgl.db.store import Store
+from rrti_sgl.db.upgrading import downgrade_file, upgrade_file
+from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def relations(path):
+    with duckdb.connect(str(path)) as connection:
+        query = "SELECT table_name FROM information_schema.tables ORDER BY table_name"
+        return [name for (name,) in connection.execute(query).fetchall()]
+
+
+def test_up_down_up(tmp_path, build):
+    path = tmp_path / "a folder" / "100%.duckdb"
+    assert upgrade_file(path) == (None, "0001")
+    expected = ["alembic_version", "calibrations", "problems", "run_view", "runs", "sample_view", "samples"]
+    assert relations(path) == [*expected, "token_view", "tokens"]
+    assert migrations.drift(path) == []
+    assert upgrade_file(path) == ("0001", "0001")
+    assert downgrade_file(path, "base") == ("0001", None)
+    assert relations(path) == ["alembic_version"]
+    assert upgrade_file(path, "0001") == (None, "0001")
+    with Store.open(path) as store:
+        store.begin_run(build["run"]())
+        assert store.write_samples([build["trace"]()]) == 1
+    assert upgrade_file(path) == ("0001", "0001")
+    with Store.open_readonly(path) as store:
+        assert len(store.finished_samples("r1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "column"),
+    [
+        ("ALTER TABLE tokens DROP COLUMN js", "add_column", "js"),
+        ("ALTER TABLE tokens ALTER tv TYPE FLOAT", "modify_type", "tv"),
+        ("COMMENT ON COLUMN tokens.ce IS 'x'", "modify_comment", "ce"),
+        ("ALTER TABLE tokens ADD COLUMN extra INT", "remove_column", "extra"),
+        ("CREATE TABLE extra (a INT)", "remove_table", "extra"),
+    ],
+)
+def test_drift_is_seen(path, change, kind, column):
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(change)
+    (difference,) = migrations.drift(path)
+    assert f"'{kind}'" in difference
+    assert f"'{column}'" in difference
+
+
+def test_a_failing_upgrade_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "x.duckdb"
+    broken = tmp_path / "views.sql"
+    broken.write_text("CREATE VIEW v AS SELECT * FROM nowhere")
+    monkeypatch.setattr(migrations, "VIEWS_FILE", broken)
+    with pytest.raises(Exception, match="nowhere"):
+        migrations.upgrade(path)
+    assert relations(path) == []
+
+
+def test_refusals(tmp_path, path):
+    with pytest.raises(UsageError, match=r"no revision 'x'.*0001, head"):
+        upgrade_file(path, "x")
+    with pytest.raises(UsageError, match=r"cannot go back to '0001'.*base"):
+        downgrade_file(path, "0001")
+    with pytest.raises(StoreError, match="no store to downgrade"):
+        downgrade_file(tmp_path / "none.duckdb", "base")
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for call in (upgrade_file, lambda file: downgrade_file(file, "base")):
+        with pytest.raises(StoreVersionError, match="newer than 0001"):
+            call(path)
+    other = tmp_path / "other.duckdb"
+    with duckdb.connect(str(other)) as connection:
+        connection.execute("CREATE TABLE cats (name TEXT)")
+    with pytest.raises(StoreError, match="holds cats"):
+        upgrade_file(other)
+    assert relations(other) == ["cats"]
+
+
+def test_revisions_are_those_of_alembic():
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(str(migrations.HERE))
+    assert [item.revision for item in reversed(list(script.walk_revisions()))] == migrations.revisions()
+
+
+@pytest.mark.parametrize(
+    ("table", "record"),
+    [
+        ("runs", records.RunRecord),
+        ("calibrations", records.CalibrationRecord),
+        ("problems", records.ProblemRecord),
+        ("samples", records.SampleRecord),
+        ("tokens", records.TokenColumns),
+    ],
+)
+def test_columns_are_the_fields_of_the_records(table, record):
+    columns = [column.name for column in models.Base.metadata.tables[table].columns]
+    fields = [field.name for field in dataclasses.fields(record)]
+    extra = ["run_id", "sample_id", "position"] if table == "tokens" else []
+    assert sorted(columns) == sorted(extra + fields)
+    assert columns[: len(extra)] == extra
+
+
+def test_every_column_is_described():
+    for table in models.Base.metadata.tables.values():
+        assert table.comment
+        assert all(column.comment and column.comment.endswith(".") for column in table.columns)
+
+
+def test_the_schema_page_is_current():
+    page = (ROOT / "docs" / "schema.md").read_text(encoding="utf-8")
+    assert page == schema_markdown(), "run: rrti db schema > docs/schema.md"
+
+
+def test_describe(path, build):
+    with Store.open(path) as store:
+        store.begin_run(build["run"]())
+        store.write_samples([build["trace"]()])
+    facts, runs = describe(path)
+    assert (facts["revision"], facts["runs"], facts["tokens"]) == ("0001", 1, 3)
+    assert [(run["run_id"], run["n_tokens"], run["rho"]) for run in runs] == [("r1", 3, 0.0)]
