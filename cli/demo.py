@@ -1,0 +1,73 @@
+"""`rrti demo`: the whole method on the bundled pair, in a few minutes, into a store of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for traces.duckdb and report.md.")] = Path("demo"),
+    problems: Annotated[int, typer.Option(min=2, help="Held-out problems of the greedy rows.")] = 200,
+    sampled_problems: Annotated[int, typer.Option(min=2, help="Held-out problems of the sampled rows.")] = 30,
+    samples: Annotated[int, typer.Option(min=2, help="Samples for each of those.")] = 8,
+    in_flight: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 64,
+) -> None:
+    """Watch a base model go wrong, see where a reasoning model disagrees, and put it right with a few tokens.
+
+    Starts the bundled pair as two SGLang servers, runs every program, and prints what the paper's tables ask.
+    """
+    from rich.console import Console
+
+    from rrti_sgl.cli.pairing import open_pair
+    from rrti_sgl.cli.progress import RunProgress
+    from rrti_sgl.cli.sample_view import print_sample
+    from rrti_sgl.cli.signals import run_async
+    from rrti_sgl.cli.summaries import print_text_table
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.decoding.engine import Concurrency
+    from rrti_sgl.pair import connect
+    from rrti_sgl.programs.demo import DemoRuns, DemoSize, run_demo
+    from rrti_sgl.programs.demo_report import report_tables, restored_sample, write_report
+
+    size = DemoSize(problems=problems, sampled_problems=sampled_problems, samples=samples)
+    database = fresh_database(out)
+
+    async def run_all(store: Store, base_url: str, reasoning_url: str) -> DemoRuns:
+        async with connect(base_url, reasoning_url, sampled=True) as pair:
+            with RunProgress() as progress:
+                return await run_demo(store, pair, size, Concurrency(in_flight), progress.track)
+
+    with Store.open(database) as store:
+        with open_pair(None, None, None, None, log_dir=out / "logs") as servers:
+            runs = run_async(run_all(store, servers.base_url, servers.reasoning_url))
+        tables = report_tables(store, runs)
+        sample = store.load_sample(restored_sample(store, runs))
+        run = store.get_run(sample.sample.run_id)
+        problem = store.get_problem(run.problem_set, sample.sample.problem_id)
+    console = Console()
+    for table in tables:
+        print_text_table(console, table.title, table.columns, table.rows, table.notes)
+    console.print("[bold]A wrong answer put right[/] (base alone fails on this problem)")
+    print_sample(console, run, problem, sample, "ce", title=f"sample {sample.sample.sample_id}, guided")
+    write_report(out / "report.md", tables)
+    console.print(f"\nStore: {database}   Report: {out / 'report.md'}\nTry next:", highlight=False)
+    for command in (
+        f"rrti show {sample.sample.sample_id} --db {database} --tokens",
+        f"rrti stats position --db {database} --run diagnose",
+        f'rrti sql "SELECT program, rho, accuracy FROM run_view" --db {database}',
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def fresh_database(out: Path) -> Path:
+    """Path of the demonstration's store; that of an earlier demonstration is kept beside it."""
+    out.mkdir(parents=True, exist_ok=True)
+    database = out / "traces.duckdb"
+    for suffix in ("", ".wal"):
+        earlier = database.with_name(database.name + suffix)
+        if earlier.exists():
+            earlier.replace(out / f"traces.previous.duckdb{suffix}")
+    return database

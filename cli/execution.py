@@ -1,0 +1,82 @@
+"""What `run`, `calibrate` and `demo` share: a store with settings, and one run with its progress line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from rrti_sgl.cli.pairing import PairAddress
+from rrti_sgl.cli.progress import RunProgress
+from rrti_sgl.cli.signals import run_async
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.errors import UsageError
+from rrti_sgl.pair import connect
+from rrti_sgl.programs.runner import run_program
+from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.records import RunRecord
+
+COUNTERFACTUAL = "counterfactual"
+
+
+@contextlib.contextmanager
+def open_store(path: Path, settings: RunSettings | None, resume: str | None) -> Iterator[tuple[Store, RunSettings]]:
+    """Open the store for writing before any server is started; on resuming, the settings are the stored run's."""
+    with Store.open(path, create=resume is None) as store:
+        if resume is not None:
+            run = store.get_run(resume)
+            if run.program == COUNTERFACTUAL:
+                raise UsageError(f"Run {resume} is a counterfactual; it is not resumed.", "Run it again: it is short.")
+            settings = RunSettings.from_dict(run.config)
+        if settings is None:
+            raise UsageError("There is nothing to run.", "Name a program.")
+        yield store, settings
+
+
+# What may be typed beside --resume: where things are, not what is run.
+_WITH_RESUME = {
+    *("resume", "db", "json", "in_flight", "base_url", "reasoning_url", "base", "reasoning"),
+    *("server_flags", "tokenizer", "api_key"),
+}
+
+
+def refuse_changes(given: set[str]) -> None:
+    """Refuse options that would change a resumed run.
+
+    Raises:
+        UsageError: names them.
+    """
+    if changes := sorted(given - _WITH_RESUME):
+        named = ", ".join("--" + name.replace("_", "-") for name in changes)
+        raise UsageError(f"A resumed run keeps its options; {named} cannot be given.", "Leave them out, or start a new run.")
+
+
+def execute(
+    store: Store,
+    pair: PairAddress,
+    settings: RunSettings,
+    concurrency: Concurrency,
+    resume: str | None = None,
+    *,
+    tokenizer: str | None = None,
+    api_key: str | None = None,
+    label: str | None = None,
+) -> RunRecord:
+    """Connect, run one program and show its progress."""
+
+    async def go() -> RunRecord:
+        async with connect(
+            pair.base_url, pair.reasoning_url, sampled=settings.temperature > 0, tokenizer=tokenizer, api_key=api_key
+        ) as connected:
+            with RunProgress() as progress:
+                return await run_program(
+                    store,
+                    connected,
+                    settings,
+                    concurrency=concurrency,
+                    resume=resume,
+                    on_progress=progress.track(label or settings.program),
+                )
+
+    return run_async(go())

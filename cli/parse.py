@@ -1,0 +1,32 @@
+"""Reading what was typed: NAME=VALUE options, and which options were given at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from rrti_sgl.errors import UsageError
+
+
+def name_value(option: str, text: str) -> tuple[str, Any]:
+    """A NAME=VALUE; the value is JSON, or else the text itself.
+
+    Raises:
+        UsageError: there is no `=`.
+    """
+    import orjson
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{option} {text!r} is no NAME=VALUE.", f"Write for example {option} p=0.05.")
+    try:
+        return name, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return name, value
+
+
+def given(context: typer.Context) -> set[str]:
+    """Names of the parameters that were typed, not left to their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

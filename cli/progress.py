@@ -1,0 +1,58 @@
+"""The progress line of long work: samples, tokens/s, takeover rate, accuracy so far."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from rrti_sgl.programs.runner import Progress
+
+
+class RunProgress:
+    """Shows one run after another on standard error; a context manager."""
+
+    def __init__(self) -> None:
+        self._bars = RichProgress(
+            TextColumn("{task.description:<25}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rates]:<21}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=Console(stderr=True),
+        )
+
+    def __enter__(self) -> RunProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def track(self, label: str) -> RunTracker:
+        """A new line for one run."""
+        return RunTracker(self._bars, label)
+
+
+class RunTracker:
+    """Updates one line; called by the runner after every sample."""
+
+    def __init__(self, bars: RichProgress, label: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(label, total=None, visible=False, rates="")
+        self._start = time.monotonic()
+        self._shown = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show where the run stands."""
+        now = time.monotonic()
+        if now - self._shown < 0.1 and progress.done < progress.total:
+            return
+        self._shown = now
+        seconds = max(now - self._start, 1e-9)
+        rho = progress.takeovers / max(progress.tokens, 1)
+        rates = f"{progress.tokens / seconds:4.0f} tok/s, rho {rho:.3f}"
+        self._bars.update(self._task, total=progress.total, completed=progress.done, rates=rates, visible=True)

@@ -1,0 +1,37 @@
+"""`rrti show SAMPLE`: one sample in the terminal, its disagreement and its takeovers in colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def show(
+    sample: Annotated[str, typer.Argument(help="Sample id, or enough of its first digits.")],
+    db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
+    metric: Annotated[
+        str | None, typer.Option(help="What the colour shows; ce, or an entropy where only one model was asked.")
+    ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Also list every token with its numbers.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the tokens as a list of row objects.")] = False,
+) -> None:
+    """Print a sample: disagreement as background, takeovers underlined with what the base model wanted."""
+    from rich.console import Console
+
+    from rrti_sgl.cli import sample_view, tables
+    from rrti_sgl.db.store import Store
+
+    with Store.open_readonly(db) as store:
+        trace = store.load_sample(sample)
+        run = store.get_run(trace.sample.run_id)
+        problem = store.get_problem(run.problem_set, trace.sample.problem_id)
+    if json:
+        tables.print_json(sample_view.rows(trace))
+        return
+    console = Console()
+    sample_view.print_sample(console, run, problem, trace, metric)
+    if tokens:
+        rows = sample_view.rows(trace)
+        tables.print_table(rows, list(rows[0]))

@@ -1,0 +1,44 @@
+"""`rrti stats`: the statistics of the paper from the trace store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def stats(
+    name: Annotated[str | None, typer.Argument(help="The statistic; --list names them.")] = None,
+    db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
+    run: Annotated[list[str] | None, typer.Option(help="Run id, prefix of one, or program; may be repeated.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Score: ce, kl, reverse_kl, js, tv, entropy_base, score.")] = None,
+    base: Annotated[str | None, typer.Option(help="accuracy: run that recovery starts from.")] = None,
+    reasoning: Annotated[str | None, typer.Option(help="accuracy: run that is full recovery.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("--set", help="Other parameter, name=value.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the statistics.")] = False,
+) -> None:
+    """Print a statistic for each run that has what it needs, or for the runs that are named."""
+    from rrti_sgl.cli import tables
+    from rrti_sgl.cli.parse import name_value
+    from rrti_sgl.db.queries import QUERIES, find_query, run_query
+    from rrti_sgl.db.store import Store
+
+    if list_ or name is None:
+        rows = [{"name": query.name, "question": query.question} for query in QUERIES.values()]
+        return tables.print_json(rows) if json else tables.print_table(rows, ["name", "question"])
+    query = find_query(name)
+    named = {"metric": metric, "base": base, "reasoning": reasoning}
+    params = {key: value for key, value in named.items() if value is not None}
+    params |= dict(name_value("--set", text) for text in parameter or [])
+    with Store.open_readonly(db) as store:
+        table = run_query(store, name, run=run or None, **params)
+    if json:
+        return tables.print_json(table.to_pylist())
+    columns, title = list(table.column_names), query.question
+    runs = set(table.column("run_id").to_pylist()) if "run_id" in columns else set()
+    if len(runs) == 1 and len(columns) > 1:
+        columns.remove("run_id")
+        title += f"\nrun {runs.pop()}"
+    return tables.print_table(table.to_pylist(), columns, title=title)

@@ -1,0 +1,27 @@
+"""`early`: a control. Takeovers at the first share of the positions.
+
+How long a solution will be is not known while it is written, so the share is taken of a typical base solution's length, the
+mean of the calibration's rollouts: the first `round(budget * mean_length)` positions.
+"""
+
+from __future__ import annotations
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.gates import EarlyGate, Gate
+from rrti_sgl.programs.program import GateContext, GateOptions, Program
+
+
+def _make_gate(options: GateOptions, context: GateContext) -> Gate:
+    calibration = context.calibration
+    length = options.mean_length if options.mean_length is not None else calibration.mean_length if calibration else None
+    if length is None:
+        raise UsageError("The length of a typical solution is not known.", "Run `rrti calibrate`, or give --mean-length.")
+    return EarlyGate(round(options.budget * length))
+
+
+PROGRAM = Program(
+    name="early",
+    summary="control: takeovers at the first positions",
+    make_gate=_make_gate,
+    calibrated_on=lambda options: None if options.mean_length is not None else options.metric,
+)

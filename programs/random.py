@@ -1,0 +1,12 @@
+"""`random`: a control. Takeovers at random positions, each with probability `budget`."""
+
+from __future__ import annotations
+
+from rrti_sgl.gates import RandomGate
+from rrti_sgl.programs.program import Program
+
+PROGRAM = Program(
+    name="random",
+    summary="control: takeovers at random positions",
+    make_gate=lambda options, context: RandomGate(options.budget),
+)
