@@ -1,0 +1,76 @@
+"""Pieces of text for tokens, and whether two vocabularies are one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from rrti_sgl.errors import PairMismatchError, UsageError
+from rrti_sgl.tinypair.tokenizer import build_tokenizer
+from rrti_sgl.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
+
+
+def vocabulary(tokenizer: Any, size: int, special: frozenset[int] = frozenset()) -> Vocabulary:
+    return Vocabulary(tokenizer, tokenizer.get_vocab(), special, size, frozenset())
+
+
+def byte_level() -> Vocabulary:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return vocabulary(PreTrainedTokenizerFast(tokenizer_object=tokenizer), len(alphabet))
+
+
+@pytest.mark.parametrize("text", ["plain words", "naïve café 🙂 ok", "数学 = π²", "🙂🙂"])
+def test_pieces_of_split_characters_join_to_the_text(text: str) -> None:
+    known = byte_level()
+    ids = known.encode(text)
+    pieces = known.pieces(ids)
+    assert len(pieces) == len(ids)
+    assert "".join(pieces) == text
+    assert "\ufffd" not in "".join(pieces)
+
+
+def test_pieces_of_a_word_level_tokenizer_keep_the_spaces() -> None:
+    known = vocabulary(PreTrainedTokenizerFast(tokenizer_object=build_tokenizer()), 60)
+    text = "first add 4 : 1 0 + 4 = 1 4 . so answer 1 4 ."
+    pieces = known.pieces(known.encode(text))
+    assert [piece.strip() for piece in pieces] == text.split()
+    assert "".join(pieces).split() == text.split()
+
+
+def test_the_same_vocabulary_passes_and_lists_differing_special_tokens() -> None:
+    base = byte_level()
+    swapped = dict(base.token_ids)
+    first = next(token for token, number in swapped.items() if number == 0)
+    swapped["<other>"] = swapped.pop(first)
+    special = frozenset({0})
+    assert check_same_vocabulary(base, base) == []
+    lines = check_same_vocabulary(replace(base, special_ids=special), replace(base, token_ids=swapped))
+    assert len(lines) == 1
+    assert "<other>" in lines[0]
+
+
+def test_equal_sizes_are_not_enough() -> None:
+    base = byte_level()
+    tokens = sorted(base.token_ids, key=base.token_ids.__getitem__)
+    tokens[3], tokens[4] = tokens[4], tokens[3]
+    other = replace(base, token_ids={token: number for number, token in enumerate(tokens)})
+    with pytest.raises(PairMismatchError, match=r"2 of 256 ids differ"):
+        check_same_vocabulary(base, other)
+
+
+def test_distributions_of_different_size_are_refused() -> None:
+    base = byte_level()
+    with pytest.raises(PairMismatchError, match="256 entries, the reasoning model's 300"):
+        check_same_vocabulary(base, replace(base, size=300))
+
+
+def test_a_tokenizer_that_cannot_be_loaded_names_the_option(tmp_path: Any) -> None:
+    with pytest.raises(UsageError, match="--tokenizer"):
+        load_vocabulary(str(tmp_path / "nothing"))
