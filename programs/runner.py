@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Collection, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -172,10 +173,10 @@ async def execute(
     try:
         if prepared.options.exact:
             await pair.check_exact()
-        async with TraceWriter(store) as writer:
-            decoded = decode(
-                pair, missing, prepared.gate, prepared.options, decoding=prepared.decoding, concurrency=concurrency
-            )
+        decoding = decode(
+            pair, missing, prepared.gate, prepared.options, decoding=prepared.decoding, concurrency=concurrency
+        )
+        async with TraceWriter(store) as writer, aclosing(decoding) as decoded:
             async for job, trace in decoded:
                 finished = prepared.finisher.finish(job, trace)
                 await writer.put(finished)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -50,7 +50,7 @@ async def decode(
     *,
     decoding: Decoding = "chunked",
     concurrency: Concurrency | None = None,
-) -> AsyncIterator[Finished]:
+) -> AsyncGenerator[Finished, None]:
     """Decode all jobs and yield each finished sample with its trace, in the order in which they finish.
 
     The consumer sets the pace: no new sample starts while `samples` of them are finished and not taken.
@@ -75,10 +75,18 @@ async def decode(
                         workers.create_task(work())
             except* Exception as group:
                 raise _first_error(group) from None
-            finally:
-                await finished.put(None)
 
-        driver = asyncio.create_task(work_all())
+        async def drive() -> None:
+            try:
+                await work_all()
+            except asyncio.CancelledError:
+                raise  # nobody takes samples any more: a full queue would never have room for the end
+            except BaseException:
+                await finished.put(None)
+                raise
+            await finished.put(None)
+
+        driver = asyncio.create_task(drive())
         try:
             while (item := await finished.get()) is not None:
                 yield item
