@@ -45,7 +45,7 @@ class TransportLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says of itself; `info` is kept with the run."""
+    """What a server says of itself; `max_input_tokens` is the longest input it takes, `info` is kept with the run."""
 
     url: str
     model: str
@@ -107,7 +107,8 @@ class Endpoint:
                 model=str(model.get("served_model_name") or model["model_path"]),
                 tokenizer=str(model.get("tokenizer_path") or model["model_path"]),
                 version=str(server["version"]),
-                max_input_tokens=int(server.get("max_req_input_len") or server["max_total_num_tokens"]),
+                # SGLang refuses an input of exactly the length that it names.
+                max_input_tokens=int(server.get("max_req_input_len") or server["max_total_num_tokens"]) - 1,
                 max_running_requests=int(server.get("max_running_requests") or 64),
                 info={
                     name: server.get(name)

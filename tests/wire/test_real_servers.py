@@ -166,3 +166,17 @@ def test_a_server_that_is_not_sglang() -> None:
                 await endpoint.server_info()
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize("side", ["base", "reasoning"])
+def test_the_longest_input_is_taken_and_a_longer_one_is_not(served_pair: ServedPair, side: str) -> None:
+    async def ask(pair: Pair) -> None:
+        endpoint, info = getattr(pair, side), getattr(pair, f"{side}_info")
+        [prompt] = prompts(pair, 1)
+        longest = (prompt * info.max_input_tokens)[: info.max_input_tokens]
+        [scored] = await endpoint.generate([GenerateRequest(longest, 0, 1, score_from=len(longest) - 1)])
+        assert scored.prompt_tokens == info.max_input_tokens
+        with pytest.raises(EndpointError, match="HTTP 400"):
+            await endpoint.generate([GenerateRequest([*longest, prompt[0]], 0, 1, score_from=len(longest))])
+
+    with_pair(served_pair, ask)
