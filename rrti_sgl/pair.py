@@ -14,7 +14,8 @@ from rrti_sgl.endpoint import Endpoint, ServerInfo, TransportLimits
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.records import ScoreKind
 from rrti_sgl.server_plugin import VARIABLE
-from rrti_sgl.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
+from rrti_sgl.special_tokens import SpecialTokens
+from rrti_sgl.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary, matching
 from rrti_sgl.wire import GenerateRequest
 
 logger = logging.getLogger(__name__)
@@ -22,14 +23,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pair:
-    """Two connected servers that share a vocabulary."""
+    """Two connected servers that share a vocabulary.
+
+    `vocabulary` is the base model's and the pair's. `reasoning_vocabulary` has the same ids, with the reasoning model's own
+    tokenizer and chat template; where `special_tokens` is "mapped", its special tokens were renumbered to meet the base's.
+    """
 
     base: Endpoint
     reasoning: Endpoint
     base_info: ServerInfo
     reasoning_info: ServerInfo
     vocabulary: Vocabulary
+    reasoning_vocabulary: Vocabulary
     stop_token_ids: frozenset[int]
+    special_tokens: SpecialTokens = "mapped"
 
     @property
     def vocab_size(self) -> int:
@@ -67,10 +74,12 @@ class Pair:
             if not prompt:
                 raise UsageError(f"The {side} prompt is empty.", "Check the problem's question and the prompt template.")
             if len(prompt) + max_new_tokens > info.max_input_tokens:
+                room = info.max_input_tokens - len(prompt)
+                shorter = f"Use --max-new-tokens {room} or less" if room > 0 else "Shorten the prompt"
                 raise UsageError(
                     f"The {side} prompt has {len(prompt)} tokens and max_new_tokens is {max_new_tokens}, but the "
                     f"{side} server takes {info.max_input_tokens} in all.",
-                    f"Use --max-new-tokens {max(info.max_input_tokens - len(prompt), 0)} or less, or a longer context.",
+                    f"{shorter}, or serve the model with a longer context.",
                 )
 
 
@@ -87,8 +96,10 @@ async def connect(
     *,
     sampled: bool,
     tokenizer: str | None = None,
+    reasoning_tokenizer: str | None = None,
     api_key: str | None = None,
     limits: TransportLimits | None = None,
+    special_tokens: SpecialTokens = "mapped",
 ) -> AsyncIterator[Pair]:
     """Connect to both servers and check that they make a pair.
 
@@ -97,8 +108,11 @@ async def connect(
         reasoning_url: address of the reasoning model's server.
         sampled: whether a temperature above 0 will be used; then raw log-probabilities must be switched on.
         tokenizer: folder or hub id to take both tokenizers from, for servers whose model path is not readable here.
+        reasoning_tokenizer: the reasoning model's, where that is another one.
         api_key: bearer token for both servers.
         limits: time limits and retries.
+        special_tokens: "mapped" lets special tokens of the same meaning meet (`rrti_sgl.special_tokens`); "as-is" compares
+            id by id.
 
     Raises:
         EndpointError: a server is unreachable, no SGLang server, or returns scaled log-probabilities.
@@ -110,7 +124,10 @@ async def connect(
     ):
         base_info, reasoning_info = await asyncio.gather(base.server_info(), reasoning.server_info())
         base_vocabulary = load_vocabulary(tokenizer or base_info.tokenizer)
-        reasoning_vocabulary = load_vocabulary(tokenizer or reasoning_info.tokenizer)
+        reasoning_vocabulary = load_vocabulary(reasoning_tokenizer or tokenizer or reasoning_info.tokenizer)
+        if special_tokens == "mapped":
+            reasoning_vocabulary = matching(base_vocabulary, reasoning_vocabulary)
+            reasoning.renumbering = reasoning_vocabulary.renumbered
         for line in check_same_vocabulary(base_vocabulary, reasoning_vocabulary):
             logger.warning("special token differs: %s", line)
         base.vocab_size = reasoning.vocab_size = base_vocabulary.size
@@ -122,7 +139,9 @@ async def connect(
             base_info=base_info,
             reasoning_info=reasoning_info,
             vocabulary=base_vocabulary,
+            reasoning_vocabulary=reasoning_vocabulary,
             stop_token_ids=base_vocabulary.stop_token_ids | reasoning_vocabulary.stop_token_ids,
+            special_tokens=special_tokens,
         )
 
 

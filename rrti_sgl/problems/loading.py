@@ -1,0 +1,98 @@
+"""Loading a problem set by name or from a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rrti_sgl.errors import ProblemFileError, UsageError
+from rrti_sgl.grading import load_grader
+from rrti_sgl.grading.world import WorldDecisions, WorldGrader
+from rrti_sgl.problems.benchmarks import BENCHMARKS, Benchmark
+from rrti_sgl.problems.fields import FieldMap, problems_of
+from rrti_sgl.problems.files import rows_of
+from rrti_sgl.problems.problem_set import ProblemSet
+from rrti_sgl.problems.selection import Selection
+from rrti_sgl.problems.world import WORLD_SETS, world_problems
+
+_WORLD_SIZE = 1000
+
+
+def load_problems(
+    source: str,
+    *,
+    limit: int | None = None,
+    question_field: str = "question",
+    answer_field: str = "answer",
+    choices_field: str | None = None,
+    selection: Selection | None = None,
+    grader: str | None = None,
+) -> ProblemSet:
+    """Load a problem set by name or from a JSONL, Parquet or CSV file.
+
+    Args:
+        source: `world:heldout`, `world:calibration`, a benchmark's name, or the path of a file.
+        limit: take the first so many; None takes all (1,000 of a world set). Short for `selection`.
+        question_field, answer_field, choices_field: fields of a file; a benchmark has its own map.
+        selection: which problems to take.
+        grader: by name (`rrti_sgl.grading.load_grader`); None takes the set's own.
+
+    Raises:
+        UsageError: unknown name or grader, missing file, hub out of reach, an empty selection.
+        ProblemFileError: an empty file, a malformed line, a field that is not there.
+    """
+    selection = selection or Selection(limit=limit)
+    if source in WORLD_SETS:
+        loaded = _world(source, selection)
+    elif source in BENCHMARKS:
+        loaded = _benchmark(BENCHMARKS[source], selection)
+    else:
+        loaded = _file(source, FieldMap(question_field, answer_field, choices_field), selection)
+    return loaded if grader is None else replace(loaded, grader=load_grader(grader))
+
+
+def _world(source: str, selection: Selection) -> ProblemSet:
+    if selection.part != "all":
+        raise UsageError(
+            f"--split {selection.part} does not go with {source}.",
+            "The world's parts are the sets world:calibration and world:heldout.",
+        )
+    n = _WORLD_SIZE if selection.sample is not None else selection.limit or _WORLD_SIZE
+    return ProblemSet(
+        source,
+        selection.apply(world_problems(source, n)),
+        WorldGrader(),
+        base_template="bare@1",
+        reasoning_template="bare@1",
+        max_new_tokens=110,
+        planted=WorldDecisions(),
+    )
+
+
+def _benchmark(known: Benchmark, selection: Selection) -> ProblemSet:
+    problems = known.load(selection.part)
+    if known.calibration_split is not None:  # the parts are splits of their own
+        selection = replace(selection, part="all")
+    return ProblemSet(
+        known.name,
+        selection.apply(problems),
+        load_grader(known.grader),
+        known.base_template,
+        known.reasoning_template,
+        known.max_new_tokens,
+    )
+
+
+def _file(source: str, fields: FieldMap, selection: Selection) -> ProblemSet:
+    path = Path(source)
+    if not path.is_file():
+        raise UsageError(
+            f"Problem set {source!r} is neither a known name ({', '.join((*WORLD_SETS, *BENCHMARKS))}) nor a file.",
+            "Give one of these names or the path of a JSONL, Parquet or CSV file.",
+        )
+    problems = problems_of(rows_of(path), path.stem, fields)
+    if not problems:
+        raise ProblemFileError(f"{path} holds no problem.", "Write one JSON object a line.")
+    grader = load_grader("choice" if fields.choices else "last-number")
+    templates = ("choice@1", "chat-choice@1") if fields.choices else ("question-answer@1", "chat@1")
+    return ProblemSet(path.stem, selection.apply(problems), grader, *templates)

@@ -1,0 +1,133 @@
+"""Problem sets from JSONL, Parquet and CSV files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rrti_sgl.errors import ProblemFileError, UsageError
+from rrti_sgl.problems import load_problems
+from tests.conftest import SHARED_DATA
+
+ROWS = [{"q": f"question {i}, of {i}", "a": str(i), "level": "easy"} for i in range(5)]
+
+
+def write(folder: Path, ending: str, rows: list[dict[str, Any]]) -> Path:
+    path = folder / f"set{ending}"
+    if ending == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif ending == ".csv":
+        lines = [",".join(rows[0]), *(",".join(f'"{value}"' for value in row.values()) for row in rows)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_every_format_gives_the_same_problems(tmp_path: Path) -> None:
+    loaded = [
+        load_problems(str(write(tmp_path, ending, ROWS)), question_field="q", answer_field="a").problems
+        for ending in (".jsonl", ".parquet", ".csv")
+    ]
+    assert loaded[0] == loaded[1] == loaded[2]
+    assert [problem.question for problem in loaded[0]] == [row["q"] for row in ROWS]
+    assert loaded[0][3].answer == "3"
+    assert loaded[0][3].metadata == {"level": "easy"}
+
+
+def test_ids_depend_on_the_question_alone(tmp_path: Path) -> None:
+    first = load_problems(str(write(tmp_path, ".jsonl", [*ROWS, ROWS[1]])), question_field="q", answer_field="a").problems
+    changed = [{**row, "a": "?"} for row in reversed(ROWS)]
+    second = load_problems(str(write(tmp_path, ".jsonl", changed)), question_field="q", answer_field="a").problems
+    assert [problem.problem_id for problem in first] == [problem.problem_id for problem in reversed(second)]
+    assert len({problem.problem_id for problem in first}) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "holds no problem"),
+        (b'{"question": "x"}\n{"question": \n', "line 2: no valid JSON"),
+        (b'{"question": "x"}\n[1]\n', "line 2: a list"),
+        (b'{"problem": "x", "gold": 1}\n', r"line 1: field 'question' is missing.*\['gold', 'problem'\]"),
+        (b'{"question": "  "}\n', "line 1: field 'question'"),
+        (b'{"question": "\xff"}\n', "line 1: not UTF-8"),
+    ],
+    ids=["empty", "broken", "a list", "other fields", "blank", "encoding"],
+)
+def test_a_malformed_file_names_the_line(tmp_path: Path, content: bytes, match: str) -> None:
+    file = tmp_path / "set.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(ProblemFileError, match=match):
+        load_problems(str(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "match"),
+    [
+        ("set.csv", b"question,answer\nx,1\ny,1,2\n", "line 3: not 2 fields"),
+        ("set.csv", b"question,answer\nx\n", "line 2: not 2 fields"),
+        ("set.csv", b"problem,answer\nx,1\n", "line 2: field 'question' is missing"),
+        ("set.csv", b"question,answer\n\xff,1\n", "not UTF-8"),
+        ("set.parquet", b"no parquet", "is no Parquet file"),
+    ],
+)
+def test_malformed_tables(tmp_path: Path, name: str, content: bytes, match: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(ProblemFileError, match=match):
+        load_problems(str(file))
+
+
+@pytest.mark.parametrize("answer", ["b", "cod", 1, "1"])
+def test_multiple_choice(tmp_path: Path, answer: object) -> None:
+    row = {"question": "Which is a fish?", "choices": ["crow", "cod", "cow"], "answer": answer}
+    loaded = load_problems(str(write(tmp_path, ".jsonl", [row])), choices_field="choices")
+    [problem] = loaded.problems
+    assert problem.question == "Which is a fish?\n\n(A) crow\n(B) cod\n(C) cow"
+    assert problem.answer == "B"
+    assert loaded.grader.name.startswith("choice")
+    assert loaded.grader.grade(problem, "So the answer is (B).").correct
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ({"question": "x", "choices": ["one"], "answer": 0}, "no list of 2 to 10 choices"),
+        ({"question": "x", "choices": "A B C", "answer": 0}, "no list of 2 to 10 choices"),
+        ({"question": "x", "choices": ["y", "z"], "answer": "C"}, "no letter, text or index of its 2 choices"),
+        ({"question": "x", "choices": ["y", "z"], "answer": 2}, "no letter, text or index of its 2 choices"),
+    ],
+)
+def test_choices_that_do_not_fit(tmp_path: Path, row: dict[str, Any], match: str) -> None:
+    with pytest.raises(ProblemFileError, match=match):
+        load_problems(str(write(tmp_path, ".jsonl", [row])), choices_field="choices")
+
+
+def test_unknown_sets_name_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"world:heldout.*gsm8k.*gpqa-diamond"):
+        load_problems("nowhere.jsonl")
+
+
+def test_world_splits_share_no_problem() -> None:
+    heldout, calibration = (load_problems(f"world:{split}", limit=200) for split in ("heldout", "calibration"))
+    ids = {problem.problem_id for problem in heldout.problems}
+    assert len(ids) == 200
+    assert not ids & {problem.problem_id for problem in calibration.problems}
+    assert heldout.planted is not None
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no problem sets at {SHARED_DATA}")
+@pytest.mark.parametrize(("name", "count"), [("gsm8k_test", 1319), ("amc23_test", 40)])
+def test_published_sets_with_the_default_grader(name: str, count: int) -> None:
+    loaded = load_problems(str(SHARED_DATA / f"{name}.jsonl"))
+    assert len(loaded.problems) == count
+    for problem in loaded.problems:
+        grade = loaded.grader.grade(problem, problem.answer or "")
+        assert grade.correct
+        assert not loaded.grader.grade(problem, f"{float(grade.answer or 0) + 1}").correct

@@ -1,0 +1,37 @@
+"""What a pair refuses by its lengths, and what it advises."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.pair import Pair
+
+
+def pair(base: int, reasoning: int) -> Pair:
+    """Servers that take so many tokens; nothing here asks them."""
+    unused, infos = cast(Any, None), [cast(Any, SimpleNamespace(max_input_tokens=n)) for n in (base, reasoning)]
+    return Pair(unused, unused, *infos, unused, unused, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("lengths", "new", "message", "remedy"),
+    [
+        ((7, 4), 4, "base prompt has 7 tokens and max_new_tokens is 4, but the base server takes 10", "tokens 3 or less"),
+        ((5, 20), 1, "reasoning prompt has 20 tokens .* takes 20 in all", "Shorten the prompt"),
+        ((30, 4), 1, "base prompt has 30 tokens", "Shorten the prompt"),
+        ((0, 4), 1, "base prompt is empty", "template"),
+    ],
+)
+def test_what_does_not_fit_is_refused(lengths: tuple[int, int], new: int, message: str, remedy: str) -> None:
+    base, reasoning = ([3] * n for n in lengths)
+    with pytest.raises(UsageError, match=message) as error:
+        pair(10, 20).check_lengths(base, reasoning, new)
+    assert remedy in error.value.remedy
+
+
+def test_what_fits_to_the_last_token_passes() -> None:
+    pair(10, 20).check_lengths([3] * 6, [3] * 16, 4)
