@@ -1,0 +1,82 @@
+r"""The grader for multiple choice: the letter that a solution settles on.
+
+Looked for, in this order: `\boxed{C}`, "the answer is (C)" or `"answer": "C"`, the last letter in parentheses, a last line
+that is nothing but a letter. A box with the text of one of the choices counts as its letter. Of several the last counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.grading.extraction import THINK_END, THINK_START, explicit
+from rrti_sgl.grading.grader import Grade
+from rrti_sgl.records import ProblemRecord
+
+LETTERS = "ABCDEFGHIJ"
+_WRAPPED = re.compile(r"^[\s(*$\"']*(?:\\(?:text|mathrm|textbf)\s*\{)?[\s(*]*([A-J])(?:[).:}\s*$\"']|$)")
+_PHRASE = re.compile(
+    r"(?:\b(?:answers?|choice|option)\b[\"*]*\s*(?:is|are|:|=)?\s*[:=]?\s*(?:option|choice)?\s*)[\"'(*\s$]*"
+    r"(?:\\(?:text|mathrm|textbf)\s*\{)?\(?([A-J])(?![A-Za-z])",
+    re.IGNORECASE,
+)
+_PARENTHESES = re.compile(r"\(([A-J])\)")
+
+
+class ChoiceGrader:
+    """Compares the letter of a choice with the right one."""
+
+    name = "choice-v1"
+
+    def grade(self, problem: ProblemRecord, text: str) -> Grade:
+        """Grade one solution; the gold answer is a letter."""
+        choices = [str(choice) for choice in problem.metadata.get("choices", ())]
+        letter, method = _find(text, choices)
+        if problem.answer is None:
+            return Grade(letter, None, method)
+        return Grade(letter, letter == problem.answer.strip().upper(), method)
+
+    def check_gold(self, problem: ProblemRecord) -> None:
+        """Refuse a gold answer that is no letter of a choice.
+
+        Raises:
+            UsageError: names the problem and the answer.
+        """
+        letters = LETTERS[: len(problem.metadata.get("choices", ())) or None]
+        if problem.answer is not None and problem.answer.strip().upper() not in list(letters):
+            raise UsageError(
+                f"Problem {problem.problem_id}: the gold answer {problem.answer[:80]!r} is none of {', '.join(letters)}.",
+                "Name the right fields with --answer-field and --choices-field, or use another --grader.",
+            )
+
+
+def _find(text: str, choices: Sequence[str]) -> tuple[str | None, str | None]:
+    """(letter, method); (None, None) where the solution settles on none."""
+    thought, closed, said = text.rpartition(THINK_END)
+    unfinished = not closed and THINK_START in text
+    for part in (said, thought) if closed else (text,):
+        boxed = explicit(part)
+        if boxed and boxed.method == "boxed" and (letter := _letter(boxed.answer, choices)):
+            return letter, "boxed"
+        # Only capitals: "the answer is a sum" names no choice.
+        if phrases := [match.group(1) for match in _PHRASE.finditer(part) if match.group(1).isupper()]:
+            return _known(phrases[-1], choices), "phrase"
+        if not unfinished and (letters := _PARENTHESES.findall(part)):
+            return _known(letters[-1], choices), "parentheses"
+        last_line = part.strip().rpartition("\n")[2].strip(" .*`")
+        if not unfinished and len(last_line) == 1 and last_line in LETTERS:
+            return _known(last_line, choices), "last-line"
+    return None, None
+
+
+def _letter(answer: str, choices: Sequence[str]) -> str | None:
+    if match := _WRAPPED.match(answer):
+        return _known(match.group(1), choices)
+    written = ["".join(choice.split()).casefold() for choice in choices]
+    content = "".join(answer.split()).casefold()
+    return LETTERS[written.index(content)] if content in written else None
+
+
+def _known(letter: str, choices: Sequence[str]) -> str | None:
+    return letter if not choices or letter in LETTERS[: len(choices)] else None

@@ -1,0 +1,88 @@
+"""Where the answer of a solution is."""
+
+from __future__ import annotations
+
+import pytest
+
+from rrti_sgl.grading.extraction import extract, solution, until
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "method"),
+    [
+        (r"so \boxed{27}.", "27", "boxed"),
+        (r"first \boxed{1}, but rather \boxed{\frac{1}{2}} holds", r"\frac{1}{2}", "boxed"),
+        (r"\boxed{1} and $\boxed{2}$", "1, 2", "boxed"),
+        (r"either $\boxed{3}$, $\boxed{4}$ or \boxed{5}", "3, 4, 5", "boxed"),
+        (r"\boxed{7}. Again: \boxed{7}", "7", "boxed"),
+        (r"\fbox{\text{yes}}", r"\text{yes}", "boxed"),
+        (r"\boxed 9 it is", "9", "boxed"),
+        (r"\boxed{12 and then it is cut", "12", "last-expression"),
+        ("2 + 2 = 4\n#### 4\n", "4", "hashes"),
+        ("#### 1,200 dollars\nQuestion", "1,200 dollars", "hashes"),
+        ("The answer is 18.", "18", "phrase"),
+        ("**Answer:** $x = 5$, since 3 < 4", "x = 5", "phrase"),
+        ("The final answer is:\n\n$$\\frac{3}{4}$$\nChecked with 12.", r"\frac{3}{4}", "phrase"),
+        ("so the answer is therefore 18 dollars per day. It took 3 steps.", "18", "phrase"),
+        ("The answer is 3.5.", "3.5", "phrase"),
+        ("The answer to the second question is (3, 4)", "(3, 4)", "phrase"),
+        ("The answer is Evelyn.", "Evelyn", "phrase"),
+        ("She pays $5 and then $13, so 18 in all", "18", "last-expression"),
+        ("In the end $18.", "$18", "last-expression"),
+        ("thus $x^2 + 1$ is what remains", "x^2 + 1", "last-expression"),
+        ("He has 2/3 of it", "2/3", "last-expression"),
+        ("that is -7 degrees", "-7", "last-expression"),
+        ("that is 5-3 = 2", "2", "last-expression"),
+        ("it is 50%", "50%", "last-expression"),
+        (r"<think>\boxed{1}</think>It is \boxed{2}", "2", "boxed"),
+        (r"<think>maybe 12, so \boxed{13}</think>", "13", "boxed"),
+        ("<think>1 or 2</think>It is 3", "3", "last-expression"),
+        (r"<think>1 or \boxed{2}, hm", "2", "boxed"),
+    ],
+)
+def test_extract(text: str, answer: str, method: str) -> None:
+    found = extract(text)
+    assert found is not None
+    assert (found.answer, found.method) == (answer, method)
+
+
+@pytest.mark.parametrize("text", ["", "I do not know", "<think>12 or 13", "the answer is", r"\boxed{}", "####"])
+def test_there_is_no_answer(text: str) -> None:
+    assert extract(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "solution"),
+    [
+        ("3 * 6 = 18\nQuestion: How many 7s?", ("\nQuestion:",), "3 * 6 = 18"),
+        ("a\nProblem: b\nQuestion: c", ("\nQuestion:", "\nProblem:"), "a"),
+        ("a Question: b", ("\nQuestion:",), "a Question: b"),
+        ("a", (), "a"),
+    ],
+)
+def test_until(text: str, stops: tuple[str, ...], solution: str) -> None:
+    assert until(text, stops) == solution
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "answer"),
+    [
+        ("<assistant><think>\n", "maybe 12", None),
+        ("<assistant><think>\n", "maybe 12</think>It is 13", "13"),
+        ("<assistant><think>\n", "<think>maybe 12", None),
+        ("<assistant><think>\n\n</think>\n\n", "It is 12", "12"),
+        ("<assistant>", "It is 12", "12"),
+        (None, "It is 12", "12"),
+    ],
+)
+def test_a_thought_that_the_prompt_opened(prompt: str | None, text: str, answer: str | None) -> None:
+    found = extract(solution(text, (), prompt))
+    assert (found and found.answer) == answer
+
+
+@pytest.mark.timeout(60)  # a quadratic search would take minutes
+@pytest.mark.parametrize(
+    "unit", [r"\boxed{", r"\[", "$", "$$", r"\( ", "1,", "answer is ", "answer ", "<think>", "{", "-", r"\text{"]
+)
+def test_long_nonsense_takes_no_long_time(unit: str) -> None:
+    extract(unit * 8_000)
