@@ -6,14 +6,17 @@ import contextlib
 import shlex
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from rrti_sgl.errors import UsageError
+
+if TYPE_CHECKING:
+    from rrti_sgl.serving.arrangement import ServingOptions
 
 BaseUrl = Annotated[str | None, typer.Option(help="Address of a running base server.", rich_help_panel="Models")]
 ReasoningUrl = Annotated[str | None, typer.Option(help="Address of a running reasoning server.", rich_help_panel="Models")]
@@ -50,13 +53,22 @@ def open_pair(
     server_flags: str = "",
     *,
     log_dir: Path | None = None,
-    device: str = "auto",
-    ports: tuple[int, int] = (0, 0),
+    options: ServingOptions | None = None,
 ) -> Iterator[PairAddress]:
     """Use the servers at the two addresses, or start a pair (by default the bundled one) for as long as this lasts.
 
+    Args:
+        base_url: address of a running base server.
+        reasoning_url: address of a running reasoning server.
+        base: base model to serve.
+        reasoning: reasoning model to serve.
+        server_flags: SGLang flags for both servers; each server's own come after them.
+        log_dir: folder for the servers' logs; None takes a temporary one.
+        options: how to serve.
+
     Raises:
-        UsageError: half a pair, or both addresses and models.
+        UsageError: half a pair, both addresses and models, or servers that cannot be had here.
+        PairMismatchError: the two models to serve do not share a vocabulary.
     """
     if (base_url is None) != (reasoning_url is None) or (base is None) != (reasoning is None):
         raise UsageError(
@@ -67,20 +79,25 @@ def open_pair(
             raise UsageError("Both addresses and models were given.", "Leave out --base and --reasoning.")
         yield PairAddress(base_url, reasoning_url)
         return
-    from rrti_sgl.serving.server import ServedPair, Server, bundled_servers
+    from rrti_sgl.serving.arrangement import ServingOptions, arrange, check_tokenizers
+    from rrti_sgl.serving.server import Server, bundled_servers
 
     logs = log_dir or Path(tempfile.mkdtemp(prefix="rrti-logs-"))
+    options = options or ServingOptions()
     flags = shlex.split(server_flags)
+    options = replace(options, base_flags=[*flags, *options.base_flags], reasoning_flags=[*flags, *options.reasoning_flags])
     if base is None or reasoning is None:
-        servers = bundled_servers(logs, flags, device=device)
+        servers = bundled_servers(logs, device=options.device)
     else:
         servers = (
-            Server(base, "base", logs, flags, device=device),
-            Server(reasoning, "reasoning", logs, flags, device=device),
+            Server(base, "base", logs, options.base_flags, device=options.device),
+            Server(reasoning, "reasoning", logs, options.reasoning_flags, device=options.device),
         )
-    for server, port in zip(servers, ports, strict=True):
-        server.port = port
+        check_tokenizers(*servers)
+    arranged = arrange(*servers, options)
     console = Console(stderr=True)
+    for note in arranged.notes:
+        console.print(note, highlight=False, soft_wrap=True)
     with contextlib.ExitStack() as stack:
         status = console.status("Starting two SGLang servers ...")
 
@@ -90,5 +107,6 @@ def open_pair(
             )
 
         with status:
-            pair = stack.enter_context(ServedPair(*servers, on_wait))
+            arranged.pair.on_wait = on_wait
+            pair = stack.enter_context(arranged.pair)
         yield PairAddress(pair.base.url, pair.reasoning.url)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -21,11 +22,18 @@ import aiohttp
 import orjson
 
 from rrti_sgl.errors import EndpointError, UsageError
-from rrti_sgl.wire import GenerateRequest, Generation, Sampling, parse, payload
+from rrti_sgl.serving.versions import MODEL_INFO_ROUTES, SERVER_INFO_ROUTES, check_version, served_name
+from rrti_sgl.special_tokens import Renumbering
+from rrti_sgl.wire import GenerateRequest, Generation, Sampling, parse, payload, single_payload
 
 logger = logging.getLogger(__name__)
 
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
+_REFUSED_STATUS = frozenset({401, 403})
+
+SEQUENCE_KEY: contextvars.ContextVar[str] = contextvars.ContextVar("sequence_key")
+"""The sample that a task is decoding. A router sends all that carries one key to one server, whose cache then has it."""
+_ROUTING_HEADER = "X-SMG-Routing-Key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class ServerInfo:
 
 
 class Endpoint:
-    """One SGLang server.
+    """One SGLang server, or several of one model behind SGLang's router (see `rrti_sgl.serving.router`).
 
     Args:
         url: address, with or without a trailing slash.
@@ -71,6 +79,8 @@ class Endpoint:
         self.url = url.rstrip("/")
         self.limits = limits or TransportLimits()
         self.vocab_size = 0  # known once `rrti_sgl.pair` has connected
+        self.renumbering = Renumbering()  # the server's token ids to the pair's; likewise
+        self.routed = False  # whether a router stands before the servers; known once `server_info` has asked
         self.n_calls = 0  # calls of `generate` so far
         self._headers = {"Content-Type": "application/json"}
         if api_key:
@@ -96,15 +106,18 @@ class Endpoint:
         """Ask the server who it is.
 
         Raises:
-            EndpointError: it cannot be reached or is no SGLang server.
+            EndpointError: it cannot be reached, is no SGLang server, or one of a version that is not supported.
         """
-        # 0.5.17 knows only the older names of these two routes.
-        model = await self._first_of("/model_info", "/get_model_info")
-        server = await self._first_of("/server_info", "/get_server_info")
+        server = await self._first_of(*SERVER_INFO_ROUTES)
+        self.routed = "router_manager" in server
+        if self.routed:
+            return await self._routed_server_info()
+        model = await self._first_of(*MODEL_INFO_ROUTES)
         try:
+            check_version(str(server["version"]), self.url)
             return ServerInfo(
                 url=self.url,
-                model=str(model.get("served_model_name") or model["model_path"]),
+                model=served_name(model, server),
                 tokenizer=str(model.get("tokenizer_path") or model["model_path"]),
                 version=str(server["version"]),
                 # SGLang refuses an input of exactly the length that it names.
@@ -128,6 +141,32 @@ class Endpoint:
                 "Point the option at an SGLang server's native address (http://HOST:PORT without /v1).",
             ) from error
 
+    async def _routed_server_info(self) -> ServerInfo:
+        """What the servers behind a router have in common: the least input length, and all their running requests.
+
+        Raises:
+            EndpointError: a server cannot be asked, or they differ in model or version.
+        """
+        listed = (await self._get("/workers", retries=0)).get("workers") or []
+        if not listed:
+            raise EndpointError(f"The router {self.url} has no servers.", "Start them, and look at the router's log.")
+        async with contextlib.AsyncExitStack() as stack:
+            workers = [Endpoint(str(worker["url"]), limits=self.limits) for worker in listed]
+            for worker in workers:
+                worker._headers = self._headers
+                await stack.enter_async_context(worker)
+            infos = await asyncio.gather(*(worker.server_info() for worker in workers))
+        if len({(info.model, info.version) for info in infos}) > 1:
+            served = ", ".join(sorted(f"{info.url}: {info.model} on SGLang {info.version}" for info in infos))
+            raise EndpointError(f"The servers behind {self.url} are not alike ({served}).", "Put one model behind a router.")
+        return replace(
+            infos[0],
+            url=self.url,
+            max_input_tokens=min(info.max_input_tokens for info in infos),
+            max_running_requests=sum(info.max_running_requests for info in infos),
+            info=infos[0].info | {"replicas": len(infos)},
+        )
+
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         """One call for a batch; the answers come in the order of the requests.
 
@@ -136,20 +175,48 @@ class Endpoint:
         """
         for request in requests:
             self._check(request)
+        requests = [_with_key(request) for request in requests]
+        if self.renumbering:
+            requests = [self.renumbering.inverse.request(request) for request in requests]
         self.n_calls += 1
-        rids = [uuid.uuid4().hex for _ in requests]
         start = time.perf_counter()
-        try:
-            answers = await self._post("/generate", payload(requests, rids))
-        except asyncio.CancelledError:
-            await self._abort(rids)
-            raise
+        answers = await (self._generate_routed(requests) if self.routed else self._generate(requests))
         share_ms = (time.perf_counter() - start) * 1e3 / max(len(requests), 1)
         if not isinstance(answers, list) or len(answers) != len(requests):
             raise EndpointError(f"{self.url}/generate returned {type(answers).__name__} for {len(requests)} requests.")
         parsed = [parse(request, answer, self.vocab_size) for request, answer in zip(requests, answers, strict=True)]
         self._warn_of_missing(parsed)
+        if self.renumbering:
+            parsed = [self.renumbering.generation(generation) for generation in parsed]
         return [replace(generation, elapsed_ms=share_ms) for generation in parsed]
+
+    async def _generate(self, requests: Sequence[GenerateRequest]) -> Any:
+        rids = [uuid.uuid4().hex for _ in requests]
+        try:
+            return await self._post("/generate", payload(requests, rids))
+        except asyncio.CancelledError:
+            await self._abort(rids)
+            raise
+
+    async def _generate_routed(self, requests: Sequence[GenerateRequest]) -> Any:
+        """One call a sequence, as a router takes them; cancelling one closes its connection, which ends its work."""
+        if any(request.exact for request in requests):
+            raise UsageError(
+                f"{self.url} is a router, which passes on no request for exact numbers.",
+                "Use --score-kind topk, or the address of a single server.",
+            )
+        rids = [uuid.uuid4().hex for _ in requests]
+        calls = [
+            asyncio.create_task(
+                self._post("/generate", single_payload(request, rid), {_ROUTING_HEADER: request.sequence_key or rid})
+            )
+            for request, rid in zip(requests, rids, strict=True)
+        ]
+        try:
+            return await asyncio.gather(*calls)
+        finally:
+            for call in calls:
+                call.cancel()
 
     def _warn_of_missing(self, generations: Sequence[Generation]) -> None:
         """Say, once for each reason, that exact numbers did not come; what is computed then falls back to the top k."""
@@ -191,21 +258,28 @@ class Endpoint:
             raise EndpointError(f"{self.url}{path} returned no JSON object.", "Is it an SGLang server?")
         return answer
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return await self._request("POST", path, body, self.limits.retries)
+    async def _post(self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Any:
+        return await self._request("POST", path, body, self.limits.retries, headers)
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None, retries: int) -> Any:
+    async def _request(
+        self, method: str, path: str, body: dict[str, Any] | None, retries: int, headers: Mapping[str, str] | None = None
+    ) -> Any:
         """The one place where transport errors become ours."""
         if self._session is None:
             raise EndpointError(f"The client of {self.url} is closed.", "Use it inside `async with`.")
         data = None if body is None else orjson.dumps(body)
         for attempt in range(retries + 1):
             try:
-                async with self._session.request(method, self.url + path, data=data) as answer:
+                async with self._session.request(method, self.url + path, data=data, headers=headers) as answer:
                     content = await answer.read()
                     if answer.status == 200:
                         return orjson.loads(content) if content[:1] in b"[{" and content else content.decode()
                     problem = f"HTTP {answer.status}: {content[:300].decode(errors='replace')}"
+                    if answer.status in _REFUSED_STATUS:
+                        raise EndpointError(
+                            f"{self.url} refuses access ({problem}).",
+                            "Give its key: RRTI_API_KEY in the environment, or --api-key.",
+                        )
                     if answer.status not in _RETRIED_STATUS:
                         break
             except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, OSError) as error:
@@ -229,6 +303,12 @@ class Endpoint:
                     f"{self.url}/abort_request", data=orjson.dumps({"rid": rid}), timeout=aiohttp.ClientTimeout(total=2)
                 ):
                     pass
+
+
+def _with_key(request: GenerateRequest) -> GenerateRequest:
+    """The request under the key of the sample that this task decodes, unless it has one."""
+    key = request.sequence_key or SEQUENCE_KEY.get(None)
+    return request if key == request.sequence_key else replace(request, sequence_key=key)
 
 
 class Batcher:
@@ -263,6 +343,7 @@ class Batcher:
     async def generate(self, request: GenerateRequest) -> Generation:
         """Submit one request and wait for its answer."""
         future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+        request = _with_key(request)
         self._waiting.append((request, future))
         self._ready.set()
         return await future

@@ -53,6 +53,7 @@ class GenerateRequest:
             positions. A server without the plugin ignores it.
         named_ids: (rows, m) ids whose exact log-probabilities are wanted there: one row for the first output token, or
             one for each scored position.
+        sequence_key: names the sample, so that a router sends all of its requests to one server.
     """
 
     input_ids: Sequence[int]
@@ -64,6 +65,7 @@ class GenerateRequest:
     logprob_ids: tuple[int, ...] = ()
     exact: bool = False
     named_ids: IntArray | None = field(default=None, compare=False)
+    sequence_key: str | None = field(default=None, compare=False)
 
     @property
     def question(self) -> Question:
@@ -118,6 +120,11 @@ def payload(requests: Sequence[GenerateRequest], rids: Sequence[str]) -> dict[st
     if any(request.logprob_ids for request in requests):
         body["token_ids_logprob"] = [list(request.logprob_ids) for request in requests]
     return body
+
+
+def single_payload(request: GenerateRequest, rid: str) -> dict[str, Any]:
+    """The JSON body for one request on its own, which is all that a router takes."""
+    return {name: value[0] if isinstance(value, list) else value for name, value in payload([request], [rid]).items()}
 
 
 def _sampling_params(request: GenerateRequest) -> dict[str, Any]:

@@ -1,35 +1,21 @@
-"""Start and stop real SGLang servers, and never leave one behind.
-
-A `Server` is a process group of its own. It ends when `stop` is called, when its context is left for whatever reason, and,
-through the lifeline pipe that `rrti_sgl.serving.launcher` watches, when this process dies without a chance to clean up.
-"""
+"""Real SGLang servers, started and stopped by us: one for a model, and the pair."""
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from rrti_sgl import server_plugin
-from rrti_sgl.errors import ServerLaunchError, UsageError
-from rrti_sgl.serving.launcher import LIFELINE_VARIABLE
+from rrti_sgl.serving.process import OwnedProcess
+from rrti_sgl.serving.versions import check_installed
 from rrti_sgl.tinypair.bundle import bundled_pair
-
-logger = logging.getLogger(__name__)
-
-START_TIMEOUT_S = 900.0
-STOP_GRACE_S = 5.0
-LOG_TAIL_LINES = 15
 
 CPU_FLAGS: Mapping[str, str | None] = {
     "--device": "cpu",
@@ -61,9 +47,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Serving(Protocol):
+    """What stands for one model of a pair: one server, or several behind a router."""
+
+    name: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    def start(self) -> None:
+        """Start what is to be started; `is_ready` tells when it answers."""
+
+    def is_ready(self) -> bool:
+        """Whether it answers; raises `ServerLaunchError` when it never will."""
+
+    def stop(self) -> None:
+        """End all of it; safe to call twice."""
+
+
 @dataclass
-class Server:
-    """One SGLang server, started by us on the loopback interface.
+class Server(OwnedProcess):
+    """One SGLang server, on the loopback interface.
 
     Args:
         model: hub id or folder of the model.
@@ -73,6 +79,8 @@ class Server:
         port: TCP port; 0 takes a free one.
         device: "cpu", "cuda", or "auto" (a GPU if there is one).
         served_name: what the model is called in stores; None takes `model`. For models whose folder may move.
+        planned: flags that were chosen for this server, such as its share of a GPU; `flags` override them.
+        gpus: what `CUDA_VISIBLE_DEVICES` is to say, UUIDs or indices; none leaves it as it is.
     """
 
     model: str
@@ -82,23 +90,17 @@ class Server:
     port: int = 0
     device: str = "auto"
     served_name: str | None = None
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    started_at: float = field(default=0.0, init=False)
-    _lifeline: int | None = field(default=None, init=False)
+    planned: Mapping[str, str] = field(default_factory=dict)
+    gpus: Sequence[str] = ()
 
     @property
-    def url(self) -> str:
-        """Address of the server."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log_path(self) -> Path:
-        """File that takes the server's output."""
-        return self.log_dir / f"{self.name}.log"
+    def title(self) -> str:
+        """What it is, for messages."""
+        return f"{self.name} server for {self.model!r}"
 
     def command(self, on_cpu: bool) -> list[str]:
         """The command line that becomes the server."""
-        chosen: dict[str, str | None] = dict(COMMON_FLAGS) | (dict(CPU_FLAGS) if on_cpu else {})
+        chosen: dict[str, str | None] = dict(COMMON_FLAGS) | (dict(CPU_FLAGS) if on_cpu else {}) | dict(self.planned)
         for flag in self.flags:
             chosen.pop(flag.partition("=")[0], None)
         own = [part for flag, value in chosen.items() for part in ((flag,) if value is None else (flag, value))]
@@ -107,85 +109,31 @@ class Server:
             model += ["--served-model-name", self.served_name]
         return [sys.executable, "-m", "rrti_sgl.serving.launcher", *model, *own, *self.flags]
 
-    def start(self) -> None:
-        """Start the process; `wait_until_ready` tells when it answers."""
-        if Path(self.model).is_dir():
-            # The server reports this name, and clients load the tokenizer from it wherever they run.
-            self.model = str(Path(self.model).resolve())
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        self.port = self.port or free_port()
-        on_cpu = self.device == "cpu" or (self.device == "auto" and not has_gpu())
+    def environment(self, on_cpu: bool) -> dict[str, str]:
+        """The environment of the server's processes."""
         environment = os.environ | {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1", "TOKENIZERS_PARALLELISM": "false"}
         environment.setdefault(server_plugin.VARIABLE, "1")
         if on_cpu:
             environment |= {"RRTI_STAND_INS": "1", "SGLANG_USE_CPU_ENGINE": "1"}
             environment.setdefault("OMP_NUM_THREADS", "1")
-        read_end, self._lifeline = os.pipe()
-        environment[LIFELINE_VARIABLE] = str(read_end)
-        try:
-            with self.log_path.open("wb") as log:
-                self.process = subprocess.Popen(
-                    self.command(on_cpu),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=environment,
-                    pass_fds=(read_end,),
-                    start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
-                )
-        finally:
-            os.close(read_end)
-        self.started_at = time.monotonic()
-        logger.info("started %s server, pid %d, log %s", self.name, self.process.pid, self.log_path)
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
+        return environment
 
-    def is_ready(self) -> bool:
-        """Whether the server answers.
+    def start(self) -> None:
+        """Start the process; `is_ready` tells when it answers.
 
         Raises:
-            ServerLaunchError: it died or it outlasted the time limit; the tail of its log is in the message.
+            UsageError: SGLang is not installed.
+            EndpointError: its version is not supported.
         """
-        if self.process is None:
-            raise UsageError(f"The {self.name} server was not started.", "Call `start` first.")
-        if (code := self.process.poll()) is not None:
-            raise ServerLaunchError(
-                f"The {self.name} server for {self.model!r} died with exit code {code}; its log {self.log_path} ends:\n"
-                f"{self.log_tail()}",
-                "Mend the cause that the log names, or pass other SGLang flags.",
-            )
-        if time.monotonic() - self.started_at > START_TIMEOUT_S:
-            raise ServerLaunchError(
-                f"The {self.name} server for {self.model!r} gave no answer within {START_TIMEOUT_S:.0f} s.",
-                f"See its log {self.log_path}.",
-            )
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-
-    def log_tail(self) -> str:
-        """The last lines of the log, for messages."""
-        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
-        return "\n".join(f"  | {line[:200]}" for line in lines[-LOG_TAIL_LINES:])
-
-    def stop(self) -> None:
-        """End the server and all its processes; safe to call twice."""
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
-        if self.process is None:
-            return
-        for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, signal_number)
-            except ProcessLookupError:
-                break
-            try:
-                self.process.wait(STOP_GRACE_S)
-            except subprocess.TimeoutExpired:
-                continue
-        self.process.wait()
-        self.process = None
+        check_installed()
+        if Path(self.model).is_dir():
+            # The server reports this name, and clients load the tokenizer from it wherever they run.
+            self.model = str(Path(self.model).resolve())
+        self.port = self.port or free_port()
+        on_cpu = self.device == "cpu" or (self.device == "auto" and not has_gpu())
+        self.launch(self.command(on_cpu), self.environment(on_cpu))
 
 
 def bundled_servers(log_dir: Path, flags: Sequence[str] = (), *, device: str = "auto") -> tuple[Server, Server]:
@@ -205,25 +153,28 @@ class ServedPair:
         base: the base model's server.
         reasoning: the reasoning model's server.
         on_wait: called about twice a second while they come up, with the seconds passed and the names still missing.
+        in_turn: start the second only when the first is ready: on a shared GPU each sizes its cache by what is free.
     """
 
-    base: Server
-    reasoning: Server
+    base: Serving
+    reasoning: Serving
     on_wait: Callable[[float, list[str]], None] | None = None
+    in_turn: bool = False
 
     def __enter__(self) -> ServedPair:
+        start = time.monotonic()
         try:
             for server in (self.base, self.reasoning):
                 server.start()
-            self._wait_until_ready()
+                if self.in_turn:
+                    self._wait(start, [server])
+            self._wait(start, [self.base, self.reasoning])
         except BaseException:
             self.stop()
             raise
         return self
 
-    def _wait_until_ready(self) -> None:
-        start = time.monotonic()
-        missing = [self.base, self.reasoning]
+    def _wait(self, start: float, missing: list[Serving]) -> None:
         while missing := [server for server in missing if not server.is_ready()]:
             if self.on_wait is not None:
                 self.on_wait(time.monotonic() - start, [server.name for server in missing])

@@ -1,0 +1,30 @@
+"""A started process dies with whoever started it, even by `kill -9`.
+
+`RRTI_LIFELINE_FD` names the read end of a pipe whose write end only the parent holds; it closes with the parent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+LIFELINE_VARIABLE = "RRTI_LIFELINE_FD"
+GRACE_S = 3.0
+
+
+def hold() -> None:
+    """In the started process: watch the parent's pipe, if there is one, for as long as this process lives."""
+    lifeline = os.environ.pop(LIFELINE_VARIABLE, None)
+    if lifeline is not None:
+        threading.Thread(target=_die_with_parent, args=(int(lifeline),), daemon=True).start()
+
+
+def _die_with_parent(lifeline_fd: int) -> None:
+    """Block until the parent's end of the pipe closes, then end this process group: politely first, then for certain."""
+    while os.read(lifeline_fd, 1):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
