@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Upgrade, inspect and describe a trace store.", no_args_is_help=True)
+app = typer.Typer(help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The trace store.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run; `rrti db info` lists them.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DEFAULT = Path("traces.duckdb")
 
 
@@ -26,7 +28,7 @@ def upgrade(file: File = DEFAULT, revision: Annotated[str, typer.Option(help="Re
 def downgrade(
     revision: Annotated[str, typer.Argument(help='Revision to go back to; "base" drops every table.')],
     file: File = DEFAULT,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Take a store back to an older schema; what the older schema has no place for is lost."""
     from rrti_sgl.db.upgrading import downgrade_file
@@ -52,6 +54,118 @@ def info(
     tables.print_table([{"what": name, "count": str(value)} for name, value in facts.items()], ["what", "count"])
     if runs:
         tables.print_table(runs, list(runs[0]))
+
+
+@app.command()
+def snapshot(
+    file: File = DEFAULT,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Wait so many seconds for it.")] = 60.0,
+) -> None:
+    """Have the process that writes a store make what it holds readable: `rrti sql --snapshot`."""
+    from rrti_sgl.db import snapshots
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.errors import StoreLockedError
+
+    try:
+        Store.open_readonly(file).close()
+    except StoreLockedError:
+        snapshots.request(file, timeout)
+        with Store.open_snapshot(file) as store:
+            rows = store.sql("SELECT count(*) AS runs, sum(n_samples)::BIGINT AS samples FROM run_view").to_pylist()
+        typer.echo(f"{file}: {rows[0]['runs']} runs with {rows[0]['samples']} samples can be read with --snapshot")
+    else:
+        typer.echo(f"{file}: nobody writes it; read it as it is")
+
+
+@app.command()
+def seal(
+    run: Run,
+    file: File = DEFAULT,
+    unfinished: Annotated[bool, typer.Option(help="Also a run whose process died; it cannot be continued.")] = False,
+) -> None:
+    """Move a finished run into Parquet files beside the store, which need no lock to be read."""
+    from rrti_sgl.db import relations, sealing
+
+    manifest = sealing.seal(file, run, unfinished=unfinished)
+    folder = relations.runs_folder(file) / run
+    typer.echo(f"{folder}: {manifest.n_samples} samples, {manifest.n_tokens} tokens. `rrti db vacuum` frees their space.")
+
+
+@app.command()
+def unseal(run: Run, file: File = DEFAULT) -> None:
+    """Take a sealed run back into the store's file, to continue or to migrate it."""
+    from rrti_sgl.db import sealing
+
+    typer.echo(f"{file}: run {run} is open again, {sealing.unseal(file, run)} tokens")
+
+
+@app.command()
+def attach(folder: Annotated[Path, typer.Argument(help="Folder of a sealed run.")], file: File = DEFAULT) -> None:
+    """Take a copy of somebody else's sealed run into a store."""
+    from rrti_sgl.db import sealing
+
+    manifest = sealing.attach(file, folder)
+    typer.echo(f"{file}: run {manifest.run_id} attached, {manifest.n_samples} samples, {manifest.n_tokens} tokens")
+
+
+@app.command()
+def check(
+    file: File = DEFAULT, json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False
+) -> None:
+    """Verify counts, references, decisions and the files of sealed runs; exit code 1 and a line for what is wrong."""
+    from dataclasses import asdict
+
+    from rrti_sgl.cli import tables
+    from rrti_sgl.db.checking import check as find
+
+    found = [asdict(finding) for finding in find(file)]
+    if json:
+        tables.print_json(found)
+    elif found:
+        tables.print_table(found)
+    if not json:
+        typer.echo(f"{file}: {len(found) or 'no'} {'finding' if len(found) == 1 else 'findings'}")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def vacuum(file: File = DEFAULT) -> None:
+    """Give back the space in the file that deleted and sealed runs left."""
+    from rrti_sgl.db import maintenance
+
+    before, after = maintenance.vacuum(file)
+    typer.echo(f"{file}: {after} bytes, were {before}")
+
+
+@app.command()
+def delete(run: Run, file: File = DEFAULT, yes: Yes = False) -> None:
+    """Delete a run and what belongs to it alone: samples, tokens, calibrations and problems that no other run uses."""
+    from rrti_sgl.db import maintenance
+
+    plan = maintenance.plan_deletion(file, run)
+    goes = ", ".join(f"{count} {name}" for name, count in plan.rows.items() if count)
+    typer.echo(f"Run {run} ({plan.status}{', sealed' if plan.sealed else ''}) goes with: {goes}.")
+    if plan.continued:
+        typer.echo(f"{plan.continued} samples of other runs continue samples of it; they stay.")
+    if not yes:
+        typer.confirm("Delete it?", abort=True)
+    maintenance.delete_run(file, run)
+    typer.echo(f"{file}: run {run} deleted")
+
+
+@app.command()
+def precision(
+    precision: Annotated[str, typer.Argument(help="compact (the default) or exact: every number as computed.")],
+    file: File = DEFAULT,
+) -> None:
+    """Say how precisely tokens are stored from now on; `rrti db schema` states the bounds."""
+    from typing import cast
+
+    from rrti_sgl.db.layouts import Precision
+    from rrti_sgl.db.store import Store
+
+    with Store.open(file, precision=cast(Precision, precision)):
+        typer.echo(f"{file}: tokens are stored {precision} from now on")
 
 
 @app.command()

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+Format = Literal["table", "csv", "json", "parquet"]
 
 
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT; `rrti db schema` describes tables and views.")],
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
-    json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    sealed: Annotated[bool, typer.Option("--sealed", help="Sealed runs only, without a lock: while a run writes.")] = False,
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot", help="Sealed runs and the last `rrti db snapshot`, without a lock.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="table, csv, json or parquet (with --out).")] = "table",
+    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Same as --format csv.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File to write the result to, as Parquet.")] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Stop the query after so many seconds.")] = 300.0,
     memory: Annotated[str, typer.Option(help="Memory that the query may use.")] = "4GB",
 ) -> None:
     """Ask the trace store with SQL: one statement that only reads, without access to files or the network."""
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
+    from rrti_sgl.errors import UsageError
 
-    with Store.open_readonly(db, memory_limit=memory) as store:
+    chosen = "json" if json else "csv" if csv else format
+    if (chosen == "parquet") != (out is not None):
+        raise UsageError("Parquet goes to a file, and only Parquet does.", "Give both: --format parquet --out FILE.")
+    opened = Store.open_snapshot if snapshot else Store.open_sealed if sealed else Store.open_readonly
+    with opened(db, memory_limit=memory) as store:
         result = store.sql(query, timeout_s=timeout)
+    if out is not None:
+        import pyarrow.parquet as pq
+
+        pq.write_table(result, out, compression="zstd")
+        typer.echo(f"{out}: {result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")
+        return
     rows = result.to_pylist()
-    if json:
+    if chosen == "json":
         tables.print_json(rows)
-    elif csv:
+    elif chosen == "csv":
         tables.print_csv(rows, result.column_names)
     else:
         tables.print_table(rows, result.column_names)

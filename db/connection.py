@@ -1,7 +1,7 @@
 """Opening the DuckDB file of a store, with DuckDB's complaints turned into errors that say what to do.
 
-Every connection is confined: no file or network access from SQL, no extensions, no Python variables as tables, and the
-settings are locked. What runs through a store can reach the store and nothing else.
+A store's connection is confined: no file or network access from SQL beyond the folder of its sealed runs, no extensions, no
+Python variables as tables, and the settings are locked. What runs through a store can reach the store and nothing else.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import duckdb
 from rrti_sgl import migrations
 from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError
 
-CONFINED = {
-    "enable_external_access": "false",
+OFFLINE = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
-    "lock_configuration": "true",
 }
 # Fewer checkpoints while samples stream in; the rest is checkpointed when the store is closed.
 WRITING = {"checkpoint_threshold": "1GB"}
@@ -29,7 +27,7 @@ WRITING = {"checkpoint_threshold": "1GB"}
 def connect(
     path: Path, *, read_only: bool, memory_limit: str | None = None, spill: bool = True
 ) -> duckdb.DuckDBPyConnection:
-    """Open the file, confined.
+    """Open the file; what runs on the connection may still reach files, until `confine`.
 
     Args:
         path: the DuckDB file; created unless `read_only`.
@@ -41,27 +39,51 @@ def connect(
         StoreLockedError: another process holds the file.
         StoreError: the file cannot be opened or is no DuckDB file.
     """
-    settings = CONFINED | ({} if read_only else WRITING)
-    if memory_limit is not None:
-        settings = settings | {"memory_limit": memory_limit}
-    if not spill:
-        settings = settings | {"temp_directory": ""}
+    settings = OFFLINE | ({} if read_only else WRITING) | _limits(memory_limit, spill)
     try:
         return duckdb.connect(str(path), read_only=read_only, config=dict(settings))
     except duckdb.Error as error:
-        raise _open_error(path, str(error)) from error
+        raise open_error(path, str(error)) from error
 
 
-def _open_error(path: Path, message: str) -> StoreError:
+def connect_memory(memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+    """An empty database in memory, with the same settings.
+
+    Raises:
+        StoreError: the limit is none.
+    """
+    try:
+        return duckdb.connect(":memory:", config=dict(OFFLINE | _limits(memory_limit, spill=False)))
+    except duckdb.Error as error:
+        raise translate(error) from error
+
+
+def is_confined(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether another connection of this process has the same file open, and confined it."""
+    return connection.execute("SELECT current_setting('lock_configuration')").fetchone() == (True,)
+
+
+def confine(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """From now on SQL reaches the database itself and the files under one folder, and no setting can be changed."""
+    if is_confined(connection):  # the settings belong to the file as this process has it open
+        return
+    connection.execute("SET allowed_directories = [$folder]", {"folder": str(folder)})
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _limits(memory_limit: str | None, spill: bool) -> dict[str, str]:
+    return ({} if memory_limit is None else {"memory_limit": memory_limit}) | ({} if spill else {"temp_directory": ""})
+
+
+def open_error(path: Path, message: str) -> StoreError:
     """The error for what DuckDB said when it could not open `path`."""
     if "Could not set lock" in message:
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
         who = f"{holder[1]}, process {holder[2]}" if holder else "another process"
         return StoreLockedError(f"The store {path} is held open by {who}.", "Wait until it is done, or stop it.")
     if "different configuration" in message:
-        return StoreLockedError(
-            f"The store {path} is already open in this process.", "Use the open store, or close it first."
-        )
+        return already_open(path)
     if "not a valid DuckDB database file" in message:
         return StoreError(f"{path} is not a trace store: it is no DuckDB file.", "Name another file with --db.")
     if "version number" in message:
@@ -70,6 +92,11 @@ def _open_error(path: Path, message: str) -> StoreError:
             "Read it with the version that wrote it.",
         )
     return StoreError(f"The store {path} cannot be opened: {first_line(message)}", "Check the path and its rights.")
+
+
+def already_open(path: Path) -> StoreLockedError:
+    """The error for a file that this process has open in a way that leaves no second one."""
+    return StoreLockedError(f"The store {path} is already open in this process.", "Use the open store, or close it first.")
 
 
 def translate(error: duckdb.Error) -> StoreError:

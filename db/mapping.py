@@ -1,8 +1,9 @@
 """The one place that turns records into rows and rows into records.
 
-Rows of the small tables are tuples in the order of the record's fields; tokens are an Arrow table. What a record calls
-"not computed" (NaN in a float column, -1 in an id column) is NULL in a row. A top-k row is a list of the ids that are
-there: ids of -1 are padding and left out with their log-probabilities, a row of nothing but padding is a NULL list.
+Rows of the small tables are tuples in the order of the record's fields; token rows are written by `rrti_sgl.db.layouts`
+and read here. What a record calls "not computed" (NaN in a float column, -1 in an id column) is NULL in a row. A top-k row
+is a list of the ids that are there: ids of -1 are padding and left out with their log-probabilities, a row of nothing but
+padding is a NULL list.
 """
 
 from __future__ import annotations
@@ -60,46 +61,11 @@ def _from_cell(value: Any, hint: str) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
-def tokens_to_arrow(traces: Sequence[SampleTrace]) -> pa.Table:
-    """The token rows of whole samples, in order: `run_id, sample_id, position` and the columns of `TokenColumns`."""
-    return pa.concat_tables([_sample_to_arrow(trace) for trace in traces])
-
-
-def _sample_to_arrow(trace: SampleTrace) -> pa.Table:
-    sample, tokens, length = trace.sample, trace.tokens, len(trace.tokens.token_id)
-    columns: dict[str, pa.Array] = {
-        "run_id": pa.repeat(pa.scalar(sample.run_id, pa.string()), length),
-        "sample_id": pa.repeat(pa.scalar(sample.sample_id, pa.string()), length),
-        "position": pa.array(np.arange(length, dtype=np.int32)),
-    }
-    for name in TOKEN_FIELDS:
-        values = getattr(tokens, name)
-        if name.endswith("_logprobs"):
-            continue
-        if name.endswith("_ids"):
-            logprobs = name.replace("_ids", "_logprobs")
-            columns[name], columns[logprobs] = _topk_lists(values, getattr(tokens, logprobs))
-        elif name in TEXT_COLUMNS:
-            columns[name] = pa.array(values, pa.string())
-        elif name == "fired":
-            columns[name] = pa.array(np.asarray(values, dtype=bool))
-        elif name in ID_COLUMNS or name == "planted":
-            ids = np.asarray(values, dtype=np.int32)
-            columns[name] = pa.array(ids, mask=ids < 0)
-        else:
-            columns[name] = pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
-    return pa.table(columns)
-
-
-def _topk_lists(ids: Any, logprobs: Any) -> tuple[pa.Array, pa.Array]:
-    """(T, k) ids and log-probabilities as list arrays of length T; padding (id -1) left out, all padding is NULL."""
-    ids, logprobs = np.asarray(ids, dtype=np.int32), np.asarray(logprobs, dtype=np.float32)
-    present = ids >= 0
-    counts = present.sum(axis=1)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
-    absent = pa.array(counts == 0)
-    id_lists = pa.ListArray.from_arrays(offsets, pa.array(ids[present]), mask=absent)
-    return id_lists, pa.ListArray.from_arrays(offsets, pa.array(logprobs[present]), mask=absent)
+def rows_to_arrow(records: Sequence[Any]) -> pa.Table:
+    """The rows of records of one type, as `row_of` makes them, with a column for each field."""
+    names = fields_of(type(records[0]))
+    columns = zip(*(row_of(record) for record in records), strict=True)
+    return pa.table({name: pa.array(column) for name, column in zip(names, columns, strict=True)})
 
 
 def tokens_from_arrow(table: pa.Table, k: int) -> TokenColumns:

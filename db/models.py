@@ -1,6 +1,8 @@
 """The tables of the trace store, column for column the records of `rrti_sgl.records`.
 
-Every column carries a comment with its meaning and unit; `docs/schema.md` is generated from them.
+Every column carries a comment with its meaning and unit; `docs/schema.md` is generated from them. SQL reads `samples` and
+`tokens`, views of `views.sql` over what lies here (`stored_samples`, `exact_tokens`, `compact_tokens`) and in the Parquet
+files of sealed runs; their columns are those of `Sample` and `Token`.
 
 Keys are on the small tables only: an index on `tokens` would cost most of the ingest speed, and DuckDB can alter
 neither an indexed column nor a table that a foreign key refers to. Small vocabularies (`source`, `status`, ...) are
@@ -12,6 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from duckdb_sqlalchemy.datatypes import USmallInteger, UTinyInteger
 from sqlalchemy import ARRAY, JSON, REAL, BigInteger, Boolean, DateTime, Double, Integer, SmallInteger, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
@@ -124,7 +127,7 @@ class Problem(Base):
 class Sample(Base):
     """One generated solution."""
 
-    __tablename__ = "samples"
+    __tablename__ = "stored_samples"
     __table_args__ = ({"comment": "One generated solution, written whole with its tokens."},)
 
     run_id: Mapped[str] = _column("Run that it belongs to.", key=True)
@@ -161,9 +164,9 @@ class Sample(Base):
 
 
 class Token(Base):
-    """One generated token with what both models said there."""
+    """One generated token with what both models said there, every number as it was computed: the exact layout."""
 
-    __tablename__ = "tokens"
+    __tablename__ = "exact_tokens"
     __table_args__ = (
         {"comment": "One row for each generated token. Distributions are at temperature 1; NULL means not computed."},
     )
@@ -206,3 +209,84 @@ class Token(Base):
     __mapper_args__ = {  # noqa: RUF012 - SQLAlchemy declares it as an instance attribute
         "primary_key": [run_id, sample_id, position],
     }
+
+
+def _single(comment: str) -> Mapped[float | None]:
+    return _column(f"{comment} Single precision; NULL too where `score` is its copy.", type_=REAL())
+
+
+class CompactToken(Base):
+    """One generated token in the compact layout, which the view `tokens` reads back."""
+
+    __tablename__ = "compact_tokens"
+    __table_args__ = ({"comment": "Tokens in the compact layout; read them through `tokens`."},)
+
+    run_id: Mapped[str] = _column("Run that it belongs to.")
+    sample_id: Mapped[str] = _column("Sample that it belongs to.")
+    position: Mapped[int] = _column("Generated tokens before it: 0 for the first.")
+    token_id: Mapped[int] = _column("The emitted token.")
+    token_text: Mapped[str] = _column("Text of the emitted token.")
+    source: Mapped[str] = _column("Model that the emitted token is from: base or reasoning.")
+    base_token_id: Mapped[int | None] = _column("What the base model drew there; NULL: it was not asked.")
+    base_token_text: Mapped[str | None] = _column("Text of that token on its own, where it differs from `token_text`.")
+    reasoning_token_id: Mapped[int | None] = _column(
+        "What the reasoning model drew there, where it is not the emitted token; NULL else."
+    )
+    base_logprob: Mapped[float | None] = _column("As in `tokens`, in single precision.", type_=REAL())
+    reasoning_logprob: Mapped[float | None] = _column("As in `tokens`, in single precision.", type_=REAL())
+    score: Mapped[float | None] = _column("What the gate saw, exactly.")
+    score_is: Mapped[str | None] = _column("Metric that the scores of the sample equal bit for bit; its column is NULL.")
+    local_mean: Mapped[float | None] = _column("Mean score of the window before the token, exactly.")
+    fired: Mapped[bool] = _column("Whether the gate asked for a takeover.")
+    ce: Mapped[float | None] = _single("Cross-entropy.")
+    kl: Mapped[float | None] = _single("Forward KL.")
+    reverse_kl: Mapped[float | None] = _single("Reverse KL.")
+    js: Mapped[float | None] = _single("Jensen-Shannon divergence.")
+    tv: Mapped[float | None] = _single("Total variation distance.")
+    entropy_base: Mapped[float | None] = _single("Entropy of the base distribution.")
+    entropy_reasoning: Mapped[float | None] = _single("Entropy of the reasoning distribution.")
+    base_tail_mass: Mapped[float | None] = _column("As in `tokens`, in single precision.", type_=REAL())
+    reasoning_tail_mass: Mapped[float | None] = _column("As in `tokens`, in single precision.", type_=REAL())
+    planning_tag: Mapped[str | None] = _column("Category of the planning word it belongs to.")
+    planted: Mapped[int | None] = _column("1 at planted decision points, 0 elsewhere.", type_=SmallInteger())
+    base_topk_ids: Mapped[list[int] | None] = _column("Base model's k most probable tokens, most probable first.")
+    base_topk_codes: Mapped[list[int] | None] = _column(
+        "Their log-probabilities: code c for -(exp(c / 27) - 1) / 4 nats, 255 for log 0.", type_=ARRAY(UTinyInteger())
+    )
+    reasoning_topk_ranks: Mapped[list[int] | None] = _column(
+        "Reasoning model's list as places, from 1, in `base_topk_ids` followed by `reasoning_other_ids`.",
+        type_=ARRAY(USmallInteger()),
+    )
+    reasoning_other_ids: Mapped[list[int] | None] = _column("Ids of that list that `base_topk_ids` does not hold.")
+    reasoning_topk_codes: Mapped[list[int] | None] = _column(
+        "Log-probabilities of that list: code c for -(exp(c / 27) - 1) / 4 nats, 255 for log 0.",
+        type_=ARRAY(UTinyInteger()),
+    )
+
+    __mapper_args__ = {  # noqa: RUF012 - SQLAlchemy declares it as an instance attribute
+        "primary_key": [run_id, sample_id, position],
+    }
+
+
+class SealedRun(Base):
+    """One run whose samples and tokens are in Parquet files."""
+
+    __tablename__ = "sealed_runs"
+    __table_args__ = ({"comment": "Runs whose samples and tokens are in Parquet files, one folder each."},)
+
+    run_id: Mapped[str] = _column("Run that was sealed; its folder beside the store has its name.", key=True)
+    sealed_at: Mapped[datetime] = _column("When it was sealed or attached (UTC).")
+    n_samples: Mapped[int] = _column("Samples in the folder.")
+    n_tokens: Mapped[int] = _column("Tokens in the folder.", type_=BigInteger())
+
+
+class Setting(Base):
+    """One setting that the file carries."""
+
+    __tablename__ = "store_settings"
+    __table_args__ = (
+        {"comment": "Settings of the file: `precision` of new tokens, `location` that the views were made for."},
+    )
+
+    name: Mapped[str] = _column("Name of the setting.", key=True)
+    value: Mapped[str] = _column("Its value.")

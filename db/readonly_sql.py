@@ -7,6 +7,7 @@ long.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from rrti_sgl.db.connection import translate
 from rrti_sgl.errors import StoreError
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+WRITING = {"COPY", "EXPORT", "IMPORT", "ATTACH", "DETACH", "INSTALL", "LOAD", "CHECKPOINT", "VACUUM", "CALL", "PRAGMA"}
+WRITING |= {"INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE"}
 
 
 def check_statement(query: str) -> None:
@@ -35,6 +38,15 @@ def check_statement(query: str) -> None:
     kind = statements[0].type
     if kind not in READING:
         raise StoreError(f"{kind.name} is not allowed: the store is open for reading.", "Give one SELECT.")
+    if kind == duckdb.StatementType.EXPLAIN and (word := _writing_keyword(query)):
+        # EXPLAIN ANALYZE runs what it explains, and COPY would reach the files of sealed runs.
+        raise StoreError(f"EXPLAIN of {word} is not allowed: the store is open for reading.", "Explain a SELECT.")
+
+
+def _writing_keyword(query: str) -> str | None:
+    starts = [(start, kind) for start, kind in duckdb.tokenize(query) if kind == duckdb.token_type.keyword]
+    words = (re.match(r"\w*", query.encode()[start:].decode(errors="replace")) for start, _ in starts)
+    return next((word[0].upper() for word in words if word and word[0].upper() in WRITING), None)
 
 
 def fetch(

@@ -6,20 +6,45 @@ from pathlib import Path
 from typing import Any
 
 from rrti_sgl import migrations
+from rrti_sgl.db import quantisation, relations
 from rrti_sgl.db.store import Store
 
 TABLES = ("runs", "calibrations", "problems", "samples", "tokens")
+# Relations that SQL reads -> the table whose columns they have.
+COLUMNS_OF = {name: name for name in TABLES} | {"samples": "stored_samples", "tokens": "exact_tokens"}
 HEAD = """# The trace store
 
-A DuckDB file of five tables, schema revision {revision}. This page is generated: `rrti db schema > docs/schema.md`.
+Five relations, schema revision {revision}. This page is generated: `rrti db schema > docs/schema.md`.
 Log-probabilities, divergences and entropies are in nats at temperature 1, times in milliseconds, timestamps in UTC.
 NULL means "not computed", never zero. Keys are marked with a star; `tokens` has none, its rows are unique by
 `run_id, sample_id, position`.
+
+`runs`, `calibrations` and `problems` are tables of the DuckDB file `STORE.duckdb`. `samples` and `tokens` are views: they
+span the file and the Parquet files of sealed runs, one folder `STORE.runs/RUN` each. How tokens are kept, and how precisely,
+is said at the end of the page.
 """
+LAYOUT_HEAD = """
+## How tokens are kept
+
+The compact layout is the default. `score` and `local_mean`, which decided, are exact, and so is the metric that the scores
+are. The other metrics, log-probabilities of single tokens and masses are in single precision: within {real:.1e} of their
+value. A log-probability -x of a list is within {logprob:.4f} * (0.25 + x) nats: 0.005 near 0, 0.023 at 1, 0.19 at 10; its
+probability is within 0.009. So lists serve to look at, and to estimate what another k would give; what was computed from
+them is stored beside them, as precisely as said. A sample with a number outside these bounds is kept exactly, whole.
+
+`rrti db precision exact FILE` (in Python `Store.open(path, precision="exact")`) keeps every number of every sample from then
+on, at about twice the bytes; the file remembers it.
+
+Tables of the file beneath `samples` and `tokens`: `stored_samples` with the columns of `samples`, `exact_tokens` with those
+of `tokens`, `compact_tokens`, `sealed_runs` and `store_settings`. A sealed folder has a `TABLE.parquet` of each of `runs`,
+`problems`, `calibrations`, `stored_samples`, `exact_tokens` and `compact_tokens`, and `manifest.json` with their rows
+and SHA-256 sums.
+"""
+BENEATH = ("compact_tokens", "sealed_runs", "store_settings")
 VIEWS_HEAD = """
 ## Views
 
-Joins that most questions need; created by every upgrade from this file.
+The relations above where they are views, and joins that most questions need; made by every upgrade from this file.
 
 ```sql
 {views}
@@ -28,24 +53,31 @@ Joins that most questions need; created by every upgrade from this file.
 
 
 def schema_markdown() -> str:
-    """The schema reference page: every table and column with type, meaning and unit, and the views."""
+    """The schema reference page: every relation and column with type, meaning and unit, the views and the layouts."""
+    lines = [HEAD.format(revision=migrations.head())]
+    for name in TABLES:
+        lines += _table(name, COLUMNS_OF[name])
+    views = migrations.VIEWS_FILE.read_text(encoding="utf-8").strip()
+    page = "\n".join(lines).rstrip() + "\n" + VIEWS_HEAD.format(views=views)
+    layout = [LAYOUT_HEAD.format(real=quantisation.REAL_ERROR, logprob=quantisation.LOGPROB_ERROR)]
+    for name in BENEATH:
+        layout += _table(name, name, level="###")
+    return page + "\n".join(layout).rstrip() + "\n"
+
+
+def _table(title: str, table_name: str, level: str = "##") -> list[str]:
     from duckdb_sqlalchemy import Dialect
 
     from rrti_sgl.db.models import Base
 
-    dialect = Dialect()
-    lines = [HEAD.format(revision=migrations.head())]
-    for name in TABLES:
-        table = Base.metadata.tables[name]
-        lines += [f"## {name}", "", str(table.comment), "", "| column | type | NULL | meaning |", "|---|---|---|---|"]
-        for column in table.columns:
-            star = " *" if column.primary_key else ""
-            null = "yes" if column.nullable else ""
-            meaning = str(column.comment).replace("|", "\\|")
-            lines.append(f"| `{column.name}`{star} | {_type_name(column.type.compile(dialect))} | {null} | {meaning} |")
-        lines.append("")
-    views = migrations.VIEWS_FILE.read_text(encoding="utf-8").strip()
-    return "\n".join(lines).rstrip() + "\n" + VIEWS_HEAD.format(views=views)
+    table = Base.metadata.tables[table_name]
+    lines = [f"{level} {title}", "", str(table.comment), "", "| column | type | NULL | meaning |", "|---|---|---|---|"]
+    for column in table.columns:
+        star = " *" if column.primary_key else ""
+        null = "yes" if column.nullable else ""
+        meaning = str(column.comment).replace("|", "\\|")
+        lines.append(f"| `{column.name}`{star} | {_type_name(column.type.compile(Dialect()))} | {null} | {meaning} |")
+    return [*lines, ""]
 
 
 def _type_name(sql: str) -> str:
@@ -56,13 +88,21 @@ def describe(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What a store file holds.
 
     Returns:
-        Its path, schema revision, size in bytes and the rows of each table; and a row for each run, oldest first.
+        Its path, schema revision, precision, size in bytes (of the file, and of its sealed runs) and the rows of each
+        relation; and a row for each run, oldest first.
     """
     with Store.open_readonly(path) as store:
         counts = ", ".join(f"(SELECT count(*) FROM {name}) AS {name}" for name in TABLES)
         totals = store.sql(f"SELECT {counts}").to_pylist()[0]
         runs = store.sql(
-            "SELECT run_id, program, status, n_samples, n_tokens, rho, accuracy FROM run_view ORDER BY created_at, run_id"
+            """
+            SELECT run_id, program, status, n_samples, n_tokens, rho, accuracy,
+                CASE WHEN run_id IN (SELECT run_id FROM sealed_runs) THEN 'sealed' ELSE 'open' END AS life
+            FROM run_view ORDER BY created_at, run_id
+            """
         ).to_pylist()
-    facts = {"path": str(path), "revision": migrations.head(), "bytes": path.stat().st_size}
+        precision = store.precision
+    sealed = sum(file.stat().st_size for folder in relations.complete_folders(path) for file in folder.iterdir())
+    facts: dict[str, Any] = {"path": str(path), "revision": migrations.head(), "precision": precision}
+    facts |= {"bytes": path.stat().st_size, "sealed_bytes": sealed}
     return facts | totals, runs

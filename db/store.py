@@ -1,27 +1,32 @@
-"""The trace store: one DuckDB file that keeps runs, calibrations, problems, samples and tokens.
+"""The trace store: a DuckDB file of runs, calibrations, problems, samples and tokens, and Parquet files of sealed runs.
 
-One process writes at a time; DuckDB lets no other process in meanwhile, not even to read. Within the process every call
-uses a cursor of its own, so a store may be used from several threads. A sample is there whole or not at all, and once
+One process writes at a time; DuckDB lets no other process into the file meanwhile, not even to read. Open to everybody at
+any time are the sealed runs beside it (`Store.open_sealed`) and snapshots, which the writing process makes when it is asked
+to (`Store.open_snapshot`, `rrti_sgl.db.snapshots`). Within the process every call uses a cursor of its own, so a store may
+be used from several threads. A sample is there whole or not at all, and once
 `write_samples` has returned, it survives the death of the process.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import duckdb
 
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
-from rrti_sgl.db import mapping
+from rrti_sgl.db import layouts, mapping, relations, snapshots
+from rrti_sgl.db.folders import Manifest
+from rrti_sgl.db.layouts import Precision
 from rrti_sgl.db.reader import StoreReader
-from rrti_sgl.errors import StoreError
-from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleRecord, SampleTrace
+from rrti_sgl.errors import StoreError, StoreLockedError, UsageError
+from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
 
 MEMORY_LIMIT = "4GB"
 
@@ -33,22 +38,36 @@ class Store(StoreReader):
         super().__init__(path, connection)
         self.read_only = read_only
         self._writing = threading.Lock()
+        self._answering: snapshots.Answering | None = None
+        if not read_only:
+            self._answer_snapshots()
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = True) -> Self:
+    def open(cls, path: str | Path, *, create: bool = True, precision: Precision | None = None) -> Self:
         """Open for writing; a file that is missing or has no tables gets the newest schema.
+
+        Args:
+            path: the DuckDB file.
+            create: make the file when it is missing.
+            precision: "compact" rounds within the bounds of `rrti_sgl.db.quantisation`, "exact" keeps every number; the
+                file remembers it for tokens written from then on. None leaves what the file says (at first "compact").
 
         Raises:
             StoreLockedError: another process holds the file.
             StoreVersionError: the schema is older (the message names the upgrade command) or newer.
             StoreError: there is no file and `create` is off, or it is no trace store.
+            UsageError: there is no such precision.
         """
         path = Path(path)
+        if precision is not None and precision not in get_args(Precision):
+            raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(get_args(Precision))}.")
         if not path.exists() and not create:
             raise StoreError(f"There is no store at {path}.", "Name another file with --db.")
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = opening.connect(path, read_only=False)
         try:
+            if opening.is_confined(connection):
+                raise opening.already_open(path)
             revision = opening.revision_of(connection)
             if revision is None:
                 connection.close()
@@ -56,6 +75,11 @@ class Store(StoreReader):
                 connection = opening.connect(path, read_only=False)
             else:
                 opening.check_revision(path, revision)
+            if relations.is_moved(connection, path):
+                relations.refresh_views(connection, path)
+            if precision is not None:
+                connection.execute("INSERT OR REPLACE INTO store_settings VALUES ('precision', ?)", [precision])
+            opening.confine(connection, relations.runs_folder(path))
         except BaseException:
             connection.close()
             raise
@@ -66,24 +90,102 @@ class Store(StoreReader):
         """Open for reading, without spilling to disk.
 
         Raises:
-            StoreLockedError, StoreVersionError, StoreError: as `open`.
+            StoreLockedError: another process writes; the message says what can be read meanwhile.
+            StoreVersionError, StoreError: as `open`.
         """
         path = Path(path)
         if not path.exists():
             raise StoreError(f"There is no store at {path}.", "Name another file with --db.")
-        connection = opening.connect(path, read_only=True, memory_limit=memory_limit, spill=False)
+        try:
+            connection = opening.connect(path, read_only=True, memory_limit=memory_limit, spill=False)
+        except StoreLockedError as error:
+            error.remedy += f" Meanwhile `rrti db snapshot {path}` makes what it holds readable: rrti sql --snapshot"
+            sealed = len(relations.complete_folders(path))
+            error.remedy += f" (or --sealed: its {sealed} sealed runs)." if sealed else "."
+            raise
         try:
             revision = opening.revision_of(connection)
             if revision is None:
                 raise StoreError(f"The store {path} is empty.", f"Run: rrti db upgrade {path}")
             opening.check_revision(path, revision)
+            if relations.is_moved(connection, path):
+                message = f"The store {path} was moved since it was last written; its views name the old place."
+                raise StoreError(message, f"Run: rrti db upgrade {path}")
+            opening.confine(connection, relations.runs_folder(path))
         except BaseException:
             connection.close()
             raise
         return cls(path, connection, read_only=True)
 
+    @classmethod
+    def open_sealed(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT) -> Self:
+        """Read the sealed runs of a store without opening its file, so while another process writes it, too.
+
+        Raises:
+            StoreError: the store has no sealed runs, or their files are of another schema.
+        """
+        path = Path(path)
+        folders = relations.complete_folders(path)
+        if not folders:
+            raise StoreError(f"The store {path} has no sealed runs.", "Seal one: rrti db seal RUN.")
+        return cls._over_files(path, folders, memory_limit)
+
+    @classmethod
+    def open_snapshot(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT) -> Self:
+        """Read the sealed runs of a store and the newest snapshot of the others without opening its file.
+
+        Raises:
+            StoreError: there is neither, or their files are of another schema.
+        """
+        path = Path(path)
+        sealed = relations.complete_folders(path)
+        names = {folder.name for folder in sealed}
+        folders = [*sealed, *(part for part in snapshots.parts(path) if part.parent.name not in names)]
+        if not folders:
+            message = f"The store {path} has no snapshot and no sealed runs."
+            raise StoreError(
+                message, f"While a process writes it: rrti db snapshot {path}. Else read it without --snapshot."
+            )
+        return cls._over_files(path, folders, memory_limit)
+
+    @classmethod
+    def _over_files(cls, path: Path, folders: Sequence[Path], memory_limit: str) -> Self:
+        for folder in folders:
+            Manifest.read(folder).check_revision(folder)
+        connection = opening.connect_memory(memory_limit)
+        try:
+            relations.create_over_files(connection, folders)
+            opening.confine(connection, relations.runs_folder(path))
+        except duckdb.Error as error:
+            connection.close()
+            raise opening.translate(error) from error
+        return cls(path, connection, read_only=True)
+
+    def _answer_snapshots(self) -> None:
+        itself = weakref.ref(self)  # a store that is dropped without `close` is closed all the same
+
+        def cursor() -> duckdb.DuckDBPyConnection | None:
+            store = itself()
+            return None if store is None else store._cursor()
+
+        self._answering = snapshots.Answering(cursor, self.path)
+        self._answering.start()
+
+    @property
+    def precision(self) -> Precision:
+        """How tokens are written from now on."""
+        with self._cursor() as cursor:
+            return self._precision(cursor)
+
+    @staticmethod
+    def _precision(cursor: duckdb.DuckDBPyConnection) -> Precision:
+        rows = cursor.execute("SELECT value FROM store_settings WHERE name = 'precision'").fetchall()
+        return "exact" if rows == [("exact",)] else "compact"
+
     def close(self) -> None:
         """Close the file; a store opened for writing is checkpointed by DuckDB."""
+        if self._answering is not None:
+            self._answering.stop()
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -110,8 +212,15 @@ class Store(StoreReader):
         self._write(statement, {"status": status, "error": error, "now": now, "run": run_id})
 
     def resume_run(self, run_id: str) -> None:
-        """Mark a run that ended early as running again."""
+        """Mark a run that ended early as running again.
+
+        Raises:
+            UsageError: there is no such run.
+            StoreError: it is sealed.
+        """
         self.get_run(run_id)
+        with self._cursor() as cursor:
+            self.check_unsealed(cursor, {run_id})
         statement = "UPDATE runs SET status = 'running', error = NULL, finished_at = NULL WHERE run_id = $run"
         self._write(statement, {"run": run_id})
 
@@ -144,22 +253,31 @@ class Store(StoreReader):
         with self._writing, self._cursor() as cursor:
             try:
                 cursor.execute("BEGIN TRANSACTION")
-                new = self._unwritten(cursor, traces)
-                if new:
-                    samples = [mapping.row_of(trace.sample) for trace in new]
-                    cursor.executemany(_insert_statement("samples", SampleRecord), samples)
-                    cursor.register("incoming_tokens", mapping.tokens_to_arrow(new))
-                    cursor.execute("INSERT INTO tokens BY NAME SELECT * FROM incoming_tokens")
+                self.check_unsealed(cursor, {trace.sample.run_id for trace in traces})
+                if new := self._unwritten(cursor, traces):
+                    tables = layouts.token_tables(new, self._precision(cursor))
+                    for name, rows in {"stored_samples": mapping.rows_to_arrow([t.sample for t in new]), **tables}.items():
+                        cursor.register("incoming", rows)
+                        cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+                        cursor.unregister("incoming")
                 cursor.execute("COMMIT")
             except duckdb.Error as error:
                 raise opening.translate(error) from error
         return len(new)
 
     @staticmethod
+    def check_unsealed(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[str]) -> None:
+        """Raises StoreError, with what to do, where one of the runs is sealed: its rows are fixed."""
+        query = "SELECT run_id FROM sealed_runs WHERE list_contains($runs, run_id) ORDER BY run_id"
+        if sealed := cursor.execute(query, {"runs": sorted(run_ids)}).fetchone():
+            message = f"Run {sealed[0]} is sealed: its samples are fixed."
+            raise StoreError(message, f"To change it: rrti db unseal {sealed[0]}. Or start a new run.")
+
+    @staticmethod
     def _unwritten(cursor: duckdb.DuckDBPyConnection, traces: Sequence[SampleTrace]) -> list[SampleTrace]:
         """The traces that the store does not have, without repetitions."""
         by_key = {(trace.sample.run_id, trace.sample.sample_id): trace for trace in traces}
-        query = "SELECT run_id, sample_id FROM samples WHERE list_contains($ids, sample_id)"
+        query = "SELECT run_id, sample_id FROM stored_samples WHERE list_contains($ids, sample_id)"
         present = set(cursor.execute(query, {"ids": [sample_id for _, sample_id in by_key]}).fetchall())
         return [trace for key, trace in by_key.items() if key not in present]
 

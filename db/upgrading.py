@@ -1,12 +1,18 @@
-"""Upgrading and downgrading a store file, with the errors that opening it would give."""
+"""Upgrading and downgrading a store file, with the errors that opening it would give and a copy kept until it is done."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
-from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
+from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError, UsageError
+
+BACKUP = ".before-upgrade"
 
 
 def current_revision(path: Path) -> str | None:
@@ -23,7 +29,7 @@ def current_revision(path: Path) -> str | None:
 
 
 def upgrade_file(path: Path, revision: str = "head") -> tuple[str | None, str]:
-    """Bring a file to a revision, in one transaction; creates it when missing.
+    """Bring a file to a revision, in one transaction and with a copy kept until that is done; creates it when missing.
 
     Returns:
         The revisions before and after.
@@ -42,7 +48,8 @@ def upgrade_file(path: Path, revision: str = "head") -> tuple[str | None, str]:
     if before is not None and before > target:
         raise UsageError(f"The store {path} has schema {before} already.", f"Run: rrti db downgrade {target} {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    migrations.upgrade(path, target)
+    with _kept_until_done(path, needed=before not in (None, target)):
+        migrations.upgrade(path, target)
     return before, target
 
 
@@ -64,5 +71,50 @@ def downgrade_file(path: Path, revision: str) -> tuple[str, str | None]:
     older = ["base", *known[: known.index(before)]]
     if revision not in older:
         raise UsageError(f"Schema {before} cannot go back to {revision!r}.", f"Choose one of: {', '.join(older)}.")
-    migrations.downgrade(path, revision)
+    with _kept_until_done(path, needed=True):
+        migrations.downgrade(path, revision)
     return before, None if revision == "base" else revision
+
+
+@contextmanager
+def _kept_until_done(path: Path, *, needed: bool) -> Iterator[None]:
+    """Keep a copy of the file beside it while it is changed, and put the copy back if that fails.
+
+    Raises:
+        StoreError: a copy is there already: an earlier change was cut off, and which of the two files counts is for its
+            owner to say.
+    """
+    copy = path.with_name(path.name + BACKUP)
+    if copy.exists():
+        raise StoreError(
+            f"An earlier change of {path} was cut off; {copy} is the file from before it.",
+            f"To go back: mv {copy} {path}. To keep the store as it is: delete the copy.",
+        )
+    if not needed:
+        yield
+        return
+    partial = copy.with_name(copy.name + ".partial")
+    shutil.copyfile(path, partial)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(copy)
+    try:
+        yield
+    except BaseException:
+        if _is_held(path):  # somebody came in between: nothing was changed, and the file is theirs
+            copy.unlink()
+        else:
+            path.with_name(path.name + ".wal").unlink(missing_ok=True)
+            copy.replace(path)
+        raise
+    copy.unlink()
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        opening.connect(path, read_only=False).close()
+    except StoreLockedError:
+        return True
+    except StoreError:
+        return False
+    return False

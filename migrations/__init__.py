@@ -44,6 +44,7 @@ def upgrade(path: Path, revision: str = "head") -> None:
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
+            config.attributes["store"] = path
             command.upgrade(config, revision)
     finally:
         engine.dispose()
@@ -57,6 +58,7 @@ def downgrade(path: Path, revision: str) -> None:
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
+            config.attributes["store"] = path
             command.downgrade(config, revision)
     finally:
         engine.dispose()

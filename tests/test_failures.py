@@ -17,6 +17,7 @@ from rrti_sgl.serving.server import ServedPair, bundled_servers
 
 pytestmark = pytest.mark.server
 N = 400
+ENOUGH_BYTES = 500_000  # the run and its problems take less than half of that
 
 
 def servers(logs: Path, ports: tuple[int, int] = (0, 0)) -> ServedPair:
@@ -30,6 +31,15 @@ def rrti(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def wait_for_samples(running: subprocess.Popen[str], folder: Path) -> None:
+    """Until samples are in the store. No other process can open it meanwhile, but its log outgrows what else is new."""
+    log, deadline = folder / "traces.duckdb.wal", time.monotonic() + 120
+    while not log.exists() or log.stat().st_size < ENOUGH_BYTES:
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline, "no sample was stored"
+        time.sleep(0.2)
+
+
 def addresses(pair: ServedPair) -> list[str]:
     return ["--base-url", pair.base.url, "--reasoning-url", pair.reasoning.url]
 
@@ -39,8 +49,7 @@ def test_a_dying_server_and_a_signal_lose_nothing_and_the_run_goes_on(tmp_path: 
     with servers(tmp_path) as pair:
         ports = (pair.base.port, pair.reasoning.port)
         running = rrti(*arguments, *addresses(pair), cwd=tmp_path)
-        time.sleep(15)
-        assert running.poll() is None, running.communicate()
+        wait_for_samples(running, tmp_path)
         assert pair.base.process is not None
         os.killpg(pair.base.process.pid, signal.SIGKILL)
         _, errors = running.communicate(timeout=60)
@@ -55,7 +64,7 @@ def test_a_dying_server_and_a_signal_lose_nothing_and_the_run_goes_on(tmp_path: 
     with servers(tmp_path, ports) as pair:
         resume = ["run", "--resume", run.run_id, "--json", "--in-flight", "16", *addresses(pair)]
         interrupted = rrti(*resume, cwd=tmp_path)
-        time.sleep(9)
+        wait_for_samples(interrupted, tmp_path)
         interrupted.send_signal(signal.SIGTERM)
         _, errors = interrupted.communicate(timeout=30)
         assert interrupted.returncode == 128 + signal.SIGTERM, errors

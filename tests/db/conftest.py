@@ -104,7 +104,6 @@ def make_trace(
         "token_text": [f"t{i}" for i in range(length)],
         "source": ["reasoning" if flag else "base" for flag in fired],
         "base_token_id": np.arange(length, dtype=np.int32) + 10,
-        "reasoning_token_id": np.full(length, -1, dtype=np.int32),
         "base_logprob": -ce,
         "reasoning_logprob": missing,
         "score": ce,
@@ -127,6 +126,8 @@ def make_trace(
         "reasoning_topk_logprobs": np.full((length, 2), np.nan, dtype=np.float32),
     }
     columns |= tokens or {}
+    taken = np.array(columns["source"]) == "reasoning"
+    columns.setdefault("reasoning_token_id", np.where(taken, columns["token_id"], -1).astype(np.int32))
     columns.setdefault("base_token_text", [None if i < 0 else f"t{i - 10}" for i in columns["base_token_id"]])
     sample: dict[str, Any] = {
         "run_id": run_id,

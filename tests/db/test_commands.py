@@ -46,11 +46,11 @@ def filled(path, build):
 
 def test_life_of_a_file(rrti, tmp_path):
     path = tmp_path / "x.duckdb"
-    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0001, was empty\n"
-    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0001, nothing to do\n"
+    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0002, was empty\n"
+    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0002, nothing to do\n"
     assert rrti("db", "downgrade", "base", path, input="n\n").exit_code == 1
     assert "nothing to do" in rrti("db", "upgrade", path).stdout
-    assert rrti("db", "downgrade", "base", path, "--yes").stdout == f"{path}: schema empty, was 0001\n"
+    assert rrti("db", "downgrade", "base", path, "--yes").stdout == f"{path}: schema empty, was 0002\n"
 
 
 def test_info(rrti, filled):
@@ -90,8 +90,9 @@ def test_stats(rrti, filled):
     assert max(map(len, text.splitlines())) <= 80
     args = ("stats", "sparsity", "--db", filled, "--run", "guided", "--set", "top=[0.25]", "--set", "carried=[0.5]")
     got = json.loads(rrti(*args, "--metric", "entropy_base", "--json").stdout)
-    assert [row["statistic"] for row in got] == ["gini", "tokens_carrying", "carried_by_top"]
-    assert got[2]["value"] == pytest.approx(12345 / 12350)
+    values = {row["statistic"]: row["value"] for row in got}
+    assert {"gini", "tokens_carrying", "carried_by_top"} <= set(values)
+    assert values["carried_by_top"] == pytest.approx(12345 / 12350)
     listed = json.loads(rrti("stats", "--list", "--json").stdout)
     assert {"name": "cost", "question": "What did a run cost, in requests, tokens and time?"} in listed
     assert "sparsity" in rrti("stats").stdout

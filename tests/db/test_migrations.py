@@ -26,29 +26,38 @@ def relations(path):
 
 def test_up_down_up(tmp_path, build):
     path = tmp_path / "a folder" / "100%.duckdb"
-    assert upgrade_file(path) == (None, "0001")
-    expected = ["alembic_version", "calibrations", "problems", "run_view", "runs", "sample_view", "samples"]
-    assert relations(path) == [*expected, "token_view", "tokens"]
+    assert upgrade_file(path) == (None, "0002")
+    tables = ["calibrations", "compact_tokens", "exact_tokens", "problems", "runs", "sealed_runs", "store_settings"]
+    views = ["run_view", "sample_view", "samples", "token_view", "tokens"]
+    views += ["sealed_compact_tokens", "sealed_exact_tokens", "sealed_samples"]
+    assert relations(path) == sorted(["alembic_version", "stored_samples", *tables, *views])
     assert migrations.drift(path) == []
-    assert upgrade_file(path) == ("0001", "0001")
-    assert downgrade_file(path, "base") == ("0001", None)
-    assert relations(path) == ["alembic_version"]
-    assert upgrade_file(path, "0001") == (None, "0001")
+    assert upgrade_file(path) == ("0002", "0002")
     with Store.open(path) as store:
         store.begin_run(build["run"]())
-        assert store.write_samples([build["trace"]()]) == 1
-    assert upgrade_file(path) == ("0001", "0001")
+        trace = build["trace"]()
+        assert store.write_samples([trace]) == 1
+        before = store.sql("SELECT * FROM tokens ORDER BY position").to_pylist()
+    assert downgrade_file(path, "0001") == ("0002", "0001")
+    assert relations(path) == ["alembic_version", "calibrations", "problems", "runs", "samples", "tokens"]
+    with duckdb.connect(str(path)) as connection:
+        older = connection.execute("SELECT * FROM tokens ORDER BY position").to_arrow_table().to_pylist()
+    assert older == before
+    assert upgrade_file(path) == ("0001", "0002")
     with Store.open_readonly(path) as store:
-        assert len(store.finished_samples("r1")) == 1
+        assert store.sql("SELECT * FROM tokens ORDER BY position").to_pylist() == before
+    assert downgrade_file(path, "base") == ("0002", None)
+    assert relations(path) == ["alembic_version"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
 
 
 @pytest.mark.parametrize(
     ("change", "kind", "column"),
     [
-        ("ALTER TABLE tokens DROP COLUMN js", "add_column", "js"),
-        ("ALTER TABLE tokens ALTER tv TYPE FLOAT", "modify_type", "tv"),
-        ("COMMENT ON COLUMN tokens.ce IS 'x'", "modify_comment", "ce"),
-        ("ALTER TABLE tokens ADD COLUMN extra INT", "remove_column", "extra"),
+        ("ALTER TABLE exact_tokens DROP COLUMN js", "add_column", "js"),
+        ("ALTER TABLE exact_tokens ALTER tv TYPE FLOAT", "modify_type", "tv"),
+        ("COMMENT ON COLUMN exact_tokens.ce IS 'x'", "modify_comment", "ce"),
+        ("ALTER TABLE exact_tokens ADD COLUMN extra INT", "remove_column", "extra"),
         ("CREATE TABLE extra (a INT)", "remove_table", "extra"),
     ],
 )
@@ -71,16 +80,16 @@ def test_a_failing_upgrade_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
 
 def test_refusals(tmp_path, path):
-    with pytest.raises(UsageError, match=r"no revision 'x'.*0001, head"):
+    with pytest.raises(UsageError, match=r"no revision 'x'.*0001, 0002, head"):
         upgrade_file(path, "x")
-    with pytest.raises(UsageError, match=r"cannot go back to '0001'.*base"):
-        downgrade_file(path, "0001")
+    with pytest.raises(UsageError, match=r"cannot go back to '0002'.*base, 0001"):
+        downgrade_file(path, "0002")
     with pytest.raises(StoreError, match="no store to downgrade"):
         downgrade_file(tmp_path / "none.duckdb", "base")
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for call in (upgrade_file, lambda file: downgrade_file(file, "base")):
-        with pytest.raises(StoreVersionError, match="newer than 0001"):
+        with pytest.raises(StoreVersionError, match="newer than 0002"):
             call(path)
     other = tmp_path / "other.duckdb"
     with duckdb.connect(str(other)) as connection:
@@ -103,14 +112,14 @@ def test_revisions_are_those_of_alembic():
         ("runs", records.RunRecord),
         ("calibrations", records.CalibrationRecord),
         ("problems", records.ProblemRecord),
-        ("samples", records.SampleRecord),
-        ("tokens", records.TokenColumns),
+        ("stored_samples", records.SampleRecord),
+        ("exact_tokens", records.TokenColumns),
     ],
 )
 def test_columns_are_the_fields_of_the_records(table, record):
     columns = [column.name for column in models.Base.metadata.tables[table].columns]
     fields = [field.name for field in dataclasses.fields(record)]
-    extra = ["run_id", "sample_id", "position"] if table == "tokens" else []
+    extra = ["run_id", "sample_id", "position"] if table == "exact_tokens" else []
     assert sorted(columns) == sorted(extra + fields)
     assert columns[: len(extra)] == extra
 
@@ -131,5 +140,5 @@ def test_describe(path, build):
         store.begin_run(build["run"]())
         store.write_samples([build["trace"]()])
     facts, runs = describe(path)
-    assert (facts["revision"], facts["runs"], facts["tokens"]) == ("0001", 1, 3)
+    assert (facts["revision"], facts["runs"], facts["tokens"]) == ("0002", 1, 3)
     assert [(run["run_id"], run["n_tokens"], run["rho"]) for run in runs] == [("r1", 3, 0.0)]

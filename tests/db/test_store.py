@@ -211,10 +211,10 @@ def test_older_and_newer_schemas(path, monkeypatch):
         with pytest.raises(StoreVersionError, match="9999, newer than"):
             opened(path)
     with duckdb.connect(str(path)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    monkeypatch.setattr(migrations, "revisions", lambda: ["0001", "0002"])
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    monkeypatch.setattr(migrations, "revisions", lambda: ["0001", "0002", "0003"])
     for opened in (Store.open, Store.open_readonly):
-        with pytest.raises(StoreVersionError, match=rf"needs 0002\. Run: rrti db upgrade {path}"):
+        with pytest.raises(StoreVersionError, match=rf"needs 0003\. Run: rrti db upgrade {path}"):
             opened(path)
 
 
@@ -255,3 +255,18 @@ def test_a_store_held_by_another_process(path: Path):
 def test_a_store_open_in_this_process(store, path):
     with pytest.raises(StoreLockedError, match="already open in this process"):
         Store.open_readonly(path)
+
+
+def test_a_store_is_read_twice_in_one_process(path, build):
+    with Store.open(path) as store:
+        store.begin_run(build["run"]())
+        with pytest.raises(StoreLockedError, match="already open in this process"):
+            Store.open(path)
+        assert len(store.find_runs()) == 1
+    with Store.open_readonly(path) as first, Store.open_readonly(path) as second:
+        assert first.find_runs() == second.find_runs()
+        for store in (first, second):
+            with pytest.raises(StoreError, match="operations are disabled"):
+                store.sql("SELECT * FROM glob('/*')")
+    with Store.open_readonly(path, memory_limit="1GB"), pytest.raises(StoreLockedError, match="already open"):
+        Store.open_readonly(path, memory_limit="2GB")

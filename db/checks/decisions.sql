@@ -1,0 +1,29 @@
+-- Do the stored decisions follow from the stored evidence?
+-- Rows: a finding for each sample with a token whose `fired` is not what its score, its local mean and the run's tau,
+--   lambda_, window and warmup give. seen: earlier scores of the sample. Runs without a threshold are left out.
+WITH scored AS (
+    SELECT
+        tokens.run_id, tokens.sample_id, tokens.position, tokens.score, tokens.local_mean, tokens.fired,
+        runs.tau, runs.lambda_, runs.warmup, runs."window" AS w,
+        count(*) OVER (PARTITION BY tokens.run_id, tokens.sample_id ORDER BY tokens.position) - 1 AS seen
+    FROM tokens
+    JOIN runs USING (run_id)
+    WHERE runs.tau IS NOT NULL AND tokens.score IS NOT NULL
+),
+replayed AS (
+    SELECT *, score > tau AND CASE
+        WHEN lambda_ IS NULL THEN true
+        WHEN seen < w AND warmup = 'tau' THEN true
+        WHEN seen < w AND warmup = 'never' THEN false
+        ELSE seen = 0 OR score > lambda_ * local_mean
+    END AS decided
+    FROM scored
+)
+SELECT
+    run_id, sample_id,
+    count(*) || ' decisions do not follow from score, local_mean and the threshold; the first at position ' || min(position)
+        AS finding
+FROM replayed
+WHERE fired IS DISTINCT FROM decided
+GROUP BY run_id, sample_id
+ORDER BY ALL

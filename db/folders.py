@@ -1,0 +1,197 @@
+"""Folders of Parquet files that hold a run, or a part of one: written under a temporary name, made durable, then named.
+
+A folder has one file for each table and a manifest of counts and SHA-256 sums. What was written is compared with the rows it
+was made of before the folder gets its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rrti_sgl import migrations
+from rrti_sgl.db import relations
+from rrti_sgl.errors import StoreError, StoreVersionError
+
+ROW_GROUP = 122_880
+# What belongs to a run, table by table.
+CONTENT = {
+    "runs": "FROM runs WHERE run_id = $run",
+    "problems": "FROM problems WHERE problem_set IN (SELECT problem_set FROM runs WHERE run_id = $run) ORDER BY ALL",
+    "calibrations": """
+        FROM calibrations
+        WHERE run_id = $run OR calibration_id IN (SELECT calibration_id FROM runs WHERE run_id = $run) ORDER BY ALL
+    """,
+    "stored_samples": "FROM stored_samples WHERE run_id = $run ORDER BY sample_id",
+} | {table: f"FROM {table} WHERE run_id = $run ORDER BY sample_id, position" for table in relations.TOKEN_TABLES}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a sealed folder says of itself. `files` maps a file's name to its rows and the SHA-256 of its bytes."""
+
+    run_id: str
+    revision: str
+    n_samples: int
+    n_tokens: int
+    files: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Raises StoreError where there is none, or none of ours."""
+        try:
+            manifest = cls(**json.loads((folder / relations.MANIFEST).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"{folder} is no sealed run: its manifest cannot be read ({error}).") from error
+        if not re.fullmatch(r"[\w-][\w.-]*", manifest.run_id):
+            raise StoreError(f"{folder} is of a run whose id {manifest.run_id!r} is no name of a folder.")
+        return manifest
+
+    def check_revision(self, folder: Path) -> None:
+        """Raises StoreVersionError where the files are of another schema than this package's."""
+        if self.revision != migrations.head():
+            message = f"{folder} was written with schema {self.revision}; this version reads {migrations.head()}."
+            raise StoreVersionError(message, "Unseal it where it comes from, upgrade that store and seal it again.")
+
+    def refuse_damage(self, folder: Path) -> None:
+        """Raises StoreError where anything of the folder is not as the manifest says."""
+        if damage := self.damage(folder):
+            raise StoreError(f"The sealed run {folder} is damaged: {'; '.join(damage)}.", "Take it from a copy.")
+
+    def damage(self, folder: Path) -> list[str]:
+        """What of the folder is not as the manifest says, one line each; reads every byte."""
+        wanted = {f"{table}.parquet" for table in relations.FILES}
+        lines = [f"the manifest does not list {name}" for name in sorted(wanted - set(self.files))]
+        for name, facts in sorted(self.files.items()):
+            path = folder / name
+            if not path.is_file():
+                lines.append(f"{name} is missing")
+            elif sha256(path) != facts["sha256"]:
+                lines.append(f"{name} was changed: its SHA-256 is not the manifest's")
+        return lines
+
+
+def write_folder(
+    connection: duckdb.DuckDBPyConnection, run_id: str, final: Path, content: Mapping[str, str] = CONTENT
+) -> Manifest:
+    """Write what belongs to a run into a folder, which is there whole or not at all.
+
+    Args:
+        connection: of the store; it must be allowed to read the folder.
+        run_id: the run.
+        final: where the folder will be; what lies there is replaced.
+        content: table -> what of it to write, from FROM on, with `$run`.
+
+    Raises:
+        StoreError: what was written is not what was read.
+        OSError: the disk refused.
+    """
+    partial = partial_of(final)
+    files: dict[str, dict[str, Any]] = {}
+    for table, rows_of in content.items():
+        path = relations.file_of(partial, table)
+        rows = _write_file(connection.execute(f"SELECT * {rows_of}", {"run": run_id}), path)
+        _compare(connection, table, rows_of, path, run_id)
+        files[path.name] = {"rows": rows, "sha256": sha256(path)}
+    n_tokens = sum(files[f"{table}.parquet"]["rows"] for table in relations.TOKEN_TABLES)
+    manifest = Manifest(run_id, migrations.head(), files["stored_samples.parquet"]["rows"], n_tokens, files)
+    text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
+    (partial / relations.MANIFEST).write_text(text, encoding="utf-8")
+    sync(partial / relations.MANIFEST)
+    publish(partial, final)
+    return manifest
+
+
+def _write_file(result: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """Write what a query returns, row group by row group; returns the number of rows."""
+    reader = result.to_arrow_reader(ROW_GROUP)
+    # Measured (benchmarks/store.py): numbers of few values and texts are smallest as a dictionary, floats with their bytes
+    # apart, ids plain. DuckDB reads bytes apart for floats alone.
+    floats = [field.name for field in reader.schema if pa.types.is_floating(_item(field.type))]
+    plain = [field.name for field in reader.schema if field.name.endswith("_ids")]
+    rows = 0
+    with pq.ParquetWriter(
+        path,
+        reader.schema,
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=[_leaf(field) for field in reader.schema if field.name not in {*floats, *plain}],
+        use_byte_stream_split=[_leaf(field) for field in reader.schema if field.name in floats],
+    ) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += len(batch)
+    sync(path)
+    return rows
+
+
+def _leaf(field: pa.Field) -> str:
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+
+
+def _item(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_list(kind) else kind
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, table: str, content: str, path: Path, run_id: str) -> None:
+    """Raises StoreError unless the file holds the rows it was made of (count and combined hash)."""
+    summary = "SELECT count(*), bit_xor(hash(rows))"
+    before = connection.execute(f"{summary} FROM (SELECT * {content}) AS rows", {"run": run_id}).fetchone()
+    names = [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
+    types = [kind for _, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
+    columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in zip(names, types, strict=True))
+    query = f"{summary} FROM (SELECT {columns} FROM read_parquet($file)) AS rows"
+    after = connection.execute(query, {"file": str(path)}).fetchone()
+    if before != after:
+        raise StoreError(f"The file {path} does not hold what was written to it.", "Check the disk; the run is unchanged.")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder of a run; a reader sees it whole or not at all."""
+    if folder.exists():
+        hidden = folder.with_name(f".{folder.name}.removed")
+        shutil.rmtree(hidden, ignore_errors=True)
+        folder.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def partial_of(final: Path) -> Path:
+    """An empty folder under a temporary name beside the final one."""
+    folder = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Give a complete folder its name, durably. What lies there was left by an attempt that was never registered."""
+    sync(partial)
+    discard(final)
+    partial.rename(final)
+    sync(final.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file or a folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

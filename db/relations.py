@@ -1,0 +1,107 @@
+"""The relations that SQL reads: views over the tables of the file and over the Parquet files of sealed runs.
+
+A sealed run is a folder `STORE.runs/RUN` beside the store `STORE.duckdb`, with one Parquet file for each of `FILES`. The
+views name those files by their absolute paths, so that plain DuckDB can open the store from anywhere; a store that was moved
+gets its views made anew when it is next opened for writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from rrti_sgl import migrations
+
+TOKEN_TABLES = ("exact_tokens", "compact_tokens")
+# Table of the store -> view of the files that sealed runs have in its place.
+SEALED_VIEWS = {"stored_samples": "sealed_samples"} | {name: f"sealed_{name}" for name in TOKEN_TABLES}
+FILES = ("runs", "problems", "calibrations", *SEALED_VIEWS)
+LOCATION = "location"
+MANIFEST = "manifest.json"
+
+Execute = Callable[[str], Any]
+
+
+def runs_folder(store: Path) -> Path:
+    """The folder beside a store that holds its sealed runs."""
+    return store.resolve().with_suffix(".runs")
+
+
+def file_of(folder: Path, table: str) -> Path:
+    """The Parquet file of a sealed run that holds the rows of a table."""
+    return folder / f"{table}.parquet"
+
+
+def sealed_folders(connection: duckdb.DuckDBPyConnection, store: Path) -> list[Path]:
+    """Folders of the runs that an open store registers as sealed, in order of their ids."""
+    rows = connection.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
+    return [runs_folder(store) / run_id for (run_id,) in rows]
+
+
+def create_views(execute: Execute, folders: Sequence[Path]) -> None:
+    """Create every view; there must be none of these names.
+
+    Args:
+        execute: runs one or more SQL statements.
+        folders: of the sealed runs that the views span.
+    """
+    for table, view in SEALED_VIEWS.items():
+        source = f"read_parquet({list_of(folders, table)})" if folders else table
+        execute(f"CREATE VIEW {view} AS SELECT * FROM {source}" + ("" if folders else " WHERE false"))
+    execute(migrations.VIEWS_FILE.read_text(encoding="utf-8"))
+
+
+def drop_views(execute: Execute, names: Sequence[str]) -> None:
+    """Drop views by their names."""
+    for name in names:
+        execute(f'DROP VIEW "{name}"')
+
+
+def refresh_views(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
+    """Make the views of an open store anew for what it registers as sealed and where it lies now."""
+    names = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    drop_views(connection.execute, [name for (name,) in names])
+    create_views(connection.execute, sealed_folders(connection, store))
+    note_location(connection.execute, store)
+
+
+def note_location(execute: Execute, store: Path) -> None:
+    """Note for which place of the store the views were made."""
+    place = str(store.resolve()).replace("'", "''")
+    execute(f"INSERT OR REPLACE INTO store_settings VALUES ('{LOCATION}', '{place}')")
+
+
+def is_moved(connection: duckdb.DuckDBPyConnection, store: Path) -> bool:
+    """Whether the views of an open store name files of another place than where it lies now."""
+    query = "SELECT value FROM store_settings WHERE name = ? AND EXISTS (FROM sealed_runs)"
+    row = connection.execute(query, [LOCATION]).fetchone()
+    return row is not None and row[0] != str(store.resolve())
+
+
+def complete_folders(store: Path) -> list[Path]:
+    """Folders of sealed runs that lie beside a store, complete, in order of their ids; the store is not opened."""
+    return sorted(path.parent for path in runs_folder(store).glob(f"[!.]*/{MANIFEST}"))
+
+
+def create_over_files(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+    """Create the relations of a store in an empty database, over the files of sealed runs and snapshots alone.
+
+    Of a run, a problem or a calibration that several folders have, the last folder in the order of paths counts.
+    """
+    keys = {"runs": "run_id", "problems": "problem_set, problem_id", "calibrations": "calibration_id"}
+    for table, key in keys.items():
+        files = f"read_parquet({list_of(folders, table)}, filename = 'file_of_row')"
+        newest = f"SELECT DISTINCT ON ({key}) * EXCLUDE file_of_row FROM {files} ORDER BY {key}, file_of_row DESC"
+        connection.execute(f"CREATE VIEW {table} AS {newest}")
+    for table in SEALED_VIEWS:
+        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({list_of(folders, table)}) WHERE false")
+    create_views(connection.execute, folders)
+
+
+def list_of(folders: Sequence[Path], table: str) -> str:
+    """The files of a table in several folders, as a list that `read_parquet` takes."""
+    quoted = (str(file_of(folder, table)).replace("'", "''") for folder in folders)
+    return "[" + ", ".join(f"'{path}'" for path in quoted) + "]"

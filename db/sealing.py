@@ -1,0 +1,132 @@
+"""Sealing: a finished run leaves the database file for a folder of Parquet files that needs no lock to be read.
+
+The folder is complete and durable (`rrti_sgl.db.folders`) before it is put in the rows' place, in one transaction. A process
+that dies in between leaves a folder that the next attempt replaces, and every row where it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from rrti_sgl.db import connection as opening
+from rrti_sgl.db import folders, relations, snapshots
+from rrti_sgl.db.folders import Manifest
+from rrti_sgl.errors import StoreError, UsageError
+
+
+def seal(store: Path, run_id: str, *, unfinished: bool = False) -> Manifest:
+    """Move the samples and tokens of a run into a folder of Parquet files beside the store.
+
+    Args:
+        store: the DuckDB file; nobody else may have it open.
+        run_id: a run that has ended.
+        unfinished: seal a run, too, that says it is running (its process died): it cannot be continued then.
+
+    Raises:
+        UsageError: there is no such run, or it is not over.
+        StoreError: it is sealed already, or what was written is not what was read.
+        StoreLockedError: another process has the store open.
+    """
+    with open_for_upkeep(store) as connection:
+        row = connection.execute("SELECT status FROM runs WHERE run_id = ?", [run_id]).fetchone()
+        if row is None:
+            raise UsageError(f"There is no run {run_id!r} in {store}.", "List them: rrti db info.")
+        if connection.execute("FROM sealed_runs WHERE run_id = ?", [run_id]).fetchone():
+            raise StoreError(f"Run {run_id} is sealed already.")
+        if row[0] == "running" and not unfinished:
+            remedy = f"Continue it: rrti run --resume {run_id}. Or seal it as it is: --unfinished."
+            raise UsageError(f"Run {run_id} is not over: its status is running.", remedy)
+        manifest = folders.write_folder(connection, run_id, relations.runs_folder(store) / run_id)
+        _register(connection, store, manifest, drop_rows=True)
+    snapshots.discard(store, run_id)
+    return manifest
+
+
+def unseal(store: Path, run_id: str) -> int:
+    """Take the samples and tokens of a sealed run back into the database file; returns the number of tokens.
+
+    Raises:
+        UsageError: no such run is sealed.
+        StoreError: its files were changed.
+    """
+    folder = relations.runs_folder(store) / run_id
+    with open_for_upkeep(store) as connection:
+        if not connection.execute("FROM sealed_runs WHERE run_id = ?", [run_id]).fetchone():
+            raise UsageError(f"Run {run_id!r} is not sealed in {store}.")
+        manifest = Manifest.read(folder)
+        manifest.refuse_damage(folder)
+        connection.execute("BEGIN TRANSACTION")
+        for table in relations.SEALED_VIEWS:
+            file = str(relations.file_of(folder, table))
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet($file)", {"file": file})
+        connection.execute("DELETE FROM sealed_runs WHERE run_id = ?", [run_id])
+        relations.refresh_views(connection, store)
+        connection.execute("COMMIT")
+    folders.discard(folder)
+    return manifest.n_tokens
+
+
+def attach(store: Path, folder: Path) -> Manifest:
+    """Take a copy of a sealed run of another store, with its problems and calibrations.
+
+    Raises:
+        StoreError: the folder is no sealed run, was changed, is of another schema, or the store has such a run.
+    """
+    manifest = Manifest.read(folder)
+    manifest.check_revision(folder)
+    with open_for_upkeep(store) as connection:
+        if connection.execute("FROM runs WHERE run_id = ?", [manifest.run_id]).fetchone():
+            raise StoreError(f"The store {store} has a run {manifest.run_id} already.")
+        final = relations.runs_folder(store) / manifest.run_id
+        partial = folders.partial_of(final)
+        for name in (*manifest.files, relations.MANIFEST):
+            shutil.copyfile(folder / Path(name).name, partial / Path(name).name)
+            folders.sync(partial / Path(name).name)
+        manifest.refuse_damage(partial)
+        folders.publish(partial, final)
+        _register(connection, store, manifest, drop_rows=False)
+    return manifest
+
+
+@contextmanager
+def open_for_upkeep(store: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An unconfined connection to a store of the newest schema, for our own statements.
+
+    Raises:
+        StoreLockedError, StoreVersionError, StoreError: as `Store.open`.
+    """
+    if not store.exists():
+        raise StoreError(f"There is no store at {store}.", "Name another file.")
+    with opening.connect(store, read_only=read_only) as connection:
+        revision = opening.revision_of(connection)
+        if revision is None:
+            raise StoreError(f"The store {store} is empty.", f"Run: rrti db upgrade {store}")
+        opening.check_revision(store, revision)
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise opening.translate(error) from error
+
+
+def _register(connection: duckdb.DuckDBPyConnection, store: Path, manifest: Manifest, *, drop_rows: bool) -> None:
+    folder = relations.runs_folder(store) / manifest.run_id
+    now = datetime.now(UTC).replace(tzinfo=None)
+    connection.execute("BEGIN TRANSACTION")
+    if drop_rows:
+        for table in relations.SEALED_VIEWS:
+            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [manifest.run_id])
+    else:
+        for table in ("runs", "problems", "calibrations"):
+            file = str(relations.file_of(folder, table))
+            insert = f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet($file) ON CONFLICT DO NOTHING"
+            connection.execute(insert, {"file": file})
+    values = [manifest.run_id, now, manifest.n_samples, manifest.n_tokens]
+    connection.execute("INSERT INTO sealed_runs VALUES (?, ?, ?, ?)", values)
+    relations.refresh_views(connection, store)
+    connection.execute("COMMIT")
