@@ -18,13 +18,21 @@ def stats(
     parameter: Annotated[list[str] | None, typer.Option("--set", help="Other parameter, name=value.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the statistics.")] = False,
+    definitions: Annotated[bool, typer.Option("--definitions", help="Print what each statistic is, as Markdown.")] = False,
 ) -> None:
-    """Print a statistic for each run that has what it needs, or for the runs that are named."""
-    from rrti_sgl.cli import tables
+    """Print a statistic for each run that has what it needs, or for the runs that are named.
+
+    Intervals in brackets are 95 % bootstrap intervals over problems; with --json they are the fields `<name>_low` and
+    `<name>_high`. `--set resamples=0` leaves them out.
+    """
+    from rrti_sgl.cli import estimates, tables
     from rrti_sgl.cli.parse import name_value
+    from rrti_sgl.db.definitions import definitions_markdown
     from rrti_sgl.db.queries import QUERIES, find_query, run_query
     from rrti_sgl.db.store import Store
 
+    if definitions:
+        return typer.echo(definitions_markdown(), nl=False)
     if list_ or name is None:
         rows = [{"name": query.name, "question": query.question} for query in QUERIES.values()]
         return tables.print_json(rows) if json else tables.print_table(rows, ["name", "question"])
@@ -36,9 +44,4 @@ def stats(
         table = run_query(store, name, run=run or None, **params)
     if json:
         return tables.print_json(table.to_pylist())
-    columns, title = list(table.column_names), query.question
-    runs = set(table.column("run_id").to_pylist()) if "run_id" in columns else set()
-    if len(runs) == 1 and len(columns) > 1:
-        columns.remove("run_id")
-        title += f"\nrun {runs.pop()}"
-    return tables.print_table(table.to_pylist(), columns, title=title)
+    return estimates.print_statistic(table, query.question)

@@ -4,11 +4,24 @@
 --   takeovers whose token differs from the base model's, over all tokens. accuracy: mean over problems of the share of
 --   its n graded samples that are right (c / n). pass_at_k: mean over problems of the unbiased estimate
 --   1 - C(n - c, k) / C(n, k). recovery_accuracy, recovery_pass: (run - base) / (reasoning - base), 1 is all of the
---   lead; NULL when no base and reasoning runs are named or when they are equal. All are shares from 0 to 1.
--- Paper: main table, accuracy, Pass@8, rho and recovery (intervention).
--- Parameters: $runs run ids; $k of pass@k (default: as many as every problem has graded samples); $base, $reasoning
---   run ids or NULL
-WITH problem_counts AS (
+--   lead, base and reasoning being the named runs on the same problem set; NULL when none are named or when they are equal.
+--   All are shares from 0 to 1.
+--   part run: one run on one problem set. part average: runs of one configuration, each on another problem set; the mean over
+--   problem sets of every column, of base and reasoning too, recovery from those means; n_problems and n_samples are sums.
+--   A configuration with two runs on one problem set has no average: name one of them.
+-- Paper: main table, accuracy, Pass@8, rho and recovery, by benchmark and averaged over benchmarks (intervention).
+-- Parameters: $runs run ids; $k of pass@k (default: as many as every problem has graded samples); $base, $reasoning runs or
+--   NULL; by place of a run in $runs: $base_runs, $reasoning_runs the run it is compared with or NULL, $averages the number of
+--   its average or NULL
+WITH chosen AS (
+    SELECT
+        unnest($runs) AS run_id,
+        unnest(range(1, len($runs) + 1)) AS place,
+        unnest($base_runs::VARCHAR[]) AS base_run,
+        unnest($reasoning_runs::VARCHAR[]) AS reasoning_run,
+        unnest($averages::INTEGER[]) AS average
+),
+problem_counts AS (
     SELECT run_id, problem_id, count(*) AS n, count(*) FILTER (correct) AS c
     FROM samples
     WHERE run_id IN (SELECT unnest($runs)) AND correct IS NOT NULL
@@ -33,23 +46,59 @@ budgets AS (
     FROM samples
     WHERE run_id IN (SELECT unnest($runs))
     GROUP BY run_id
+),
+compared AS (
+    SELECT
+        chosen.run_id,
+        place,
+        average,
+        runs.program,
+        runs.problem_set,
+        graded.n_problems,
+        budgets.* EXCLUDE (run_id),
+        graded.accuracy,
+        graded.pass_at_k,
+        base.accuracy AS base_accuracy,
+        base.pass_at_k AS base_pass,
+        reasoning.accuracy AS reasoning_accuracy,
+        reasoning.pass_at_k AS reasoning_pass
+    FROM chosen
+    JOIN runs USING (run_id)
+    JOIN graded USING (run_id)
+    JOIN budgets USING (run_id)
+    LEFT JOIN graded AS base ON base.run_id = base_run
+    LEFT JOIN graded AS reasoning ON reasoning.run_id = reasoning_run
+),
+rows AS (
+    SELECT 'run' AS part, * EXCLUDE (average) FROM compared
+    UNION ALL
+    SELECT
+        'average',
+        NULL,
+        min(place),
+        any_value(program),
+        concat('mean of ', count(*)),
+        sum(n_problems),
+        sum(n_samples),
+        avg(COLUMNS(compared.* EXCLUDE (run_id, place, average, program, problem_set, n_problems, n_samples)))
+    FROM compared
+    WHERE average IS NOT NULL
+    GROUP BY average
 )
 SELECT
     run_id,
-    runs.program,
-    graded.n_problems,
-    n_samples,
+    part,
+    program,
+    problem_set,
+    n_problems::BIGINT AS n_problems,
+    n_samples::BIGINT AS n_samples,
     rho_mean,
     rho_pooled,
     changed,
-    graded.accuracy,
+    accuracy,
     $k AS k,
-    graded.pass_at_k,
-    (graded.accuracy - base.accuracy) / NULLIF(reasoning.accuracy - base.accuracy, 0) AS recovery_accuracy,
-    (graded.pass_at_k - base.pass_at_k) / NULLIF(reasoning.pass_at_k - base.pass_at_k, 0) AS recovery_pass
-FROM graded
-JOIN budgets USING (run_id)
-JOIN runs USING (run_id)
-LEFT JOIN graded AS base ON base.run_id = $base
-LEFT JOIN graded AS reasoning ON reasoning.run_id = $reasoning
-ORDER BY list_position($runs, run_id)
+    pass_at_k,
+    (accuracy - base_accuracy) / NULLIF(reasoning_accuracy - base_accuracy, 0) AS recovery_accuracy,
+    (pass_at_k - base_pass) / NULLIF(reasoning_pass - base_pass, 0) AS recovery_pass
+FROM rows
+ORDER BY part DESC, place

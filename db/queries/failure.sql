@@ -1,11 +1,13 @@
 -- Does large disagreement predict that the final answer is wrong?
--- Definitions: a sample's predictor is the mean of its K largest values (of all, when it has fewer), in nats for ce, kl
---   and entropies. auroc: probability that a wrong sample has a larger predictor than a right one, ties counting half
---   (Mann-Whitney, average ranks). Samples without a grade or without a value are left out.
+-- Definitions: a sample's predictor is the mean of its K largest values (of all, when it has fewer), in nats for ce, kl and
+--   entropies; predictor length is its number of tokens, top_k NULL. auroc: probability that a wrong sample has a larger
+--   predictor than a right one, ties counting half (Mann-Whitney, average ranks). average_precision: area under the
+--   precision-recall curve for wrong samples, sum (R_i - R_(i-1)) P_i over the distinct values in descending order; a
+--   predictor that says nothing has n_wrong / n_samples. Samples without a grade or without a value are left out.
 -- Paper: mean of a sample's 100 largest scores predicts failure; the same with base entropy (diagnosis, failure).
--- Parameters: $runs run ids; $metric column of tokens; $top_k the K above
+-- Parameters: $runs run ids; $metric column of tokens; $top_k the values of K above
 WITH graded AS (
-    SELECT run_id, sample_id, NOT correct AS wrong
+    SELECT run_id, sample_id, n_tokens, NOT correct AS wrong
     FROM samples
     WHERE run_id IN (SELECT unnest($runs)) AND correct IS NOT NULL
 ),
@@ -14,49 +16,54 @@ measured AS (
     FROM tokens
     WHERE run_id IN (SELECT unnest($runs))
 ),
-predictors AS (
-    SELECT run_id, sample_id, $metric AS predictor, value FROM measured WHERE value IS NOT NULL
-    UNION ALL
-    SELECT run_id, sample_id, 'entropy_base', entropy FROM measured
-    WHERE entropy IS NOT NULL AND $metric <> 'entropy_base'
-),
 largest AS (
-    SELECT *
-    FROM predictors
-    QUALIFY row_number() OVER (PARTITION BY predictor, run_id, sample_id ORDER BY value DESC) <= $top_k
+    SELECT
+        run_id, sample_id, max(value, list_max($top_k)) AS of_metric, max(entropy, list_max($top_k)) AS of_entropy
+    FROM measured
+    GROUP BY run_id, sample_id
+),
+predictors AS (
+    SELECT run_id, sample_id, $metric AS predictor, of_metric AS largest FROM largest
+    UNION ALL
+    SELECT run_id, sample_id, 'entropy_base', of_entropy FROM largest WHERE $metric <> 'entropy_base'
 ),
 means AS (
     -- Summed in one order: equal samples must get equal means, to the last bit.
-    SELECT run_id, sample_id, predictor, sum(value ORDER BY value DESC) / count(*) AS mean
-    FROM largest
-    GROUP BY run_id, sample_id, predictor
+    SELECT run_id, sample_id, predictor, top_k, list_sum(largest[:top_k]) / least(len(largest), top_k) AS value
+    FROM predictors
+    CROSS JOIN (SELECT unnest($top_k) AS top_k)
+    WHERE len(largest) > 0
+    UNION ALL
+    SELECT run_id, sample_id, 'length', NULL, n_tokens FROM graded
 ),
-ranked AS (
-    SELECT
-        run_id,
-        predictor,
-        wrong,
-        rank() OVER (PARTITION BY run_id, predictor ORDER BY mean)
-        + (count(*) OVER (PARTITION BY run_id, predictor, mean) - 1) / 2 AS average_rank
+groups AS (
+    SELECT run_id, predictor, top_k, value, count(*) AS n, count(*) FILTER (wrong) AS n_wrong
     FROM means
     JOIN graded USING (run_id, sample_id)
+    GROUP BY run_id, predictor, top_k, value
 ),
-sums AS (
+cumulative AS (
     SELECT
-        run_id,
-        predictor,
-        count(*) AS n_samples,
-        count(*) FILTER (wrong) AS n_wrong,
-        sum(average_rank) FILTER (wrong) AS rank_sum
-    FROM ranked
-    GROUP BY run_id, predictor
+        *,
+        sum(n) OVER largest_first AS flagged,
+        sum(n_wrong) OVER largest_first AS caught,
+        sum(n) OVER whole AS n_samples,
+        sum(n_wrong) OVER whole AS all_wrong
+    FROM groups
+    WINDOW
+        whole AS (PARTITION BY run_id, predictor, top_k),
+        largest_first AS (PARTITION BY run_id, predictor, top_k ORDER BY value DESC ROWS UNBOUNDED PRECEDING)
 )
 SELECT
     run_id,
     predictor,
-    $top_k AS top_k,
-    n_samples,
-    n_wrong,
-    (rank_sum - n_wrong * (n_wrong + 1) / 2) / NULLIF(n_wrong * (n_samples - n_wrong), 0) AS auroc
-FROM sums
-ORDER BY list_position($runs, run_id), predictor = 'entropy_base'
+    top_k,
+    any_value(n_samples)::BIGINT AS n_samples,
+    any_value(all_wrong)::BIGINT AS n_wrong,
+    -- Right samples below each wrong one, and half of those beside it.
+    sum(n_wrong * ((n_samples - all_wrong) - (flagged - caught) + (n - n_wrong) / 2))
+    / NULLIF(any_value(all_wrong * (n_samples - all_wrong)), 0) AS auroc,
+    sum(n_wrong * caught / flagged) / NULLIF(any_value(all_wrong), 0) AS average_precision
+FROM cumulative
+GROUP BY run_id, predictor, top_k
+ORDER BY list_position($runs, run_id), list_position([$metric, 'entropy_base', 'length'], predictor), top_k

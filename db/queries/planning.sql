@@ -1,19 +1,20 @@
 -- Are the tokens of large disagreement planning words?
--- Definitions: n_planning counts the tokens that carry a planning tag, share = n_planning / n_tokens of the set,
---   enrichment = share / share among all tokens of the run. Sets: all; top_metric and top_entropy: every token with
---   value >= Q(1 - p), Q the linearly interpolated quantile less a relative 1e-12 over the run's tokens that have the
---   value, ties at the
---   threshold all in; takeovers: tokens where the gate fired. share and enrichment of an empty set are NULL.
+-- Definitions: sets of tokens: all; top_metric and top_entropy: every token with value >= Q(1 - p), Q the linearly
+--   interpolated quantile less a relative 1e-12 over the run's tokens that have the value, ties at the threshold all in;
+--   takeovers: tokens where the gate fired. n_tokens: tokens of the set; n_matching of them match: they carry a planning tag
+--   (part planning), the tag `label` (part category), or are the word `label` (part word: the text of one token without
+--   white space around it, in lower case). share = n_matching / n_tokens. enrichment = share / share among all tokens of the
+--   run. odds_ratio: odds of a match in the set over those in the rest of the run, NULL where a cell of that table is 0.
+--   share, enrichment and odds_ratio of an empty set are NULL.
+--   Words: for top_metric, the $words words of the largest keyness that are more frequent in the set than in the run, at
+--   least $least times; keyness is Dunning's log-likelihood ratio (2 sum O ln(O / E) over the four cells), in nats.
 --   (DuckDB's interpolation between equal values may end one rounding above them; the 1e-12 keeps such ties in.)
 -- Paper: share of planning tokens overall, among top-divergence, top-entropy (diagnosis) and takeover tokens.
--- Parameters: $runs run ids; $metric column of tokens; $p share of tokens
-WITH tagged AS (
-    SELECT
-        run_id,
-        planning_tag IS NOT NULL AS planning,
-        fired,
-        COLUMNS(lambda name: name = $metric) AS value,
-        entropy_base AS entropy
+-- Parameters: $runs run ids; $metric column of tokens; $p share of tokens; $words number of words; $least occurrences of a
+--   word in the set
+WITH tagged AS NOT MATERIALIZED (
+    -- NOT MATERIALIZED: a second scan of a few columns costs less than keeping every row.
+    SELECT run_id, planning_tag, token_text, fired, COLUMNS(lambda name: name = $metric) AS value, entropy_base AS entropy
     FROM tokens
     WHERE run_id IN (SELECT unnest($runs))
 ),
@@ -28,34 +29,100 @@ thresholds AS (
 counts AS (
     SELECT
         run_id,
+        planning_tag,
+        token_text,
         count(*) AS n_all,
-        count(*) FILTER (planning) AS k_all,
         count(*) FILTER (value >= value_threshold) AS n_metric,
-        count(*) FILTER (value >= value_threshold AND planning) AS k_metric,
         count(*) FILTER (entropy >= entropy_threshold) AS n_entropy,
-        count(*) FILTER (entropy >= entropy_threshold AND planning) AS k_entropy,
-        count(*) FILTER (fired) AS n_fired,
-        count(*) FILTER (fired AND planning) AS k_fired
+        count(*) FILTER (fired) AS n_fired
     FROM tagged
     JOIN thresholds USING (run_id)
+    GROUP BY run_id, planning_tag, token_text
+),
+sizes AS (
+    SELECT
+        run_id, sum(n_all) AS n_all, sum(n_metric) AS n_metric, sum(n_entropy) AS n_entropy, sum(n_fired) AS n_fired
+    FROM counts
     GROUP BY run_id
 ),
-sets AS (
-    SELECT run_id, 1 AS part, 'all' AS tokens, n_all AS n_tokens, k_all AS n_planning FROM counts
+matches AS (
+    SELECT
+        run_id,
+        planning_tag AS label,
+        sum(n_all) AS k_all,
+        sum(n_metric) AS k_metric,
+        sum(n_entropy) AS k_entropy,
+        sum(n_fired) AS k_fired
+    FROM counts
+    WHERE planning_tag IS NOT NULL
+    GROUP BY GROUPING SETS ((run_id), (run_id, planning_tag))
+),
+spelled AS (
+    SELECT *, lower(trim(token_text, concat(' ', chr(9), chr(10), chr(13)))) AS word FROM counts
+),
+words AS (
+    SELECT run_id, word AS label, sum(n_all) AS k_all, sum(n_metric) AS k_metric
+    FROM spelled
+    WHERE word <> ''
+    GROUP BY run_id, word
+    HAVING sum(n_metric) >= $least
+),
+rows AS (
+    SELECT
+        run_id,
+        CASE WHEN label IS NULL THEN 'planning' ELSE 'category' END AS part,
+        unnest(['all', 'top_metric', 'top_entropy', 'takeovers']) AS tokens,
+        label,
+        unnest([n_all, n_metric, n_entropy, n_fired]) AS n_tokens,
+        unnest([k_all, k_metric, k_entropy, k_fired]) AS n_matching,
+        k_all
+    FROM matches
+    JOIN sizes USING (run_id)
     UNION ALL
-    SELECT run_id, 2, 'top_metric', n_metric, k_metric FROM counts
-    UNION ALL
-    SELECT run_id, 3, 'top_entropy', n_entropy, k_entropy FROM counts
-    UNION ALL
-    SELECT run_id, 4, 'takeovers', n_fired, k_fired FROM counts
+    SELECT run_id, 'word', 'top_metric', label, n_metric, k_metric, k_all
+    FROM words
+    JOIN sizes USING (run_id)
+    WHERE k_metric / n_metric > k_all / n_all
+),
+cells AS (
+    SELECT
+        run_id,
+        part,
+        tokens,
+        label,
+        n_tokens,
+        n_matching,
+        n_matching / NULLIF(n_tokens, 0) AS share,
+        n_matching / NULLIF(n_tokens, 0) / (k_all / n_all) AS enrichment,
+        (n_matching / NULLIF(n_tokens - n_matching, 0))
+        / NULLIF((k_all - n_matching) / NULLIF(n_all - n_tokens - k_all + n_matching, 0), 0) AS odds,
+        [n_matching, n_tokens - n_matching, k_all - n_matching, n_all - n_tokens - k_all + n_matching] AS observed,
+        [n_tokens * k_all / n_all, n_tokens * (n_all - k_all) / n_all,
+            (n_all - n_tokens) * k_all / n_all, (n_all - n_tokens) * (n_all - k_all) / n_all] AS expected
+    FROM rows
+    JOIN sizes USING (run_id)
+),
+measured AS (
+    SELECT *, CASE WHEN part = 'word' THEN 2 * list_sum(list_transform(
+            observed, lambda o, i: CASE WHEN o > 0 THEN o * ln(o / expected[i]) ELSE 0 END)) END AS keyness
+    FROM cells
 )
 SELECT
     run_id,
+    part,
+    label,
     tokens,
-    n_tokens,
-    n_planning,
-    n_planning / NULLIF(n_tokens, 0) AS share,
-    (n_planning / NULLIF(n_tokens, 0)) / (k_all / n_all) AS enrichment
-FROM sets
-JOIN counts USING (run_id)
-ORDER BY list_position($runs, run_id), part
+    n_tokens::BIGINT AS n_tokens,
+    n_matching::BIGINT AS n_matching,
+    share::DOUBLE AS share,
+    enrichment::DOUBLE AS enrichment,
+    CASE WHEN odds > 0 THEN odds END::DOUBLE AS odds_ratio,
+    keyness::DOUBLE AS keyness
+FROM measured
+QUALIFY part <> 'word' OR row_number() OVER (PARTITION BY run_id, part ORDER BY keyness DESC, label) <= $words
+ORDER BY
+    list_position($runs, run_id),
+    list_position(['planning', 'category', 'word'], part),
+    keyness DESC,
+    label,
+    list_position(['all', 'top_metric', 'top_entropy', 'takeovers'], tokens)

@@ -1,0 +1,39 @@
+"""Causality: whether takeovers were necessary, from counterfactual runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
+from rrti_sgl.db.analysis.ratios import Ratio, insert_ratio_intervals, run_by_problem
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+
+_COLUMNS = ("taken", "denied", "effect", "necessary", "harmful")
+_RATIOS = {name: Ratio(name, "n", is_share=name != "effect") for name in _COLUMNS}
+
+
+def _check_arms(store: Store, coverage: Sequence[Row], values: Values) -> Values:
+    """At least one position of a stored sample has both arms graded."""
+    [counts] = run_sql(store, "_causality_arms", values).to_pylist()
+    if not counts["positions"]:
+        raise UsageError(
+            f"No position of {', '.join(values['runs'])} has both arms: {counts['taken']} graded samples are taken, "
+            f"{counts['denied']} denied; the stored samples of {counts['parents']} are there.",
+            "Finish the counterfactual runs, in the store that has the samples which they continue.",
+        )
+    return values
+
+
+def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
+    by_problem = run_by_problem(store, "causality", values)
+    tested = by_problem.group_by(["run_id", "problem_id"]).aggregate([]).sort_by("problem_id")
+    runs = tested["run_id"].unique().to_pylist()
+    problems = {run: tested.filter(pc.field("run_id") == run)["problem_id"].combine_chunks() for run in runs}
+    return insert_ratio_intervals(store, table, by_problem, values, _RATIOS, ["part", "decile"], problems=problems)
+
+
+QUERY = Query("causality", needs=("arms", "graded"), prepare=_check_arms, intervals=_add_intervals)

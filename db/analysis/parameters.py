@@ -1,0 +1,101 @@
+"""The parameters of statistics: a default, and which values are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rrti_sgl.db.mapping import METRICS
+from rrti_sgl.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a statistic. Make it by one of the functions below.
+
+    Attributes:
+        default: its value when none is given; None where the statistic chooses.
+        wanted: what the allowed values are, in words, for the error message.
+        allows: whether a value is allowed.
+        is_run: it refers to runs, by id, prefix or program: "one" exactly one, "many" any number of them.
+    """
+
+    default: Any
+    wanted: str
+    allows: Callable[[Any], bool]
+    is_run: str = ""
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The value; lists sorted and without repetitions, a single value in place of a list as a list of one.
+
+        Raises:
+            UsageError: it is not allowed; the message says what is.
+        """
+        if value is None and self.default is None:
+            return None
+        if isinstance(self.default, list) and not isinstance(value, list | tuple):
+            value = [value]
+        if not self.allows(value):
+            raise UsageError(f"The parameter {name!r} cannot be {value!r}.", f"Give {self.wanted}.")
+        return sorted(set(value)) if isinstance(value, list | tuple) else value
+
+
+def metric(default: str = "ce") -> Parameter:
+    """A score column of `tokens`."""
+    return Parameter(default, f"one of {', '.join(METRICS)}", lambda value: value in METRICS)
+
+
+def share(default: float) -> Parameter:
+    """A number between 0 and 1, both excluded."""
+    return Parameter(default, "a share between 0 and 1", _is_share)
+
+
+def shares(*defaults: float) -> Parameter:
+    """A list of numbers between 0 and 1, both excluded."""
+    return Parameter(list(defaults), "a list of shares between 0 and 1", _all(_is_share))
+
+
+def count(default: int | None, least: int = 1) -> Parameter:
+    """A whole number from `least`; a default of None leaves it to the statistic."""
+    return Parameter(default, f"a whole number from {least}", lambda value: _is_count(value, least))
+
+
+def counts(*defaults: int) -> Parameter:
+    """A list of whole numbers from 1."""
+    return Parameter(list(defaults), "a list of whole numbers from 1", _all(_is_count))
+
+
+def choice(default: str, *others: str) -> Parameter:
+    """One of a few words."""
+    words = (default, *others)
+    return Parameter(default, f"one of {', '.join(words)}", lambda value: value in words)
+
+
+def one_run() -> Parameter:
+    """A run id, a prefix of one or a program that matches exactly one run; it becomes the run's id."""
+    return Parameter(None, "a run", lambda value: isinstance(value, str), "one")
+
+
+def many_runs() -> Parameter:
+    """Run ids, prefixes or programs; they become the list of the ids that match."""
+    return Parameter(None, "a run or a list of runs", lambda value: isinstance(value, str) or _all(_is_text)(value), "many")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _all(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def are(value: Any) -> bool:
+        return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(test, value))
+
+    return are

@@ -1,0 +1,158 @@
+"""Intervals of ratios of sums over problems: shares, means and totals per token.
+
+A statistic of this kind has a CTE `by_problem` before the last SELECT of its SQL: what each problem adds, in long form. Its
+estimates are sums over that CTE and its intervals resample it, a resample of problems being one matrix product. A run with
+a single problem has no interval.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+
+from rrti_sgl.db.analysis.intervals import insert_interval
+from rrti_sgl.db.analysis.query import Values, run_sql, sql_text
+from rrti_sgl.db.store import Store
+from rrti_sgl.records import FloatArray
+from rrti_sgl.resampling import LEVEL, ProblemBootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Columns of `by_problem` whose sums are numerator and denominator.
+
+    `over`: the denominator is summed over all rows of a run that agree in this column, as a share of a whole is; None: over
+    the rows of the numerator. `is_share`: it lies in 0..1, so that an interval at an end is widened (`at_the_ends`).
+    """
+
+    above: str
+    below: str
+    over: str | None = None
+    is_share: bool = False
+
+
+def run_by_problem(store: Store, name: str, values: Values) -> pa.Table:
+    """The CTE `by_problem` of `db/queries/<name>.sql`."""
+    head, _, _ = sql_text(name).rpartition("\n)\nSELECT")
+    text = f"{head}\n)\nSELECT * FROM by_problem"
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return store.sql(text, {key: values[key] for key in set(re.findall(r"\$([a-z_]+)", code))})
+
+
+def problems_of(store: Store, runs: Sequence[str]) -> dict[str, pa.Array]:
+    """The problems of each run, sorted, so that runs on the same problems are resampled alike."""
+    table = run_sql(store, "_problems", {"runs": list(runs)}).combine_chunks()
+    return {run: table.filter(pc.equal(table["run_id"], run))["problem_id"].combine_chunks() for run in runs}
+
+
+def problem_matrix(
+    rows: pa.Table, problems: pa.Array, columns: NDArray[np.integer[Any]], name: str, width: int
+) -> FloatArray:
+    """(P, width) sums of a column of rows in long form, by their problem and by the column index given for each row."""
+    places = pc.index_in(rows["problem_id"], problems).to_numpy()
+    matrix = np.zeros((len(problems), width))
+    np.add.at(matrix, (places, columns), rows[name].cast(pa.float64()).fill_null(0).to_numpy())
+    return matrix
+
+
+def bootstrap_of(n_problems: int, values: Values) -> ProblemBootstrap:
+    """The bootstrap that the parameters of a statistic ask for."""
+    return ProblemBootstrap(n_problems, seed=values["seed"], n=values["resamples"])
+
+
+def bounds(replicates: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Percentile bounds (K,) of replicates (B, K) or (B,); those that are not finite are left out, NaN if none is left."""
+    found = np.asarray(replicates, dtype=np.float64)
+    found = np.where(np.isfinite(found), found, np.nan)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+def at_the_ends(low: FloatArray, high: FloatArray, n_problems: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """The bounds (K,) of shares, honest where all of n_problems (K,) agree on 0 or on 1 and resampling shows no spread.
+
+    Such an interval takes the exact binomial bound (Clopper and Pearson 1934): the share p with p^n = (1 - level) / 2 for
+    1, mirrored for 0.
+    """
+    bound = ((1 - LEVEL) / 2) ** (1 / np.maximum(np.asarray(n_problems, dtype=np.float64), 1.0))
+    return np.where((low == 1) & (high == 1), bound, low), np.where((low == 0) & (high == 0), 1 - bound, high)
+
+
+def insert_ratio_intervals(
+    store: Store,
+    table: pa.Table,
+    by_problem: pa.Table,
+    values: Values,
+    ratios: Mapping[str, Ratio],
+    items: Sequence[str] = (),
+    *,
+    problems: Mapping[str, pa.Array] | None = None,
+) -> pa.Table:
+    """The table with intervals of the columns that `ratios` names.
+
+    Args:
+        store: where the runs are.
+        table: of point estimates, with `run_id` and the columns `items`, which tell the rows of one run apart.
+        by_problem: `run_id`, `problem_id`, the columns `items` and those of the ratios; a problem without a row adds 0.
+        values: of the parameters; `resamples` and `seed` are used.
+        ratios: column of the table -> how it is made of sums.
+        items: columns of both tables.
+        problems: of each run, sorted; None: those of its samples.
+    """
+    runs = table["run_id"]
+    bounds_of = {column: np.full((len(table), 2), np.nan) for column in ratios}
+    for run, of_run in (problems or problems_of(store, runs.unique().to_pylist())).items():
+        rows = by_problem.filter(pc.equal(by_problem["run_id"], run)).combine_chunks()
+        if len(of_run) < 2 or not len(rows):
+            continue
+        places = pc.equal(runs, run).to_numpy(zero_copy_only=False)
+        sums = _RunSums(rows, of_run, bootstrap_of(len(of_run), values))
+        for column, ratio in ratios.items():
+            bounds_of[column][places] = np.stack(sums.bounds(ratio, table.filter(pa.array(places)), items), axis=1)
+    for column, found in bounds_of.items():
+        found[table[column].is_null().to_numpy(zero_copy_only=False)] = np.nan
+        table = insert_interval(table, column, found[:, 0], found[:, 1])
+    return table
+
+
+class _RunSums:
+    """Resampled sums of one run, from rows in long form: what each of its P problems adds."""
+
+    def __init__(self, rows: pa.Table, problems: pa.Array, bootstrap: ProblemBootstrap) -> None:
+        self._rows, self._problems, self._bootstrap = rows, problems, bootstrap
+
+    def bounds(self, ratio: Ratio, wanted: pa.Table, items: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Bounds (K,) of a ratio for the K rows of a table, told apart by `items`."""
+        above = self._matrix(ratio.above, wanted, items)
+        below = self._matrix(ratio.below, wanted, items if ratio.over is None else [ratio.over])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low, high = bounds(self._bootstrap.sums(above) / self._bootstrap.sums(below))
+        return at_the_ends(low, high, (below > 0).sum(axis=0)) if ratio.is_share else (low, high)
+
+    def _matrix(self, column: str, wanted: pa.Table, items: Sequence[str]) -> FloatArray:
+        """(P, K) sums of a column over the rows of each problem that agree with each of K rows in `items`."""
+        of_wanted = _keys(wanted, items)
+        kinds = of_wanted.unique()
+        places = pc.index_in(_keys(self._rows, items), kinds)
+        kept = self._rows.filter(places.is_valid())
+        matrix = problem_matrix(kept, self._problems, places.drop_null().to_numpy(), column, len(kinds))
+        repeated: FloatArray = matrix[:, pc.index_in(of_wanted, kinds).to_numpy()]
+        return repeated
+
+
+def _keys(table: pa.Table, items: Sequence[str]) -> pa.Array:
+    """One text for each row that tells it apart from the others of its run."""
+    if not items:
+        return pa.repeat(pa.scalar(""), len(table))
+    columns = [table[item].combine_chunks().cast(pa.string()).fill_null("") for item in items]
+    return pc.binary_join_element_wise(*columns, "\t")

@@ -1,0 +1,90 @@
+"""Causality: outcomes with and without a takeover, by score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rrti_sgl.db.queries import run_query
+from rrti_sgl.errors import UsageError
+from tests.statistics.conftest import RESAMPLES, percentiles, rows, write_run
+
+
+def counterfactual(store, build, run_id, parents, outcomes):
+    """Arms of positions: (parent, position) -> texts of right ("1") and wrong continuations, taken and denied."""
+    traces = []
+    for (parent, position), arms in outcomes.items():
+        for arm, flags in zip(("taken", "denied"), arms, strict=True):
+            for flag in flags:
+                sample = parents[parent].sample
+                origin = {"parent_sample_id": sample.sample_id, "parent_position": position, "arm": arm}
+                traces.append(build["trace"](run_id, sample.problem_id, len(traces), correct=flag == "1", **origin))
+    write_run(store, run_id, traces, program="counterfactual")
+
+
+def parents_of(store, build, scores):
+    traces = [build["trace"]("g", f"p{i:02d}", 0, values) for i, values in enumerate(scores)]
+    write_run(store, "g", traces)
+    return traces
+
+
+def test_golden(store, build):
+    parents = parents_of(store, build, [[1.0, 5.0, 2.0], [9.0, np.nan, 3.0]])
+    outcomes = {
+        (0, 0): ("1111", "0011"),  # necessary
+        (0, 1): ("1", "1"),
+        (1, 0): ("0", "1"),  # harmful
+        (1, 1): ("11", "00"),  # necessary, without a score
+    }
+    counterfactual(store, build, "c", parents, outcomes)
+    found = rows(store, "causality")
+    assert {(row["run_id"], row["program"], row["metric"]) for row in found} == {("g", "guided", "ce")}
+    whole = found[0]
+    assert (whole["part"], whole["n_problems"], whole["n_positions"], whole["n_samples"]) == ("all", 2, 4, 16)
+    assert (whole["taken"], whole["denied"], whole["effect"]) == pytest.approx((3 / 4, 2.5 / 4, 0.5 / 4))
+    assert (whole["necessary"], whole["harmful"]) == pytest.approx((2 / 4, 1 / 4))
+    deciles = [
+        (row["decile"], row["n_positions"], row["score_low"], row["score_high"], row["necessary"]) for row in found[1:]
+    ]
+    assert deciles == [(1, 1, 1.0, 1.0, 1.0), (4, 1, 5.0, 5.0, 0.0), (7, 1, 9.0, 9.0, 0.0)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_to_an_independent_computation(store, build, seed):
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.exponential(1, (8, 5)), 1)
+    parents = parents_of(store, build, scores)
+    arms = rng.random((8, 5, 2, 3)) < 0.5
+    cells = {
+        (p, t): ["".join("01"[flag] for flag in arm) for arm in arms[p, t].astype(int)] for p in range(8) for t in range(5)
+    }
+    counterfactual(store, build, "c1", parents, {cell: cells[cell] for cell in cells if cell[0] < 4})
+    counterfactual(store, build, "c2", parents, {cell: cells[cell] for cell in cells if cell[0] >= 4})
+    found = run_query(store, "causality", resamples=RESAMPLES).to_pylist()
+    taken, denied = np.moveaxis(arms.mean(axis=3), -1, 0)
+    necessary = (taken > 0.5) & (denied <= 0.5)
+    assert found[0]["effect"] == pytest.approx((taken - denied).mean(), abs=1e-9)
+    bounds = percentiles((taken - denied).sum(axis=1), [5] * 8)
+    assert [found[0]["effect_low"], found[0]["effect_high"]] == pytest.approx(bounds, abs=1e-9)
+    assert found[0]["necessary"] == pytest.approx(necessary.mean(), abs=1e-9)
+    smaller = (scores.ravel()[:, None] > scores.ravel()).sum(axis=1)
+    decile = 1 + 10 * smaller // scores.size
+    for row in found[1:]:
+        chosen = (decile == row["decile"]).reshape(scores.shape)
+        assert row["n_positions"] == chosen.sum()
+        assert row["necessary"] == pytest.approx(necessary[chosen].mean(), abs=1e-9)
+        assert (row["score_low"], row["score_high"]) == (scores[chosen].min(), scores[chosen].max())
+    assert {row["decile"] for row in found[1:]} == set(decile.tolist())
+
+
+def test_what_cannot_be_answered_is_named(store, build):
+    parents = parents_of(store, build, [[1.0, 5.0]])
+    with pytest.raises(UsageError, match="run g: its samples are no arms of an intervention"):
+        run_query(store, "causality")
+    counterfactual(store, build, "c", parents, {(0, 0): ("11", "")})
+    with pytest.raises(UsageError, match="No position of c has both arms: 2 graded samples are taken, 0 denied"):
+        run_query(store, "causality", run="c")
+    origin = {"parent_sample_id": "elsewhere", "parent_position": 0}
+    write_run(store, "d", [build["trace"]("d", index=i, arm=arm, **origin) for i, arm in enumerate(("taken", "denied"))])
+    with pytest.raises(UsageError, match=r"No position of d has both arms: .* the stored samples of 0 are there"):
+        run_query(store, "causality", run="d")

@@ -1,0 +1,47 @@
+"""Statistics that are computed outside of SQL give the rows that their SQL defines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rrti_sgl.db.analysis.query import run_sql
+from rrti_sgl.db.queries import QUERIES, find_query, parameters_of
+from rrti_sgl.db.store import Store
+from tests.statistics.conftest import random_traces, write_run
+
+COMPUTED = [name for name, query in QUERIES.items() if query.compute is not None]
+PARAMS: dict[str, list[dict[str, Any]]] = {
+    "sparsity": [{"by": by, "metric": metric} for by in ("run", "benchmark", "sample") for metric in ("ce", "entropy_base")],
+    "uncertainty": [{"metric": "ce"}, {"metric": "tv"}, {"metric": "entropy_base"}],
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", COMPUTED)
+def test_the_sql_gives_the_same_rows(store: Store, name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for run in ("r1", "r2"):
+        traces = random_traces(rng, run)
+        # Scores that are missing here and there, each somewhere else.
+        for trace in traces:
+            for column in ("ce", "kl", "entropy_base"):
+                values = getattr(trace.tokens, column)
+                values[rng.random(len(values)) < 0.1] = np.nan
+        write_run(store, run, traces)
+    query = find_query(name)
+    assert query.compute is not None
+    for given in PARAMS.get(name, [{}]):
+        values = {key: parameter.default for key, parameter in parameters_of(query).items()}
+        values |= given | {"runs": ["r2", "r1"], "pairs": True}
+        computed, _ = query.compute(store, values)
+        defined = run_sql(store, name, values)
+        assert computed.schema.names == defined.schema.names
+        assert [str(field.type) for field in computed.schema] == [str(field.type) for field in defined.schema]
+        assert computed.num_rows == defined.num_rows > 0
+        for ours, wanted in zip(computed.to_pylist(), defined.to_pylist(), strict=True):
+            for column, value in wanted.items():
+                expected = pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value
+                assert ours[column] == expected, (column, ours, wanted)

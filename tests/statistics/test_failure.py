@@ -1,0 +1,62 @@
+"""Failure prediction: against scikit-learn, ties included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from rrti_sgl.db.queries import run_query
+from rrti_sgl.errors import UsageError
+from rrti_sgl.resampling import ProblemBootstrap
+from tests.statistics.conftest import RESAMPLES, random_traces, rows, write_run
+
+
+def test_golden(store, build):
+    # Means of the two largest: 2.5 (wrong), 4.5, 6.5, 8.5; with K = 2 the wrong one is the smallest of four.
+    ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
+    write_run(store, "g", [build["trace"]("g", f"p{i}", 0, values, correct=i > 0) for i, values in enumerate(ce)])
+    got = rows(store, "failure", top_k=2)
+    keys = ("predictor", "top_k", "n_samples", "n_wrong", "auroc", "average_precision")
+    assert [tuple(row[key] for key in keys) for row in got] == [
+        ("ce", 2, 4, 1, 0.0, 0.25),
+        ("entropy_base", 2, 4, 1, 0.0, 0.25),
+        ("length", None, 4, 1, 0.5, 0.25),
+    ]
+
+
+def test_ties_count_half(store, build):
+    values = [([1.0, 2.0], False), ([2.0, 1.0], True), ([1.5], True), ([0.0], True)]
+    write_run(store, "r", [build["trace"]("r", "p1", i, ce, correct=right) for i, (ce, right) in enumerate(values)])
+    # The wrong sample ties with two right ones and beats the third.
+    assert [row["auroc"] for row in rows(store, "failure")] == pytest.approx([2 / 3, 2 / 3, 5 / 6])
+
+
+def top_mean(values, k):
+    largest = np.sort(values)[::-1][:k]
+    return np.add.accumulate(largest)[-1] / len(largest)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_to_scikit_learn(store, seed):
+    traces = random_traces(np.random.default_rng(seed), "r", problems=8)
+    write_run(store, "r", traces)
+    wrong = np.array([not t.sample.correct for t in traces])
+    got = run_query(store, "failure", top_k=[1, 3], resamples=RESAMPLES).to_pylist()
+    predictors = [[top_mean(getattr(t.tokens, name), k) for t in traces] for name in ("ce", "entropy_base") for k in (1, 3)]
+    predictors.append([t.sample.n_tokens for t in traces])
+    problem = np.array([int(t.sample.problem_id[1:]) for t in traces])
+    weights = ProblemBootstrap(8, n=RESAMPLES).counts[:, problem]
+    for row, predictor in zip(got, predictors, strict=True):
+        for name, score in (("auroc", roc_auc_score), ("average_precision", average_precision_score)):
+            assert row[name] == pytest.approx(score(wrong, predictor), abs=1e-9)
+            drawn = [score(wrong, predictor, sample_weight=w) for w in weights if 0 < (w * wrong).sum() < w.sum()]
+            low, high = np.quantile(drawn, [0.025, 0.975])
+            assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((low, high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("correct", "message"), [(True, "0 of its 3 graded"), (False, "3 of its 3"), (None, "0 of its 0")])
+def test_one_class_has_no_auroc(store, build, correct, message):
+    write_run(store, "r", [build["trace"]("r", "p1", i, correct=correct) for i in range(3)])
+    with pytest.raises(UsageError, match=message):
+        run_query(store, "failure")

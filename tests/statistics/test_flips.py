@@ -1,0 +1,96 @@
+"""Flips: counts, McNemar's test against the binomial distribution, and what cannot be compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest
+
+from rrti_sgl.db.queries import run_query
+from rrti_sgl.errors import UsageError
+from tests.statistics.conftest import RESAMPLES, percentiles, rows, write_run
+
+
+def graded(build, run_id, outcomes, samples=1):
+    """One trace for each outcome ("1" right, "0" wrong, "-" not graded), `samples` a problem."""
+    right = {"1": True, "0": False, "-": None}
+    return [
+        build["trace"](run_id, f"p{i // samples:02d}", i % samples, correct=right[outcome])
+        for i, outcome in enumerate(outcomes)
+    ]
+
+
+def test_golden(store, build):
+    # Four wrong to right, one right to wrong: p = 2 (C(5,0) + C(5,1)) / 32.
+    write_run(store, "a", graded(build, "a", "00001100-"), program="base")
+    write_run(store, "b", graded(build, "b", "111101--1"))
+    (row,) = rows(store, "flips", run=["a", "b"])
+    assert (row["base_run_id"], row["run_id"], row["program"]) == ("a", "b", "guided")
+    assert [row[name] for name in ("n_pairs", "wrong_right", "right_wrong", "both_right", "both_wrong", "n_unpaired")] == [
+        *(6, 4, 1, 1, 0, 3)
+    ]
+    assert row["difference"] == pytest.approx(0.5)
+    assert (row["p_exact"], row["p_mid"]) == pytest.approx((12 / 32, 12 / 32 - 5 / 32))
+
+
+def test_the_paper_counts(store, build):
+    write_run(store, "a", graded(build, "a", "0" * 152 + "1" * 3 + "1" * 200 + "0" * 45))
+    write_run(store, "b", graded(build, "b", "1" * 152 + "0" * 3 + "1" * 200 + "0" * 45))
+    (row,) = rows(store, "flips", run=["a", "b"])
+    assert row["difference"] == pytest.approx(149 / 400)
+    assert row["p_exact"] == pytest.approx(binomtest(3, 155).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equal_to_an_independent_computation(store, build, seed):
+    rng = np.random.default_rng(seed)
+    n, samples = int(rng.integers(2, 60)), 2
+    a, b = (rng.random(n) < share for share in rng.random(2))
+    for run_id, outcomes in (("a", a), ("b", b)):
+        write_run(store, run_id, graded(build, run_id, ["01"[int(right)] for right in outcomes], samples))
+    row = run_query(store, "flips", run=["a", "b"], resamples=RESAMPLES).to_pylist()[0]
+    up, down = int((~a & b).sum()), int((a & ~b).sum())
+    assert (row["wrong_right"], row["right_wrong"], row["both_right"]) == (up, down, int((a & b).sum()))
+    m, trials = min(up, down), up + down
+    exact = binomtest(m, trials).pvalue if trials else 1.0
+    assert row["p_exact"] == pytest.approx(exact, abs=1e-9)
+    mid = 1 - binom.pmf(m, trials, 0.5) / 2 if up == down else exact - binom.pmf(m, trials, 0.5)
+    assert row["p_mid"] == pytest.approx(mid, abs=1e-9)
+    gains = b.astype(int) - a.astype(int)
+    if n > samples:
+        by_problem = [(sum(gains[i : i + samples]), len(gains[i : i + samples])) for i in range(0, n, samples)]
+        bounds = percentiles(*zip(*by_problem, strict=True))
+        assert [row["difference_low"], row["difference_high"]] == pytest.approx(bounds, abs=1e-9)
+
+
+def test_the_base_run_is_the_reference(store, build):
+    for run_id, program in (("a", "base"), ("b", "guided"), ("c", "random")):
+        write_run(store, run_id, graded(build, run_id, "01"), program=program)
+    found = rows(store, "flips", base="base", run=["c", "b"])
+    assert [(row["base_run_id"], row["run_id"]) for row in found] == [("a", "c"), ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcomes", "message"),
+    [
+        (None, "", "a alone"),
+        ({"problem_set": "other"}, "01", "run b has problem_set 'other', run a 'tiny'"),
+        ({"base_model": "other"}, "01", "base_model 'other'"),
+        ({"grader": "other"}, "01", "grader 'other'"),
+        ({}, "--01", "share no graded problem of tiny: the one has 2, the other 2"),
+        ({}, "--", "run b: no sample is graded"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(store, build, changes, outcomes, message):
+    write_run(store, "a", graded(build, "a", "01"))
+    if changes is not None:
+        write_run(store, "b", graded(build, "b", outcomes), **changes)
+    with pytest.raises(UsageError, match=message):
+        run_query(store, "flips", run=["a"] if changes is None else ["a", "b"])
+
+
+def test_samples_without_a_common_index(store, build):
+    write_run(store, "a", [build["trace"]("a", index=0)])
+    write_run(store, "b", [build["trace"]("b", index=1)])
+    with pytest.raises(UsageError, match="undefined for run b: it shares no sample index"):
+        run_query(store, "flips", run=["a", "b"])

@@ -1,0 +1,133 @@
+"""Agreement of metrics against scipy, and truncated scores against the package's own divergences."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from rrti_sgl.db.quantisation import from_codes, to_codes
+from rrti_sgl.db.queries import run_query
+from rrti_sgl.distributions import Distributions
+from rrti_sgl.divergences import ce
+from rrti_sgl.errors import UsageError
+from rrti_sgl.resampling import ProblemBootstrap
+from tests.statistics.conftest import METRICS, RESAMPLES, random_traces, rows, write_run
+
+VOCAB = 16
+
+
+def test_golden(store, build):
+    values = np.array([1.0, 2, 3, 4])
+    tokens = dict.fromkeys(METRICS[1:], values) | {"kl": values[::-1].copy(), "js": np.array([1.0, 1, 1, 5])}
+    tokens |= {"tv": np.full(4, 0.5)}
+    write_run(store, "r", [build["trace"]("r", ce=values, tokens=tokens)])
+    found = {(row["metric_a"], row["metric_b"]): row for row in rows(store, "metrics", p=0.25)}
+    assert len(found) == 15
+    assert (found["ce", "kl"]["pearson"], found["ce", "kl"]["spearman"]) == pytest.approx((-1, -1))
+    assert (found["ce", "js"]["pearson"], found["ce", "js"]["spearman"]) == pytest.approx((6 / np.sqrt(60), 3 / np.sqrt(15)))
+    assert found["ce", "tv"]["pearson"] is found["ce", "tv"]["spearman"] is None
+    # One token of four is in each top set; with kl it is another one, with js the same, and all of tv are tied.
+    assert [found["ce", other]["iou"] for other in ("kl", "js", "tv")] == pytest.approx([0, 1, 1 / 4])
+    assert [found["ce", other]["decisions_changed"] for other in ("kl", "js", "tv")] == pytest.approx([2 / 4, 0, 3 / 4])
+    assert found["ce", "kl"]["iou_chance"] == pytest.approx((1 / 4) / (7 / 4))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_equal_to_scipy(store, seed, p):
+    rng = np.random.default_rng(seed)
+    traces = random_traces(rng, "r", problems=4)
+    write_run(store, "r", traces)
+    found = {(row["metric_a"], row["metric_b"]): row for row in rows(store, "metrics", p=p)}
+    values = {name: np.concatenate([getattr(trace.tokens, name) for trace in traces]) for name in METRICS}
+    top = {name: x >= np.quantile(x, 1 - p) * (1 - 1e-12) for name, x in values.items()}
+    for a, b in combinations(METRICS, 2):
+        row = found[a, b]
+        assert row["pearson"] == pytest.approx(pearsonr(values[a], values[b]).statistic, abs=1e-9)
+        assert row["spearman"] == pytest.approx(spearmanr(values[a], values[b]).statistic, abs=1e-9)
+        assert row["iou"] == pytest.approx((top[a] & top[b]).sum() / (top[a] | top[b]).sum(), abs=1e-9)
+        assert row["decisions_changed"] == pytest.approx((top[a] != top[b]).mean(), abs=1e-9)
+
+
+def test_intervals_are_those_of_a_resample_of_problems(store):
+    traces = random_traces(np.random.default_rng(1), "r", problems=6, samples=1, longest=30)
+    write_run(store, "r", traces)
+    row = run_query(store, "metrics", resamples=RESAMPLES).to_pylist()[0]
+    replicates = []
+    for weights in ProblemBootstrap(6, seed=0, n=RESAMPLES).counts:
+        drawn = [traces[i].tokens for i in np.repeat(np.arange(6), weights.astype(int))]
+        x, y = (np.concatenate([getattr(tokens, name) for tokens in drawn]) for name in METRICS[:2])
+        replicates.append(pearsonr(x, y).statistic)
+    assert [row["pearson_low"], row["pearson_high"]] == pytest.approx(np.quantile(replicates, [0.025, 0.975]), abs=1e-9)
+    assert row["spearman_low"] < row["spearman"] < row["spearman_high"]
+
+
+def with_lists(rng, traces, k):
+    """Give every token top-k lists of two random distributions, and the cross-entropy of those lists as ce."""
+    for trace in traces:
+        n = len(trace.tokens.ce)
+        found = {}
+        for model in ("base", "reasoning"):
+            logits = rng.normal(0, 2, (n, VOCAB))
+            logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+            logprobs = from_codes(to_codes(logprobs))  # as the store keeps them
+            ids = np.argsort(-logprobs, axis=1)[:, :k].astype(np.int32)
+            found[model] = (ids, np.take_along_axis(logprobs, ids.astype(np.int64), axis=1))
+            object.__setattr__(trace.tokens, f"{model}_topk_ids", ids)
+            object.__setattr__(trace.tokens, f"{model}_topk_logprobs", found[model][1])
+        trace.tokens.ce[:] = cross_entropy(trace, k).astype(np.float32)
+    return traces
+
+
+def cross_entropy(trace, k):
+    lists = [
+        Distributions(
+            getattr(trace.tokens, f"{m}_topk_ids")[:, :k], getattr(trace.tokens, f"{m}_topk_logprobs")[:, :k], VOCAB
+        )
+        for m in ("base", "reasoning")
+    ]
+    return ce(*lists).value
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_cut_lists_give_the_divergences_of_the_package(store, seed):
+    rng = np.random.default_rng(seed)
+    traces = with_lists(rng, random_traces(rng, "r"), 8)
+    write_run(store, "r", traces, k=8)
+    found = [row for row in rows(store, "metrics", ks=[2, 5, 8], p=0.2) if row["part"] == "truncated"]
+    assert [row["k"] for row in found] == [2, 5]
+    whole = np.concatenate([trace.tokens.ce for trace in traces])
+    for row in found:
+        cut = np.concatenate([cross_entropy(trace, row["k"]) for trace in traces])
+        assert row["n_tokens"] == len(cut)
+        assert row["pearson"] == pytest.approx(pearsonr(whole, cut).statistic, abs=1e-9)
+        assert row["spearman"] == pytest.approx(spearmanr(whole, cut).statistic, abs=1e-9)
+        assert row["mean_difference"] == pytest.approx((whole - cut).mean(), abs=1e-9)
+        assert row["largest_difference"] == pytest.approx((whole - cut).max(), abs=1e-9)
+        taus = [np.quantile(x, 0.8) * (1 - 1e-12) for x in (whole, cut)]
+        assert row["decisions_changed"] == pytest.approx(((whole >= taus[0]) != (cut >= taus[1])).mean(), abs=1e-9)
+        assert row["changed_at_tau"] == pytest.approx(((whole >= taus[0]) != (cut >= taus[0])).mean(), abs=1e-9)
+    fewer = [row for row in rows(store, "metrics", ks=[2], tokens=20) if row["part"] == "truncated"]
+    assert 0 < fewer[0]["n_tokens"] <= 20
+
+
+def test_scores_of_two_runs_of_the_same_rollouts(store, build):
+    tokens = {name: np.array([1.0, 2, 3]) for name in METRICS[1:]}
+    other = tokens | {"token_id": np.array([1, 2, 3], dtype=np.int32)}
+    exact = [build["trace"]("e", "p1", 0, [1.0, 2, 4], tokens=tokens), build["trace"]("e", "p2", 0, tokens=tokens)]
+    write_run(store, "e", exact, score_kind="full")
+    cut = [build["trace"]("t", "p1", 0, [0.5, 2, 2.5], tokens=tokens), build["trace"]("t", "p2", 0, tokens=other)]
+    write_run(store, "t", cut)
+    (row,) = [row for row in rows(store, "metrics", exact="e", p=0.3) if row["part"] == "exact"]
+    assert (row["run_id"], row["n_tokens"]) == ("t", 3), "the samples of p2 have different tokens"
+    assert (row["mean_difference"], row["largest_difference"]) == pytest.approx((2 / 3, 1.5))
+    assert (row["decisions_changed"], row["changed_at_tau"]) == pytest.approx((0, 1 / 3))
+
+
+def test_what_cannot_be_answered_is_named(store, build):
+    write_run(store, "r", [build["trace"]("r")])
+    with pytest.raises(UsageError, match=r"run r: kl is NULL for every token\. It has: score, ce, entropy_base"):
+        run_query(store, "metrics")

@@ -1,0 +1,115 @@
+"""Planning words: against counts, scipy's odds ratio, and intervals against the bootstrap of every token."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency
+from scipy.stats.contingency import odds_ratio
+
+from rrti_sgl.db.queries import run_query
+from rrti_sgl.resampling import ProblemBootstrap
+from tests.statistics.conftest import random_traces, rows, write_run
+
+SETS = ("all", "top_metric", "top_entropy", "takeovers")
+TAGS = np.array([None, None, "goal", "revision"])
+WORDS = np.array([" So", "so", "x", "y ", "\n"])
+
+
+def traces_with_words(rng, run_id, **options):
+    traces = random_traces(rng, run_id, **options)
+    for trace in traces:
+        length = trace.sample.n_tokens
+        trace.tokens.planning_tag[:] = rng.choice(TAGS, length).tolist()
+        trace.tokens.token_text[:] = rng.choice(WORDS, length).tolist()
+    return traces
+
+
+def top(values, p):
+    threshold = np.quantile(values, 1 - p)
+    return values >= threshold - 1e-12 * abs(threshold)
+
+
+def test_golden(store, build):
+    # 20 tokens, 5 of them planning words; the four largest, one a sample, are all planning words.
+    ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
+    traces = []
+    for i, values in enumerate(ce):
+        tags = [None, "goal", None, None, "plan" if i == 3 else None]
+        fired = np.array([False, i == 1, False, False, i >= 2])
+        traces.append(build["trace"]("g", f"p{i}", 0, values, tokens={"planning_tag": tags, "fired": fired}))
+    write_run(store, "g", traces)
+    got = {(row["label"], row["tokens"]): row for row in rows(store, "planning", p=0.2, least=4)}
+    assert (got[None, "all"]["n_tokens"], got[None, "all"]["n_matching"]) == (20, 5)
+    assert (got[None, "top_metric"]["n_tokens"], got[None, "top_metric"]["n_matching"]) == (4, 4)
+    assert got[None, "top_metric"]["enrichment"] == pytest.approx(4.0)
+    assert got[None, "top_metric"]["odds_ratio"] is None
+    assert got["goal", "top_metric"]["enrichment"] == pytest.approx(5.0)
+    assert got["plan", "takeovers"]["share"] == pytest.approx(1 / 3)
+    # 2 of 3 takeovers against 3 of the other 17.
+    assert got[None, "takeovers"]["odds_ratio"] == pytest.approx(2 / (3 / 14))
+    # t1 is every token of the set and 4 of all 20: 2 (4 ln 5 + 16 ln(20 / 16)).
+    assert got["t1", "top_metric"]["keyness"] == pytest.approx(2 * (4 * np.log(5) + 16 * np.log(1.25)))
+
+
+def test_an_empty_set_has_no_share(store, build):
+    write_run(store, "r", [build["trace"]("r", p, tokens={"planning_tag": ["goal", None, None]}) for p in ("p1", "p2")])
+    row = next(row for row in run_query(store, "planning").to_pylist() if row["tokens"] == "takeovers")
+    assert {row[name] for name in ("share", "share_low", "enrichment", "odds_ratio", "odds_ratio_high")} == {None}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("p", [0.05, 0.3])
+def test_equal_to_an_independent_computation(store, seed, p):
+    traces = traces_with_words(np.random.default_rng(seed), "r")
+    write_run(store, "r", traces)
+    x, h, fired = (np.concatenate([getattr(t.tokens, name) for t in traces]) for name in ("ce", "entropy_base", "fired"))
+    tags = np.array([tag for t in traces for tag in t.tokens.planning_tag], dtype=object)
+    words = np.array([text.strip().lower() for t in traces for text in t.tokens.token_text])
+    chosen = dict(zip(SETS, (x >= 0, top(x, p), top(h, p), fired), strict=True))
+    got = rows(store, "planning", p=p, least=1)
+    for row in got:
+        inside = chosen[row["tokens"]]
+        matching = words == row["label"] if row["part"] == "word" else tags != None  # noqa: E711 - elementwise
+        matching = tags == row["label"] if row["part"] == "category" else matching
+        assert (row["n_tokens"], row["n_matching"]) == (inside.sum(), (inside & matching).sum())
+        assert row["enrichment"] == pytest.approx(matching[inside].mean() / matching.mean(), abs=1e-9)
+        table = np.array([[(inside & matching).sum(), (inside & ~matching).sum()],
+                          [(~inside & matching).sum(), (~inside & ~matching).sum()]])  # fmt: skip
+        if table.all():
+            assert row["odds_ratio"] == pytest.approx(odds_ratio(table, kind="sample").statistic, abs=1e-9)
+        else:
+            assert row["odds_ratio"] is None
+        if row["part"] == "word":
+            ratio = chi2_contingency(table, correction=False, lambda_="log-likelihood").statistic
+            assert row["keyness"] == pytest.approx(ratio, abs=1e-9)
+    listed = [row["label"] for row in got if row["part"] == "word"]
+    expected = {word for word in words if word and (words[top(x, p)] == word).mean() > (words == word).mean()}
+    assert set(listed) == expected
+
+
+def test_intervals_follow_the_threshold_of_the_resample(store, build):
+    rng = np.random.default_rng(9)
+    problems, length, p = 60, 150, 0.05
+    data = []
+    for _ in range(problems):
+        x = rng.exponential(1.0, length) * np.exp(rng.normal(0, 0.5))
+        data.append((x, rng.random(length) < np.clip(x / 8, 0.05, 0.9)))
+    tags = [{"planning_tag": ["goal" if flag else None for flag in plan]} for _, plan in data]
+    write_run(store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens=tags[i]) for i, (x, _) in enumerate(data)])
+    got = next(row for row in run_query(store, "planning", p=p).to_pylist() if row["tokens"] == "top_metric")
+    drawn = []
+    for weights in ProblemBootstrap(problems).counts.astype(int):
+        x, plan = (np.concatenate([data[i][side] for i in np.repeat(np.arange(problems), weights)]) for side in (0, 1))
+        drawn.append(plan[top(x, p)].mean() / plan.mean())
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert (got["enrichment_low"], got["enrichment_high"]) == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
+def test_no_planning_word_in_the_set_bounds_its_share(store, build):
+    tokens = {"planning_tag": ["goal", None, None, None]}
+    write_run(store, "r", [build["trace"]("r", f"p{i}", 0, [0.0, 1.0, 2.0, 9.0], tokens=tokens) for i in range(5)])
+    got = run_query(store, "planning", p=0.2).to_pylist()[1]
+    bound = 1 - 0.025 ** (1 / 5)
+    assert (got["share"], got["share_low"], got["share_high"]) == pytest.approx((0, 0, bound))
+    assert got["enrichment_high"] == pytest.approx(4 * bound)

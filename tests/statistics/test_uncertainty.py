@@ -1,0 +1,87 @@
+"""Uncertainty: against sets of tokens and scipy's rank correlation, intervals against the bootstrap of every token."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from rrti_sgl.db.queries import run_query
+from rrti_sgl.resampling import ProblemBootstrap, binned_spearman
+from tests.statistics.conftest import random_traces, rows, write_run
+
+
+def top(values, p):
+    threshold = np.quantile(values, 1 - p)
+    return values >= threshold - 1e-12 * abs(threshold)
+
+
+def overlap(x, h, p):
+    a, b = top(x, p), top(h, p)
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_golden(store, build):
+    # Top quarter by ce: 16 12 8 4 and, all tied at 1, eight more; by entropy: 6 5 5 4 4 4.
+    ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
+    tokens = [{"entropy_base": np.array([0.0, 0.0, 1.0, 2.0, 3.0]) + i} for i in range(4)]
+    write_run(store, "g", [build["trace"]("g", f"p{i}", 0, x, tokens=tokens[i]) for i, x in enumerate(ce)])
+    row, correlation = rows(store, "uncertainty", ps=[0.25])
+    assert (row["n_tokens"], row["n_metric"], row["n_entropy"], row["n_both"]) == (20, 12, 6, 4)
+    assert row["iou"] == pytest.approx(4 / 14)
+    assert row["iou_chance"] == pytest.approx(3.6 / 14.4)
+    assert correlation["part"] == "rank_correlation"
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("p", [0.01, 0.25, 0.9])
+def test_equal_to_an_independent_computation(store, seed, p):
+    traces = random_traces(np.random.default_rng(seed), "r")
+    write_run(store, "r", traces)
+    x, h = (np.concatenate([getattr(t.tokens, name) for t in traces]) for name in ("ce", "entropy_base"))
+    row, correlation = rows(store, "uncertainty", ps=[p])
+    assert row["iou"] == pytest.approx(overlap(x, h, p), abs=1e-9)
+    assert correlation["spearman"] == pytest.approx(spearmanr(x, h).statistic, abs=1e-9)
+
+
+def test_chance_without_ties(store, build):
+    rng = np.random.default_rng(0)
+    tokens = {"entropy_base": rng.random(200)}
+    write_run(store, "r", [build["trace"](ce=rng.random(200), run_id="r", tokens=tokens)])
+    assert rows(store, "uncertainty", ps=[0.1])[0]["iou_chance"] == pytest.approx(0.1 / 1.9)
+
+
+def test_a_constant_has_no_rank_correlation(store, build):
+    write_run(store, "r", [build["trace"]("r", p, tokens={"entropy_base": np.ones(3)}) for p in ("p1", "p2")])
+    last = run_query(store, "uncertainty").to_pylist()[-1]
+    assert (last["spearman"], last["spearman_low"]) == (None, None)
+
+
+def test_intervals_are_those_of_all_tokens(store, build):
+    rng = np.random.default_rng(5)
+    problems, length, p = 60, 100, 0.1
+    data = []
+    for _ in range(problems):
+        level = rng.normal(0, 0.4)
+        h = rng.exponential(1, length) * np.exp(level)
+        data.append((h + rng.exponential(1, length) * np.exp(rng.normal(0, 0.4)), h))
+    write_run(
+        store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens={"entropy_base": h}) for i, (x, h) in enumerate(data)]
+    )
+    iou, correlation = run_query(store, "uncertainty", ps=[p]).to_pylist()
+    drawn = []
+    for weights in ProblemBootstrap(problems).counts.astype(int):
+        x, h = (np.concatenate([data[i][side] for i in np.repeat(np.arange(problems), weights)]) for side in (0, 1))
+        drawn.append((overlap(x, h, p), spearmanr(x, h).statistic))
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    assert (iou["iou_low"], iou["iou_high"]) == pytest.approx((low[0], high[0]), abs=0.15 * (high[0] - low[0]))
+    found = (correlation["spearman_low"], correlation["spearman_high"])
+    assert found == pytest.approx((low[1], high[1]), abs=0.05 * (high[1] - low[1]))
+
+
+def test_binned_ranks_are_exact_for_values_in_bins_of_their_own():
+    rng = np.random.default_rng(2)
+    x, y = rng.integers(0, 4, 60), rng.integers(0, 3, 60)
+    table = np.zeros((1, 4, 3))
+    np.add.at(table[0], (x, y), 1)
+    assert binned_spearman(table)[0] == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
