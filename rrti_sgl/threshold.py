@@ -17,7 +17,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
 
 Warmup = Literal["tau", "partial", "never"]
 Reason = Literal["fired", "below_tau", "below_local", "warmup", "relayed"]
@@ -77,6 +77,21 @@ class ThresholdRule:
         assert local_mean is not None
         return "fired" if score > self.lambda_ * local_mean else "below_local"
 
+    def fires(self, scores: FloatArray, local_mean: FloatArray, seen: IntArray) -> BoolArray:
+        """`reason(...) == "fired"` for many scores at once, (N,) each; `local_mean` is NaN where `seen` is 0."""
+        fired: BoolArray = scores > self.tau
+        if self.lambda_ is None:
+            return fired
+        above: BoolArray = scores > self.lambda_ * local_mean
+        match self.warmup:
+            case "tau":
+                above |= seen < self.window
+            case "partial":
+                above |= seen == 0
+            case "never":
+                above &= seen >= self.window
+        return fired & above
+
 
 class GateState(Protocol):
     """A gate's memory of one sample."""
@@ -134,15 +149,7 @@ def replay(scores: FloatArray, rule: ThresholdRule) -> tuple[BoolArray, FloatArr
     if total > window:  # contiguous rows are added up in the order of a single mean
         views = np.lib.stride_tricks.sliding_window_view(scores[:-1], window)
         local_mean[window:] = np.ascontiguousarray(views).mean(axis=1)
-    fired = scores > rule.tau
-    if rule.lambda_ is None:
-        return fired, local_mean
-    above = scores > rule.lambda_ * local_mean
-    if rule.warmup == "partial":
-        above[:1] = True
-    else:
-        above[:window] = rule.warmup == "tau"
-    return fired & above, local_mean
+    return rule.fires(scores, local_mean, np.arange(total, dtype=np.int32)), local_mean
 
 
 def is_number(value: object) -> bool:
