@@ -1,0 +1,37 @@
+"""`rrti report`: every statistic of the paper as tables and figures, from the trace store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run ids, prefixes of them or program names; none takes every run.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report; made if it is not there.")] = Path("report"),
+    db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
+    memory: Annotated[str, typer.Option(help="Memory that the queries may use.")] = "1GB",
+    json: Annotated[bool, typer.Option("--json", help="Print the files and what could not be shown, as JSON.")] = False,
+) -> None:
+    """Write the report: Markdown, HTML that needs no network, LaTeX tables, CSV, Parquet, figures as SVG, PNG and PDF.
+
+    A statistic that cannot be made of the runs is named in the report, with the reason.
+    """
+    from rrti_sgl.cli import tables
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.reporting.report import make_report, write_report
+
+    with Store.open_readonly(db, memory_limit=memory) as store:
+        made = make_report(store, runs or ())
+    files = write_report(made, out)
+    missing = [{"statistic": part.section.name, "reason": why} for part in made.sections for why in part.content.missing]
+    if json:
+        tables.print_json([{"files": [str(path) for path in files], "missing": missing}])
+        return
+    typer.echo(f"{len(files)} files in {out}: read {files[1]} or {files[0]}.")
+    for entry in missing:
+        typer.echo(f"not shown, {entry['statistic']}: {entry['reason']}", err=True)

@@ -1,0 +1,46 @@
+"""What `rrti export` can be asked for: a statistic, a table or view of the store, or one SELECT."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from rrti_sgl.db.queries import QUERIES, Runs, run_query
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+
+
+def rows_of(store: Store, source: str, *, run: Runs = None, timeout_s: float | None = None, **params: Any) -> pa.Table:
+    """The rows of a statistic, of a table or view, or of one SELECT.
+
+    Args:
+        store: where they are.
+        source: the name of a statistic or of a relation, or SQL.
+        run: of a statistic: its runs.
+        timeout_s: of a SELECT: stop after so many seconds.
+        **params: of a statistic: its parameters.
+
+    Raises:
+        UsageError: a name that is neither a statistic nor a relation, or runs and parameters for what takes none.
+        StoreError: the SQL does more than read, is wrong, or exceeds a limit.
+    """
+    if source in QUERIES:
+        return run_query(store, source, run=run, **params)
+    if run is not None or params:
+        raise UsageError(f"--run and --set belong to a statistic; {source!r} is none.", "Filter with a SELECT ... WHERE.")
+    if not re.fullmatch(r"\w+", source):
+        return store.sql(source, timeout_s=timeout_s)
+    relations = _relations(store)
+    if source not in relations:
+        raise UsageError(
+            f"There is no statistic, table or view {source!r}.",
+            f"Statistics: {', '.join(QUERIES)}. Tables and views: {', '.join(relations)}. Or give one SELECT.",
+        )
+    return store.sql(f'SELECT * FROM "{source}"', timeout_s=timeout_s)
+
+
+def _relations(store: Store) -> list[str]:
+    query = "SELECT table_name FROM information_schema.tables WHERE table_name <> 'alembic_version' ORDER BY table_name"
+    return [str(name) for name in store.sql(query).column(0).to_pylist()]

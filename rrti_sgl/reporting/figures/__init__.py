@@ -1,0 +1,1 @@
+"""Figures of the report, one module each: aggregated query results in, a Matplotlib figure out."""

@@ -1,0 +1,173 @@
+"""Which runs a report is of, what each is called in it, and which of them may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+from rrti_sgl.records import RunRecord
+
+# Programs whose samples are whole solutions of their own; a counterfactual run continues samples of another.
+_ROLLOUTS = ("diagnose", "base")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs of the same models on the same problems under the same sampling, in the order in which they were made.
+
+    Args:
+        name: stem for files, such as "world-heldout-200x1".
+        title: what is compared, in words.
+        runs: their ids.
+        labels: what each is called among them, by id.
+        base: id of the newest run of the base model alone, if there is one.
+        reasoning: id of the newest run of the reasoning model alone, if there is one.
+        n_problems, n_samples: problems, and samples of each.
+    """
+
+    name: str
+    title: str
+    runs: Sequence[str]
+    labels: Mapping[str, str]
+    base: str | None
+    reasoning: str | None
+    n_problems: int
+    n_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSelection:
+    """The runs of a report.
+
+    Args:
+        records: the runs, oldest first.
+        labels: what each is called, by id; no two are called the same.
+        comparisons: the groups of runs that can be compared.
+    """
+
+    records: Sequence[RunRecord]
+    labels: Mapping[str, str]
+    comparisons: Sequence[Comparison]
+
+    @property
+    def ids(self) -> list[str]:
+        """All run ids."""
+        return [run.run_id for run in self.records]
+
+    def of_programs(self, *programs: str) -> list[str]:
+        """Ids of the runs of some programs."""
+        return [run.run_id for run in self.records if run.program in programs]
+
+    @property
+    def rollouts(self) -> list[str]:
+        """Ids of the base rollouts that both models scored.
+
+        Raises:
+            UsageError: there are none.
+        """
+        found = [run.run_id for run in self.records if run.program in _ROLLOUTS and run.metric is not None]
+        if not found:
+            raise UsageError(
+                "There are no base rollouts that both models scored among the runs.", "Make one: rrti run diagnose."
+            )
+        return found
+
+
+def select_runs(store: Store, references: Sequence[str] = ()) -> RunSelection:
+    """The runs of some ids, prefixes or program names; all of them when none is named. Runs without samples are left out.
+
+    Raises:
+        UsageError: a reference matches nothing, or there is no run with samples.
+    """
+    wanted: Sequence[str | None] = references or [None]
+    found = [run for reference in wanted for run in store.find_runs(reference)]
+    named = {run.run_id: run for run in found}
+    counted = store.sql("SELECT run_id, n_samples FROM run_view WHERE n_samples > 0 ORDER BY created_at, run_id").to_pylist()
+    records = [named[row["run_id"]] for row in counted if row["run_id"] in named]
+    if not records:
+        raise UsageError(
+            "None of the runs has samples to report on.", "Run something first: rrti demo, or rrti run diagnose."
+        )
+    return RunSelection(records, _labels(records), _comparisons(store, records))
+
+
+def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Program and the options that tell it from others; where that does not suffice, what else differs; at last the id."""
+    labels = {run.run_id: _gate_label(run) for run in records}
+    for describe in (_problems_label, _models_label, _sampling_label, _id_label):
+        alike: dict[str, list[RunRecord]] = {}
+        for run in records:
+            alike.setdefault(labels[run.run_id], []).append(run)
+        for label, same in alike.items():
+            descriptions = [describe(run) for run in same]
+            if len(set(descriptions)) > 1:
+                labels |= {run.run_id: f"{label}, {text}" for run, text in zip(same, descriptions, strict=True)}
+    return labels
+
+
+def _gate_label(run: RunRecord) -> str:
+    gate: Mapping[str, Any] = run.config.get("gate") or {}
+    parts = [run.program]
+    if run.program in ("random", "early") and gate.get("budget") is not None:
+        parts.append(f"{gate['budget']:.0%}")
+    elif gate.get("spike_ratio") is not None and run.tau is not None:
+        parts.append(f"r={gate['spike_ratio']:.2g}")
+    elif run.tau is not None and run.program != "reasoning":
+        parts.append(f"τ={run.tau:.3g}")
+    if run.lambda_ is not None:
+        parts.append(f"λ, t<W: {run.warmup}")
+    if run.program == "guided" and run.metric not in (None, "ce"):
+        parts.append(str(run.metric))
+    return " ".join(parts)
+
+
+def _problems_label(run: RunRecord) -> str:
+    return run.problem_set
+
+
+def _models_label(run: RunRecord) -> str:
+    return " + ".join((name or "none").rpartition("/")[2] for name in (run.base_model, run.reasoning_model))
+
+
+def _sampling_label(run: RunRecord) -> str:
+    drawn = f"T={run.temperature:g}" if run.temperature else "greedy"
+    return f"{drawn}, {run.n_problems}×{run.samples_per_problem}"
+
+
+def _id_label(run: RunRecord) -> str:
+    return run.run_id[-4:]
+
+
+def _comparisons(store: Store, records: Sequence[RunRecord]) -> list[Comparison]:
+    """Groups of runs that are of the same models, problems and sampling; a run alone is a group too."""
+    problems = store.sql(
+        """
+        SELECT run_id, hash(list_sort(list(DISTINCT problem_id))) AS problems, count(DISTINCT problem_id) AS n_problems,
+               count(*) AS n_samples
+        FROM samples WHERE parent_sample_id IS NULL GROUP BY run_id
+        """
+    ).to_pylist()
+    covered = {row["run_id"]: row for row in problems}
+    groups: dict[tuple[Any, ...], list[RunRecord]] = {}
+    for run in records:
+        if run.run_id in covered and run.program != "diagnose":
+            sampling = (run.temperature, run.top_p, run.max_new_tokens, run.samples_per_problem)
+            models = (run.base_model, run.reasoning_model, run.tokenizer_hash)
+            key = (*models, run.problem_set, covered[run.run_id]["problems"], *sampling)
+            groups.setdefault(key, []).append(run)
+    return [_comparison(group, covered[group[0].run_id]) for group in groups.values()]
+
+
+def _comparison(runs: Sequence[RunRecord], covered: Mapping[str, Any]) -> Comparison:
+    first, n_problems = runs[0], int(covered["n_problems"])
+    n_samples = first.samples_per_problem
+    sampling = f"temperature {first.temperature:g}" if first.temperature else "greedy"
+    counted = f"{n_problems:,} problems of {first.problem_set}"
+    title = f"{counted}, {sampling}" + (f", {n_samples} samples each" if n_samples > 1 else "")
+    name = "".join(c if c.isalnum() else "-" for c in f"{first.problem_set} {n_problems}x{n_samples}")
+    ends = {run.program: run.run_id for run in runs if run.program in ("base", "reasoning")}
+    ids = [run.run_id for run in runs]
+    return Comparison(name, title, ids, _labels(runs), ends.get("base"), ends.get("reasoning"), n_problems, n_samples)
