@@ -11,8 +11,9 @@ from typing import Literal
 from rrti_sgl.decoding.chunked import ChunkedSample, ReasoningSample
 from rrti_sgl.decoding.job import DecodeOptions, Generator, SampleJob
 from rrti_sgl.decoding.lockstep import decode_lockstep
+from rrti_sgl.decoding.scored import ScoredSample
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.endpoint import Batcher
+from rrti_sgl.endpoint import SEQUENCE_KEY, Batcher
 from rrti_sgl.gates import AlwaysGate, Gate
 from rrti_sgl.pair import Pair
 
@@ -66,6 +67,7 @@ async def decode(
 
         async def work() -> None:
             for job in remaining:  # the iterator is shared by all workers; each job is taken once
+                SEQUENCE_KEY.set(job.sample_id)
                 await finished.put((job, await decode_one(job)))
 
         async def work_all() -> None:
@@ -112,12 +114,19 @@ async def _decoder(
     }
 
     async def decode_chunked(job: SampleJob) -> TraceBuilder:
-        sample: Generator = (ReasoningSample if isinstance(gate, AlwaysGate) else ChunkedSample)(job, gate, options)
+        sample = _sample(job, gate, options)
         while (call := sample.next_call()) is not None:
             sample.receive(await servers[call.role].generate(call.request))
         return sample.trace
 
     return lambda job: asyncio.ensure_future(decode_chunked(job))
+
+
+def _sample(job: SampleJob, gate: Gate, options: DecodeOptions) -> Generator:
+    """What drives one sample: its continuation is given, or written by the reasoning model alone, or by both."""
+    if job.given is not None:
+        return ScoredSample(job, job.given, gate, options)
+    return (ReasoningSample if isinstance(gate, AlwaysGate) else ChunkedSample)(job, gate, options)
 
 
 def _first_error(group: BaseExceptionGroup[Exception]) -> Exception:

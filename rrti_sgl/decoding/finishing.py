@@ -9,24 +9,39 @@ import numpy as np
 
 from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.grading import Grader, PlantedDecisions
+from rrti_sgl.grading.extraction import solution
 from rrti_sgl.planning import PlanningTagger
-from rrti_sgl.problems import Grader
 from rrti_sgl.records import IntArray, SampleRecord, SampleTrace, TokenColumns
 from rrti_sgl.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
 class Finisher:
-    """Everything that is added to a sample after its last token."""
+    """Everything that is added to a sample after its last token.
+
+    Args:
+        vocabulary: turns tokens into text.
+        grader: finds and judges the answer.
+        tagger: tags planning tokens.
+        planted: knows the planted decisions, where the problem set plants any.
+        stops: what begins the next problem in the writing model's prompt; a solution is graded up to there.
+        whole: whether the reasoning model writes whole solutions, beginning with what its prompt opens.
+    """
 
     vocabulary: Vocabulary
     grader: Grader
     tagger: PlanningTagger
+    planted: PlantedDecisions | None = None
+    stops: tuple[str, ...] = ()
+    whole: bool = False
 
     def finish(self, job: SampleJob, trace: TraceBuilder) -> SampleTrace:
         """Return the sample as it is stored."""
         text = self.vocabulary.decode(trace.token_ids)
-        answer, correct = self.grader.grade(job.problem, self.vocabulary.decode([*job.prefix_ids, *trace.token_ids]))
+        written = self.vocabulary.decode([*job.prefix_ids, *trace.token_ids])
+        graded = solution(written, self.stops, job.reasoning_prompt if self.whole else None)
+        grade = self.grader.grade(job.problem, graded)
         base_prompt, reasoning_prompt = job.full_prompts
         pieces = self.vocabulary.pieces(trace.token_ids)
         return SampleTrace(
@@ -45,8 +60,8 @@ class Finisher:
                     for source, token, drawn in zip(trace.sources, trace.token_ids, trace.base_token_ids, strict=True)
                 ),
                 finish_reason=trace.finish_reason,
-                answer=answer,
-                correct=correct,
+                answer=grade.answer,
+                correct=grade.correct,
                 started_at=trace.started_at,
                 wall_ms=trace.wall_ms,
                 base_calls=trace.base_calls.calls,
@@ -103,11 +118,11 @@ class Finisher:
         )
 
     def _planted(self, job: SampleJob, trace: TraceBuilder, pieces: list[str]) -> IntArray:
+        if self.planted is None:
+            return np.full(len(trace), -1, dtype=np.int32)
         n_text = len(trace) - (trace.token_ids[-1] in self.vocabulary.stop_token_ids)
         words = [piece.strip() for piece in (*self.vocabulary.pieces(job.prefix_ids), *pieces[:n_text])]
-        found = self.grader.planted_positions(job.problem, words)
-        if found is None:
-            return np.full(len(trace), -1, dtype=np.int32)
+        found = self.planted.positions(job.problem, words)
         positions = [position - len(job.prefix_ids) for position in found if position >= len(job.prefix_ids)]
         planted = np.zeros(len(trace), dtype=np.int32)
         planted[positions] = 1

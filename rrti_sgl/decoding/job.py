@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.records import ProblemRecord, sample_key
+from rrti_sgl.records import FinishReason, ProblemRecord, sample_key
 from rrti_sgl.wire import GenerateRequest, Generation, Sampling
 
 Role = Literal["base", "reasoning"]
@@ -34,8 +34,16 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenContinuation:
+    """A whole solution that is given, to be scored: its tokens, and how it ended."""
+
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
 class SampleJob:
-    """One sample to generate: the prompts of both models, as text and as token ids."""
+    """One sample to generate, or to score where its continuation is given: both models' prompts, as text and as ids."""
 
     run_id: str
     problem: ProblemRecord
@@ -46,6 +54,7 @@ class SampleJob:
     reasoning_prompt: str
     reasoning_prompt_ids: Sequence[int]
     prefix: Prefix | None = None
+    given: GivenContinuation | None = None
 
     @property
     def prefix_ids(self) -> tuple[int, ...]:

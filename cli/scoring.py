@@ -1,0 +1,80 @@
+"""What `rrti score` does between its options and its summary: the texts, the store, the run with its progress line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rrti_sgl.cli.pairing import PairAddress
+from rrti_sgl.cli.progress import RunProgress
+from rrti_sgl.cli.signals import run_async
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.errors import UsageError
+from rrti_sgl.imports import GivenText
+from rrti_sgl.pair import connect
+from rrti_sgl.programs.score import run_score
+from rrti_sgl.programs.score_settings import SCORE, ScoreSettings
+from rrti_sgl.records import RunRecord
+
+
+@contextlib.contextmanager
+def open_input(
+    path: Path, settings: ScoreSettings | None, resume: str | None, moved_to: Path | None
+) -> Iterator[tuple[Store, ScoreSettings, list[GivenText]]]:
+    """Read the texts and open the store, in this order, before any server is started.
+
+    Args:
+        path: of the store.
+        settings: of a new run; None: the resumed run's.
+        resume: id of the run to continue.
+        moved_to: where the file of a resumed run is now, if not where it was.
+
+    Raises:
+        UsageError: something is wrong with the file, or the run is none of `rrti score`. A store is not created then.
+    """
+    texts = None if settings is None else settings.input.read()
+    with Store.open(path, create=resume is None) as store:
+        if settings is None:
+            run = store.get_run(resume or "")
+            if run.program != SCORE:
+                raise UsageError(f"Run {resume} is of program {run.program!r}.", f"Use: rrti run --resume {resume}")
+            settings = ScoreSettings.from_dict(run.config).relocated(moved_to)
+        yield store, settings, settings.input.read() if texts is None else texts
+
+
+def score_texts(
+    store: Store,
+    pair: PairAddress,
+    settings: ScoreSettings,
+    texts: Sequence[GivenText],
+    concurrency: Concurrency,
+    resume: str | None,
+    *,
+    tokenizer: str | None,
+    api_key: str | None,
+) -> RunRecord:
+    """Connect, score and show the progress."""
+
+    async def go() -> RunRecord:
+        async with connect(
+            pair.base_url,
+            pair.reasoning_url,
+            sampled=False,
+            tokenizer=tokenizer,
+            api_key=api_key,
+            special_tokens=settings.run.special_tokens,
+        ) as connected:
+            with RunProgress() as progress:
+                return await run_score(
+                    store,
+                    connected,
+                    settings,
+                    texts,
+                    concurrency=concurrency,
+                    resume=resume,
+                    on_progress=progress.track(SCORE),
+                )
+
+    return run_async(go())
