@@ -5,6 +5,7 @@
     RRTIError                  1   anything below
     +-- UsageError             2   an option, a file or a name that the caller gave is wrong
     |   +-- ProblemFileError   3   a problem file is empty or malformed (names the line)
+    |   +-- ExperimentFileError 11 an experiment file asks for what cannot be (names every line)
     +-- EndpointError          4   a server cannot be reached, is no SGLang server, or died
     |   +-- ServerLaunchError  5   a server that we start does not come up
     +-- PairMismatchError      6   the two models do not share a vocabulary
@@ -50,6 +51,12 @@ class ProblemFileError(UsageError):
     """A problem file is empty or malformed."""
 
     exit_code = 3
+
+
+class ExperimentFileError(UsageError):
+    """An experiment file asks for something that cannot be; the message has a line for each fault."""
+
+    exit_code = 11
 
 
 class EndpointError(RRTIError):

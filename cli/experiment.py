@@ -1,0 +1,59 @@
+"""`rrti experiment FILE`: a whole grid of runs, described by one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def experiment(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE", help="A TOML file, or demo, paper-qwen3-0.6b, paper-qwen3-1.7b, paper-llama-8b.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print plan, prompts, requests and disk; start nothing.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for store, report and logs, in place of the file's.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="No more than so many problems of every set: to try an experiment out.")
+    ] = None,
+    tokenizer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[MODEL=]FOLDER",
+            help="Tokenizer of base, reasoning or reference, or of all, in place of the file's; repeat.",
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--print", help="Print a shipped file, to begin your own with.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
+) -> None:
+    """Run a grid: calibrate once, then every program on every evaluation, then write the report.
+
+    The same command continues what ended early; runs that the store has are not run again.
+    """
+    from dataclasses import replace
+
+    from rrti_sgl.cli import experiment_output
+    from rrti_sgl.cli.experiment_run import run_experiment
+    from rrti_sgl.experiments import load_experiment, shipped_text, with_tokenizers
+    from rrti_sgl.programs.experiments.checks import check_experiment
+    from rrti_sgl.programs.experiments.grid import build_grid
+    from rrti_sgl.programs.experiments.plan import make_plan
+
+    if show:
+        typer.echo(shipped_text(source), nl=False)
+        return
+    loaded = load_experiment(source)
+    spec = with_tokenizers(loaded.spec if out is None else replace(loaded.spec, out=out), tokenizer or ())
+    grid = build_grid(spec, loaded.complaints, limit=limit)
+    findings = check_experiment(spec, grid, loaded.complaints)
+    loaded.complaints.raise_if_any()
+    if dry_run:
+        experiment_output.print_plan(make_plan(spec, grid, findings), as_json=json)
+        return
+    options = [("--out", out), ("--limit", limit), *(("--tokenizer", folder) for folder in tokenizer or ())]
+    given = [f"{name} {value}" for name, value in options if value is not None]
+    again = " ".join(["rrti experiment", source, *given])
+    experiment_output.print_results(run_experiment(spec, grid, findings, again), as_json=json)

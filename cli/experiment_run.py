@@ -1,0 +1,118 @@
+"""What `rrti experiment` does between the checks and the results: servers, store, grid, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from rrti_sgl.cli.experiment_progress import GridProgress
+from rrti_sgl.cli.pairing import PairAddress, open_pair
+from rrti_sgl.cli.signals import run_async
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.experiments import BUNDLED, ExperimentSpec
+from rrti_sgl.pair import connect
+from rrti_sgl.programs.demo_report import ReportTable
+from rrti_sgl.programs.experiments.checks import Findings
+from rrti_sgl.programs.experiments.grid import Grid
+from rrti_sgl.programs.experiments.models import model_of, serving_options
+from rrti_sgl.programs.experiments.results import result_tables
+from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
+from rrti_sgl.reporting.report import make_report, write_report
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentResult:
+    """A finished experiment.
+
+    Args:
+        tables: one for each evaluation, and means.
+        runs: ids by (evaluation, label).
+        store: its path.
+        report: the report's HTML page.
+    """
+
+    tables: Sequence[ReportTable]
+    runs: GridRuns
+    store: Path
+    report: Path
+
+
+def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command: str) -> ExperimentResult:
+    """Run what the store lacks, then make the tables and the report.
+
+    Args:
+        spec, grid, findings: the experiment, checked.
+        command: what continues it, for the message of an error.
+
+    Raises:
+        RRTIError: a server or the store fails; what was finished is stored.
+    """
+    path = spec.out / "traces.duckdb"
+    runs = GridRuns()
+    n_problems = {name: len(problem_set.problems) for name, problem_set in findings.problem_sets.items()}
+    with Store.open(path) as store:
+        progress = GridProgress(grid, n_problems)
+        runner = GridRunner(store, Concurrency(spec.decoding.in_flight), progress, command)
+        for reference in (False, True):
+            if not any(grid.of_pair(reference=reference)):
+                continue
+            identity = expected_identity(spec, findings, reference=reference)
+            if identity is not None and runner.take_stored(identity, grid, runs, reference=reference):
+                continue
+            _run_pair(spec, grid, runner, progress, runs, reference=reference)
+        with Console(stderr=True).status("Writing the report ..."):
+            tables = result_tables(store, spec, runs)
+            files = write_report(make_report(store, runs.ids), spec.out / "report")
+    return ExperimentResult(tables, runs, path, files[1])
+
+
+def expected_identity(spec: ExperimentSpec, findings: Findings, *, reference: bool) -> PairIdentity | None:
+    """What servers that we start would report of a pair; None for servers that run already, and without a tokenizer."""
+    vocabulary = findings.vocabularies.get("base")
+    if spec.servers.running or vocabulary is None:
+        return None
+    base, reasoning = (_reported_name(spec, side) for side in ("base", "reference" if reference else "reasoning"))
+    return PairIdentity(base, reasoning, vocabulary.digest, vocabulary.size)
+
+
+def _reported_name(spec: ExperimentSpec, side: str) -> str:
+    model = model_of(spec, side).model
+    return f"bundled/{side}" if model == BUNDLED else model
+
+
+def _run_pair(
+    spec: ExperimentSpec, grid: Grid, runner: GridRunner, progress: GridProgress, runs: GridRuns, *, reference: bool
+) -> None:
+    side = "reference" if reference else "reasoning"
+    servers, model = spec.servers, model_of(spec, side)
+    sampled = any(cell.settings.temperature > 0 for cell in grid.all_cells)
+
+    async def go(address: PairAddress) -> None:
+        async with connect(
+            address.base_url,
+            address.reasoning_url,
+            sampled=sampled,
+            tokenizer=spec.base.tokenizer if servers.running else None,
+            reasoning_tokenizer=_reasoning_tokenizer(spec, side) if servers.running else None,
+            api_key=os.environ.get(servers.api_key_env),
+            special_tokens=spec.decoding.special_tokens,
+        ) as pair:
+            with progress:
+                await runner.run(pair, grid, runs, reference=reference)
+
+    url = servers.reference_url if reference else servers.reasoning_url
+    named = (None, None) if servers.running or spec.bundled else (spec.base.model, model.model)
+    options = None if servers.running else serving_options(spec, side)
+    with open_pair(servers.base_url, url, *named, log_dir=spec.out / "logs", options=options) as address:
+        run_async(go(address))
+
+
+def _reasoning_tokenizer(spec: ExperimentSpec, side: str) -> str | None:
+    """Of a running server: without one of its own, the model's, where the base model has another than its server's."""
+    model = model_of(spec, side)
+    return model.tokenizer or (model.model if spec.base.tokenizer else None)

@@ -1,0 +1,273 @@
+"""From an experiment file to its grid: the calibration, then one run for each program, evaluation and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rrti_sgl.experiments import Complaints, EvaluationSpec, ExperimentSpec, ModelSpec, ProgramSpec
+from rrti_sgl.gates import load_gate
+from rrti_sgl.grading import load_grader
+from rrti_sgl.planning import load_tagger
+from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.registry import PROGRAMS
+from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.prompts import PromptTemplate, load_template
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of the grid.
+
+    Args:
+        label: what it is called among the runs of its evaluation.
+        evaluation: the problems and the sampling.
+        settings: everything that decides the run's result, but for the calibration's id.
+        threshold: metric and spike ratio of the calibration that it needs; None: it needs none.
+        reference: whether it is of the reference model, alone.
+    """
+
+    label: str
+    evaluation: EvaluationSpec
+    settings: RunSettings
+    threshold: tuple[str, float] | None = None
+    reference: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in the whole grid."""
+        return f"{self.evaluation.name}: {self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """All runs of an experiment, in the order in which they are made; those of the reference model come last."""
+
+    calibration: Cell | None
+    cells: tuple[Cell, ...]
+
+    @property
+    def all_cells(self) -> list[Cell]:
+        """The calibration and the rest."""
+        return [*([self.calibration] if self.calibration else []), *self.cells]
+
+    def of_pair(self, *, reference: bool) -> tuple[Cell | None, list[Cell]]:
+        """The calibration and the runs of the pair, or (none, and) the runs of the reference model."""
+        return (None if reference else self.calibration), [cell for cell in self.cells if cell.reference is reference]
+
+    @property
+    def thresholds(self) -> list[tuple[str, float]]:
+        """Metric and spike ratio of every calibration that is needed, each once."""
+        return list(dict.fromkeys(cell.threshold for cell in self.cells if cell.threshold is not None))
+
+
+def build_grid(spec: ExperimentSpec, complaints: Complaints, *, limit: int | None = None) -> Grid:
+    """The grid of an experiment; what cannot be run is noted and left out.
+
+    Args:
+        spec: the file.
+        complaints: where faults go.
+        limit: take no more than so many problems of every set, to try an experiment out.
+    """
+    spec = _limited(spec, limit)
+    for model, name in ((spec.base, "base"), (spec.reasoning, "reasoning"), (spec.reference, "reference")):
+        if model is not None:
+            _template(model, None, ("models", name), complaints)
+    if spec.decoding.tagger is not None:
+        with complaints.noting(("decoding", "tagger")):
+            load_tagger(spec.decoding.tagger)
+    cells = list(_cells(spec, complaints))
+    if not spec.calibration:
+        for cell, program in cells:
+            if cell.threshold is not None:
+                message = "tau comes from a calibration, and there is no [calibration]. Add one, or give tau."
+                complaints.add((*program.path, "program"), message)
+    calibration = _calibration(spec, complaints)
+    ordered = [cell for cell, _ in cells]
+    _check_labels(spec, cells, complaints)
+    return Grid(calibration, (*ordered, *_reference_cells(spec, complaints)))
+
+
+def _limited(spec: ExperimentSpec, limit: int | None) -> ExperimentSpec:
+    if limit is None:
+        return spec
+
+    def fewer(evaluation: EvaluationSpec) -> EvaluationSpec:
+        return replace(evaluation, limit=min(limit, evaluation.limit or limit))
+
+    calibration = None if spec.calibration is None else fewer(spec.calibration)
+    return replace(spec, calibration=calibration, evaluations=tuple(map(fewer, spec.evaluations)))
+
+
+def _cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[tuple[Cell, ProgramSpec]]:
+    known = [program for program in spec.programs if _is_known(program, complaints)]
+    for evaluation in spec.evaluations:
+        for program in known:
+            if program.on and evaluation.name not in program.on:
+                continue
+            for variant in program.variants:
+                for seed in evaluation.seeds:
+                    cell = _cell(spec, evaluation, program, variant, seed, complaints)
+                    if cell is not None:
+                        yield cell, program
+
+
+def _is_known(program: ProgramSpec, complaints: Complaints) -> bool:
+    if program.program and program.program not in PROGRAMS:
+        message = f"Program {program.program!r} is unknown. Use one of {', '.join(PROGRAMS)}."
+        complaints.add((*program.path, "program"), message)
+    return program.program in PROGRAMS
+
+
+def _cell(
+    spec: ExperimentSpec,
+    evaluation: EvaluationSpec,
+    program: ProgramSpec,
+    variant: Mapping[str, Any],
+    seed: int,
+    complaints: Complaints,
+) -> Cell | None:
+    gate = GateOptions(**variant)
+    if gate.gate is not None:
+        with complaints.noting((*program.path, "gate")):
+            load_gate(gate.gate, gate.gate_params)
+    threshold = needed_threshold(program.program, gate, spec.spike_ratio)
+    if threshold is not None:
+        gate = replace(gate, spike_ratio=threshold[1])
+    settings = _settings(spec, spec.reasoning, evaluation, program.program, gate, seed, complaints)
+    if settings is None:
+        return None
+    label = program.label or variant_label(program.program, gate)
+    label += f", seed {seed}" if len(evaluation.seeds) > 1 else ""
+    return Cell(label, evaluation, settings, threshold)
+
+
+def needed_threshold(program: str, gate: GateOptions, spike_ratio: float) -> tuple[str, float] | None:
+    """Metric and spike ratio of the calibration that a program takes its thresholds (or its length) from, if any."""
+    metric = PROGRAMS[program].calibrated_on(gate)
+    given = gate.tau is not None and not (gate.use_lambda and gate.lambda_ is None)
+    if metric is None or gate.gate is not None or given:
+        return None
+    return metric, gate.spike_ratio or spike_ratio
+
+
+def variant_label(program: str, gate: GateOptions) -> str:
+    """A short name of a program with its options."""
+    parts = [{"early": "early-only"}.get(program, program)]
+    if gate.gate is not None:
+        parts.append(gate.gate.rpartition(":")[2])
+    elif program in ("random", "early"):
+        parts.append(f"{gate.budget:.0%}")
+    elif program in ("guided", "entropy", "relay"):
+        parts.append(f"r={gate.spike_ratio:.2g}" if gate.tau is None and gate.spike_ratio else f"tau={gate.tau:.3g}")
+        parts += [gate.metric] if gate.metric != "ce" and program != "entropy" else []
+        parts += [f"{gate.relay_tokens} tokens"] if program == "relay" else []
+        parts += [f"lambda, t<W: {gate.warmup}"] if gate.use_lambda else []
+    return " ".join(parts)
+
+
+def _calibration(spec: ExperimentSpec, complaints: Complaints) -> Cell | None:
+    evaluation = spec.calibration
+    if evaluation is None or not evaluation.problems:
+        return None
+    seed = evaluation.seeds[0]
+    settings = _settings(spec, spec.reasoning, evaluation, "diagnose", GateOptions(), seed, complaints)
+    return None if settings is None else Cell("diagnose", evaluation, settings)
+
+
+def _reference_cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[Cell]:
+    if spec.reference is None:
+        return
+    for evaluation in spec.evaluations:
+        for seed in evaluation.seeds:
+            settings = _settings(spec, spec.reference, evaluation, "reasoning", GateOptions(), seed, complaints)
+            if settings is not None:
+                suffix = f", seed {seed}" if len(evaluation.seeds) > 1 else ""
+                yield Cell(f"reference{suffix}", evaluation, settings, reference=True)
+
+
+def _settings(
+    spec: ExperimentSpec,
+    reasoning: ModelSpec,
+    evaluation: EvaluationSpec,
+    program: str,
+    gate: GateOptions,
+    seed: int,
+    complaints: Complaints,
+) -> RunSettings | None:
+    """The settings of one run; None where something of them is wrong, which is noted."""
+    before = len(complaints.found)
+    base_path, path = ("models", "base"), evaluation.path
+    base_prompt = _template(spec.base, evaluation.base_template, base_path, complaints, (*path, "base_template"))
+    side = ("models", "reference" if reasoning is spec.reference else "reasoning")
+    reasoning_prompt = _template(reasoning, evaluation.reasoning_template, side, complaints, (*path, "reasoning_template"))
+    if evaluation.grader is not None:
+        with complaints.noting((*path, "grader")):
+            load_grader(evaluation.grader)
+    decoding = spec.decoding
+    settings = None
+    with complaints.noting(path):
+        settings = RunSettings(
+            program,
+            evaluation.problems,
+            evaluation.limit,
+            evaluation.samples,
+            k=decoding.k,
+            temperature=evaluation.temperature,
+            top_p=evaluation.top_p,
+            max_new_tokens=evaluation.max_new_tokens,
+            seed=seed,
+            decoding=decoding.loop,
+            draft_tokens=decoding.draft_tokens,
+            score_kind=decoding.score_kind,
+            gate=gate,
+            base_prompt=base_prompt,
+            reasoning_prompt=reasoning_prompt,
+            question_field=evaluation.question_field,
+            answer_field=evaluation.answer_field,
+            tagger=decoding.tagger,
+            choices_field=evaluation.choices_field,
+            split=evaluation.split,
+            sample_problems=evaluation.sample_problems,
+            problem_seed=evaluation.problem_seed,
+            few_shot=spec.base.few_shot,
+            thinking=reasoning.thinking,
+            grader=evaluation.grader,
+            allow_overlap=evaluation.allow_overlap,
+            special_tokens=decoding.special_tokens,
+        )
+    return settings if len(complaints.found) == before else None
+
+
+def _template(
+    model: ModelSpec,
+    own: str | None,
+    path: tuple[str | int, ...],
+    complaints: Complaints,
+    own_path: tuple[str | int, ...] = (),
+) -> PromptTemplate | None:
+    """The template of an evaluation's own, or else the model's; None leaves it to the problem set."""
+    if own is not None:
+        with complaints.noting(own_path):
+            return load_template(own)
+    if model.template is not None:
+        with complaints.noting((*path, "template")):
+            return load_template(model.template)
+    if model.prompt is not None:
+        with complaints.noting((*path, "prompt")):
+            return PromptTemplate(model.prompt)
+    return None
+
+
+def _check_labels(spec: ExperimentSpec, cells: list[tuple[Cell, ProgramSpec]], complaints: Complaints) -> None:
+    seen: dict[tuple[str, str], ProgramSpec] = {}
+    for cell, program in cells:
+        other = seen.setdefault((cell.evaluation.name, cell.label), program)
+        if other is not program:
+            message = f"a second {cell.label!r} on {cell.evaluation.name}. Leave it out, or give it a label of its own."
+            complaints.add(program.path, message)
+    empty = [evaluation for evaluation in spec.evaluations if not any(cell.evaluation is evaluation for cell, _ in cells)]
+    for evaluation in empty:
+        if cells:
+            complaints.add((*evaluation.path, "name"), f"no program runs on {evaluation.name!r}. Name it in their `on`.")

@@ -1,0 +1,120 @@
+"""The models of an experiment as servers: tokenizers, sizes, and the memory that they need together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.experiments import BUNDLED, ExperimentSpec, ModelSpec
+from rrti_sgl.serving.arrangement import ServingOptions, arrange, flag_value
+from rrti_sgl.serving.gpus import MIB, Gpu, visible_gpus
+from rrti_sgl.serving.memory import GIB, Demand
+from rrti_sgl.serving.model_size import ModelSize, read_model_size
+from rrti_sgl.serving.server import Server
+from rrti_sgl.tinypair.bundle import bundled_pair
+
+
+def tokenizer_of(spec: ExperimentSpec, side: str) -> str:
+    """Folder or hub id of a model's tokenizer."""
+    model = model_of(spec, side)
+    if model.model == BUNDLED:
+        return str(getattr(bundled_pair(), side))
+    return model.tokenizer or model.model
+
+
+def model_of(spec: ExperimentSpec, side: str) -> ModelSpec:
+    """The model that is "base", "reasoning" or "reference"."""
+    model: ModelSpec | None = getattr(spec, side)
+    assert model is not None
+    return model
+
+
+def flags_of(spec: ExperimentSpec, side: str) -> tuple[str, ...]:
+    """SGLang flags of a model's server; its own come last, and win."""
+    model = model_of(spec, side)
+    tokenizer = ("--tokenizer-path", model.tokenizer) if model.tokenizer is not None else ()
+    return (*spec.servers.flags, *tokenizer, *model.flags)
+
+
+def pair_sizes(spec: ExperimentSpec, sizes: dict[str, ModelSize], notes: list[str]) -> None:
+    """Read the sizes of the models from their config.json, or from that of a tokenizer folder; note what cannot be had."""
+    for side in ("base", "reasoning", "reference"):
+        if getattr(spec, side) is None or (spec.servers.running and not _has_config(model_of(spec, side))):
+            continue
+        flags = flags_of(spec, side)
+        dtypes = {
+            "dtype": flag_value(flags, "--dtype") or "auto",
+            "kv_dtype": flag_value(flags, "--kv-cache-dtype") or "auto",
+        }
+        try:
+            sizes[side] = read_model_size(_config_place(spec, side), **dtypes)
+        except UsageError as error:
+            notes.append(f"Memory and context of the {side} model are not checked here: {error.message}")
+
+
+def plan_servers(spec: ExperimentSpec, sizes: dict[str, ModelSize]) -> list[str]:
+    """How the servers share the GPUs, in words; nothing for running servers and for the CPU.
+
+    Raises:
+        UsageError: they do not fit, or a GPU is missing; with the figures.
+        PairMismatchError: their distributions differ in size.
+    """
+    if spec.servers.running or spec.bundled or spec.servers.device == "cpu":
+        return []
+    pairs = [("base", "reasoning"), *([("base", "reference")] if spec.reference else [])]
+    found = visible_gpus()
+    if not found and spec.servers.gpu_gib is None:
+        return ["No GPU was found here, so memory is not planned. For a plan name one: gpu_gib = 80 in [servers]."]
+    supposed = "" if found else f" on a supposed GPU of {spec.servers.gpu_gib:g} GiB"
+    gpus = found or _supposed_gpus(spec)
+    notes = []
+    for pair in pairs:
+        if set(pair) <= set(sizes):
+            servers = [Server(_config_place(spec, side), side, Path("logs")) for side in pair]
+            arranged = arrange(servers[0], servers[1], serving_options(spec, pair[1]), gpus)
+            described = [_with_names(spec, pair, note) for note in arranged.notes]
+            notes += [f"Memory, base with {pair[1]}{supposed}: {note}." for note in described]
+    return notes
+
+
+def _with_names(spec: ExperimentSpec, pair: tuple[str, str], note: str) -> str:
+    """A memory plan that names the models, where their sizes were read beside their tokenizers."""
+    for side in pair:
+        note = note.replace(f" {_config_place(spec, side)}:", f" {model_of(spec, side).model}:")
+    return note
+
+
+def serving_options(spec: ExperimentSpec, reasoning_side: str) -> ServingOptions:
+    """How the base model and one of the reasoning models are to be served."""
+    servers = spec.servers
+    return ServingOptions(
+        base_flags=flags_of(spec, "base"),
+        reasoning_flags=flags_of(spec, reasoning_side),
+        device=servers.device,
+        demand=Demand(servers.context, servers.concurrency),
+        base_gpus=servers.base_gpus,
+        reasoning_gpus=servers.reasoning_gpus,
+        replicas=servers.replicas,
+    )
+
+
+def _supposed_gpus(spec: ExperimentSpec) -> list[Gpu]:
+    servers = spec.servers
+    named = [*(servers.base_gpus or ()), *(servers.reasoning_gpus or ())]
+    n = max([servers.replicas - 1, *named]) + 1
+    size = int((servers.gpu_gib or 0) * GIB)
+    # A driver keeps some of it for itself.
+    return [Gpu(index, str(index), "supposed", size, size - 512 * MIB) for index in range(n)]
+
+
+def _config_place(spec: ExperimentSpec, side: str) -> str:
+    """Where the config.json of a model is: its own, or one beside a named tokenizer."""
+    model = model_of(spec, side)
+    if model.model == BUNDLED or Path(model.model).is_dir():
+        return tokenizer_of(spec, side) if model.model == BUNDLED else model.model
+    return model.tokenizer if model.tokenizer and _has_config(model) else model.model
+
+
+def _has_config(model: ModelSpec) -> bool:
+    folders = [model.model, *([model.tokenizer] if model.tokenizer else [])]
+    return model.model == BUNDLED or any((Path(folder) / "config.json").is_file() for folder in folders)

@@ -1,0 +1,173 @@
+"""What an experiment would do: its runs with their cost, the prompts of one problem, the first requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rrti_sgl.decoding.chunked import ChunkedSample
+from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.distributions import Distributions
+from rrti_sgl.experiments import ExperimentSpec
+from rrti_sgl.gates import NeverGate
+from rrti_sgl.programs.experiments.checks import Findings, PromptPair, context_of, models_of, render_prompts
+from rrti_sgl.programs.experiments.estimates import CellCost, cell_cost
+from rrti_sgl.programs.experiments.grid import Cell, Grid
+from rrti_sgl.wire import GenerateRequest, Generation, payload
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """One run and its cost."""
+
+    cell: Cell
+    cost: CellCost
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPrompts:
+    """The prompts of one problem of one evaluation, with the room that they leave.
+
+    Args:
+        evaluation: its name.
+        pair: the prompts, each in the token ids of its own model.
+        max_new_tokens: the longest solution.
+        contexts: tokens that the two models take; None where that is not known here.
+    """
+
+    evaluation: str
+    pair: PromptPair
+    max_new_tokens: int
+    contexts: tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRequest:
+    """The JSON body of a request to a server's `/generate`, and what it is."""
+
+    server: str
+    purpose: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All of it.
+
+    Args:
+        spec: the file.
+        cells: the runs in order.
+        prompts: of one problem; None where no tokenizer could be loaded.
+        requests: the first ones of a guided run.
+        notes: what could not be checked, and the memory plan.
+    """
+
+    spec: ExperimentSpec
+    cells: Sequence[PlannedCell]
+    prompts: ShownPrompts | None
+    requests: Sequence[ShownRequest]
+    notes: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        shown = self.prompts
+        return {
+            "experiment": self.spec.title,
+            "out": str(self.spec.out),
+            "models": {side: model.model for side, model in models_of(self.spec).items()},
+            "runs": [
+                {"evaluation": planned.cell.evaluation.name, "run": planned.cell.label, **asdict(planned.cost)}
+                for planned in self.cells
+            ],
+            "prompts": shown
+            and {
+                "evaluation": shown.evaluation,
+                "problem_id": shown.pair.problem.problem_id,
+                "max_new_tokens": shown.max_new_tokens,
+                "base": _prompt(shown.pair.base_text, shown.pair.base_ids, shown.contexts[0]),
+                "reasoning": _prompt(shown.pair.reasoning_text, shown.pair.reasoning_ids, shown.contexts[1]),
+            },
+            "requests": [asdict(request) for request in self.requests],
+            "notes": list(self.notes),
+        }
+
+
+def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
+    """The plan of an experiment that was checked and found right."""
+    vocabulary = findings.vocabularies.get("base")
+    size = vocabulary.size if vocabulary else findings.sizes["base"].vocab_size if "base" in findings.sizes else 0
+    planned = []
+    for cell in grid.all_cells:
+        problem_set = findings.problem_sets[cell.evaluation.name]
+        limit = cell.evaluation.max_new_tokens or problem_set.max_new_tokens
+        planned.append(PlannedCell(cell, cell_cost(cell, len(problem_set.problems), limit, size)))
+    prompts, requests = None, list[ShownRequest]()
+    shown = _shown_cell(grid)
+    if shown is not None and {"base", "reasoning"} <= set(findings.vocabularies):
+        problem_set = findings.problem_sets[shown.evaluation.name]
+        [pair] = render_prompts(shown, findings, problem_set.problems[:1])
+        limit = shown.evaluation.max_new_tokens or problem_set.max_new_tokens
+        contexts = (context_of(spec, findings, "base"), context_of(spec, findings, "reasoning"))
+        prompts = ShownPrompts(shown.evaluation.name, pair, limit, contexts)
+        requests = first_requests(shown, pair, limit, findings)
+        own = findings.vocabularies["reasoning"].renumbered.inverse.ids(pair.reasoning_ids)
+        prompts = replace(prompts, pair=replace(pair, reasoning_ids=own))
+    return Plan(spec, planned, prompts, requests, list(dict.fromkeys(findings.notes)))
+
+
+def first_requests(cell: Cell, pair: PromptPair, max_new_tokens: int, findings: Findings) -> list[ShownRequest]:
+    """The first request to each server in guided decoding of one problem, as decoding makes them.
+
+    The second holds the tokens that the base model drafted. There is no model here to draft any, so the first tokens of the
+    question stand in for them.
+    """
+    base, reasoning = findings.vocabularies["base"], findings.vocabularies["reasoning"]
+    settings = cell.settings.resolved(findings.problem_sets[cell.evaluation.name], base.size)
+    job = SampleJob(
+        "plan", pair.problem, 0, settings.seed, pair.base_text, pair.base_ids, pair.reasoning_text, pair.reasoning_ids
+    )
+    options = DecodeOptions(
+        k=settings.k,
+        max_new_tokens=max_new_tokens,
+        sampling=settings.sampling,
+        stop_token_ids=base.stop_token_ids | reasoning.stop_token_ids,
+        draft_tokens=settings.draft_tokens,
+        exact=settings.score_kind == "plugin",
+    )
+    sample = ChunkedSample(job, NeverGate(settings.gate.metric), options)
+    draft = sample.next_call()
+    assert draft is not None
+    sample.receive(_stand_in(draft.request, base.encode(pair.problem.question), base.size))
+    scores = sample.next_call()
+    assert scores is not None
+    renumbered = reasoning.renumbered.inverse.request(scores.request)
+    k = settings.k
+    return [
+        ShownRequest("base", f"a draft of {draft.request.max_new_tokens} tokens", payload([draft.request], ["base-1"])),
+        ShownRequest("reasoning", f"the scores of a draft, top {k} at each", payload([renumbered], ["reasoning-1"])),
+    ]
+
+
+def _stand_in(request: GenerateRequest, ids: Sequence[int], vocab_size: int) -> Generation:
+    """An answer to a draft whose tokens are given; its distributions are never looked at."""
+    n = min(request.max_new_tokens, len(ids))
+    k = request.k
+    lists = np.broadcast_to(np.arange(k, dtype=np.int32), (n, k))
+    rows = Distributions(lists, np.full((n, k), -np.log(vocab_size), np.float32), vocab_size)
+    none = Distributions.empty(k, vocab_size)
+    zeros = np.zeros(n)
+    drafted = np.asarray(ids[:n], dtype=np.int32)
+    return Generation(drafted, zeros, rows, zeros[:0], none, np.empty((0, 0)), False, len(request.input_ids), 0)
+
+
+def _shown_cell(grid: Grid) -> Cell | None:
+    """A guided run if there is one: it asks both models."""
+    cells = [cell for cell in grid.cells if not cell.reference]
+    return next((cell for cell in cells if cell.settings.program == "guided"), cells[0] if cells else grid.calibration)
+
+
+def _prompt(text: str, ids: Sequence[int], context: int | None) -> dict[str, Any]:
+    return {"text": text, "tokens": len(ids), "token_ids": list(ids), "context": context}

@@ -1,0 +1,241 @@
+"""Runs the grid of an experiment into one store. What the store has already is not run again; what ended early goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.errors import UsageError
+from rrti_sgl.pair import Pair, check_k
+from rrti_sgl.programs.calibrate import calibrate_on_run
+from rrti_sgl.programs.checks import check_special_tokens
+from rrti_sgl.programs.experiments.grid import Cell, Grid
+from rrti_sgl.programs.runner import Progress, execute, prepare
+from rrti_sgl.records import RunRecord
+
+
+class Observer(Protocol):
+    """Is told how the grid goes on."""
+
+    def begin(self, cell: Cell) -> None:
+        """A run begins, or goes on."""
+
+    def progress(self, cell: Cell, progress: Progress) -> None:
+        """A sample of it is finished."""
+
+    def end(self, cell: Cell, run: RunRecord, *, stored: bool) -> None:
+        """A run is finished; `stored`: it was already."""
+
+
+@dataclass
+class GridRuns:
+    """The runs of an experiment so far.
+
+    Args:
+        calibration: the diagnose run; None before it, or without one.
+        runs: id of the run of each cell, by (evaluation, label).
+    """
+
+    calibration: str | None = None
+    runs: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def of_evaluation(self, name: str) -> dict[str, str]:
+        """Run ids of one evaluation by label, in order."""
+        return {label: run for (evaluation, label), run in self.runs.items() if evaluation == name}
+
+    @property
+    def ids(self) -> list[str]:
+        """All run ids."""
+        return [*([self.calibration] if self.calibration else []), *self.runs.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class PairIdentity:
+    """What tells the runs of one pair from those of another: model names as servers report them, and the vocabulary."""
+
+    base_model: str
+    reasoning_model: str
+    tokenizer_hash: str
+    vocab_size: int
+
+    @classmethod
+    def of(cls, pair: Pair) -> PairIdentity:
+        """Of a connected pair."""
+        return cls(pair.base_info.model, pair.reasoning_info.model, pair.vocabulary.digest, pair.vocab_size)
+
+
+@dataclass(frozen=True, slots=True)
+class GridRunner:
+    """Where and how the grid is run.
+
+    Args:
+        store: open for writing.
+        concurrency: how many samples at once.
+        observer: is told how it goes on.
+        command: what continues the experiment, for the message of an error.
+    """
+
+    store: Store
+    concurrency: Concurrency
+    observer: Observer
+    command: str
+
+    async def run(self, pair: Pair, grid: Grid, runs: GridRuns, *, reference: bool = False) -> None:
+        """Run the cells of one pair, the calibration first.
+
+        Args:
+            pair: connected; with the reference model in the place of the reasoning model where `reference` is set.
+            grid: the experiment's.
+            runs: where the ids go.
+            reference: run the cells of the reference model, in place of all others.
+
+        Raises:
+            RRTIError: see `rrti_sgl.programs.runner.run_program`; what was finished is stored.
+        """
+        calibration, cells = grid.of_pair(reference=reference)
+        self.check(pair, [*([calibration] if calibration else []), *cells])
+        thresholds: dict[tuple[str, float], str] = {}
+        if calibration is not None:
+            record = await self._run(pair, calibration)
+            runs.calibration = record.run_id
+            thresholds = calibrations_of(self.store, record.run_id, grid)
+        for cell in cells:
+            record = await self._run(pair, calibrated(cell, thresholds))
+            runs.runs[cell.evaluation.name, cell.label] = record.run_id
+
+    def take_stored(self, identity: PairIdentity, grid: Grid, runs: GridRuns, *, reference: bool = False) -> bool:
+        """Take all runs of one pair from the store, if all of them are finished: then no server is needed.
+
+        Args:
+            identity: of the pair as its servers would report it.
+            grid, runs, reference: see `run`.
+
+        Returns:
+            Whether they were all there. If not, `runs` is as it was.
+        """
+        calibration, cells = grid.of_pair(reference=reference)
+        found = GridRuns()
+        taken: list[tuple[Cell, RunRecord]] = []
+        thresholds: dict[tuple[str, float], str] = {}
+        for cell in [*([calibration] if calibration else []), *cells]:
+            record = find_run(self.store, identity, calibrated(cell, thresholds))
+            if record is None or record.status != "finished":
+                return False
+            taken.append((cell, record))
+            if cell is calibration:
+                found.calibration = record.run_id
+                thresholds = calibrations_of(self.store, record.run_id, grid)
+            else:
+                found.runs[cell.evaluation.name, cell.label] = record.run_id
+        runs.calibration = found.calibration or runs.calibration
+        runs.runs |= found.runs
+        for cell, record in taken:
+            self.observer.end(cell, record, stored=True)
+        return True
+
+    def check(self, pair: Pair, cells: Sequence[Cell]) -> None:
+        """Refuse what this pair cannot do, of any cell, before the first token of the first.
+
+        Raises:
+            UsageError: a prompt with its solution exceeds a server's context, or k the vocabulary; names the evaluation.
+        """
+        seen: set[str] = set()
+        for cell in cells:
+            if cell.evaluation.name in seen:
+                continue
+            seen.add(cell.evaluation.name)
+            try:
+                _check_cell(pair, cell)
+            except UsageError as error:
+                error.message = f"{cell.evaluation.name}: {error.message}"
+                raise
+
+    async def _run(self, pair: Pair, cell: Cell) -> RunRecord:
+        found = find_run(self.store, PairIdentity.of(pair), cell)
+        if found is not None and found.status == "finished":
+            self.observer.end(cell, found, stored=True)
+            return found
+        self.observer.begin(cell)
+        prepared = prepare(self.store, pair, cell.settings, resume=found.run_id if found else None)
+        prepared = replace(prepared, continue_with=self.command)
+        record = await execute(
+            self.store,
+            pair,
+            prepared,
+            concurrency=self.concurrency,
+            on_progress=lambda progress: self.observer.progress(cell, progress),
+        )
+        self.observer.end(cell, record, stored=False)
+        return record
+
+
+def calibrated(cell: Cell, thresholds: Mapping[tuple[str, float], str]) -> Cell:
+    """The cell with the id of the calibration that it takes its thresholds from."""
+    if cell.threshold is None:
+        return cell
+    return replace(cell, settings=replace(cell.settings, calibration_id=thresholds[cell.threshold]))
+
+
+def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | None:
+    """The stored run of exactly these settings, problems and models: a finished one, or else the newest."""
+    problem_set = cell.settings.load_problems()
+    settings = cell.settings.resolved(problem_set, identity.vocab_size)
+    rows = store.sql(
+        """
+        SELECT run_id FROM runs
+        WHERE config_hash = $hash AND program = $program AND tokenizer_hash = $tokenizer
+          AND base_model = $base AND reasoning_model = $reasoning
+          AND (status = 'finished' OR run_id NOT IN (SELECT run_id FROM sealed_runs))
+        ORDER BY (status = 'finished') DESC, created_at DESC LIMIT 1
+        """,
+        {
+            "hash": settings.digest(problem_set),
+            "program": settings.program,
+            "tokenizer": identity.tokenizer_hash,
+            "base": identity.base_model,
+            "reasoning": identity.reasoning_model,
+        },
+    ).to_pylist()
+    return store.get_run(rows[0]["run_id"]) if rows else None
+
+
+def calibrations_of(store: Store, run_id: str, grid: Grid) -> dict[tuple[str, float], str]:
+    """Ids of all calibrations that the grid needs, made on one diagnose run."""
+    return {(metric, ratio): calibration_of(store, run_id, metric, ratio) for metric, ratio in grid.thresholds}
+
+
+def calibration_of(store: Store, run_id: str, metric: str, spike_ratio: float) -> str:
+    """Id of the calibration of a diagnose run, made now where the store has none.
+
+    Raises:
+        UsageError: the run's scores do not allow that ratio.
+    """
+    rows = store.sql(
+        """
+        SELECT calibration_id FROM calibrations
+        WHERE run_id = $run AND metric = $metric AND spike_ratio = $ratio ORDER BY created_at LIMIT 1
+        """,
+        {"run": run_id, "metric": metric, "ratio": spike_ratio},
+    ).to_pylist()
+    if rows:
+        return str(rows[0]["calibration_id"])
+    return calibrate_on_run(store, run_id, metric=metric, spike_ratio=spike_ratio).calibration_id
+
+
+def _check_cell(pair: Pair, cell: Cell) -> None:
+    problem_set = cell.settings.load_problems()
+    settings = cell.settings.resolved(problem_set, pair.vocab_size)
+    check_k(settings.k, pair.vocab_size)
+    check_special_tokens(pair, settings)
+    assert settings.base_prompt is not None
+    assert settings.reasoning_prompt is not None  # resolved
+    settings.base_prompt.check(pair.vocabulary)
+    settings.reasoning_prompt.check(pair.reasoning_vocabulary)
+    limit = settings.max_new_tokens or problem_set.max_new_tokens
+    for problem in problem_set.problems:
+        _, base_ids = settings.base_prompt.render(problem.question, pair.vocabulary)
+        _, reasoning_ids = settings.reasoning_prompt.render(problem.question, pair.reasoning_vocabulary)
+        pair.check_lengths(base_ids, reasoning_ids, limit)

@@ -1,0 +1,17 @@
+"""The same few tokenizers are loaded once, not once for every faulty file."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from rrti_sgl.programs.experiments import checks
+from rrti_sgl.vocabulary import load_vocabulary
+
+_once = cache(load_vocabulary)
+
+
+@pytest.fixture(autouse=True)
+def tokenizers_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "load_vocabulary", _once)

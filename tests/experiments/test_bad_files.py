@@ -1,0 +1,213 @@
+"""What is wrong with an experiment file: found before anything starts, with the line, all at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rrti_sgl.cli.main import app
+from rrti_sgl.errors import ExperimentFileError, UsageError
+from rrti_sgl.experiments import load_experiment
+from rrti_sgl.prompts.template import PromptTemplate
+from tests.experiments.files import BASE, BUNDLED, REASONING, SMALL, checked, pair, write
+from tests.prompts.tokenizers import CHATML_WITHOUT_GENERATION_PROMPT
+from tests.serving.models import QWEN3_06B, QWEN3_8B
+
+
+def assert_told(pattern: str, faults: list[str]) -> None:
+    assert [fault for fault in faults if re.search(pattern, fault)], faults
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('out = "out"', "outt = 3", r"line 1, outt: unknown field; did you mean out\?"),
+        ("k = 0", "k = -1", "line 7, decoding.k: -1 is too small. Use at least 0."),
+        ("k = 0", "k = 57", "line 7, decoding.k: 57 is above 56, the vocabulary"),
+        ("k = 0", "top_p = 0", r"line 7, decoding.top_p: 0 is outside \(0, 1\]"),
+        ("k = 0", "temperature = nan", "line 7, decoding.temperature: nan is no number"),
+        ("k = 0", "temperature = true", "line 7, decoding.temperature: true is no number"),
+        ("k = 0", 'loop = "chunkd"', "line 7, decoding.loop: 'chunkd' is unknown; did you mean chunked"),
+        ("k = 0", 'tagger = "no.such:Tagger"', "line 7, decoding.tagger: .*no.such"),
+        ("limit = 4", "limit = 2.5", r"line 14, evaluations\[0\].limit: 2.5 is no whole number"),
+        ("limit = 4", "seeds = [1, 1]", r"line 14, evaluations\[0\].seeds: \[1, 1\] holds"),
+        ("limit = 4", 'grader = "oracle"', r"line 14, evaluations\[0\].grader: Grader 'oracle' is unknown"),
+        ("limit = 4", 'base_template = "mth@1"', r"line 14, evaluations\[0\].base_template: Prompt template 'mth@1'"),
+        ("limit = 4", 'question_field = "q"', r"line 14, .*question_field: world:heldout has fields of its own"),
+        ("limit = 4", 'split = "test"', r"line 14, evaluations\[0\].split: 'test' is unknown"),
+        ("limit = 4", "max_new_tokens = 500", r"line 14, .*max_new_tokens: a base prompt of \d+ tokens .* context of 512"),
+        ('"world:heldout"', '"gsm8q"', r"line 13, evaluations\[0\].problems: Problem set 'gsm8q' is neither"),
+        ('"world:heldout"', '"world:calibration"', r"line 13, .*: 4 of its 4 problems are the calibration's, too"),
+        ('name = "greedy"', 'name = "calibration"', r"line 12, evaluations\[0\].name: 'calibration' is the calibration's"),
+        ('program = "guided"', 'program = "guded"', r"line 18, programs\[1\].program: Program 'guded' is unknown"),
+        ("spike_ratio = 0.08", "spike_ratio = 8", r"line 19, programs\[1\].spike_ratio: 8 is outside \(0, 1\]"),
+        ("spike_ratio = 0.08", 'on = ["gredy"]', r"line 19, programs\[1\].on: there is no evaluation 'gredy'"),
+        ("spike_ratio = 0.08", "lambda = 2.0", r"line 19, .*lambda: 2.0 is neither true nor false. .*lambda_value"),
+        ("spike_ratio = 0.08", 'metric = "cosine"', r"line 19, programs\[1\].metric: 'cosine' is unknown. Use ce"),
+        ("spike_ratio = 0.08", 'gate = "no.such:Gate"', r"line 19, programs\[1\].gate: .*no.such"),
+        ("spike_ratio = 0.08", 'label = "base"', r"line 17, programs\[1\]: a second 'base' on greedy"),
+        ("[[evaluations]]", "[evaluations]", "evaluations: missing: there is no \\[\\[evaluations\\]\\]"),
+        (
+            '[calibration]\nproblems = "world:calibration"\nlimit = 12\n',
+            "",
+            "programs.1..program: .*there is no .calibration",
+        ),
+        ('model = "bundled"', f"model = {str(BASE)!r}", "line 4, models.reasoning: the bundled models are a pair"),
+        (
+            "[decoding]",
+            f"[models.reference]\nmodel = {str(BASE)!r}\n[decoding]",
+            "models.reference: there is no third bundled",
+        ),
+        ("[decoding]", '[servers]\nbase_url = "http://a:1"\n[decoding]', "servers.reasoning_url: missing: either all"),
+        ("[decoding]", '[servers]\nflags = "--a \'b"\n[decoding]', "line 7, servers.flags: .* is no command line"),
+    ],
+    ids=lambda value: value[:32] if isinstance(value, str) else None,
+)
+def test_one_fault(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    assert old in SMALL
+    _, _, faults = checked(write(tmp_path, SMALL.replace(old, new, 1)))
+    assert_told(fault, faults)
+
+
+def test_a_right_file_has_none(tmp_path: Path) -> None:
+    grid, findings, faults = checked(write(tmp_path, SMALL))
+    assert faults == []
+    assert [cell.name for cell in grid.all_cells] == [
+        "calibration: diagnose",
+        "greedy: base",
+        "greedy: guided r=0.08",
+        "greedy: reasoning",
+    ]
+    assert grid.thresholds == [("ce", 0.08)]
+    assert findings.notes == []
+
+
+def test_all_faults_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = SMALL.replace("k = 0", "k = -1\ntop_q = 1").replace("limit = 4", "samples = 0").replace('"guided"', '"guded"')
+    (tmp_path / "mine.toml").write_text(text)
+    done = CliRunner().invoke(app, ["experiment", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out")])
+    told = done.exception
+    assert isinstance(told, ExperimentFileError)
+    assert told.exit_code == 11
+    assert re.search("mine.toml has 4 faults; nothing was started.", told.message)
+    assert re.findall(r"line (\d+), ([\w.\[\]]+):", told.message) == [
+        ("7", "decoding.k"),
+        ("8", "decoding.top_q"),
+        ("15", "evaluations[0].samples"),
+        ("19", "programs[1].program"),
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_toml_and_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentFileError, match=r"is no TOML: .*line 2"):
+        load_experiment(write(tmp_path, "a = 1\nb = = 2\n"))
+    with pytest.raises(UsageError, match=r"no experiment 'nothing'.*demo"):
+        load_experiment("nothing")
+
+
+# -- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_names_the_field_of_its_side(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    _, _, faults = checked(write(tmp_path, pair(base=str(tmp_path / "empty"))))
+    assert any(re.match("line 3, models.base.model: The tokenizer of .* cannot be loaded", fault) for fault in faults), (
+        faults
+    )
+
+
+def test_vocabularies_that_differ(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in BASE.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["then"], vocabulary["wait"] = vocabulary["wait"], vocabulary["then"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    _, _, faults = checked(write(tmp_path, pair(reasoning=str(other))))
+    assert any(re.match("line 5, models.reasoning.model: The two models have different voc.*2 of", f) for f in faults), (
+        faults
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"), [(CHATML_WITHOUT_GENERATION_PROMPT, "no generation prompt"), (None, "no chat template")]
+)
+def test_a_chat_template_without_a_generation_prompt(tmp_path: Path, template: str | None, fault: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in REASONING.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    config = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+    text = pair(reasoning=str(other)).replace("[decoding]", 'template = "chat@1"\n[decoding]')
+    _, _, faults = checked(write(tmp_path, text))
+    assert_told(f"line 6, models.reasoning.template: .*{fault}", faults)
+
+
+def test_a_gpu_that_is_too_small(tmp_path: Path) -> None:
+    sizes = {"base": QWEN3_06B, "reasoning": QWEN3_8B}
+    for side, config in sizes.items():
+        (tmp_path / side).mkdir()
+        for file in BASE.glob("*token*.json"):
+            (tmp_path / side / file.name).write_bytes(file.read_bytes())
+        (tmp_path / side / "config.json").write_text(json.dumps(config))
+    servers = '[servers]\ndevice = "cuda"\ncontext = 32768\ngpu_gib = {}\n[decoding]\n'
+    text = pair("base", "reasoning").replace("[decoding]\n", servers).replace("k = 0", "k = 20")
+    _, _, faults = checked(write(tmp_path, text.format(24)))
+    assert [f for f in faults if re.match(r"line 6, servers: The GPU is too small: 23.5 GiB are free, 29.9 GiB are", f)], (
+        faults
+    )
+    _, findings, faults = checked(write(tmp_path, text.format(80)))
+    assert faults == []
+    assert sum("KV cache" in note for note in findings.notes) == 2
+
+
+# -- problems -------------------------------------------------------------------------------------------------------
+
+OF_FILE = SMALL.replace('"world:heldout"', '"mine.jsonl"')
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "fault"),
+    [
+        ([{"q": "?"}], "", r"line 13, .*problems: .*mine.jsonl, line 1: field 'question' is missing .* question_field"),
+        (
+            [{"question": f"q{i}", "answer": "???"} for i in range(5)],
+            'grader = "math-verify"\n',
+            r"line 13, .*problems: Problem \w+: the gold answer '\?\?\?' cannot be read.*And 2 more.*answer_field",
+        ),
+        ([], "", "line 13, .*mine.jsonl holds no problem"),
+    ],
+    ids=["field", "gold", "empty"],
+)
+def test_problem_files(tmp_path: Path, rows: list[dict[str, str]], more: str, fault: str) -> None:
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, _, faults = checked(write(tmp_path, OF_FILE.replace("limit = 4\n", more)))
+    assert_told(fault, faults)
+
+
+def test_an_oracle_needs_planted_decisions(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"question": "ann", "answer": "1"}')
+    _, _, faults = checked(write(tmp_path, OF_FILE.replace('"base"', '"oracle"', 1)))
+    assert_told("plants no decisions", faults)
+
+
+def test_more_worked_examples_than_there_are(tmp_path: Path) -> None:
+    text = BUNDLED.replace('model = "bundled"', 'model = "bundled"\nfew_shot = 3', 1) + SMALL.removeprefix(BUNDLED)
+    _, _, faults = checked(write(tmp_path, text))
+    assert_told(r"line 4, models.base.few_shot: few_shot 3: .* 0 worked", faults)
+
+
+def test_templates_are_read_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('text = "solve {question}"')
+    grid, _, faults = checked(write(tmp_path, SMALL.replace("limit = 4", 'limit = 4\nbase_template = "own.toml"')))
+    assert faults == []
+    assert isinstance(grid.cells[0].settings.base_prompt, PromptTemplate)
+    assert grid.cells[0].settings.base_prompt.text == "solve {question}"

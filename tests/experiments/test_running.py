@@ -1,0 +1,181 @@
+"""A grid on the real servers: run, stopped in the middle and continued, and then not run again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from rrti_sgl.cli import experiment_run
+from rrti_sgl.cli.experiment_progress import GridProgress, duration
+from rrti_sgl.cli.main import app
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.experiments import load_experiment
+from rrti_sgl.pair import connect
+from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
+from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
+from rrti_sgl.programs.runner import Progress
+from rrti_sgl.records import RunRecord
+from rrti_sgl.serving.server import ServedPair
+from tests.experiments.files import BASE, SMALL, pair, write
+
+
+class Watch:
+    """Notes what it is told, and stops a run after some samples."""
+
+    def __init__(self, stop_in: str = "", after: int = 0) -> None:
+        self.stop_in, self.after = stop_in, after
+        self.begun: list[str] = []
+        self.stored: list[str] = []
+
+    def begin(self, cell: Cell) -> None:
+        self.begun.append(cell.label)
+
+    def progress(self, cell: Cell, progress: Progress) -> None:
+        if cell.label == self.stop_in and progress.done >= self.after:
+            raise EndpointError("The server died.", "See its log.")
+
+    def end(self, cell: Cell, run: RunRecord, *, stored: bool) -> None:
+        if stored:
+            self.stored.append(cell.label)
+
+
+def grid_of(tmp_path: Path, text: str = SMALL) -> Grid:
+    loaded = load_experiment(write(tmp_path, text))
+    grid = build_grid(loaded.spec, loaded.complaints)
+    loaded.complaints.raise_if_any()
+    return grid
+
+
+def run(store: Store, served: ServedPair, grid: Grid, watch: Watch) -> tuple[GridRuns, PairIdentity]:
+    async def go() -> tuple[GridRuns, PairIdentity]:
+        runs = GridRuns()
+        async with connect(served.base.url, served.reasoning.url, sampled=False) as pair:
+            await GridRunner(store, Concurrency(4), watch, "rrti experiment mine.toml").run(pair, grid, runs)
+            return runs, PairIdentity.of(pair)
+
+    return asyncio.run(go())
+
+
+def samples(store: Store) -> list[dict[str, Any]]:
+    return store.sql("SELECT run_id, status, n_samples FROM run_view ORDER BY created_at").to_pylist()
+
+
+@pytest.mark.server
+def test_a_stopped_grid_goes_on_where_it_was_and_is_not_run_twice(tmp_path: Path, served_pair: ServedPair) -> None:
+    grid = grid_of(tmp_path)
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        with pytest.raises(EndpointError) as stopped:
+            run(store, served_pair, grid, Watch("guided r=0.08", after=2))
+        assert stopped.value.remedy == "See its log. Continue with: rrti experiment mine.toml."
+        before = samples(store)
+        assert [row["status"] for row in before] == ["finished", "finished", "failed"]
+        assert 1 <= before[-1]["n_samples"] < 4
+
+        watch = Watch()
+        runs, identity = run(store, served_pair, grid, watch)
+        assert watch.stored == ["diagnose", "base"]
+        assert watch.begun == ["guided r=0.08", "reasoning"]
+        after = samples(store)
+        assert [row["run_id"] for row in after][:3] == [row["run_id"] for row in before]
+        assert [(row["status"], row["n_samples"]) for row in after] == [("finished", n) for n in (12, 4, 4, 4)]
+
+        watch = Watch()
+        assert run(store, served_pair, grid, watch)[0] == runs
+        assert watch.begun == []
+        taken = GridRuns()
+        assert GridRunner(store, Concurrency(4), watch, "").take_stored(identity, grid, taken)  # no server was asked
+        assert taken == runs
+        assert samples(store) == after
+        assert len(store.sql("SELECT 1 FROM calibrations")) == 1
+
+        # Another budget: only its own run is new.
+        watch = Watch()
+        more = grid_of(tmp_path, SMALL.replace("spike_ratio = 0.08", "spike_ratio = [0.08, 0.2]"))
+        assert not GridRunner(store, Concurrency(4), watch, "").take_stored(identity, more, GridRuns())
+        run(store, served_pair, more, watch)
+        assert watch.begun == ["guided r=0.2"]
+
+
+@pytest.mark.server
+def test_a_prompt_that_a_server_does_not_take_is_refused_before_the_first_token(
+    tmp_path: Path, served_pair: ServedPair
+) -> None:
+    grid = grid_of(tmp_path, SMALL.replace("limit = 4", "limit = 4\nmax_new_tokens = 505"))
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        with pytest.raises(UsageError, match=r"greedy: The base prompt has \d+ tokens"):
+            run(store, served_pair, grid, Watch())
+        assert samples(store) == []
+
+
+@pytest.mark.server
+def test_the_command_runs_the_grid_and_writes_the_report(
+    tmp_path: Path, served_pair: ServedPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    # The base model stands in for the reference model: a third server would cost half a minute.
+    urls = {"base": served_pair.base.url, "reasoning": served_pair.reasoning.url, "reference": served_pair.base.url}
+    servers = "[servers]\n" + "".join(f'{side}_url = "{url}"\n' for side, url in urls.items())
+    reference = f"[models.reference]\nmodel = {str(BASE)!r}\n"
+    sampled = '[[evaluations]]\nname = "sampled"\nproblems = "world:heldout"\nlimit = 3\nsamples = 2\ntemperature = 0.8\n'
+    file = write(tmp_path, pair().replace("[calibration]", f"{reference}{servers}{sampled}[calibration]"))
+    command = ["experiment", file, "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.exception
+    assert "sampled: 3 problems, 2 samples each" in done.stdout
+    base, reference_row = (re.findall(rf"{name} +(\S+% \[\S+ \S+\])", done.stdout)[1] for name in ("base", "reference"))
+    assert base == reference_row  # greedy, one model
+    assert (tmp_path / "out" / "report" / "report.html").is_file()
+    lines = re.findall(r"^\[(\d)/9\] (\w+: [^:]+): (\d+)/(\d+), rho", done.stderr, re.MULTILINE)
+    assert [number for number, *_ in lines] == list("123456789")
+    assert all(n == total for _, _, n, total in lines)
+    # Once more, without the report: it takes some seconds, and it was shown to be there.
+    monkeypatch.setattr(experiment_run, "make_report", lambda store, runs: runs)
+    monkeypatch.setattr(experiment_run, "write_report", lambda report, out: [out / "report.md", out / "report.html"])
+    again = CliRunner().invoke(app, [*command, "--json"])
+    assert again.exit_code == 0, again.exception
+    assert again.stderr.count("stored already") == 9
+    [result] = json.loads(again.stdout)
+    assert [table["title"].partition(":")[0] for table in result["tables"]] == ["sampled", "greedy"]
+    assert len(result["runs"]) == 8
+
+
+# -- the live table -------------------------------------------------------------------------------------------------
+
+
+def test_the_live_table_fits_80_by_24_and_shows_the_runs_of_one_evaluation(tmp_path: Path) -> None:
+    loaded = load_experiment("paper-qwen3-0.6b")
+    grid = build_grid(loaded.spec, loaded.complaints)
+    names = {cell.evaluation.name for cell in grid.all_cells}
+    console = Console(width=80, height=24, record=True, force_terminal=True, highlight=False)
+    progress = GridProgress(grid, dict.fromkeys(names, 100), console)
+    cells = [cell for cell in grid.cells if cell.evaluation.name == "math500"]
+    for cell, done, takeovers, correct in ((cells[0], 800, 0, 300), (cells[1], 137, 2_740, 70)):
+        progress.begin(cell)
+        progress.progress(cell, Progress("r", total=800, done=1, tokens=500))
+        progress.progress(cell, Progress("r", 800, done, tokens=500 * done, takeovers=takeovers, correct=correct))
+    with console.capture() as capture:
+        console.print(progress.table())
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capture.get())
+    assert max(map(len, shown.splitlines())) <= 80
+    assert len(shown.splitlines()) <= 24
+    assert re.search(r"> guided r=0.04 +137/800 +0.040 +51.1% ", shown)
+    assert "gsm8k  0/8" in shown
+    assert shown.count("guided") == 2  # of the evaluation that is under way alone
+    assert re.search(r"0 of 49 runs, 937 of [\d,]+ samples, about .* left", shown)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "?"), (0.2, "1 s"), (99, "99 s"), (100, "2 min"), (5_399, "90 min"), (7_200, "2.0 h"), (200_000, "2.3 days")],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
