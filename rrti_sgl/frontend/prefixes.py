@@ -35,8 +35,7 @@ class Prefixes:
         self._vocabulary = vocabulary
         self._known: WeakKeyDictionary[Any, Prompt] = WeakKeyDictionary()
         self._lock = threading.Lock()
-        opening = vocabulary.tokenizer.encode("")
-        self.opening_ids = tuple(int(i) for i in opening if i not in vocabulary.stop_token_ids)
+        self.opening_ids = vocabulary.opening_ids
 
     def known(self, executor: Any) -> Prompt:
         """The beginning of a state's text whose ids are fixed: up to its last generation, or what it was forked from."""

@@ -25,6 +25,7 @@ from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.frontend.options import GenOptions
 from rrti_sgl.gates import Gate
+from rrti_sgl.grading import Grade
 from rrti_sgl.pair import Pair
 from rrti_sgl.planning import LexicalTagger
 from rrti_sgl.problems import problem_id
@@ -42,13 +43,9 @@ class Ungraded:
 
     name = "ungraded"
 
-    def grade(self, problem: ProblemRecord, text: str) -> tuple[str | None, bool | None]:
+    def grade(self, problem: ProblemRecord, text: str) -> Grade:
         """No answer is looked for."""
-        return None, None
-
-    def planted_positions(self, problem: ProblemRecord, tokens: Sequence[str]) -> list[int] | None:
-        """No decision points are known."""
-        return None
+        return Grade(None, None)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from rrti_sgl.frontend import selection
 from rrti_sgl.frontend.generation import Decoded, OnText, generate
 from rrti_sgl.frontend.options import GenOptions
 from rrti_sgl.frontend.prefixes import Prefixes, Prompt
-from rrti_sgl.frontend.recording import Recorder, Ungraded, new_session
+from rrti_sgl.frontend.recording import Recorder, new_session
 from rrti_sgl.frontend.text import GeneratedText
 from rrti_sgl.gates import AlwaysGate, Gate, NeverGate, load_gate
 from rrti_sgl.pair import Pair, check_k, connect
@@ -214,6 +214,8 @@ async def open_session(options: SessionOptions) -> AsyncIterator[Session]:
                 tokenizer=options.tokenizer,
                 api_key=options.api_key,
                 limits=options.limits,
+                # One text is shown to both models here: its special tokens are what is written, for either of them.
+                special_tokens="as-is",
             )
         )
         k = options.k or pair.vocab_size
@@ -285,5 +287,5 @@ def _gate(options: SessionOptions, pair: Pair, store: Store | None, k: int) -> t
             reasoning_model=pair.reasoning_info.model,
             tokenizer_hash=pair.vocabulary.digest,
         )
-    context = GateContext(calibration, Ungraded(), pair.vocabulary)
+    context = GateContext(calibration, None, pair.vocabulary)
     return program.make_gate(gate_options, context), calibration, program.takeover_tokens(gate_options)

@@ -37,7 +37,7 @@ class GeneratedText:
         self._skip_special = skip_special
         self._stop_strings = tuple(stop_strings)
         self._end_ids = end_ids
-        self._special_ids = frozenset(vocabulary.tokenizer.all_special_ids) if skip_special else frozenset()
+        self._special_ids = vocabulary.skipped_ids if skip_special else frozenset()
         self._window = list(prompt_ids[-_CONTEXT_TOKENS:])  # tokens that the next piece is decoded with
         self._emitted = len(self._window)  # tokens of the window that have their text
         self._ids: list[int] = []
@@ -59,7 +59,7 @@ class GeneratedText:
         return self.matched is not None
 
     def finish(self) -> None:
-        """No token follows: show the bytes of an unfinished character as they are."""
+        """No part of a character follows: show the bytes of an unfinished one as they are."""
         if self._emitted < len(self._window) and self._ids:
             rest = self._rest()
             self._visible[-1] += rest
@@ -92,6 +92,8 @@ class GeneratedText:
         return [*shown, *self._vocabulary.encode(partial)] if partial else shown
 
     def _add(self, token_id: int) -> None:
+        if token_id in self._special_ids:
+            self.finish()  # it completes no character, and its name must not wait for one
         self._ids.append(token_id)
         self._starts.append(len(self._scanned))
         if token_id in self._end_ids:

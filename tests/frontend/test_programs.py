@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rrti_sgl.db.store import Store
@@ -16,6 +17,8 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.frontend import InterventionBackend
 from rrti_sgl.gates import AlwaysGate, NeverGate
 from rrti_sgl.pair import connect
+from rrti_sgl.problems import load_problems
+from rrti_sgl.programs.pass_at_k import pass_at_k
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.runner import run_program
 from rrti_sgl.programs.settings import RunSettings
@@ -270,3 +273,22 @@ def test_select_refuses_what_has_no_score(open_backend: OpenBackend) -> None:
     with pytest.warns(UserWarning, match="no token to score"):
         error = nothing_before.run(backend=backend).error()
     assert isinstance(error, UsageError)
+
+
+def test_pass_at_k_as_a_program(open_backend: OpenBackend, tmp_path: Path) -> None:
+    problems = load_problems("world:heldout", limit=6)
+    backend = open_backend(store=tmp_path / "traces.duckdb")
+    found = pass_at_k(backend, problems, samples=4, k=2)
+    backend.flush()
+    assert found.estimate.estimate == pytest.approx(np.mean([1 - (4 - c) * (3 - c) / 12 for c in found.correct]))
+    assert 0 < sum(found.correct) <= 24
+    backend.close()
+    stored = rows(tmp_path / "traces.duckdb", "SELECT sum(base_cached_tokens) AS cached, count(*) AS n FROM samples")[0]
+    assert stored["n"] == 24
+    assert stored["cached"] > 24 * 20  # every fork finds the prompt
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_pass_at_k_of_more_samples_than_drawn_is_refused(k: int, open_backend: OpenBackend) -> None:
+    with pytest.raises(UsageError, match=f"k = {k}"):
+        pass_at_k(open_backend(), load_problems("world:heldout", limit=1), samples=4, k=k)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,6 +20,7 @@ class Pieces:
     """A tokenizer of fixed pieces that takes the longest at each place; the bytes of a euro sign are tokens 100-102."""
 
     all_special_ids = (END, SPECIAL)
+    added_tokens_decoder: ClassVar[dict[int, SimpleNamespace]] = {200: SimpleNamespace(special=True)}
     euro = "€".encode()
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
@@ -31,11 +32,17 @@ class Pieces:
         return ids
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
-        shown = (i for i in ids if not (skip_special_tokens and i in self.all_special_ids))
-        data = b"".join(self.euro[i - 100 : i - 99] if i >= 100 else PIECES[i].encode() for i in shown)
+        shown = (i for i in ids if not (skip_special_tokens and i in (*self.all_special_ids, *self.added_tokens_decoder)))
+        data = b"".join(self._bytes(i) for i in shown)
         return data.decode(errors="replace")
 
+    def _bytes(self, token_id: int) -> bytes:
+        if token_id in self.added_tokens_decoder:
+            return b"<|file|>"
+        return self.euro[token_id - 100 : token_id - 99] if token_id >= 100 else PIECES[token_id].encode()
 
+
+ROLELESS = 200  # a special token that is no `eos_token` or the like; its name is `<|file|>`
 VOCABULARY = Vocabulary(
     Pieces(), {piece: i for i, piece in enumerate(PIECES)}, frozenset({END, SPECIAL}), 103, frozenset({END})
 )
@@ -59,6 +66,10 @@ def generated(ids: Sequence[int], stops: Sequence[str] = ()) -> GeneratedText:
         pytest.param([*encode("d"), 10, 11], ("bc",), "da", 3, encode("da"), id="across tokens"),
         pytest.param([2, SPECIAL, 3], ("<|im|>",), "a", 2, encode("a"), id="name of a special token"),
         pytest.param([2, SPECIAL, 3], (), "ab", 3, [2, 3], id="special tokens are left out"),
+        pytest.param([2, ROLELESS, 3], ("<|file|>",), "a", 2, encode("a"), id="name of a special token without a role"),
+        pytest.param([2, ROLELESS, 3], (), "ab", 3, [2, 3], id="special tokens without a role are left out, too"),
+        pytest.param([2, 100, SPECIAL, 3], ("<|im|>",), "a\ufffd", 3, [2, 100], id="name after half a character"),
+        pytest.param([2, 100, SPECIAL, 3], (), "a\ufffdb", 4, [2, 100, 3], id="half a character, then a special token"),
         pytest.param([2, 100, 101, 102, 3], (), "a€b", 5, [2, 100, 101, 102, 3], id="character of three tokens"),
         pytest.param([2, 100, 101, 102, 3], ("€",), "a", 4, [2], id="stop at a character of three tokens"),
         pytest.param([2, 100, 101], (), "a\ufffd", 3, [2, 100, 101], id="unfinished character"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -173,12 +174,17 @@ print(solve.run({questions[0]!r})["solution"])
     assert (" " + row["text"], row["status"]) == (done.stdout.rstrip("\n"), "finished")
 
 
-def test_the_snippet_of_the_docstring_runs(
-    served_pair: ServedPair, questions: list[str], tmp_path: Path, monkeypatch: Any, capsys: Any
+DOCSTRING = "\n".join(
+    line[4:] for line in (rrti_sgl.frontend.__doc__ or "").partition("::\n\n")[2].partition("\n`gen`")[0].splitlines()
+)
+README = Path(__file__).resolve().parents[2] / "README.md"
+IN_README = re.findall(r"```python\n(from rrti_sgl\.frontend.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("source", [DOCSTRING, *IN_README], ids=["docstring", "README"])
+def test_the_shown_snippet_runs(
+    source: str, served_pair: ServedPair, questions: list[str], tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
-    doc = rrti_sgl.frontend.__doc__ or ""
-    block = doc.partition("::\n\n")[2].partition("\n`gen`")[0]
-    source = "\n".join(line[4:] for line in block.splitlines())
     names = {"BASE_URL": served_pair.base.url, "REASONING_URL": served_pair.reasoning.url, "QUESTION": questions[0]}
     script = tmp_path / "snippet.py"  # SGLang reads the source of functions
     script.write_text(source)
