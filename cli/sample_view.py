@@ -79,21 +79,30 @@ def solution_text(trace: SampleTrace, values: FloatArray, bounds: Sequence[float
     text = Text()
     for t, piece in enumerate(tokens.token_text):
         shade = _SHADES[_level(values[t], bounds)]
-        word = piece.strip() or "·"
-        text.append(piece[: len(piece) - len(piece.lstrip())])
+        word = piece.strip() or piece
+        start = piece.find(word)
+        lead, trail = piece[:start], piece[start + len(word) :]
+        text.append(lead)
         if tokens.source[t] != "reasoning" or tokens.base_token_id[t] < 0:
-            text.append(piece.strip() or piece, shade)
+            text.append(word, shade)
+            text.append(trail)
             continue
         changed = tokens.base_token_id[t] != tokens.token_id[t]
-        wanted = (tokens.base_token_text[t] or "").strip() or f"<{tokens.base_token_id[t]}>"
+        wanted = _as_word(tokens.base_token_text[t] or f"<{tokens.base_token_id[t]}>")
         if plain:
-            text.append(f"[{wanted} -> {word}]" if changed else f"[{word}]")
-            continue
-        if changed:
-            text.append(wanted, Style(strike=True, dim=True))
-            text.append(" ")
-        text.append(word, Style.parse(shade) + _TAKEOVER if shade else _TAKEOVER)
+            text.append(f"[{wanted} -> {_as_word(word)}]" if changed else f"[{_as_word(word)}]")
+        else:
+            if changed:
+                text.append(wanted, Style(strike=True, dim=True))
+                text.append(" ")
+            text.append(_as_word(word), Style.parse(shade) + _TAKEOVER if shade else _TAKEOVER)
+        text.append(trail if word.strip() else word)
     return text
+
+
+def _as_word(text: str) -> str:
+    """A token's text where it stands for itself: of spaces, and of a part of a character, there is something to see, too."""
+    return text.strip() or text.replace("\n", "\\n").replace("\t", "\\t").strip() or "·"
 
 
 def shade_bounds(values: FloatArray) -> list[float] | None:

@@ -69,6 +69,15 @@ def test_a_store_that_another_process_holds_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_an_output_encoding_that_lacks_a_character_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    Store.open(tmp_path / "store.duckdb").close()
+    done = rrti("sql", "SELECT chr(127754) AS wave", "--db", "store.duckdb", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "PYTHONIOENCODING=utf-8" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = rrti("--debug", "run", "guded", cwd=tmp_path)
     assert "Traceback" in done.stderr
