@@ -271,9 +271,13 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Replace this suite's rows in the file, keep those of others."""
+    """Replace the rows that were measured again, keep the others."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [row for row in json.loads(path.read_text()) if row["suite"] != "decoding"] if path.exists() else []
+    measured_again = {(row.suite, row.pair, row.sequences, row.spike_ratio) for row in rows}
+    stored = json.loads(path.read_text()) if path.exists() else []
+    kept = [
+        row for row in stored if tuple(map(row.get, ("suite", "pair", "sequences", "spike_ratio"))) not in measured_again
+    ]
     path.write_text(json.dumps([*kept, *(asdict(row) for row in rows)], indent=1) + "\n")
 
 
