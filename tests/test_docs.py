@@ -17,6 +17,7 @@ import pytest
 import typer
 
 from rrti_sgl.cli.main import app
+from rrti_sgl.db.definitions import definitions_markdown
 from rrti_sgl.db.schema import schema_markdown
 from rrti_sgl.db.store import Store
 from rrti_sgl.distributions import Distributions
@@ -222,6 +223,10 @@ def test_the_picture_names_files_that_exist_and_has_its_own_background() -> None
 
 def test_the_schema_page_is_the_generated_one() -> None:
     assert TEXTS["docs/schema.md"] == schema_markdown()
+
+
+def test_the_statistics_page_is_the_generated_one() -> None:
+    assert TEXTS["docs/statistics.md"] == definitions_markdown()
 
 
 # -- SQL and Python -------------------------------------------------------------------------------------------------
