@@ -34,8 +34,8 @@ demo: $(INSTALLED) ## The whole method on the bundled pair, in a few minutes: de
 test: check ## Style, types and every test that is not slow; starts two real SGLang servers.
 	$(RUN)/python -m pytest -m "not slow"
 
-test-slow: $(INSTALLED) ## The exhaustive tests as well.
-	$(RUN)/python -m pytest
+test-slow: $(INSTALLED) ## The exhaustive tests as well, SmolLM2 on real servers among them; what is skipped says why.
+	$(RUN)/python -m pytest -rs
 
 check: $(INSTALLED) ## Style and strict types.
 	$(RUN)/ruff check .
@@ -45,14 +45,17 @@ check: $(INSTALLED) ## Style and strict types.
 	@ln -s $(CURDIR)/rrti_sgl/* $(CURDIR)/programs $(CURDIR)/db $(CURDIR)/migrations $(CURDIR)/cli build/typecheck/rrti_sgl/
 	MYPYPATH=build/typecheck $(RUN)/mypy -p rrti_sgl
 
-bench: $(INSTALLED) ## Decoding speed side by side on real servers: build/bench.json.
+bench: $(INSTALLED) ## Decoding on real servers, statistics of a 10-million-token store, the store itself: build/bench.json.
 	$(RUN)/python benchmarks/decoding.py
+	$(RUN)/python benchmarks/store_statistics.py
+	$(RUN)/python benchmarks/store.py $(if $(wildcard demo/traces.duckdb),--demo demo/traces.duckdb)
 
 pair: $(INSTALLED) ## Train the bundled pair again, into build/pair.
 	$(RUN)/python -m rrti_sgl.tinypair --out build/pair
 
 docs: $(INSTALLED) ## Write the reference pages that are generated from the code.
 	$(RUN)/rrti db schema > docs/schema.md
+	$(RUN)/rrti stats --definitions > docs/statistics.md
 
 clean: ## Remove what was built and installed.
 	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

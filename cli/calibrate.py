@@ -17,7 +17,26 @@ from rrti_sgl.cli.pairing import (
     TokenizerOption,
     open_pair,
 )
-from rrti_sgl.cli.run import InFlight, Limit, MaxNewTokens, Metric, Problems, ScoreKindOption, Seed, Temperature, TopK
+from rrti_sgl.cli.problem_options import (
+    AnswerField,
+    BasePrompt,
+    BaseTemplate,
+    ChoicesField,
+    FewShot,
+    GraderOption,
+    Limit,
+    Problems,
+    ProblemSeed,
+    QuestionField,
+    ReasoningPrompt,
+    ReasoningTemplate,
+    SampleProblems,
+    Samples,
+    SpecialTokensOption,
+    Thinking,
+    prompt_template,
+)
+from rrti_sgl.cli.run import InFlight, MaxNewTokens, Metric, ScoreKindOption, Seed, Temperature, TopK, TopP
 
 
 def calibrate(
@@ -37,10 +56,32 @@ def calibrate(
     tokenizer: TokenizerOption = None,
     api_key: ApiKey = None,
     problems: Problems = "world:calibration",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Part of the set: calibration, evaluation or all. [default: calibration of a benchmark, all of a file]",
+            rich_help_panel="Problems",
+        ),
+    ] = None,
+    sample_problems: SampleProblems = None,
+    problem_seed: ProblemSeed = 0,
     limit: Limit = 200,
+    samples: Samples = 1,
+    question_field: QuestionField = "question",
+    answer_field: AnswerField = "answer",
+    choices_field: ChoicesField = None,
+    grader: GraderOption = None,
+    base_prompt: BasePrompt = None,
+    base_template: BaseTemplate = None,
+    few_shot: FewShot = None,
+    reasoning_prompt: ReasoningPrompt = None,
+    reasoning_template: ReasoningTemplate = None,
+    thinking: Thinking = True,
+    special_tokens: SpecialTokensOption = "mapped",
     k: TopK = 20,
     score_kind: ScoreKindOption = "topk",
     temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = 0,
     in_flight: InFlight = 64,
@@ -51,19 +92,35 @@ def calibrate(
 
     from rrti_sgl.cli import execution, summaries
     from rrti_sgl.decoding.engine import Concurrency
+    from rrti_sgl.problems import BENCHMARKS, Part
     from rrti_sgl.programs.calibrate import calibrate_on_run
     from rrti_sgl.programs.settings import RunSettings
     from rrti_sgl.records import ScoreKind
+    from rrti_sgl.special_tokens import SpecialTokens
 
     settings = RunSettings(
         "diagnose",
         problems,
         limit,
+        samples,
         k=k,
         score_kind=cast(ScoreKind, score_kind),
         temperature=temperature,
+        top_p=top_p,
         max_new_tokens=max_new_tokens,
         seed=seed,
+        base_prompt=prompt_template("base", base_prompt, base_template),
+        reasoning_prompt=prompt_template("reasoning", reasoning_prompt, reasoning_template),
+        question_field=question_field,
+        answer_field=answer_field,
+        choices_field=choices_field,
+        split=cast(Part, split or ("calibration" if problems in BENCHMARKS else "all")),
+        sample_problems=sample_problems,
+        problem_seed=problem_seed,
+        few_shot=few_shot,
+        thinking=thinking,
+        grader=grader,
+        special_tokens=cast(SpecialTokens, special_tokens),
     )
     with execution.open_store(db, settings, None) as (store, settings):
         if from_run is None:

@@ -15,7 +15,7 @@ from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
 from rrti_sgl.pair import connect
-from rrti_sgl.programs.counterfactual import Effect, parent_temperature, run_counterfactual
+from rrti_sgl.programs.counterfactual import Effect, parent_settings, run_counterfactual
 from rrti_sgl.records import RunRecord
 
 
@@ -33,8 +33,11 @@ def run_and_print(
     """Run both arms at every position and print what each takeover did."""
 
     async def go(store: Store) -> tuple[RunRecord, list[Effect]]:
-        chosen = temperature if temperature is not None else parent_temperature(store, sample)
-        async with connect(pair.base_url, pair.reasoning_url, sampled=chosen > 0) as connected:
+        settings = parent_settings(store, sample)
+        chosen = temperature if temperature is not None else settings.temperature
+        async with connect(
+            pair.base_url, pair.reasoning_url, sampled=chosen > 0, special_tokens=settings.special_tokens
+        ) as connected:
             with RunProgress() as progress:
                 return await run_counterfactual(
                     store,

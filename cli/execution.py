@@ -62,12 +62,18 @@ def execute(
     tokenizer: str | None = None,
     api_key: str | None = None,
     label: str | None = None,
+    anew: bool = True,
 ) -> RunRecord:
-    """Connect, run one program and show its progress."""
+    """Connect, run one program and show its progress; see `run_program`."""
 
     async def go() -> RunRecord:
         async with connect(
-            pair.base_url, pair.reasoning_url, sampled=settings.temperature > 0, tokenizer=tokenizer, api_key=api_key
+            pair.base_url,
+            pair.reasoning_url,
+            sampled=settings.temperature > 0,
+            tokenizer=tokenizer,
+            api_key=api_key,
+            special_tokens=settings.special_tokens,
         ) as connected:
             with RunProgress() as progress:
                 return await run_program(
@@ -76,6 +82,7 @@ def execute(
                     settings,
                     concurrency=concurrency,
                     resume=resume,
+                    anew=anew,
                     on_progress=progress.track(label or settings.program),
                 )
 

@@ -14,7 +14,23 @@ from typing import Annotated
 import typer
 
 from rrti_sgl import __version__
-from rrti_sgl.cli import calibrate, db, demo, run, serve, show, signals, sql, stats
+from rrti_sgl.cli import (
+    calibrate,
+    db,
+    demo,
+    experiment,
+    export,
+    grade,
+    report,
+    run,
+    score,
+    serve,
+    show,
+    signals,
+    sql,
+    stats,
+    whatif,
+)
 from rrti_sgl.errors import RRTIError
 
 app = typer.Typer(
@@ -28,9 +44,15 @@ app = typer.Typer(
 app.command(name="serve")(serve.serve)
 app.command(name="calibrate")(calibrate.calibrate)
 app.command(name="run")(run.run)
+app.command(name="experiment")(experiment.experiment)
+app.command(name="grade")(grade.grade)
+app.command(name="score")(score.score)
 app.command(name="stats")(stats.stats)
+app.command(name="whatif")(whatif.whatif)
 app.command(name="show")(show.show)
 app.command(name="sql")(sql.sql)
+app.command(name="export")(export.export)
+app.command(name="report")(report.report)
 app.add_typer(db.app, name="db")
 app.command(name="demo")(demo.demo)
 
@@ -65,6 +87,12 @@ def main() -> None:
     except signals.Stopped as stopped:
         _complain(f"Stopped by {signal.Signals(stopped.number).name}.", "What was finished is stored.")
         sys.exit(128 + stopped.number)
+    except UnicodeEncodeError as error:
+        if "--debug" in sys.argv:
+            raise
+        missing = error.object[error.start : error.end]
+        _complain(f"The output is in {error.encoding}, which has no {missing!a}.", "Set PYTHONIOENCODING=utf-8.")
+        sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output (`| head`) has gone; nothing is wrong
 

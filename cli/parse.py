@@ -1,4 +1,4 @@
-"""Reading what was typed: NAME=VALUE options, and which options were given at all."""
+"""Reading what was typed: NAME=VALUE options, lists of indices, and which options were given at all."""
 
 from __future__ import annotations
 
@@ -24,6 +24,20 @@ def name_value(option: str, text: str) -> tuple[str, Any]:
         return name, orjson.loads(value)
     except orjson.JSONDecodeError:
         return name, value
+
+
+def indices(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Numbers from 0, with commas between them; None where nothing was typed.
+
+    Raises:
+        UsageError: a part is no such number.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"{option} {text!r} is no list of indices.", f"Write for example {option} 0,1.")
+    return tuple(map(int, parts))
 
 
 def given(context: typer.Context) -> set[str]:

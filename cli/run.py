@@ -17,15 +17,28 @@ from rrti_sgl.cli.pairing import (
     TokenizerOption,
     open_pair,
 )
+from rrti_sgl.cli.problem_options import (
+    AnswerField,
+    BasePrompt,
+    BaseTemplate,
+    ChoicesField,
+    FewShot,
+    GraderOption,
+    Limit,
+    Problems,
+    ProblemSeed,
+    QuestionField,
+    ReasoningPrompt,
+    ReasoningTemplate,
+    SampleProblems,
+    Samples,
+    SpecialTokensOption,
+    Split,
+    Thinking,
+    prompt_template,
+)
 
-_PROBLEMS, _DECODING, _GATE, _COUNTERFACTUAL = "Problems", "Decoding", "Gate", "Counterfactual"
-Problems = Annotated[str, typer.Option(help="Problem set by name, or a JSONL file.", rich_help_panel=_PROBLEMS)]
-Limit = Annotated[int | None, typer.Option(help="Take the first so many problems.", rich_help_panel=_PROBLEMS)]
-Samples = Annotated[int, typer.Option(help="Samples for each problem.", rich_help_panel=_PROBLEMS)]
-QuestionField = Annotated[str, typer.Option(help="Field of the question.", rich_help_panel=_PROBLEMS)]
-AnswerField = Annotated[str, typer.Option(help="Field of the answer.", rich_help_panel=_PROBLEMS)]
-BasePrompt = Annotated[str | None, typer.Option(help='Template with {question}, or "chat".', rich_help_panel=_PROBLEMS)]
-ReasoningPrompt = Annotated[str | None, typer.Option(help='Template with {question}, or "chat".', rich_help_panel=_PROBLEMS)]
+_DECODING, _GATE, _COUNTERFACTUAL = "Decoding", "Gate", "Counterfactual"
 TopK = Annotated[int, typer.Option("--k", help="Top logprobs kept of both models; 0: all.", rich_help_panel=_DECODING)]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_DECODING)]
 TopP = Annotated[float, typer.Option(help="Nucleus of both models.", rich_help_panel=_DECODING)]
@@ -54,6 +67,9 @@ def run(
         str | None,
         typer.Option(metavar="RUN", help="Continue a run that ended early, options as then."),
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Do not continue a run of this command that ended early: start another.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     sample: Annotated[
         str | None, typer.Option(help="Stored sample to experiment on.", rich_help_panel=_COUNTERFACTUAL)
@@ -71,12 +87,22 @@ def run(
     tokenizer: TokenizerOption = None,
     api_key: ApiKey = None,
     problems: Problems = "world:heldout",
+    split: Split = "all",
+    sample_problems: SampleProblems = None,
+    problem_seed: ProblemSeed = 0,
     limit: Limit = None,
     samples: Samples = 1,
     question_field: QuestionField = "question",
     answer_field: AnswerField = "answer",
+    choices_field: ChoicesField = None,
+    grader: GraderOption = None,
     base_prompt: BasePrompt = None,
+    base_template: BaseTemplate = None,
+    few_shot: FewShot = None,
     reasoning_prompt: ReasoningPrompt = None,
+    reasoning_template: ReasoningTemplate = None,
+    thinking: Thinking = True,
+    special_tokens: SpecialTokensOption = "mapped",
     k: TopK = 20,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -90,6 +116,9 @@ def run(
     calibration: Annotated[
         str | None, typer.Option(help="Its id; the newest that fits by default.", rich_help_panel=_GATE)
     ] = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Evaluate on problems of the calibration, too.", rich_help_panel=_GATE)
+    ] = False,
     spike_ratio: Annotated[
         float | None, typer.Option(help="Take the calibration of this ratio.", rich_help_panel=_GATE)
     ] = None,
@@ -122,18 +151,21 @@ def run(
 ) -> None:
     """Run a program over a problem set and store every token of it.
 
-    Without addresses, a pair is started for the duration: the bundled one, or --base and --reasoning.
+    Without addresses, a pair is started for the duration: the bundled one, or --base and --reasoning. A run that ended early
+    is continued by the same command.
     """
+    from datetime import UTC, datetime
     from typing import cast
 
     from rrti_sgl.cli import execution, parse, summaries
     from rrti_sgl.decoding.engine import Concurrency
     from rrti_sgl.decoding.engine import Decoding as DecodingName
     from rrti_sgl.errors import UsageError
+    from rrti_sgl.problems import Part
     from rrti_sgl.programs.program import GateOptions
     from rrti_sgl.programs.settings import RunSettings
-    from rrti_sgl.prompts import PromptTemplate
     from rrti_sgl.records import ScoreKind
+    from rrti_sgl.special_tokens import SpecialTokens
     from rrti_sgl.threshold import Warmup
 
     if (program is None) == (resume is None):
@@ -179,17 +211,28 @@ def run(
                 gate=gate,
                 gate_params=dict(parse.name_value("--gate-param", text) for text in gate_param or []),
             ),
-            base_prompt=PromptTemplate(base_prompt) if base_prompt else None,
-            reasoning_prompt=PromptTemplate(reasoning_prompt) if reasoning_prompt else None,
+            base_prompt=prompt_template("base", base_prompt, base_template),
+            reasoning_prompt=prompt_template("reasoning", reasoning_prompt, reasoning_template),
             question_field=question_field,
             answer_field=answer_field,
             tagger=tagger,
+            choices_field=choices_field,
+            split=cast(Part, split),
+            sample_problems=sample_problems,
+            problem_seed=problem_seed,
+            few_shot=few_shot,
+            thinking=thinking,
+            grader=grader,
+            allow_overlap=allow_overlap,
+            special_tokens=cast(SpecialTokens, special_tokens),
         )
+    begun = datetime.now(UTC)
     with execution.open_store(db, settings, resume) as (store, settings):
         with open_pair(base_url, reasoning_url, base, reasoning, server_flags) as pair:
             record = execution.execute(
-                store, pair, settings, Concurrency(in_flight), resume, tokenizer=tokenizer, api_key=api_key
+                store, pair, settings, Concurrency(in_flight), resume, tokenizer=tokenizer, api_key=api_key, anew=new
             )
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
-            typer.echo(f"\nStored in {db} as run {record.run_id}.")
+            which = "run" if record.created_at >= begun else "the continued run"
+            typer.echo(f"\nStored in {db} as {which} {record.run_id}.")

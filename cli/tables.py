@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMN_GAP = 3
+EDGES = 2
 # Room that a column of text asks for at most before it is broken over lines.
 TEXT_WIDTH = 32
 
@@ -60,7 +61,7 @@ def print_table(rows: Rows, columns: Sequence[str] | None = None, title: str = "
     cells = {name: [format_cell(row[name]) for row in rows] for name in columns}
     widths = {name: _width(name, cells[name]) for name in columns}
     widths |= {name: min(widths[name], TEXT_WIDTH) for name in columns if not _is_fixed(name, rows)}
-    for part in _parts(columns, widths, console.width):
+    for part in _parts(columns, widths, console.width - EDGES):
         console.print(_table(rows, part, cells, widths if part != columns[:1] else {}))
 
 

@@ -100,9 +100,9 @@ async def run_counterfactual(
     return record, effects(store, record.run_id, pair.vocabulary)
 
 
-def parent_temperature(store: Store, sample: str) -> float:
-    """The temperature of the run that a stored sample belongs to."""
-    return store.get_run(store.load_sample(sample).sample.run_id).temperature
+def parent_settings(store: Store, sample: str) -> RunSettings:
+    """The settings of the run that a stored sample belongs to."""
+    return RunSettings.from_dict(store.get_run(store.load_sample(sample).sample.run_id).config)
 
 
 def _positions(trace: SampleTrace, positions: Sequence[int] | None) -> list[int]:

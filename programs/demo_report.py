@@ -119,7 +119,9 @@ def _planning_table(store: Store, runs: DemoRuns) -> ReportTable:
     guided = run_query(store, "planning", run=runs.greedy[guided_label(runs.greedy)], p=TOP_SHARE).to_pylist()
     found += [row for row in guided if row["tokens"] == "takeovers"]
     rows = [
-        [_SETS[row["tokens"]], f"{row['share']:.1%}", f"{row['enrichment']:.2f}", f"{row['n_tokens']:,}"] for row in found
+        [_SETS[row["tokens"]], f"{row['share']:.1%}", f"{row['enrichment']:.2f}", f"{row['n_tokens']:,}"]
+        for row in found
+        if row["part"] == "planning"
     ]
     return ReportTable("Planning words", ["tokens", "planning words", "enrichment", "n"], rows)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.gates import Steps, ThresholdGate, ThresholdRule
-from rrti_sgl.problems import Grader
+from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.program import Program
 from rrti_sgl.records import FloatArray, Json, ProblemRecord
 from rrti_sgl.vocabulary import Vocabulary
@@ -24,13 +24,17 @@ class OracleGate(ThresholdGate):
     name = "oracle"
     needs_reasoning = False
 
-    def __init__(self, grader: Grader, vocabulary: Vocabulary) -> None:
+    def __init__(self, planted: PlantedDecisions | None, vocabulary: Vocabulary) -> None:
         super().__init__(ThresholdRule(0.5))
-        self._grader, self._vocabulary = grader, vocabulary
+        if planted is None:
+            raise UsageError(
+                "The problem set plants no decision points, so there is no oracle for it.", "Use a world:... problem set."
+            )
+        self._decisions, self._vocabulary = planted, vocabulary
 
     def params(self) -> dict[str, Json]:
-        """The grader, which knows the planted positions."""
-        return {"grader": self._grader.name}
+        """What knows the planted positions."""
+        return {"grader": self._decisions.name}
 
     def signal(self, steps: Steps) -> FloatArray:
         """1 at planted positions, else 0."""
@@ -39,16 +43,11 @@ class OracleGate(ThresholdGate):
 
     def _planted(self, problem: ProblemRecord | None, token_ids: Sequence[int]) -> list[int]:
         words = [self._vocabulary.token_text(int(i)).strip() for i in token_ids]
-        found = None if problem is None else self._grader.planted_positions(problem, words)
-        if found is None:
-            raise UsageError(
-                "The problem set plants no decision points, so there is no oracle for it.", "Use a world:... problem set."
-            )
-        return found
+        return [] if problem is None else self._decisions.positions(problem, words)
 
 
 PROGRAM = Program(
     name="oracle",
     summary="takeovers at planted decision points",
-    make_gate=lambda options, context: OracleGate(context.grader, context.vocabulary),
+    make_gate=lambda options, context: OracleGate(context.planted, context.vocabulary),
 )

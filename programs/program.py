@@ -8,7 +8,7 @@ from typing import Any
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.gates import Gate, ThresholdRule
-from rrti_sgl.problems import Grader
+from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.threshold import Warmup
 from rrti_sgl.vocabulary import Vocabulary
@@ -59,7 +59,7 @@ class GateContext:
     """What a gate may be built from beside its options."""
 
     calibration: CalibrationRecord | None
-    grader: Grader
+    planted: PlantedDecisions | None
     vocabulary: Vocabulary
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from rrti_sgl import __version__
 from rrti_sgl.calibration import check_compatible
@@ -16,12 +18,14 @@ from rrti_sgl.db.writer import TraceWriter
 from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
 from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
-from rrti_sgl.errors import CalibrationMismatchError, RRTIError
-from rrti_sgl.gates import Gate, load_gate
+from rrti_sgl.errors import RRTIError
+from rrti_sgl.gates import AlwaysGate, Gate, load_gate
 from rrti_sgl.pair import Pair, check_k
 from rrti_sgl.planning import LexicalTagger, PlanningTagger, load_tagger
-from rrti_sgl.problems import ProblemSet, load_problems
+from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.calibrate import newest_calibration
+from rrti_sgl.programs.checks import check_disjoint, check_gold, check_special_tokens
+from rrti_sgl.programs.continuing import check_unchanged, find_unfinished
 from rrti_sgl.programs.program import GateContext, Program
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.settings import RunSettings
@@ -66,6 +70,8 @@ class PreparedRun:
     finisher: Finisher
     decoding: Decoding
     done: frozenset[str] = frozenset()
+    command: str = "rrti run"  # what continues it, with --resume
+    continue_with: str | None = None  # or else this, as it is
 
 
 async def run_program(
@@ -75,6 +81,7 @@ async def run_program(
     *,
     concurrency: Concurrency | None = None,
     resume: str | None = None,
+    anew: bool = True,
     on_progress: OnProgress | None = None,
 ) -> RunRecord:
     """Run a program to its end and return its record.
@@ -88,13 +95,14 @@ async def run_program(
         settings: what to run.
         concurrency: how many samples at once.
         resume: id of a stored run of the same settings to continue.
+        anew: False continues the newest run of the very same settings that did not get to its end, where there is one.
         on_progress: called after each finished sample.
 
     Raises:
         RRTIError: anything that the settings, the servers or the store do not allow; found before the first token is
             generated as far as it can be.
     """
-    prepared = prepare(store, pair, settings, resume=resume)
+    prepared = prepare(store, pair, settings, resume=resume, anew=anew)
     return await execute(store, pair, prepared, concurrency=concurrency, on_progress=on_progress)
 
 
@@ -106,6 +114,7 @@ def prepare(
     stored_as: str | None = None,
     problem_ids: Collection[str] | None = None,
     resume: str | None = None,
+    anew: bool = True,
 ) -> PreparedRun:
     """Check and build everything that a run needs, and put the run into the store.
 
@@ -116,30 +125,33 @@ def prepare(
         stored_as: program name of the run record; None takes the settings'.
         problem_ids: only these problems of the set; None takes all.
         resume: id of a stored run of the same settings to continue.
+        anew: see `run_program`.
 
     Raises:
         RRTIError: see `run_program`.
     """
     program = find_program(settings.program)
-    problem_set = load_problems(
-        settings.problems,
-        limit=settings.limit,
-        question_field=settings.question_field,
-        answer_field=settings.answer_field,
-    )
+    problem_set = settings.load_problems()
     if problem_ids is not None:
         problem_set = replace(
             problem_set, problems=[problem for problem in problem_set.problems if problem.problem_id in problem_ids]
         )
     settings = settings.resolved(problem_set, pair.vocab_size)
     check_k(settings.k, pair.vocab_size)
+    check_special_tokens(pair, settings)
+    check_gold(problem_set)
     calibration = _calibration(store, pair, program, settings)
+    if calibration is not None and not settings.allow_overlap and stored_as is None:
+        check_disjoint(store, calibration, problem_set)
     settings = replace(settings, calibration_id=calibration.calibration_id if calibration else None)
-    gate = make_gate(program, settings, GateContext(calibration, problem_set.grader, pair.vocabulary))
+    gate = make_gate(program, settings, GateContext(calibration, problem_set.planted, pair.vocabulary))
     tagger: PlanningTagger = load_tagger(settings.tagger) if settings.tagger else LexicalTagger()
     run_id = resume or new_run_id(stored_as or program.name)
-    record = _run_record(pair, settings, problem_set, gate, calibration, tagger, run_id)
+    record = run_record(pair, settings, problem_set, gate, calibration, tagger, run_id)
     record = replace(record, program=stored_as or program.name)
+    if resume is None and not anew and (resume := find_unfinished(store, record)):
+        run_id = resume
+        record = replace(record, run_id=run_id)
     limit = record.max_new_tokens
     jobs = list(_jobs(pair, settings, problem_set, run_id))
     for job in jobs:
@@ -153,8 +165,10 @@ def prepare(
         takeover_tokens=program.takeover_tokens(settings.gate),
         exact=record.score_kind == "plugin",
     )
-    finisher = Finisher(pair.vocabulary, problem_set.grader, tagger)
-    done = frozenset(_begin(store, record, problem_set, resume))
+    whole = isinstance(gate, AlwaysGate)
+    stops = solution_stops(settings, whole=whole)
+    finisher = Finisher(pair.vocabulary, problem_set.grader, tagger, problem_set.planted, stops, whole)
+    done = frozenset(begin_run(store, record, problem_set, resume))
     return PreparedRun(record, gate, jobs, options, finisher, settings.decoding, done)
 
 
@@ -178,7 +192,8 @@ async def execute(
         )
         async with TraceWriter(store) as writer, aclosing(decoding) as decoded:
             async for job, trace in decoded:
-                finished = prepared.finisher.finish(job, trace)
+                # A comparison of answers may take seconds; the servers go on meanwhile.
+                finished = await asyncio.to_thread(prepared.finisher.finish, job, trace)
                 await writer.put(finished)
                 progress.add(finished)
                 if on_progress is not None:
@@ -187,11 +202,22 @@ async def execute(
         status: RunStatus = "failed" if isinstance(error, Exception) else "interrupted"
         store.finish_run(run_id, status, str(error) or type(error).__name__)
         if isinstance(error, RRTIError):
-            go_on = f"rrti run --resume {run_id} --db {store.path}"
-            error.remedy = f"{error.remedy} Continue with: {go_on} (and the same models or addresses).".strip()
+            go_on = f"{prepared.command} --resume {run_id} --db {store.path} (and the same models or addresses)"
+            error.remedy = f"{error.remedy} Continue with: {prepared.continue_with or go_on}.".strip()
         raise
     store.finish_run(run_id, "finished")
     return store.get_run(run_id)
+
+
+def solution_stops(settings: RunSettings, *, whole: bool) -> tuple[str, ...]:
+    """What ends a solution in its text, beside an end token: as the template of the model says that writes it.
+
+    Args:
+        settings: resolved.
+        whole: whether the reasoning model writes all of it.
+    """
+    template = settings.reasoning_prompt if whole else settings.base_prompt
+    return template.stops if template is not None else ()
 
 
 def make_gate(program: Program, settings: RunSettings, context: GateContext) -> Gate:
@@ -231,7 +257,7 @@ def _calibration(store: Store, pair: Pair, program: Program, settings: RunSettin
     return calibration
 
 
-def _run_record(
+def run_record(
     pair: Pair,
     settings: RunSettings,
     problem_set: ProblemSet,
@@ -240,6 +266,7 @@ def _run_record(
     tagger: PlanningTagger,
     run_id: str,
 ) -> RunRecord:
+    """The record of a run that begins now, with everything that it depends on."""
     rule = gate.rule
     finite = rule if rule is not None and math.isfinite(rule.tau) else None
     return RunRecord(
@@ -274,35 +301,26 @@ def _run_record(
         seed=settings.seed,
         package_version=__version__,
         base_server=pair.base_info.info,
-        reasoning_server=pair.reasoning_info.info,
+        reasoning_server=_with_renumbering(pair),
     )
 
 
-def _begin(store: Store, record: RunRecord, problem_set: ProblemSet, resume: str | None) -> set[str]:
+def _with_renumbering(pair: Pair) -> dict[str, Any]:
+    """What the reasoning server said of itself, and which of its token ids stand for another one here."""
+    renumbered = pair.reasoning_vocabulary.renumbered.to_pair
+    return {**pair.reasoning_info.info, **({"renumbered_tokens": dict(renumbered)} if renumbered else {})}
+
+
+def begin_run(store: Store, record: RunRecord, problem_set: ProblemSet, resume: str | None) -> set[str]:
     """Put the run and its problems into the store, or take up a stored run. Returns the ids of finished samples."""
     store.add_problems(problem_set.problems)
     if resume is None:
         store.begin_run(record)
         return set()
     stored = store.get_run(resume)
-    _check_unchanged(stored, record)
+    check_unchanged(stored, record)
     store.resume_run(resume)
     return store.finished_samples(resume)
-
-
-def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
-    models = ("base_model", "reasoning_model", "tokenizer_hash")
-    names = (*models, "config_hash", "n_problems", "k", "score_kind", "tau", "lambda_")
-    differences = [
-        f"{name} was {getattr(stored, name)!r} and is {getattr(now, name)!r}"
-        for name in names
-        if getattr(stored, name) != getattr(now, name)
-    ]
-    if differences:
-        raise CalibrationMismatchError(
-            f"Run {stored.run_id} cannot be continued: {'; '.join(differences)}.",
-            "Start the same servers again, restore the problem file (config_hash covers its content), or start a new run.",
-        )
 
 
 def _jobs(pair: Pair, settings: RunSettings, problem_set: ProblemSet, run_id: str) -> Iterator[SampleJob]:
@@ -312,10 +330,12 @@ def _jobs(pair: Pair, settings: RunSettings, problem_set: ProblemSet, run_id: st
     """
     assert settings.base_prompt is not None
     assert settings.reasoning_prompt is not None  # resolved
+    settings.base_prompt.check(pair.vocabulary)
+    settings.reasoning_prompt.check(pair.reasoning_vocabulary)
     first = []
     for problem in problem_set.problems:
         base_text, base_ids = settings.base_prompt.render(problem.question, pair.vocabulary)
-        reasoning_text, reasoning_ids = settings.reasoning_prompt.render(problem.question, pair.vocabulary)
+        reasoning_text, reasoning_ids = settings.reasoning_prompt.render(problem.question, pair.reasoning_vocabulary)
         first.append(SampleJob(run_id, problem, 0, settings.seed, base_text, base_ids, reasoning_text, reasoning_ids))
     for index in range(settings.samples):
         yield from (replace(job, sample_index=index) for job in first)

@@ -56,7 +56,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(served_pair: ServedPair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with Store.open(tmp_path_factory.mktemp("store") / "traces.duckdb") as store:
+    with Store.open(tmp_path_factory.mktemp("store") / "traces.duckdb", precision="exact") as store:
         yield Runs(store, served_pair)
 
 
