@@ -56,7 +56,7 @@ def demo(
     console.print(f"\nStore: {database}   Report: {out / 'report.md'}\nTry next:", highlight=False)
     for command in (
         f"rrti show {sample.sample.sample_id} --db {database} --tokens",
-        f"rrti stats position --db {database} --run diagnose",
+        f"rrti report --db {database} --out {out / 'report'}",
         f'rrti sql "SELECT program, rho, accuracy FROM run_view" --db {database}',
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)

@@ -21,7 +21,8 @@ def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:
     [row] = store.sql(
         """
         SELECT run_id, program, status, n_samples, n_tokens, rho, accuracy,
-               (SELECT sum(n_changed) / sum(n_tokens) FROM samples WHERE run_id = $run) AS changed
+               (SELECT sum(n_changed) / sum(n_tokens) FROM samples WHERE run_id = $run) AS changed,
+               (SELECT count(*) FROM samples WHERE run_id = $run AND finish_reason = 'length') AS truncated
         FROM run_view WHERE run_id = $run
         """,
         {"run": run.run_id},
@@ -34,6 +35,7 @@ def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:
             "program": row["program"],
             "gate": ", ".join(f"{name} {value}" for name, value in run.gate_params.items()) or None,
             "samples": row["n_samples"],
+            "truncated": f"{row['truncated']} reached the limit" if row["truncated"] else None,
             "tokens": f"{row['n_tokens']:,}",
             "rho": f"{row['rho']:.4f}" if row["rho"] is not None else None,
             "changed": f"{row['changed']:.4f}" if row["changed"] is not None else None,

@@ -16,7 +16,7 @@ from rrti_sgl.grading import Grade
 
 
 def replace_grades(store: Store, run_id: str, grader: str, config: Mapping[str, Any], grades: Mapping[str, Grade]) -> None:
-    """Set `samples.answer`, `samples.correct`, `runs.grader` and `runs.config`; all of it or nothing.
+    """Set `answer`, `correct` and `answer_method` of the samples, `runs.grader` and `runs.config`; all of it or nothing.
 
     Args:
         store: open for writing.
@@ -35,6 +35,7 @@ def replace_grades(store: Store, run_id: str, grader: str, config: Mapping[str, 
             "sample_id": pa.array(list(grades), pa.string()),
             "answer": pa.array([grade.answer for grade in grades.values()], pa.string()),
             "correct": pa.array([grade.correct for grade in grades.values()], pa.bool_()),
+            "method": pa.array([grade.method for grade in grades.values()], pa.string()),
         }
     )
     with store._writing, store._cursor() as cursor:
@@ -44,7 +45,8 @@ def replace_grades(store: Store, run_id: str, grader: str, config: Mapping[str, 
             cursor.register("incoming_grades", incoming)
             cursor.execute(
                 """
-                UPDATE stored_samples SET answer = new.answer, correct = new.correct FROM incoming_grades AS new
+                UPDATE stored_samples SET answer = new.answer, correct = new.correct, answer_method = new.method
+                FROM incoming_grades AS new
                 WHERE stored_samples.run_id = $run AND stored_samples.sample_id = new.sample_id
                 """,
                 {"run": run_id},

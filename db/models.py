@@ -161,6 +161,7 @@ class Sample(Base):
     parent_sample_id: Mapped[str | None] = _column("Sample whose beginning it continues (program counterfactual).")
     parent_position: Mapped[int | None] = _column("Position in that sample of the last given token.")
     arm: Mapped[str | None] = _column("taken: that token is the reasoning model's; denied: the base model's.")
+    answer_method: Mapped[str | None] = _column("How the answer was found, such as boxed; NULL: unknown.")
 
 
 class Token(Base):

@@ -113,7 +113,8 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
             check(problem)
     rows = store.sql(
         """
-        SELECT sample_id, problem_id, text, finish_reason, answer, correct, reasoning_prompt FROM samples
+        SELECT sample_id, problem_id, text, finish_reason, answer, correct, answer_method, reasoning_prompt
+        FROM samples
         WHERE run_id = $run ORDER BY problem_id, sample_index
         """,
         {"run": run_id},
@@ -122,7 +123,7 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
     for row in rows:
         graded = solution(row["text"], stops, row["reasoning_prompt"] if whole else None)
         now = judge.grade(problems[row["problem_id"]], graded)
-        before = Grade(row["answer"], row["correct"])
+        before = Grade(row["answer"], row["correct"], row["answer_method"])
         truncated = row["finish_reason"] == "length"
         samples.append(GradedSample(row["sample_id"], row["problem_id"], truncated, before, now))
     if not keep:

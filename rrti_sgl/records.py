@@ -126,6 +126,7 @@ class SampleRecord:
     to that server and `*_cached_tokens` what its radix cache served of them. A sample that continues the beginning of
     another one (program `counterfactual`) names it: the prompts end with that beginning, whose last token, at
     `parent_position` of `parent_sample_id`, is the reasoning model's (`arm` "taken") or the base model's ("denied").
+    `answer_method` says how the answer was found, where the grader tells (see `rrti_sgl.grading`).
     """
 
     run_id: str
@@ -157,6 +158,7 @@ class SampleRecord:
     parent_sample_id: str | None = None
     parent_position: int | None = None
     arm: str | None = None
+    answer_method: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import typer
+from typer.cli import get_docs_for_click
 
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.definitions import definitions_markdown
@@ -227,6 +228,11 @@ def test_the_schema_page_is_the_generated_one() -> None:
 
 def test_the_statistics_page_is_the_generated_one() -> None:
     assert TEXTS["docs/statistics.md"] == definitions_markdown()
+
+
+def test_the_command_page_is_the_generated_one() -> None:
+    page = get_docs_for_click(obj=COMMANDS, ctx=typer.Context(COMMANDS), name="rrti", title="Commands")
+    assert TEXTS["docs/commands.md"].strip() == page.strip()
 
 
 # -- SQL and Python -------------------------------------------------------------------------------------------------

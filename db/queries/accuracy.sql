@@ -1,7 +1,8 @@
 -- How good is each run, at which budget, and how much of the reasoning model's lead does it recover?
 -- Definitions: n_samples and rho are over all samples; accuracy and pass_at_k over graded ones (with a reference
 --   answer). rho_mean: mean over samples of n_takeovers / n_tokens; rho_pooled: all takeovers over all tokens; changed:
---   takeovers whose token differs from the base model's, over all tokens. accuracy: mean over problems of the share of
+--   takeovers whose token differs from the base model's, over all tokens. truncated: share of samples that reached the limit
+--   before an end; they are graded like the others. accuracy: mean over problems of the share of
 --   its n graded samples that are right (c / n). pass_at_k: mean over problems of the unbiased estimate
 --   1 - C(n - c, k) / C(n, k). recovery_accuracy, recovery_pass: (run - base) / (reasoning - base), 1 is all of the
 --   lead, base and reasoning being the named runs on the same problem set; NULL when none are named or when they are equal.
@@ -42,7 +43,8 @@ budgets AS (
         count(*) AS n_samples,
         avg(n_takeovers / NULLIF(n_tokens, 0)) AS rho_mean,
         sum(n_takeovers) / NULLIF(sum(n_tokens), 0) AS rho_pooled,
-        sum(n_changed) / NULLIF(sum(n_tokens), 0) AS changed
+        sum(n_changed) / NULLIF(sum(n_tokens), 0) AS changed,
+        avg((finish_reason = 'length')::INTEGER) AS truncated
     FROM samples
     WHERE run_id IN (SELECT unnest($runs))
     GROUP BY run_id
@@ -95,6 +97,7 @@ SELECT
     rho_mean,
     rho_pooled,
     changed,
+    truncated,
     accuracy,
     $k AS k,
     pass_at_k,

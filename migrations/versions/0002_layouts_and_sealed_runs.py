@@ -56,6 +56,8 @@ def _single(name: str, comment: str) -> sa.Column[Any]:
 
 def upgrade() -> None:
     """Rename what is there and add the other tables; the views that take the old names are made afterwards."""
+    method = "How the answer was found, such as boxed; NULL: unknown."
+    op.add_column("samples", _column("answer_method", sa.String(), method, nullable=True))
     op.rename_table("samples", "stored_samples")
     op.rename_table("tokens", "exact_tokens")
     as_in_tokens = "As in `tokens`, in single precision."
@@ -163,4 +165,5 @@ def downgrade() -> None:
     for table in ("compact_tokens", "sealed_runs", "store_settings"):
         op.drop_table(table)
     op.rename_table("stored_samples", "samples")
+    op.drop_column("samples", "answer_method")
     op.rename_table("exact_tokens", "tokens")

@@ -78,6 +78,7 @@ class Finisher:
                 parent_sample_id=job.prefix.parent_sample_id if job.prefix else None,
                 parent_position=len(job.prefix_ids) - 1 if job.prefix else None,
                 arm=job.prefix.arm if job.prefix else None,
+                answer_method=grade.method,
             ),
             tokens=self._columns(job, trace, pieces),
         )

@@ -63,6 +63,9 @@ def test_regrading_replaces_the_grades_and_says_what_was_before(path: Path) -> N
         result = regrade(store, "r1", "math-verify")
         run = store.get_run("r1")
     assert grades(path) == [("0.5", True), ("3", True), (r"x \cdot x", True), ("7", None)]
+    with Store.open_readonly(path) as store:
+        methods = store.sql("SELECT answer_method FROM samples").column(0).to_pylist()
+    assert sorted(methods) == ["boxed", "boxed", "last-expression", "last-expression"]
     assert run.grader.startswith("math-verify-v1+")
     assert run.config["grader"] == "math-verify"
     assert [entry["grader"] for entry in run.config["regraded"]] == ["last-number-v1"]

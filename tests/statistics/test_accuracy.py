@@ -53,10 +53,11 @@ def test_golden(three):
 
 
 def test_budgets_of_samples_of_different_lengths(store, build):
-    short = build["trace"](ce=[1.0], tokens={"fired": [True]})
+    short = build["trace"](ce=[1.0], tokens={"fired": [True]}, finish_reason="length")
     write_run(store, "r1", [short, build["trace"](index=1, ce=[0.0, 0.0, 1.0])])
     (row,) = rows(store, "accuracy")
     assert (row["rho_mean"], row["rho_pooled"]) == pytest.approx((0.5, 0.25))
+    assert row["truncated"] == 0.5
 
 
 def test_more_samples_than_k(store, build):

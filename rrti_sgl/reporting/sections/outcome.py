@@ -73,6 +73,7 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
             Column("run"),
             Column("rho_pooled", "ρ", "%", 1),
             Column("changed", "changed", "%", 1),
+            Column("truncated", "cut off", "%", 1),
             Column("accuracy", "accuracy", "%", 1),
             Column("recovery_accuracy", "recovered", "%", 0),
             Column("k"),
@@ -80,7 +81,8 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
             Column("recovery_pass", "recovered", "%", 0),
         ],
         [
-            f"ρ: takeovers per token. changed: takeovers whose token differs from the base model's, per token. {_RECOVERY}",
+            "ρ: takeovers per token. changed: takeovers whose token differs from the base model's, per token. cut off: "
+            f"samples that reached the limit before an end. {_RECOVERY}",
             context.published.note(),
         ],
         rule_by="source",
