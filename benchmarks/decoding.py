@@ -33,7 +33,7 @@ from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.gates import DivergenceGate, Gate, NeverGate, ThresholdRule
 from rrti_sgl.pair import Pair, connect
 from rrti_sgl.problems import load_problems
-from rrti_sgl.serving.server import ServedPair, Server
+from rrti_sgl.serving.server import TOKEN_IDS_ONLY, ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
 from rrti_sgl.wire import Sampling
 
@@ -298,7 +298,7 @@ def main() -> None:
         bundled = bundled_pair()
         base, reasoning = (bundled.base, bundled.reasoning) if name == "bundled" else larger_random_pair(BUILD / name)
         logs = BUILD / "bench-logs"
-        flags = ["--max-running-requests", "128"]
+        flags = [*TOKEN_IDS_ONLY, "--max-running-requests", "128"]  # as the servers of `rrti run`
         with ServedPair(
             Server(str(base), f"{name}-base", logs, flags), Server(str(reasoning), f"{name}-reasoning", logs, flags)
         ) as served:

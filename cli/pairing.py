@@ -54,6 +54,7 @@ def open_pair(
     *,
     log_dir: Path | None = None,
     options: ServingOptions | None = None,
+    text: bool = False,
 ) -> Iterator[PairAddress]:
     """Use the servers at the two addresses, or start a pair (by default the bundled one) for as long as this lasts.
 
@@ -65,6 +66,8 @@ def open_pair(
         server_flags: SGLang flags for both servers; each server's own come after them.
         log_dir: folder for the servers' logs; None takes a temporary one.
         options: how to serve.
+        text: let the servers that are started take and give text, for others than us; programs send and read token ids
+            alone, and servers that know only of these do up to a third more.
 
     Raises:
         UsageError: half a pair, both addresses and models, or servers that cannot be had here.
@@ -80,11 +83,12 @@ def open_pair(
         yield PairAddress(base_url, reasoning_url)
         return
     from rrti_sgl.serving.arrangement import ServingOptions, arrange, check_tokenizers
-    from rrti_sgl.serving.server import Server, bundled_servers
+    from rrti_sgl.serving.server import TOKEN_IDS_ONLY, Server, bundled_servers
 
     logs = log_dir or Path(tempfile.mkdtemp(prefix="rrti-logs-"))
     options = options or ServingOptions()
-    flags = shlex.split(server_flags)
+    ids_only = () if text or options.replicas > 1 else TOKEN_IDS_ONLY
+    flags = [*ids_only, *shlex.split(server_flags)]
     options = replace(options, base_flags=[*flags, *options.base_flags], reasoning_flags=[*flags, *options.reasoning_flags])
     if base is None or reasoning is None:
         servers = bundled_servers(logs, device=options.device)

@@ -67,7 +67,7 @@ def serve(
         replicas=replicas,
         ports=(base_port, reasoning_port),
     )
-    with open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options) as pair:
+    with open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True) as pair:
         typer.echo(f"base      {pair.base_url}")
         typer.echo(f"reasoning {pair.reasoning_url}")
         typer.echo(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")

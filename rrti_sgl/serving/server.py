@@ -31,6 +31,8 @@ COMMON_FLAGS: Mapping[str, str | None] = {
     "--sleep-on-idle": None,  # two schedulers share the cores: an idle one must not spin
     "--skip-server-warmup": None,
 }
+TOKEN_IDS_ONLY = ("--skip-tokenizer-init",)
+"""For servers that nobody else asks: no text goes in or out, and no process of theirs turns tokens into text."""
 
 
 def has_gpu() -> bool:
