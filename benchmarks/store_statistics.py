@@ -192,7 +192,7 @@ def row_of(tokens: int, name: str, engine: str, found: dict[str, list[dict[str, 
     whole = [repetition["whole"] - repetition["seconds"] for repetition in found[engine] if repetition.get("whole")]
     ratios = (seconds / middle("seconds", "polars"), cpu / middle("cpu", "polars")) if "polars" in found else (None, None)
     print(f"  {name:<12} {engine:<7} {seconds:8.2f} s {cpu:8.2f} CPU s {middle('peak'):7.0f} MiB", file=sys.stderr)
-    intervals = median(whole) if whole else None
+    intervals = max(0.0, median(whole)) if whole else None
     times = (seconds, cpu, intervals, middle("peak"))
     return Row("statistics", tokens, name, engine, *times, *ratios, len(found[engine]))
 
