@@ -67,7 +67,7 @@ def open_pair(
         log_dir: folder for the servers' logs; None takes a temporary one.
         options: how to serve.
         text: let the servers that are started take and give text, for others than us; programs send and read token ids
-            alone, and servers that know only of these do up to a third more.
+            alone, and servers that know only of these do about half as much again.
 
     Raises:
         UsageError: half a pair, both addresses and models, or servers that cannot be had here.
