@@ -51,7 +51,7 @@ bench: $(INSTALLED) ## Decoding on real servers, statistics of a 10-million-toke
 	$(RUN)/python benchmarks/store.py $(if $(wildcard demo/traces.duckdb),--demo demo/traces.duckdb)
 
 pair: $(INSTALLED) ## Train the bundled pair again, into build/pair.
-	$(RUN)/python -m rrti_sgl.tinypair --out build/pair
+	PYTHONPATH=benchmarks $(RUN)/python -m pair_training --out build/pair
 
 docs: $(INSTALLED) ## Write the reference pages that are generated from the code.
 	$(RUN)/rrti db schema > docs/schema.md

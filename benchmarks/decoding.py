@@ -26,16 +26,16 @@ import aiohttp
 import numpy as np
 import psutil
 
-from rrti_sgl.calibration import calibrate
 from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.gates import DivergenceGate, Gate, NeverGate, ThresholdRule
-from rrti_sgl.pair import Pair, connect
+from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.problems import load_problems
+from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.science.gates import DivergenceGate, Gate, NeverGate, ThresholdRule
 from rrti_sgl.serving.server import TOKEN_IDS_ONLY, ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
-from rrti_sgl.wire import Sampling
 
 BUILD = Path("build")
 K = 20

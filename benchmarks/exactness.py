@@ -23,16 +23,16 @@ import torch
 from random_pair import VOCAB_SIZE, make_pair
 from transformers import Qwen3ForCausalLM
 
-from rrti_sgl.calibration import calibrate
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import ce, entropy
-from rrti_sgl.endpoint import Endpoint
+from rrti_sgl.engines.endpoint import Endpoint
+from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.problems import load_problems
 from rrti_sgl.records import FloatArray
+from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import ce, entropy
 from rrti_sgl.serving.server import ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
-from rrti_sgl.vocabulary import load_vocabulary
-from rrti_sgl.wire import GenerateRequest, Sampling
+from rrti_sgl.tokens.vocabulary import load_vocabulary
 
 BUILD = Path("build")
 SPIKE_RATIO = 0.08

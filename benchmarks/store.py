@@ -28,10 +28,10 @@ import pyarrow.parquet as pq
 from rrti_sgl.db import relations, sealing
 from rrti_sgl.db.store import Store
 from rrti_sgl.db.upgrading import upgrade_file
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import all_metrics
 from rrti_sgl.records import RunRecord, SampleRecord, SampleTrace, TokenColumns, sample_key
-from rrti_sgl.threshold import ThresholdRule, replay
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import all_metrics
+from rrti_sgl.science.threshold import ThresholdRule, replay
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench.json"
 VOCABULARY, K, CANDIDATES = 151_936, 20, 64

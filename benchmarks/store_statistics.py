@@ -98,7 +98,7 @@ def measure_report(folder: Path) -> dict[str, Any]:
     """The whole report of all runs, made and written once."""
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import StoreError
-    from rrti_sgl.reporting.report import make_report, write_report
+    from rrti_sgl.programs.reporting.report import make_report, write_report
 
     with tempfile.TemporaryDirectory() as out, Store.open_readonly(folder / "traces.duckdb") as store:
         try:

@@ -93,10 +93,10 @@ def calibrate(
     from rrti_sgl.cli import execution, summaries
     from rrti_sgl.decoding.engine import Concurrency
     from rrti_sgl.problems import BENCHMARKS, Part
-    from rrti_sgl.programs.calibrate import calibrate_on_run
-    from rrti_sgl.programs.settings import RunSettings
+    from rrti_sgl.programs.running.settings import RunSettings
+    from rrti_sgl.programs.stored.calibrate import calibrate_on_run
     from rrti_sgl.records import ScoreKind
-    from rrti_sgl.special_tokens import SpecialTokens
+    from rrti_sgl.tokens.special_tokens import SpecialTokens
 
     settings = RunSettings(
         "diagnose",

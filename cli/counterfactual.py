@@ -14,8 +14,8 @@ from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.pair import connect
-from rrti_sgl.programs.counterfactual import Effect, parent_settings, run_counterfactual
+from rrti_sgl.engines.pair import connect
+from rrti_sgl.programs.running.counterfactual import Effect, parent_settings, run_counterfactual
 from rrti_sgl.records import RunRecord
 
 

@@ -28,9 +28,9 @@ def demo(
     from rrti_sgl.cli.summaries import print_text_table
     from rrti_sgl.db.store import Store
     from rrti_sgl.decoding.engine import Concurrency
-    from rrti_sgl.pair import connect
-    from rrti_sgl.programs.demo import DemoRuns, DemoSize, run_demo
-    from rrti_sgl.programs.demo_report import report_tables, restored_sample, write_report
+    from rrti_sgl.engines.pair import connect
+    from rrti_sgl.programs.demonstration.demo import DemoRuns, DemoSize, run_demo
+    from rrti_sgl.programs.demonstration.report import report_tables, restored_sample, write_report
 
     size = DemoSize(problems=problems, sampled_problems=sampled_problems, samples=samples)
     database = fresh_database(out)

@@ -11,10 +11,10 @@ from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import UsageError
-from rrti_sgl.pair import connect
-from rrti_sgl.programs.runner import run_program
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord
 
 COUNTERFACTUAL = "counterfactual"

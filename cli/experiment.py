@@ -37,10 +37,10 @@ def experiment(
 
     from rrti_sgl.cli import experiment_output
     from rrti_sgl.cli.experiment_run import run_experiment
-    from rrti_sgl.experiments import load_experiment, shipped_text, with_tokenizers
-    from rrti_sgl.programs.experiments.checks import check_experiment
+    from rrti_sgl.programs.experiments import load_experiment, shipped_text, with_tokenizers
     from rrti_sgl.programs.experiments.grid import build_grid
     from rrti_sgl.programs.experiments.plan import make_plan
+    from rrti_sgl.programs.experiments.preflight import check_experiment
 
     if show:
         typer.echo(shipped_text(source), nl=False)

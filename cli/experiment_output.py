@@ -15,9 +15,9 @@ from rich.text import Text
 from rrti_sgl.cli import tables
 from rrti_sgl.cli.experiment_run import ExperimentResult
 from rrti_sgl.cli.summaries import print_facts, print_text_table
-from rrti_sgl.experiments import ModelSpec
-from rrti_sgl.programs.experiments.checks import models_of
+from rrti_sgl.programs.experiments import ModelSpec
 from rrti_sgl.programs.experiments.plan import Plan, PlannedCell, ShownPrompts, ShownRequest
+from rrti_sgl.programs.experiments.preflight import models_of
 
 SHOWN_IDS = 8
 SHOWN_CHARACTERS = 1_500

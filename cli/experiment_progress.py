@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rrti_sgl.programs.experiments.estimates import Measured, Waiting, seconds_left
 from rrti_sgl.programs.experiments.grid import Cell, Grid
-from rrti_sgl.programs.runner import Progress
+from rrti_sgl.programs.running.runner import Progress
 from rrti_sgl.records import RunRecord
 
 QUIET_S = 60.0  # between two plain lines of one run

@@ -27,9 +27,9 @@ def export(
     from rrti_sgl.cli.parse import name_value
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
-    from rrti_sgl.reporting.exporting import rows_of
-    from rrti_sgl.reporting.formats import find_format
-    from rrti_sgl.reporting.writing import write_atomically
+    from rrti_sgl.programs.reporting.exporting import rows_of
+    from rrti_sgl.programs.reporting.formats import find_format
+    from rrti_sgl.programs.reporting.writing import write_atomically
 
     kind = find_format(format)
     if kind.is_binary and out == STDOUT and sys.stdout.isatty():

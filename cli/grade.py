@@ -26,7 +26,7 @@ def grade(
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
-    from rrti_sgl.programs.regrade import regrade
+    from rrti_sgl.programs.stored.regrade import regrade
 
     with Store.open_readonly(db) if dry_run else Store.open(db, create=False) as store:
         found = store.find_runs(run)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from rrti_sgl.programs.runner import Progress
+from rrti_sgl.programs.running.runner import Progress
 
 
 class RunProgress:

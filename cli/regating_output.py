@@ -14,7 +14,7 @@ from rrti_sgl.cli import tables
 from rrti_sgl.db.scored_tokens import read_positions
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.whatif import WhatIf
+from rrti_sgl.programs.stored.whatif import WhatIf
 
 POSITION_FORMATS = ("csv", "json", "parquet")
 FIGURE_FORMATS = ("svg", "png", "pdf")
@@ -87,15 +87,15 @@ def positions_table(store: Store, found: WhatIf) -> pa.Table:
 
 def print_positions(listed: pa.Table, *, as_json: bool) -> None:
     """Print the positions as JSON or comma-separated values."""
-    from rrti_sgl.reporting.formats import find_format
+    from rrti_sgl.programs.reporting.formats import find_format
 
     sys.stdout.write(find_format("json" if as_json else "csv").encode(listed).decode())
 
 
 def write_positions(listed: pa.Table, path: Path) -> None:
     """Write the positions to a file, in the format of its ending."""
-    from rrti_sgl.reporting.formats import find_format
-    from rrti_sgl.reporting.writing import write_atomically
+    from rrti_sgl.programs.reporting.formats import find_format
+    from rrti_sgl.programs.reporting.writing import write_atomically
 
     write_atomically(path, find_format(_ending("--positions", path, POSITION_FORMATS)).encode(listed))
     typer.echo(f"{listed.num_rows:,} positions are in {path}.", err=True)
@@ -107,8 +107,8 @@ def write_figure(found: WhatIf, path: Path) -> None:
     Raises:
         UsageError: the coverage is not known.
     """
-    from rrti_sgl.reporting.figures import regating, style
-    from rrti_sgl.reporting.writing import write_atomically
+    from rrti_sgl.programs.reporting.figures import regating, style
+    from rrti_sgl.programs.reporting.writing import write_atomically
 
     if found.tokens.disagreement is None:
         raise UsageError(

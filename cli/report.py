@@ -23,7 +23,7 @@ def report(
     """
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
-    from rrti_sgl.reporting.report import make_report, write_report
+    from rrti_sgl.programs.reporting.report import make_report, write_report
 
     with Store.open_readonly(db, memory_limit=memory) as store:
         made = make_report(store, runs or ())

@@ -163,10 +163,10 @@ def run(
     from rrti_sgl.errors import UsageError
     from rrti_sgl.problems import Part
     from rrti_sgl.programs.program import GateOptions
-    from rrti_sgl.programs.settings import RunSettings
+    from rrti_sgl.programs.running.settings import RunSettings
     from rrti_sgl.records import ScoreKind
-    from rrti_sgl.special_tokens import SpecialTokens
-    from rrti_sgl.threshold import Warmup
+    from rrti_sgl.science.threshold import Warmup
+    from rrti_sgl.tokens.special_tokens import SpecialTokens
 
     if (program is None) == (resume is None):
         raise UsageError("Either a program or --resume is needed.", "For example: rrti run guided")

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.style import Style
 from rich.text import Text
 
-from rrti_sgl.db.mapping import METRICS
+from rrti_sgl.db.record_rows import METRICS
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray, ProblemRecord, RunRecord, SampleTrace
 

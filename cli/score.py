@@ -93,9 +93,9 @@ def score(
     from rrti_sgl.decoding.engine import Concurrency
     from rrti_sgl.errors import UsageError
     from rrti_sgl.programs.program import GateOptions
-    from rrti_sgl.programs.score_settings import ScoreSettings, TextInput
+    from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
     from rrti_sgl.records import ScoreKind
-    from rrti_sgl.special_tokens import SpecialTokens
+    from rrti_sgl.tokens.special_tokens import SpecialTokens
 
     settings = None
     if resume is not None:

@@ -11,11 +11,11 @@ from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import UsageError
-from rrti_sgl.imports import GivenText
-from rrti_sgl.pair import connect
-from rrti_sgl.programs.score import run_score
-from rrti_sgl.programs.score_settings import SCORE, ScoreSettings
+from rrti_sgl.given_texts import GivenText
+from rrti_sgl.programs.scoring.score import run_score
+from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings
 from rrti_sgl.records import RunRecord
 
 

@@ -60,8 +60,8 @@ def whatif(
     from rrti_sgl.cli import regating_output as output
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
-    from rrti_sgl.programs.whatif import WhatIfOptions, what_if
-    from rrti_sgl.threshold import Warmup
+    from rrti_sgl.programs.stored.whatif import WhatIfOptions, what_if
+    from rrti_sgl.science.threshold import Warmup
 
     options = WhatIfOptions(
         metric=metric,

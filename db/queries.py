@@ -24,7 +24,7 @@ from rrti_sgl.db.analysis.query import QUERY_DIR, Query, run_sql
 from rrti_sgl.db.analysis.registry import QUERIES
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.resampling import RESAMPLES, SEED
+from rrti_sgl.statistics.resampling import RESAMPLES, SEED
 
 __all__ = ["QUERIES", "QUERY_DIR", "Query", "Runs", "find_query", "parameters_of", "run_query"]
 

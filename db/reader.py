@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from rrti_sgl.db import mapping, readonly_sql
+from rrti_sgl.db import readonly_sql, record_rows
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.records import CalibrationRecord, FloatArray, ProblemRecord, RunRecord, SampleRecord, SampleTrace
 
@@ -52,7 +52,7 @@ class StoreReader:
         rows = self.sql("SELECT * FROM runs WHERE run_id = $run", {"run": run_id}).to_pylist()
         if not rows:
             raise UsageError(f"There is no run {run_id!r} in {self.path}.", self._known_runs())
-        return mapping.record_of(RunRecord, rows[0])
+        return record_rows.record_of(RunRecord, rows[0])
 
     def find_runs(self, reference: str | None = None, *, program: str | None = None) -> list[RunRecord]:
         """Runs, oldest first, filtered by a run id, a prefix of it or a program name, and by program.
@@ -70,7 +70,7 @@ class StoreReader:
         if not rows and reference is not None:
             raise UsageError(f"No run id starts with {reference!r}, and no program is so named.", self._known_runs())
         exact = [row for row in rows if row["run_id"] == reference]
-        return [mapping.record_of(RunRecord, row) for row in exact or rows]
+        return [record_rows.record_of(RunRecord, row) for row in exact or rows]
 
     def _known_runs(self) -> str:
         rows = self.sql("SELECT run_id, program FROM runs ORDER BY created_at DESC LIMIT 8").to_pylist()
@@ -87,7 +87,7 @@ class StoreReader:
         rows = self.sql(query, {"set": problem_set, "id": problem_id}).to_pylist()
         if not rows:
             raise UsageError(f"There is no problem {problem_id!r} of {problem_set!r} in {self.path}.")
-        return mapping.record_of(ProblemRecord, rows[0])
+        return record_rows.record_of(ProblemRecord, rows[0])
 
     def get_calibration(self, calibration_id: str) -> CalibrationRecord:
         """The calibration of exactly that id.
@@ -100,7 +100,7 @@ class StoreReader:
             known = self.sql("SELECT calibration_id FROM calibrations ORDER BY created_at").column(0).to_pylist()
             remedy = f"There is: {', '.join(known)}." if known else "The store has no calibrations."
             raise UsageError(f"There is no calibration {calibration_id!r} in {self.path}.", remedy)
-        return mapping.record_of(CalibrationRecord, rows[0])
+        return record_rows.record_of(CalibrationRecord, rows[0])
 
     def load_sample(self, reference: str) -> SampleTrace:
         """The sample whose id is or starts with `reference`, with its tokens.
@@ -121,7 +121,9 @@ class StoreReader:
             raise UsageError(f"More than one sample id starts with {reference!r}: {found}.", "Give more digits.")
         key = {"run": rows[0]["run_id"], "sample": rows[0]["sample_id"]}
         tokens = self.sql("SELECT * FROM tokens WHERE run_id = $run AND sample_id = $sample ORDER BY position", key)
-        return SampleTrace(mapping.record_of(SampleRecord, rows[0]), mapping.tokens_from_arrow(tokens, rows[0]["k"] or 0))
+        return SampleTrace(
+            record_rows.record_of(SampleRecord, rows[0]), record_rows.tokens_from_arrow(tokens, rows[0]["k"] or 0)
+        )
 
     def scores(self, run_id: str, metric: str = "score") -> FloatArray:
         """All values of a metric over the tokens of a run, in order of sample and position; NULL is left out.
@@ -129,8 +131,8 @@ class StoreReader:
         Raises:
             UsageError: no such run or metric, or the metric was computed for none of its tokens.
         """
-        if metric not in mapping.METRICS:
-            raise UsageError(f"There is no metric {metric!r}.", f"Choose one of: {', '.join(mapping.METRICS)}.")
+        if metric not in record_rows.METRICS:
+            raise UsageError(f"There is no metric {metric!r}.", f"Choose one of: {', '.join(record_rows.METRICS)}.")
         self.get_run(run_id)
         query = f"SELECT {metric} FROM tokens WHERE run_id = $run AND {metric} IS NOT NULL ORDER BY sample_id, position"
         values = self.sql(query, {"run": run_id}).column(0).to_numpy()

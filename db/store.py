@@ -21,7 +21,7 @@ import duckdb
 
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
-from rrti_sgl.db import layouts, mapping, relations, snapshots
+from rrti_sgl.db import layouts, record_rows, relations, snapshots
 from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.layouts import Precision
 from rrti_sgl.db.reader import StoreReader
@@ -249,15 +249,16 @@ class Store(StoreReader):
             StoreError: DuckDB refused, or a sample contradicts itself; nothing of the batch is written then.
         """
         for trace in traces:
-            mapping.check_trace(trace)
+            record_rows.check_trace(trace)
         with self._writing, self._cursor() as cursor:
             try:
                 cursor.execute("BEGIN TRANSACTION")
                 self.check_unsealed(cursor, {trace.sample.run_id for trace in traces})
                 if new := self._unwritten(cursor, traces):
                     tables = layouts.token_tables(new, self._precision(cursor))
-                    for name, rows in {"stored_samples": mapping.rows_to_arrow([t.sample for t in new]), **tables}.items():
-                        cursor.register("incoming", rows)
+                    samples = record_rows.rows_to_arrow([trace.sample for trace in new])
+                    for name, table in {"stored_samples": samples, **tables}.items():
+                        cursor.register("incoming", table)
                         cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
                         cursor.unregister("incoming")
                 cursor.execute("COMMIT")
@@ -284,7 +285,7 @@ class Store(StoreReader):
     def _insert(self, table: str, records: Sequence[Any], on_conflict: str = "") -> None:
         if records:
             statement = f"{_insert_statement(table, type(records[0]))} {on_conflict}"
-            self._write(statement, [mapping.row_of(record) for record in records])
+            self._write(statement, [record_rows.row_of(record) for record in records])
 
     def _write(self, statement: str, params: Mapping[str, Any] | list[list[Any]]) -> None:
         with self._writing, self._cursor() as cursor:
@@ -303,6 +304,6 @@ class Store(StoreReader):
 
 
 def _insert_statement(table: str, record_type: type[Any]) -> str:
-    names = mapping.fields_of(record_type)
+    names = record_rows.fields_of(record_type)
     columns = ", ".join(f'"{name}"' for name in names)
     return f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' for _ in names)})"

@@ -6,8 +6,8 @@ known. Use `diagnose` to have both models score the same kind of rollout.
 
 from __future__ import annotations
 
-from rrti_sgl.gates import NeverGate
 from rrti_sgl.programs.program import Program
+from rrti_sgl.science.gates import NeverGate
 
 PROGRAM = Program(
     name="base",

@@ -6,8 +6,8 @@ that sparsity, position, uncertainty, planning and failure can be asked of the s
 
 from __future__ import annotations
 
-from rrti_sgl.gates import NeverGate
 from rrti_sgl.programs.program import Program
+from rrti_sgl.science.gates import NeverGate
 
 PROGRAM = Program(
     name="diagnose",

@@ -7,8 +7,8 @@ mean of the calibration's rollouts: the first `round(budget * mean_length)` posi
 from __future__ import annotations
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.gates import EarlyGate, Gate
 from rrti_sgl.programs.program import GateContext, GateOptions, Program
+from rrti_sgl.science.gates import EarlyGate, Gate
 
 
 def _make_gate(options: GateOptions, context: GateContext) -> Gate:

@@ -5,8 +5,8 @@ The reasoning model is asked at takeovers only, so divergences are stored there 
 
 from __future__ import annotations
 
-from rrti_sgl.gates import EntropyGate
 from rrti_sgl.programs.program import Program, threshold_rule
+from rrti_sgl.science.gates import EntropyGate
 
 PROGRAM = Program(
     name="entropy",

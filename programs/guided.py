@@ -6,8 +6,8 @@ reasoning model takes over for exactly one token; then the base model goes on.
 
 from __future__ import annotations
 
-from rrti_sgl.gates import DivergenceGate
 from rrti_sgl.programs.program import Program, threshold_rule
+from rrti_sgl.science.gates import DivergenceGate
 
 PROGRAM = Program(
     name="guided",

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.gates import Steps, ThresholdGate, ThresholdRule
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.program import Program
 from rrti_sgl.records import FloatArray, Json, ProblemRecord
-from rrti_sgl.vocabulary import Vocabulary
+from rrti_sgl.science.gates import Steps, ThresholdGate, ThresholdRule
+from rrti_sgl.tokens.vocabulary import Vocabulary
 
 
 class OracleGate(ThresholdGate):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.frontend import InterventionBackend
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.statistics import Interval, share_interval
-from rrti_sgl.statistics import pass_at_k as unbiased_pass_at_k
+from rrti_sgl.programs.frontend import InterventionBackend
+from rrti_sgl.statistics.estimates import Interval, share_interval
+from rrti_sgl.statistics.estimates import pass_at_k as unbiased_pass_at_k
 
-import sglang as sgl  # isort: skip  # after rrti_sgl.frontend, which makes it importable on a machine without a GPU
+import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which makes it importable on a machine without a GPU
 
 
 @sgl.function  # type: ignore[untyped-decorator]  # SGLang is not typed

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.gates import Gate, ThresholdRule
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.records import CalibrationRecord
-from rrti_sgl.threshold import Warmup
-from rrti_sgl.vocabulary import Vocabulary
+from rrti_sgl.science.gates import Gate, ThresholdRule
+from rrti_sgl.science.threshold import Warmup
+from rrti_sgl.tokens.vocabulary import Vocabulary
 
 WINDOW = 16
 

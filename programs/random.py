@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rrti_sgl.gates import RandomGate
 from rrti_sgl.programs.program import Program
+from rrti_sgl.science.gates import RandomGate
 
 PROGRAM = Program(
     name="random",

@@ -5,8 +5,8 @@ Stored as a takeover at every position (rho = 1); the base model is never asked.
 
 from __future__ import annotations
 
-from rrti_sgl.gates import AlwaysGate
 from rrti_sgl.programs.program import Program
+from rrti_sgl.science.gates import AlwaysGate
 
 PROGRAM = Program(
     name="reasoning",

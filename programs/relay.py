@@ -7,8 +7,8 @@ count in rho.
 
 from __future__ import annotations
 
-from rrti_sgl.gates import DivergenceGate
 from rrti_sgl.programs.program import Program, threshold_rule
+from rrti_sgl.science.gates import DivergenceGate
 
 PROGRAM = Program(
     name="relay",

@@ -1,7 +1,7 @@
 """The stored records: one frozen dataclass for each table of the trace store.
 
 A record is what the decoding side hands over and the store keeps. `rrti_sgl.db.models` declares the tables with the same
-names, and `rrti_sgl.db.mapping` is the one place that turns records into rows. `SampleTrace` holds a whole sample: its
+names, and `rrti_sgl.db.record_rows` is the one place that turns records into rows. `SampleTrace` holds a whole sample: its
 row of `samples` and its tokens as columns, because a sample is written in one transaction or not at all.
 
 Units: log-probabilities, divergences and entropies in nats at temperature 1; lengths in tokens; times in milliseconds.

@@ -21,9 +21,9 @@ from rrti_sgl.cli.main import app
 from rrti_sgl.db.definitions import definitions_markdown
 from rrti_sgl.db.schema import schema_markdown
 from rrti_sgl.db.store import Store
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.gates import Steps, load_gate
-from rrti_sgl.planning import load_tagger
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.gates import Steps, load_gate
+from rrti_sgl.science.planning import load_tagger
 from tests.db.conftest import make_calibration, make_problem, make_run, make_trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,7 +203,9 @@ def test_named_files_exist(page: str, path: str) -> None:
 def test_the_tree_and_the_architecture_name_files() -> None:
     """The two tests above look at something."""
     assert len(list(tree(TEXTS["README.md"]))) > 20
-    assert {"cli/run.py", "programs/runner.py", "rrti_sgl/decoding/chunked.py"} <= named_files(TEXTS["docs/architecture.md"])
+    assert {"cli/run.py", "programs/running/runner.py", "rrti_sgl/decoding/chunked.py"} <= named_files(
+        TEXTS["docs/architecture.md"]
+    )
 
 
 def test_the_picture_names_files_that_exist_and_has_its_own_background() -> None:

@@ -12,14 +12,14 @@ import pytest
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.gates import ThresholdRule, replay
-from rrti_sgl.pair import connect
-from rrti_sgl.programs.calibrate import calibrate_on_run
+from rrti_sgl.engines.pair import connect
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
-from rrti_sgl.programs.runner import run_program
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord
+from rrti_sgl.science.gates import ThresholdRule, replay
 from rrti_sgl.serving.server import ServedPair
 from rrti_sgl.tinypair.bundle import bundled_pair
 
@@ -133,9 +133,9 @@ def test_stored_scores_equal_an_independent_computation(runs: Runs) -> None:
 
 def test_decoding_equals_the_plain_torch_reference(runs: Runs) -> None:
     """Token for token against lockstep decoding in transformers, which knows nothing of servers or drafts."""
+    from pair_training import evaluation
+    from pair_training.model import load_model
     from rrti_sgl.problems import load_problems
-    from rrti_sgl.tinypair import evaluation
-    from rrti_sgl.tinypair.model import load_model
     from rrti_sgl.tinypair.tokenizer import encode
 
     problems = load_problems("world:heldout", limit=N).problems

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
-from rrti_sgl.pair import Pair
 
 
 def pair(base: int, reasoning: int) -> Pair:

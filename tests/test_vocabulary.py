@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rrti_sgl.errors import PairMismatchError, UsageError
 from rrti_sgl.tinypair.tokenizer import build_tokenizer
-from rrti_sgl.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
+from rrti_sgl.tokens.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
 
 
 def vocabulary(tokenizer: Any, size: int, special: frozenset[int] = frozenset()) -> Vocabulary:

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from rrti_sgl.decoding.drawing import draw
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import entropy
-from rrti_sgl.exact import Exact
-from rrti_sgl.wire import GenerateRequest, Generation
+from rrti_sgl.engines.wire import GenerateRequest, Generation
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import entropy
+from rrti_sgl.science.exact_numbers import Exact
 
 VOCAB_SIZE = 7
 STOP = 0

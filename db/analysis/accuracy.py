@@ -21,8 +21,8 @@ from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray, RunRecord
-from rrti_sgl.resampling import ProblemBootstrap
-from rrti_sgl.statistics import Interval, pass_at_k
+from rrti_sgl.statistics.estimates import Interval, pass_at_k
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 
 SHARES = ("rho_mean", "rho_pooled", "changed", "accuracy", "pass_at_k")
 RECOVERIES = {"recovery_accuracy": "accuracy", "recovery_pass": "pass_at_k"}

@@ -15,7 +15,7 @@ from rrti_sgl.db.analysis.ratios import bootstrap_of, bounds, problem_matrix, pr
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 
 _CLASSES_PER_E = 2000  # classes of scores in a factor of e: 0.05 % wide
 

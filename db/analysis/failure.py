@@ -15,8 +15,8 @@ from rrti_sgl.db.analysis.intervals import insert_interval
 from rrti_sgl.db.analysis.parameters import counts, metric
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
 from rrti_sgl.db.store import Store
-from rrti_sgl.detection import weighted_detection
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
+from rrti_sgl.statistics.roc import weighted_detection
 
 ESTIMATES = ("auroc", "average_precision")
 

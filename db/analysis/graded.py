@@ -14,8 +14,8 @@ from rrti_sgl.db.analysis.ratios import at_the_ends, bootstrap_of, bounds
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray
-from rrti_sgl.resampling import LEVEL
-from rrti_sgl.statistics import pass_at_k
+from rrti_sgl.statistics.estimates import pass_at_k
+from rrti_sgl.statistics.resampling import LEVEL
 
 Replicates = dict[str, FloatArray]
 

@@ -17,8 +17,8 @@ from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.ratios import bootstrap_of, bounds, problems_of
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
 from rrti_sgl.db.store import Store
-from rrti_sgl.ranking import Ranking, top_threshold
 from rrti_sgl.records import FloatArray
+from rrti_sgl.statistics.ranking import Ranking, top_threshold
 
 _METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
 _ESTIMATES = ("pearson", "spearman", "iou", "decisions_changed")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
-from rrti_sgl.db.mapping import METRICS
+from rrti_sgl.db.record_rows import METRICS
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 

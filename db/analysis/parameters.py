@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rrti_sgl.db.mapping import METRICS
+from rrti_sgl.db.record_rows import METRICS
 from rrti_sgl.errors import UsageError
 
 

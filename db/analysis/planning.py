@@ -1,6 +1,7 @@
 """Planning: whether the tokens of large disagreement are planning words.
 
-In a resample the thresholds of both top sets move (`rrti_sgl.top_sets`); which words are listed is decided by the estimate.
+In a resample the thresholds of both top sets move (`rrti_sgl.statistics.top_sets`); which words are listed is
+decided by the estimate.
 A set in which nothing (or everything) matches shows no spread: its share then gets the exact binomial bound over problems.
 """
 
@@ -17,8 +18,8 @@ from rrti_sgl.db.analysis.parameters import count, metric, share
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
-from rrti_sgl.resampling import ProblemBootstrap
-from rrti_sgl.top_sets import TopSet
+from rrti_sgl.statistics.resampling import ProblemBootstrap
+from rrti_sgl.statistics.top_sets import TopSet
 
 COUNTS = {"all": "n_all", "top_metric": "n_metric", "top_entropy": "n_entropy", "takeovers": "n_fired"}
 MARGINS = {"top_metric": "metric", "top_entropy": "entropy"}

@@ -16,8 +16,8 @@ from rrti_sgl.db.analysis.ratios import Ratio, bootstrap_of, bounds, insert_rati
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.ranking import Ranking
 from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.statistics.ranking import Ranking
 
 _RATIOS = {
     "precision": Ratio("hits", "n", is_share=True),

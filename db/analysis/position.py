@@ -1,8 +1,8 @@
 """Position: where in a solution the tokens of largest disagreement lie.
 
-In a resample the threshold of the top set moves (`rrti_sgl.top_sets`); which of a sample's top tokens is its first one is
-taken at the threshold of the estimate. A bin without any top token shows no spread: its density gets the exact binomial
-bound over problems.
+In a resample the threshold of the top set moves (`rrti_sgl.statistics.top_sets`); which of a sample's top tokens
+is its first one is taken at the threshold of the estimate. A bin without any top token shows no spread: its density gets
+the exact binomial bound over problems.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from rrti_sgl.db.analysis.parameters import count, metric, share, shares
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
-from rrti_sgl.resampling import ProblemBootstrap, group_sums
-from rrti_sgl.statistics import Interval
-from rrti_sgl.top_sets import TopSet
+from rrti_sgl.statistics.estimates import Interval
+from rrti_sgl.statistics.resampling import ProblemBootstrap, group_sums
+from rrti_sgl.statistics.top_sets import TopSet
 
 COLUMNS = ("share_first", "share_top", "density_top", "middle")
 

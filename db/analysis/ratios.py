@@ -22,7 +22,7 @@ from rrti_sgl.db.analysis.intervals import insert_interval
 from rrti_sgl.db.analysis.query import Values, run_sql, sql_text
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
-from rrti_sgl.resampling import LEVEL, ProblemBootstrap
+from rrti_sgl.statistics.resampling import LEVEL, ProblemBootstrap
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Sparsity: how concentrated the disagreement is on a few tokens.
 
-Intervals come from tokens and mass of each problem in bins of the score (`rrti_sgl.lorenz`, at most `BINS` of them). The
-replicates are shifted by the difference of the exact and the binned estimate; what is left is bounded by the difference of
-two binning errors (below 0.001 for the Gini coefficient), and is nothing where each bin holds one distinct value.
+Intervals come from tokens and mass of each problem in bins of the score (`rrti_sgl.statistics.lorenz`, at most `BINS` of
+them). The replicates are shifted by the difference of the exact and the binned estimate; what is left is bounded by the
+difference of two binning errors (below 0.001 for the Gini coefficient), and is nothing where each bin holds
+one distinct value.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.token_values import read_token_values
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.lorenz import LorenzBins, coarser_bins
-from rrti_sgl.ranking import top_threshold
 from rrti_sgl.records import FloatArray, RunRecord
-from rrti_sgl.resampling import ProblemBootstrap, group_sums
+from rrti_sgl.statistics.lorenz import LorenzBins, coarser_bins
+from rrti_sgl.statistics.ranking import top_threshold
+from rrti_sgl.statistics.resampling import ProblemBootstrap, group_sums
 
 BINS = 512
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -1,7 +1,7 @@
 """Uncertainty: whether disagreement is just the base model's own entropy.
 
-In a resample the thresholds of both top sets move (`rrti_sgl.top_sets`). The rank correlation of a resample is that of
-`RANK_BINS` bins along each side, shifted by the difference of the exact and the binned estimate.
+In a resample the thresholds of both top sets move (`rrti_sgl.statistics.top_sets`). The rank correlation of
+a resample is that of `RANK_BINS` bins along each side, shifted by the difference of the exact and the binned estimate.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.ratios import problems_of
 from rrti_sgl.db.analysis.token_values import read_token_values
 from rrti_sgl.db.store import Store
-from rrti_sgl.ranking import Ranking, quantile, top_threshold
 from rrti_sgl.records import BoolArray, FloatArray
-from rrti_sgl.resampling import ProblemBootstrap, binned_spearman
-from rrti_sgl.statistics import Interval
-from rrti_sgl.top_sets import TopSet, margin_ends
+from rrti_sgl.statistics.estimates import Interval
+from rrti_sgl.statistics.ranking import Ranking, quantile, top_threshold
+from rrti_sgl.statistics.resampling import ProblemBootstrap, binned_spearman
+from rrti_sgl.statistics.top_sets import TopSet, margin_ends
 
 RANK_BINS = 32
 SIDES = ("metric", "entropy")

@@ -1,1 +1,33 @@
-"""Experiments: the grid of an experiment file, what is checked and planned before it, and its run into one store."""
+"""Experiment files: what one TOML file says of models, servers, programs, problem sets and sampling.
+
+Reading a file finds everything in it that is wrong by itself, with line numbers, all at once. What depends on tokenizers,
+problems and GPUs is checked in `rrti_sgl.programs.experiments`. The shipped experiments lie beside this module.
+"""
+
+from rrti_sgl.programs.experiments.complaints import Complaint, Complaints
+from rrti_sgl.programs.experiments.loading import LoadedExperiment, load_experiment, shipped, shipped_text
+from rrti_sgl.programs.experiments.spec import (
+    BUNDLED,
+    EvaluationSpec,
+    ExperimentSpec,
+    ModelSpec,
+    ProgramSpec,
+    ServerSpec,
+    with_tokenizers,
+)
+
+__all__ = [
+    "BUNDLED",
+    "Complaint",
+    "Complaints",
+    "EvaluationSpec",
+    "ExperimentSpec",
+    "LoadedExperiment",
+    "ModelSpec",
+    "ProgramSpec",
+    "ServerSpec",
+    "load_experiment",
+    "shipped",
+    "shipped_text",
+    "with_tokenizers",
+]

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rrti_sgl.experiments import Complaints, EvaluationSpec, ExperimentSpec, ModelSpec, ProgramSpec
-from rrti_sgl.gates import load_gate
 from rrti_sgl.grading import load_grader
-from rrti_sgl.planning import load_tagger
+from rrti_sgl.programs.experiments import Complaints, EvaluationSpec, ExperimentSpec, ModelSpec, ProgramSpec
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.prompts import PromptTemplate, load_template
+from rrti_sgl.science.gates import load_gate
+from rrti_sgl.science.planning import load_tagger
 
 
 @dataclass(frozen=True, slots=True)

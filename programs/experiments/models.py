@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.experiments import BUNDLED, ExperimentSpec, ModelSpec
+from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec, ModelSpec
 from rrti_sgl.serving.arrangement import ServingOptions, arrange, flag_value
 from rrti_sgl.serving.gpus import MIB, Gpu, visible_gpus
 from rrti_sgl.serving.memory import GIB, Demand

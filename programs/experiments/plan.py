@@ -10,13 +10,13 @@ import numpy as np
 
 from rrti_sgl.decoding.chunked import ChunkedSample
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.experiments import ExperimentSpec
-from rrti_sgl.gates import NeverGate
-from rrti_sgl.programs.experiments.checks import Findings, PromptPair, context_of, models_of, render_prompts
+from rrti_sgl.engines.wire import GenerateRequest, Generation, payload
+from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.estimates import CellCost, cell_cost
 from rrti_sgl.programs.experiments.grid import Cell, Grid
-from rrti_sgl.wire import GenerateRequest, Generation, payload
+from rrti_sgl.programs.experiments.preflight import Findings, PromptPair, context_of, models_of, render_prompts
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.gates import NeverGate
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
-from rrti_sgl.experiments import ExperimentSpec
-from rrti_sgl.programs.demo_report import ReportTable
+from rrti_sgl.programs.demonstration.report import ReportTable
+from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.running import GridRuns
 
 NOTES = (

@@ -8,12 +8,12 @@ from typing import Protocol
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.errors import UsageError
-from rrti_sgl.pair import Pair, check_k
-from rrti_sgl.programs.calibrate import calibrate_on_run
-from rrti_sgl.programs.checks import check_special_tokens
 from rrti_sgl.programs.experiments.grid import Cell, Grid
-from rrti_sgl.programs.runner import Progress, execute, prepare
+from rrti_sgl.programs.running.preconditions import check_special_tokens
+from rrti_sgl.programs.running.runner import Progress, execute, prepare
+from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord
 
 
@@ -93,7 +93,7 @@ class GridRunner:
             reference: run the cells of the reference model, in place of all others.
 
         Raises:
-            RRTIError: see `rrti_sgl.programs.runner.run_program`; what was finished is stored.
+            RRTIError: see `rrti_sgl.programs.running.runner.run_program`; what was finished is stored.
         """
         calibration, cells = grid.of_pair(reference=reference)
         self.check(pair, [*([calibration] if calibration else []), *cells])

@@ -21,11 +21,11 @@ import numpy as np
 from rrti_sgl.decoding.drawing import draw
 from rrti_sgl.decoding.job import Call, DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.distributions import Distributions
+from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import EndpointError
-from rrti_sgl.gates import Decision, Gate, GateState, Steps, counter_uniform
 from rrti_sgl.records import FloatArray
-from rrti_sgl.wire import GenerateRequest, Generation
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.gates import Decision, Gate, GateState, Steps, counter_uniform
 
 
 @dataclass(slots=True)

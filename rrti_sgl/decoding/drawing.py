@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.wire import Sampling
+from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.science.distributions import Distributions
 
 
 def draw(distribution: Distributions, sampling: Sampling, uniform: float) -> int | None:

@@ -13,9 +13,9 @@ from rrti_sgl.decoding.job import DecodeOptions, Generator, SampleJob
 from rrti_sgl.decoding.lockstep import decode_lockstep
 from rrti_sgl.decoding.scored import ScoredSample
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.endpoint import SEQUENCE_KEY, Batcher
-from rrti_sgl.gates import AlwaysGate, Gate
-from rrti_sgl.pair import Pair
+from rrti_sgl.engines.endpoint import SEQUENCE_KEY, Batcher
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.science.gates import AlwaysGate, Gate
 
 Decoding = Literal["chunked", "lockstep"]
 Finished = tuple[SampleJob, TraceBuilder]

@@ -11,9 +11,9 @@ from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.grading import Grader, PlantedDecisions
 from rrti_sgl.grading.extraction import solution
-from rrti_sgl.planning import PlanningTagger
 from rrti_sgl.records import IntArray, SampleRecord, SampleTrace, TokenColumns
-from rrti_sgl.vocabulary import Vocabulary
+from rrti_sgl.science.planning import PlanningTagger
+from rrti_sgl.tokens.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

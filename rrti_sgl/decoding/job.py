@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
 from rrti_sgl.records import FinishReason, ProblemRecord, sample_key
-from rrti_sgl.wire import GenerateRequest, Generation, Sampling
 
 Role = Literal["base", "reasoning"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from rrti_sgl.decoding.chunked import emit_relay
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.gates import Gate, Steps
-from rrti_sgl.pair import Pair
-from rrti_sgl.wire import GenerateRequest, Generation
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.engines.wire import GenerateRequest, Generation
+from rrti_sgl.science.gates import Gate, Steps
 
 
 async def decode_lockstep(job: SampleJob, gate: Gate, pair: Pair, options: DecodeOptions) -> TraceBuilder:

@@ -12,8 +12,8 @@ import numpy as np
 
 from rrti_sgl.decoding.job import Call, DecodeOptions, GivenContinuation, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.gates import Gate, Steps
-from rrti_sgl.wire import GenerateRequest, Generation
+from rrti_sgl.engines.wire import GenerateRequest, Generation
+from rrti_sgl.science.gates import Gate, Steps
 
 
 class ScoredSample:

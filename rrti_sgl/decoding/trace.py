@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import DIVERGENCE_METRICS, all_metrics, entropy
+from rrti_sgl.engines.wire import Generation
 from rrti_sgl.records import FloatArray, IntArray, Source
-from rrti_sgl.threshold import Decision
-from rrti_sgl.wire import Generation
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import DIVERGENCE_METRICS, all_metrics, entropy
+from rrti_sgl.science.threshold import Decision
 
 
 @dataclass(slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.gates import load_class
 from rrti_sgl.grading.choice import ChoiceGrader
 from rrti_sgl.grading.grader import Grader
 from rrti_sgl.grading.last_number import LastNumberGrader
 from rrti_sgl.grading.mathematics import MathGrader
 from rrti_sgl.grading.world import WorldGrader
+from rrti_sgl.science.gates import load_class
 
 GRADERS: dict[str, Callable[[], Grader]] = {
     "last-number": LastNumberGrader,

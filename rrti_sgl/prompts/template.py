@@ -9,7 +9,7 @@ from typing import Any
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.prompts.chat import check_chat_template, render_chat
-from rrti_sgl.vocabulary import Vocabulary
+from rrti_sgl.tokens.vocabulary import Vocabulary
 
 CHAT = "chat"
 FIELD = "{question}"

@@ -90,7 +90,7 @@ def check_tokenizers(base: Server, reasoning: Server) -> None:
         PairMismatchError: they do not.
         UsageError: a tokenizer cannot be loaded.
     """
-    from rrti_sgl.vocabulary import check_same_vocabulary, load_vocabulary, matching
+    from rrti_sgl.tokens.vocabulary import check_same_vocabulary, load_vocabulary, matching
 
     first, second = (
         load_vocabulary(flag_value(server.flags, "--tokenizer-path") or server.model) for server in (base, reasoning)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rrti_sgl import server_plugin
-from rrti_sgl.serving.process import OwnedProcess
+from rrti_sgl.serving.server_process import OwnedProcess
 from rrti_sgl.serving.versions import check_installed
 from rrti_sgl.tinypair.bundle import bundled_pair
 

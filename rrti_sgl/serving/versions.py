@@ -7,9 +7,9 @@ what                                   0.5.17                          0.5.23   
 =====================================  ==============================  ==============================  ===================
 torch                                  2.11.0                          2.14.1                          the installation
 `/model_info`                          no `served_model_name`          has it                          `served_name` here
-`return_flat_raw_output_top_logprobs`  unknown, ignored: the drawn     `output_top_logprobs_*_flat_    `rrti_sgl.wire`
+`return_flat_raw_output_top_logprobs`  unknown, ignored: the drawn     `output_top_logprobs_*_flat_    `engines.wire`
                                        tokens' lists come nested       b64` fields                     reads both
-`return_flat_raw_top_logprobs(_b64)`   both, same `input_top_          the same                        `rrti_sgl.wire`
+`return_flat_raw_top_logprobs(_b64)`   both, same `input_top_          the same                        `engines.wire`
                                        logprobs_*_flat_b64` fields
 `SchedulerOutputStreamer.              not there                       there                           the plugin stays
 is_request_level_customized_info_key`                                                                  off, with a warning

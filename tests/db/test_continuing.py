@@ -10,7 +10,7 @@ import pytest
 from rrti_sgl.db import sealing
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError
-from rrti_sgl.programs.continuing import check_unchanged, find_unfinished
+from rrti_sgl.programs.running.continuing import check_unchanged, find_unfinished
 from tests.db.conftest import NOON, make_run
 
 

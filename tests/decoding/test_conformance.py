@@ -15,9 +15,18 @@ from scipy import stats
 from rrti_sgl.decoding.engine import Concurrency, decode
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.gates import AlwaysGate, DivergenceGate, EarlyGate, EntropyGate, Gate, NeverGate, RandomGate, ThresholdRule
+from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.wire import Sampling
+from rrti_sgl.science.gates import (
+    AlwaysGate,
+    DivergenceGate,
+    EarlyGate,
+    EntropyGate,
+    Gate,
+    NeverGate,
+    RandomGate,
+    ThresholdRule,
+)
 from tests.toy_pair import STOP, VOCAB_SIZE, toy_pair
 
 GATES: dict[str, Gate] = {

@@ -11,11 +11,11 @@ import pytest
 from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.gates import DivergenceGate, EarlyGate, EntropyGate, Gate, RandomGate, ThresholdRule
-from rrti_sgl.pair import Pair, connect
+from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.problems import load_problems
+from rrti_sgl.science.gates import DivergenceGate, EarlyGate, EntropyGate, Gate, RandomGate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
-from rrti_sgl.wire import Sampling
 
 pytestmark = pytest.mark.server
 

@@ -10,10 +10,10 @@ import pytest
 
 from rrti_sgl.decoding.engine import Concurrency, decode
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
-from rrti_sgl.gates import NeverGate
-from rrti_sgl.pair import Pair
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.wire import Sampling
+from rrti_sgl.science.gates import NeverGate
 from tests.toy_pair import STOP, VOCAB_SIZE, toy_pair
 
 OPTIONS = DecodeOptions(

@@ -6,12 +6,12 @@ from functools import cache
 
 import pytest
 
-from rrti_sgl.programs.experiments import checks
-from rrti_sgl.vocabulary import load_vocabulary
+from rrti_sgl.programs.experiments import preflight
+from rrti_sgl.tokens.vocabulary import load_vocabulary
 
 _once = cache(load_vocabulary)
 
 
 @pytest.fixture(autouse=True)
 def tokenizers_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "load_vocabulary", _once)
+    monkeypatch.setattr(preflight, "load_vocabulary", _once)

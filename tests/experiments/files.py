@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rrti_sgl.experiments import load_experiment
 from rrti_sgl.problems import BENCHMARKS
-from rrti_sgl.programs.experiments.checks import Findings, check_experiment
+from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.programs.experiments.grid import Grid, build_grid
+from rrti_sgl.programs.experiments.preflight import Findings, check_experiment
 from rrti_sgl.tinypair.bundle import bundled_pair
 
 BASE, REASONING = bundled_pair().base, bundled_pair().reasoning

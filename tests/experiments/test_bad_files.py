@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
 from rrti_sgl.errors import ExperimentFileError, UsageError
-from rrti_sgl.experiments import load_experiment
+from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.prompts.template import PromptTemplate
 from tests.experiments.files import BASE, BUNDLED, REASONING, SMALL, checked, pair, write
 from tests.prompts.tokenizers import CHATML_WITHOUT_GENERATION_PROMPT

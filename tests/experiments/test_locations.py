@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rrti_sgl.experiments.locations import dotted, line_of, locate
+from rrti_sgl.programs.experiments.locations import dotted, line_of, locate
 
 TEXT = '''\
 # a comment

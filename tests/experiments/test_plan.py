@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
-from rrti_sgl.experiments import (
+from rrti_sgl.programs.experiments import (
     EvaluationSpec,
     ModelSpec,
     ProgramSpec,
@@ -22,9 +22,9 @@ from rrti_sgl.experiments import (
     shipped,
     shipped_text,
 )
-from rrti_sgl.experiments.spec import DecodingSpec
 from rrti_sgl.programs.experiments.estimates import Measured, Waiting, bytes_a_token, cell_cost, requests_for, seconds_left
 from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
+from rrti_sgl.programs.experiments.spec import DecodingSpec
 from tests.experiments.files import SMALL, checked, write, write_benchmarks
 from tests.prompts.tokenizers import real_qwen3
 from tests.serving.models import QWEN3_06B, QWEN3_8B
@@ -46,7 +46,7 @@ def test_shipped_experiments_are_right(name: str) -> None:
 
 def test_the_demo_is_the_demonstration() -> None:
     """The same runs as `rrti demo`, under labels that may differ."""
-    from rrti_sgl.programs.demo import DemoSize, greedy_rows, sampled_rows
+    from rrti_sgl.programs.demonstration.demo import DemoSize, greedy_rows, sampled_rows
 
     loaded = load_experiment("demo")
     size = DemoSize()

@@ -17,12 +17,12 @@ from rrti_sgl.cli.experiment_progress import GridProgress, duration
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import EndpointError, UsageError
-from rrti_sgl.experiments import load_experiment
-from rrti_sgl.pair import connect
+from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
-from rrti_sgl.programs.runner import Progress
+from rrti_sgl.programs.running.runner import Progress
 from rrti_sgl.records import RunRecord
 from rrti_sgl.serving.server import ServedPair
 from tests.experiments.files import BASE, SMALL, pair, write

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.frontend import InterventionBackend
-from rrti_sgl.gates import DivergenceGate, Gate, ThresholdRule
 from rrti_sgl.problems import load_problems
+from rrti_sgl.programs.frontend import InterventionBackend
+from rrti_sgl.science.gates import DivergenceGate, Gate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
 
 OpenBackend = Callable[..., InterventionBackend]

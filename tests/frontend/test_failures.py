@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from rrti_sgl.endpoint import TransportLimits
+from rrti_sgl.engines.endpoint import TransportLimits
 from rrti_sgl.errors import EndpointError, UsageError
-from rrti_sgl.frontend import InterventionBackend
-from rrti_sgl.gates import NeverGate
+from rrti_sgl.programs.frontend import InterventionBackend
 from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.science.gates import NeverGate
 from rrti_sgl.serving.server import ServedPair, free_port
 from tests.frontend.conftest import OpenBackend, guided
 
-import sglang as sgl  # isort: skip  # after rrti_sgl.frontend, which makes it importable on a machine without a GPU
+import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which makes it importable on a machine without a GPU
 
 pytestmark = [
     pytest.mark.server,

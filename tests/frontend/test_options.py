@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sglang.lang.ir import SglSamplingParams
 
+from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError
-from rrti_sgl.frontend.options import GenOptions, read_options
-from rrti_sgl.wire import Sampling
+from rrti_sgl.programs.frontend.options import GenOptions, read_options
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_refused_by_name(option: str, value: Any) -> None:
 
 def test_every_option_of_sglang_is_read_or_refused() -> None:
     """A new one must not be ignored in silence."""
-    from rrti_sgl.frontend.options import _REFUSED
+    from rrti_sgl.programs.frontend.options import _REFUSED
 
     read = {"max_new_tokens", "temperature", "top_p", "stop", "stop_token_ids", "ignore_eos"}
     assert read | set(_REFUSED) == set(SglSamplingParams.__dataclass_fields__)

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import UsageError
-from rrti_sgl.frontend import InterventionBackend
-from rrti_sgl.gates import AlwaysGate, NeverGate
-from rrti_sgl.pair import connect
 from rrti_sgl.problems import load_problems
+from rrti_sgl.programs.frontend import InterventionBackend
 from rrti_sgl.programs.pass_at_k import pass_at_k
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.programs.runner import run_program
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.science.gates import AlwaysGate, NeverGate
 from rrti_sgl.serving.server import ServedPair
 from rrti_sgl.tinypair.bundle import bundled_pair
 from tests.frontend.conftest import TAU, OpenBackend, rows
 
-import sglang as sgl  # isort: skip  # after rrti_sgl.frontend, which makes it importable on a machine without a GPU
+import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which makes it importable on a machine without a GPU
 
 pytestmark = pytest.mark.server
 LENGTH = 110
@@ -253,7 +253,7 @@ def _choice_logprobs(prompt: str, choice: str) -> list[float]:
     """With transformers' model, which knows nothing of servers."""
     import torch
 
-    from rrti_sgl.tinypair.model import load_model
+    from pair_training.model import load_model
     from rrti_sgl.tinypair.tokenizer import encode
 
     model = load_model(bundled_pair().base)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from rrti_sgl.frontend.prefixes import Prefixes, Prompt
-from rrti_sgl.frontend.text import GeneratedText
-from rrti_sgl.vocabulary import Vocabulary
+from rrti_sgl.programs.frontend.prefixes import Prefixes, Prompt
+from rrti_sgl.programs.frontend.text import GeneratedText
+from rrti_sgl.tokens.vocabulary import Vocabulary
 
 END, SPECIAL = 0, 1
 PIECES = ["<end>", "<|im|>", *"abcdefgh", "ab", "cd", "abc", "\n", " "]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import rrti_sgl.frontend
-from rrti_sgl.gates import AlwaysGate, Gate, NeverGate, RandomGate, ThresholdRule, replay
+import rrti_sgl.programs.frontend
+from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate, RandomGate, ThresholdRule, replay
 from rrti_sgl.serving.server import ServedPair
 from tests.frontend.conftest import TAU, OpenBackend, guided, rows
 
-import sglang as sgl  # isort: skip  # after rrti_sgl.frontend, which makes it importable on a machine without a GPU
+import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which makes it importable on a machine without a GPU
 
 pytestmark = pytest.mark.server
 
@@ -155,7 +155,7 @@ def test_pass_at_8_through_fork_prefills_the_prompt_once(
 
 def test_a_process_that_never_closes_loses_nothing(served_pair: ServedPair, questions: list[str], tmp_path: Path) -> None:
     script = f"""
-from rrti_sgl.frontend import InterventionBackend
+from rrti_sgl.programs.frontend import InterventionBackend
 from rrti_sgl.programs.program import GateOptions
 import sglang as sgl
 
@@ -175,7 +175,8 @@ print(solve.run({questions[0]!r})["solution"])
 
 
 DOCSTRING = "\n".join(
-    line[4:] for line in (rrti_sgl.frontend.__doc__ or "").partition("::\n\n")[2].partition("\n`gen`")[0].splitlines()
+    line[4:]
+    for line in (rrti_sgl.programs.frontend.__doc__ or "").partition("::\n\n")[2].partition("\n`gen`")[0].splitlines()
 )
 README = Path(__file__).resolve().parents[2] / "README.md"
 IN_README = re.findall(r"```python\n(from rrti_sgl\.frontend.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
@@ -202,7 +203,7 @@ def test_a_gate_of_ones_own_by_name(open_backend: OpenBackend, questions: list[s
     from rrti_sgl.programs.program import GateOptions
 
     options = GateOptions(gate_params={"rho": 1.0})
-    backend = open_backend("rrti_sgl.gates:RandomGate", gate_options=options)
+    backend = open_backend("rrti_sgl.science.gates:RandomGate", gate_options=options)
     state = conversation.run(questions[0], backend=backend)
     state.sync()
     info = state.get_meta_info("steps")

@@ -15,9 +15,9 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.checks import check_disjoint, check_gold
-from rrti_sgl.programs.regrade import regrade
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.stored.regrade import regrade
 from rrti_sgl.records import ProblemRecord
 from tests.db.conftest import make_calibration, make_run, make_trace
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.endpoint import Endpoint
+from rrti_sgl.engines.endpoint import Endpoint
+from rrti_sgl.engines.pair import connect
+from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import PairMismatchError
-from rrti_sgl.exact import Exact
-from rrti_sgl.pair import connect
 from rrti_sgl.problems import load_problems
 from rrti_sgl.prompts import TEMPLATES, PromptTemplate
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.exact_numbers import Exact
 from rrti_sgl.serving.server import ServedPair
-from rrti_sgl.special_tokens import Renumbering, renumbering
-from rrti_sgl.vocabulary import Vocabulary, check_same_vocabulary, matching
-from rrti_sgl.wire import GenerateRequest, Generation
+from rrti_sgl.tokens.special_tokens import Renumbering, renumbering
+from rrti_sgl.tokens.vocabulary import Vocabulary, check_same_vocabulary, matching
 from tests.prompts import tokenizers
 
 

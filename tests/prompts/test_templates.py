@@ -14,10 +14,10 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import load_grader
 from rrti_sgl.grading.mathematics import MathGrader
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.prompts import TEMPLATES, PromptTemplate, load_template
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.vocabulary import Vocabulary
+from rrti_sgl.tokens.vocabulary import Vocabulary
 from tests.prompts import tokenizers
 
 OWN = PromptTemplate(

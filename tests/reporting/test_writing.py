@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.reporting.writing import make_folder, write_atomically
+from rrti_sgl.programs.reporting.writing import make_folder, write_atomically
 
 
 def test_a_file_is_replaced(tmp_path: Path) -> None:

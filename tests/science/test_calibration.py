@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rrti_sgl.calibration import calibrate, check_compatible, sweep
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
-from rrti_sgl.gates import ThresholdRule, replay
 from rrti_sgl.records import CalibrationRecord
+from rrti_sgl.science.calibration import calibrate, check_compatible, sweep
+from rrti_sgl.science.gates import ThresholdRule, replay
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrti_sgl.distributions import Distributions, row_sum
+from rrti_sgl.science.distributions import Distributions, row_sum
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=100)
 

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import DIVERGENCE_METRICS, METRICS, all_metrics, entropy
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import DIVERGENCE_METRICS, METRICS, all_metrics, entropy
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=150)
 ROUNDING = 1e-5  # masses summed from float32 log-probabilities are good to about 1e-6, times a logarithm

@@ -11,10 +11,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import DIVERGENCE_METRICS, all_metrics
 from rrti_sgl.errors import UsageError
-from rrti_sgl.gates import (
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import DIVERGENCE_METRICS, all_metrics
+from rrti_sgl.science.gates import (
     AlwaysGate,
     Decision,
     DivergenceGate,
@@ -286,7 +286,7 @@ def test_a_users_gate_is_loaded_by_name() -> None:
         (f"{__name__}:NotAGate", {}, "is no gate"),
         (f"{__name__}:HalfGate", {"wrong": 1}, "wrong"),
         (f"{__name__}:HalfGate", {"offset": -1}, "offset is negative"),
-        ("rrti_sgl.gates:Gate", {}, "abstract"),
+        ("rrti_sgl.science.gates:Gate", {}, "abstract"),
     ],
 )
 def test_load_gate_says_what_is_wrong(spec: str, params: dict[str, object], message: str) -> None:

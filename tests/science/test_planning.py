@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.planning import PLANNING_TERMS, LexicalTagger, load_tagger
+from rrti_sgl.science.planning import PLANNING_TERMS, LexicalTagger, load_tagger
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=300)
 TAGGER = LexicalTagger()

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrti_sgl import statistics
 from rrti_sgl.errors import UsageError
-from rrti_sgl.statistics import (
+from rrti_sgl.statistics import estimates as statistics
+from rrti_sgl.statistics.estimates import (
     bootstrap_interval,
     gini,
     paired_bootstrap_difference,

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.imports import GivenText, TextFields, read_texts
-from rrti_sgl.imports.reading import detect
+from rrti_sgl.given_texts import GivenText, TextFields, read_texts
+from rrti_sgl.given_texts.reading import detect
 
 
 def jsonl(folder: Path, *rows: Any, name: str = "texts.jsonl") -> Path:

@@ -11,15 +11,15 @@ from typing import Any, cast
 import pytest
 
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
-from rrti_sgl.pair import Pair
 from rrti_sgl.problems import load_problems, problem_id
-from rrti_sgl.programs.runner import PreparedRun
-from rrti_sgl.programs.score import prepare_score
-from rrti_sgl.programs.score_settings import ScoreSettings, TextInput
+from rrti_sgl.programs.running.runner import PreparedRun
+from rrti_sgl.programs.scoring.score import prepare_score
+from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.prompts import load_template
 from rrti_sgl.tinypair.bundle import bundled_pair
-from rrti_sgl.vocabulary import load_vocabulary
+from rrti_sgl.tokens.vocabulary import load_vocabulary
 
 BARE = {"base_prompt": load_template("bare@1"), "reasoning_prompt": load_template("bare@1")}
 TEXT = "first add 2 : 3 + 2 = 5 . so answer 5"

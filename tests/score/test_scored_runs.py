@@ -13,15 +13,15 @@ import pytest
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.errors import RRTIError, UsageError
-from rrti_sgl.gates import ThresholdRule, replay
-from rrti_sgl.pair import Pair, connect
 from rrti_sgl.programs.registry import PROGRAMS
-from rrti_sgl.programs.runner import Progress, run_program
-from rrti_sgl.programs.score import run_score
-from rrti_sgl.programs.score_settings import ScoreSettings, TextInput
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.runner import Progress, run_program
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.scoring.score import run_score
+from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.records import RunRecord, SampleTrace
+from rrti_sgl.science.gates import ThresholdRule, replay
 from rrti_sgl.serving.server import ServedPair
 
 pytestmark = pytest.mark.server

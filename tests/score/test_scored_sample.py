@@ -11,12 +11,12 @@ import pytest
 from rrti_sgl.decoding.engine import Concurrency, decode
 from rrti_sgl.decoding.job import DecodeOptions, GivenContinuation, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import METRICS
-from rrti_sgl.gates import NeverGate
-from rrti_sgl.pair import Pair
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.wire import Sampling
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import METRICS
+from rrti_sgl.science.gates import NeverGate
 from tests.toy_pair import STOP, VOCAB_SIZE, ToyEndpoint, toy_pair
 
 GIVEN = (3, 5, 2, 2, 6, STOP)

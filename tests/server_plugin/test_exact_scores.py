@@ -10,11 +10,11 @@ import pytest
 
 from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import METRICS, all_metrics, ce, entropy
-from rrti_sgl.exact import Exact
-from rrti_sgl.gates import DivergenceGate, EntropyGate, Gate, RandomGate, ThresholdRule
-from rrti_sgl.wire import Sampling
+from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import METRICS, all_metrics, ce, entropy
+from rrti_sgl.science.exact_numbers import Exact
+from rrti_sgl.science.gates import DivergenceGate, EntropyGate, Gate, RandomGate, ThresholdRule
 from tests.decoding.test_conformance import assert_same, make_job, options
 from tests.toy_pair import toy_pair
 

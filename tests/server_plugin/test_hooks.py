@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import entropy
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import entropy
 from rrti_sgl.server_plugin import hooks
 from rrti_sgl.server_plugin.measuring import measure
 from rrti_sgl.server_plugin.protocol import KEY, Question, read_answer

@@ -15,13 +15,13 @@ import pytest
 from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.divergences import ce, entropy
-from rrti_sgl.gates import DivergenceGate, ThresholdRule
-from rrti_sgl.pair import Pair, connect
+from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.problems import load_problems
+from rrti_sgl.science.divergences import ce, entropy
+from rrti_sgl.science.gates import DivergenceGate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
-from rrti_sgl.wire import GenerateRequest, Sampling
 
 pytestmark = pytest.mark.server
 Result = TypeVar("Result")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rrti_sgl.engines.wire import GenerateRequest, Generation, parse, payload
 from rrti_sgl.server_plugin.protocol import KEY, Answer, NoAnswerError, Question, read_answer
-from rrti_sgl.wire import GenerateRequest, Generation, parse, payload
 from tests.wire.test_wire import VOCAB_SIZE, answer, flat
 
 IDS = np.asarray([[4, 1, 7], [2, 3, 0]], dtype=np.int32)

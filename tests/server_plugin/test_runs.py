@@ -10,11 +10,11 @@ import pytest
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
-from rrti_sgl.pair import connect
-from rrti_sgl.programs.calibrate import calibrate_on_run
-from rrti_sgl.programs.runner import run_program
-from rrti_sgl.programs.settings import RunSettings
+from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord, ScoreKind
 from rrti_sgl.serving.server import ServedPair
 

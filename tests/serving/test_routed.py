@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rrti_sgl.endpoint import SEQUENCE_KEY, Batcher, Endpoint, TransportLimits
+from rrti_sgl.engines.endpoint import SEQUENCE_KEY, Batcher, Endpoint, TransportLimits
+from rrti_sgl.engines.wire import GenerateRequest
 from rrti_sgl.errors import EndpointError, UsageError
-from rrti_sgl.wire import GenerateRequest
 
 KEY = "secret"
 QUICK = TransportLimits(timeout_s=10.0, retries=0)

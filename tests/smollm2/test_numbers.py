@@ -15,15 +15,15 @@ import torch
 from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import ce, entropy
+from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.errors import UsageError
-from rrti_sgl.gates import DivergenceGate, EntropyGate, Gate, ThresholdRule
-from rrti_sgl.pair import Pair, connect
 from rrti_sgl.prompts import PromptTemplate
 from rrti_sgl.records import ProblemRecord
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import ce, entropy
+from rrti_sgl.science.gates import DivergenceGate, EntropyGate, Gate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
-from rrti_sgl.wire import GenerateRequest, Sampling
 from tests.smollm2.models import SmolLM2Pair
 from tests.smollm2.test_commands import QUESTIONS
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from rrti_sgl.frontend import InterventionBackend
-from rrti_sgl.gates import DivergenceGate, ThresholdRule
+from rrti_sgl.programs.frontend import InterventionBackend
+from rrti_sgl.science.gates import DivergenceGate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
 
-import sglang as sgl  # isort: skip  # after rrti_sgl.frontend, which makes it importable on a machine without a GPU
+import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which makes it importable on a machine without a GPU
 
 pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(1200)]
 REPLACEMENT = "\ufffd"

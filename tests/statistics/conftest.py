@@ -12,7 +12,7 @@ import pytest
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import SampleTrace
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.db.conftest import make_calibration, make_problem, make_run, make_trace
 
 RESAMPLES = 200

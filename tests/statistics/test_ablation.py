@@ -7,7 +7,7 @@ import pytest
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from rrti_sgl.statistics import pass_at_k
+from rrti_sgl.statistics.estimates import pass_at_k
 from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
 
 PROGRAMS = {"b": "base", "g": "guided", "r": "random", "t": "reasoning"}

@@ -9,7 +9,7 @@ import pytest
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
 
 RIGHT = {"b": "0100", "t": "1111", "g": "0111"}

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rrti_sgl.calibration import calibrate
 from rrti_sgl.db.analysis.calibration import resampled_thresholds
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import RESAMPLES, random_traces, rows, write_run
 
 

@@ -10,10 +10,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from rrti_sgl.db.quantisation import from_codes, to_codes
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.distributions import Distributions
-from rrti_sgl.divergences import ce
 from rrti_sgl.errors import UsageError
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import ce
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import METRICS, RESAMPLES, random_traces, rows, write_run
 
 VOCAB = 16

@@ -8,7 +8,7 @@ from scipy.stats import chi2_contingency
 from scipy.stats.contingency import odds_ratio
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import random_traces, rows, write_run
 
 SETS = ("all", "top_metric", "top_entropy", "takeovers")

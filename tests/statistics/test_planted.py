@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from rrti_sgl.db.analysis.planted import ranking_quality
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import METRICS, RESAMPLES, percentiles, random_traces, rows, write_run
 
 

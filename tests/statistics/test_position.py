@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import random_traces, rows, write_run
 
 

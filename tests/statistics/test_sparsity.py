@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.lorenz import LorenzBins, coarser_bins
-from rrti_sgl.resampling import ProblemBootstrap
-from rrti_sgl.statistics import gini, share_of_tokens_carrying
+from rrti_sgl.statistics.estimates import gini, share_of_tokens_carrying
+from rrti_sgl.statistics.lorenz import LorenzBins, coarser_bins
+from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import RESAMPLES, random_traces, rows, write_run
 
 LEVELS = {"carried": [0.5, 0.9], "top": [0.05, 0.3], "grid": [0.1, 0.25, 0.7]}

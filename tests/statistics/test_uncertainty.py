@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.resampling import ProblemBootstrap, binned_spearman
+from rrti_sgl.statistics.resampling import ProblemBootstrap, binned_spearman
 from tests.statistics.conftest import random_traces, rows, write_run
 
 

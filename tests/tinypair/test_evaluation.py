@@ -5,8 +5,7 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from rrti_sgl.tinypair import generate, prompt
-from rrti_sgl.tinypair.evaluation import (
+from pair_training.evaluation import (
     Rollout,
     calibrate,
     cross_entropy,
@@ -18,8 +17,9 @@ from rrti_sgl.tinypair.evaluation import (
     score_rollouts,
     threshold_gate,
 )
-from rrti_sgl.tinypair.model import new_model
-from rrti_sgl.tinypair.phenomena import area_under_roc, gini, share_carrying
+from pair_training.model import new_model
+from pair_training.phenomena import area_under_roc, gini, share_carrying
+from rrti_sgl.tinypair import generate, prompt
 from rrti_sgl.tinypair.tokenizer import EOS_ID, VOCABULARY, encode
 
 PROMPTS = [encode(prompt(p)) for p in generate(0, "heldout", 12)]

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pair_training.card import BEGIN, END, measured_tables, update_card
+from pair_training.evaluation import guided_rollouts
+from pair_training.measurement import Measurement, MeasurementConfig
+from pair_training.model import load_model
 from rrti_sgl.tinypair import bundled_pair, generate, grade, prompt
-from rrti_sgl.tinypair.card import BEGIN, END, measured_tables, update_card
-from rrti_sgl.tinypair.evaluation import guided_rollouts
-from rrti_sgl.tinypair.measurement import Measurement, MeasurementConfig
-from rrti_sgl.tinypair.model import load_model
 from rrti_sgl.tinypair.tokenizer import encode
 
 SMALL = MeasurementConfig(

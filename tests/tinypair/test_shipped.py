@@ -12,6 +12,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
+from pair_training.card import load_metrics, measured_tables
+from pair_training.evaluation import Rollout, calibrate, guided_rollouts, realised_budget, threshold_gate
+from pair_training.model import load_model
+from pair_training.training import TrainingConfig, verified_documents
 from rrti_sgl.tinypair import (
     WorldProblem,
     bundled_pair,
@@ -23,11 +27,7 @@ from rrti_sgl.tinypair import (
     prompt,
     split_of,
 )
-from rrti_sgl.tinypair.card import load_metrics, measured_tables
-from rrti_sgl.tinypair.evaluation import Rollout, calibrate, guided_rollouts, realised_budget, threshold_gate
-from rrti_sgl.tinypair.model import load_model
 from rrti_sgl.tinypair.tokenizer import EOS_ID, VOCABULARY, decode, encode
-from rrti_sgl.tinypair.training import TrainingConfig, verified_documents
 
 ROOT = bundled_pair().base.parent
 METRICS = load_metrics(ROOT / "metrics.json")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pair_training.corpus import CorpusShares, write_solution
 from rrti_sgl.tinypair import WorldProblem, equations, generate, grade, planted_positions, right_solution
-from rrti_sgl.tinypair.corpus import CorpusShares, write_solution
 from rrti_sgl.tinypair.problems import PlanItem, Segment
 from rrti_sgl.tinypair.solutions import render
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from pair_training.corpus import documents
 from rrti_sgl.tinypair import generate, prompt, right_solution
-from rrti_sgl.tinypair.corpus import documents
 from rrti_sgl.tinypair.tokenizer import EOS_ID, PAD_ID, UNKNOWN_ID, VOCABULARY, decode, encode, save_tokenizer
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rrti_sgl.tinypair.corpus import documents
-from rrti_sgl.tinypair.model import load_model, new_model, save_model
-from rrti_sgl.tinypair.training import PoolStream, TrainingConfig, make_batches, pretrain
+from pair_training.corpus import documents
+from pair_training.model import load_model, new_model, save_model
+from pair_training.training import PoolStream, TrainingConfig, make_batches, pretrain
 
 TINY = TrainingConfig(
     pretrain_steps=8,

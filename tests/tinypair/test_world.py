@@ -6,8 +6,8 @@ from itertools import islice
 
 import pytest
 
+from pair_training.corpus import documents
 from rrti_sgl.tinypair import WorldProblem, generate, split_of
-from rrti_sgl.tinypair.corpus import documents
 from rrti_sgl.tinypair.problems import SPLITS, TRAP_KINDS, PlanItem, Segment, final_value
 from rrti_sgl.tinypair.tokenizer import decode
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from rrti_sgl.endpoint import Endpoint, TransportLimits
+from rrti_sgl.engines.endpoint import Endpoint, TransportLimits
+from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.errors import EndpointError, UsageError
-from rrti_sgl.pair import Pair, connect
 from rrti_sgl.serving.server import ServedPair
 from rrti_sgl.tinypair.bundle import bundled_pair
-from rrti_sgl.wire import GenerateRequest, Sampling
 
 pytestmark = pytest.mark.server
 Result = TypeVar("Result")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rrti_sgl.engines.wire import GenerateRequest, Sampling, parse, payload
 from rrti_sgl.errors import EndpointError
-from rrti_sgl.wire import GenerateRequest, Sampling, parse, payload
 
 VOCAB_SIZE = 9
 LOGPROBS = np.log(np.asarray([[0.6, 0.3], [0.5, 0.4], [0.7, 0.2]], dtype=np.float32))

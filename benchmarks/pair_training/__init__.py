@@ -1,0 +1,1 @@
+"""How the bundled pair is made: corpus, training, measurement and its card. `make pair` runs it."""

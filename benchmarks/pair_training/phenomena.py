@@ -1,0 +1,98 @@
+"""Where the two models disagree on base rollouts: sparsity, position, uncertainty, words, planted decisions, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pair_training.evaluation import Rollout
+from rrti_sgl.tinypair.problems import WorldProblem
+from rrti_sgl.tinypair.solutions import ANSWER_WORD, END_MARKER, FIRST_MARKER, LATER_MARKERS, TAKE_BACK_WORD
+from rrti_sgl.tinypair.solutions import planted_positions as planted
+from rrti_sgl.tinypair.tokenizer import VOCABULARY
+
+PLANNING_WORDS = frozenset({FIRST_MARKER, *LATER_MARKERS, END_MARKER, TAKE_BACK_WORD, ANSWER_WORD})
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+def gini(values: FloatArray) -> float:
+    """Return the Gini coefficient of non-negative values, (N,)."""
+    ordered = np.sort(np.maximum(values, 0.0))
+    ranks = np.arange(1, len(ordered) + 1)
+    return float((2 * ranks - len(ordered) - 1) @ ordered / (len(ordered) * ordered.sum()))
+
+
+def share_carrying(values: FloatArray, mass: float) -> float:
+    """Return the smallest share of the values that carries ``mass`` of their sum, (N,)."""
+    cumulative = np.cumsum(np.sort(values)[::-1])
+    return float((np.searchsorted(cumulative, mass * cumulative[-1]) + 1) / len(values))
+
+
+def area_under_roc(scores: FloatArray, positive: BoolArray) -> float:
+    """Return the probability that a positive scores above a negative, ties counting half: (N,), (N,)."""
+    above = scores[positive][:, None] - scores[~positive][None, :]
+    return float((above > 0).mean() + 0.5 * (above == 0).mean())
+
+
+def top(values: FloatArray, share: float) -> BoolArray:
+    """Mark the ``share`` of the values that is largest, (N,) -> bool (N,)."""
+    marked = np.zeros(len(values), dtype=bool)
+    marked[np.argsort(-values, kind="stable")[: max(1, round(share * len(values)))]] = True
+    return marked
+
+
+def phenomena(
+    problems: Sequence[WorldProblem], rollouts: Sequence[Rollout], right: FloatArray, share: float
+) -> dict[str, Any]:
+    """Describe the disagreement on base rollouts; ``share`` is that of the tokens called top-divergence below."""
+    scores = np.concatenate([r.cross_entropy for r in rollouts])
+    entropies = np.concatenate([r.base_entropy for r in rollouts])
+    relative = np.concatenate([np.arange(len(r.ids)) / len(r.ids) for r in rollouts])
+    words = [VOCABULARY[index] for r in rollouts for index in r.ids]
+    planning = np.array([word in PLANNING_WORDS for word in words])
+    decisions = np.concatenate([_marks(p, r) for p, r in zip(problems, rollouts, strict=True)])
+    divergent, uncertain = top(scores, share), top(entropies, share)
+    first_percent = top(scores, 0.01)
+    failed = right == 0
+    return {
+        "gini_cross_entropy": gini(scores),
+        "gini_kl": gini(scores - entropies),
+        "tokens_carrying_80_percent_cross_entropy": share_carrying(scores, 0.8),
+        "tokens_carrying_80_percent_kl": share_carrying(scores - entropies, 0.8),
+        "top_1_percent_in_first_fifth": float((relative[first_percent] < 0.2).mean()),
+        "top_1_percent_at_position_0": float((relative[first_percent] == 0).mean()),
+        "top_share": share,
+        "top_in_first_fifth": float((relative[divergent] < 0.2).mean()),
+        "overlap_with_entropy_iou": float((divergent & uncertain).sum() / (divergent | uncertain).sum()),
+        "planning_words": {
+            "overall": float(planning.mean()),
+            "top_cross_entropy": float(planning[divergent].mean()),
+            "top_entropy": float(planning[uncertain].mean()),
+        },
+        "planted_decisions": {
+            "share_of_tokens": float(decisions.mean()),
+            "precision_top_cross_entropy": float(decisions[divergent].mean()),
+            "recall_top_cross_entropy": float(divergent[decisions].mean()),
+            "precision_top_entropy": float(decisions[uncertain].mean()),
+            "recall_top_entropy": float(uncertain[decisions].mean()),
+        },
+        "failure_auroc": {
+            "cross_entropy": area_under_roc(_largest_mean(rollouts, "cross_entropy"), failed),
+            "entropy": area_under_roc(_largest_mean(rollouts, "base_entropy"), failed),
+        },
+    }
+
+
+def _marks(problem: WorldProblem, rollout: Rollout) -> BoolArray:
+    marks = np.zeros(len(rollout.ids), dtype=bool)
+    marks[planted(problem, [VOCABULARY[index] for index in rollout.ids])] = True
+    return marks
+
+
+def _largest_mean(rollouts: Sequence[Rollout], name: str, n: int = 8) -> FloatArray:
+    """Return the mean of each rollout's ``n`` largest scores, (R,)."""
+    return np.array([np.mean(sorted(getattr(r, name))[-n:]) for r in rollouts])

@@ -1,0 +1,1 @@
+"""The demonstration: the whole method on the bundled pair, and the report of it."""

@@ -1,0 +1,88 @@
+"""Collects what is wrong with an experiment file, so that all of it is told at once, each fault with its line."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rrti_sgl.errors import ExperimentFileError, RRTIError
+from rrti_sgl.programs.experiments.locations import Path, dotted, line_of
+
+# Options that errors name, as fields of the file.
+_OPTION = re.compile(r"--([a-z][a-z-]*)")
+_FIELDS = {
+    **{name: name for name in ("grader", "split", "limit", "samples", "k", "tau", "temperature", "context", "concurrency")},
+    **{f"{name}-field": f"{name}_field" for name in ("question", "answer", "choices")},
+    **{f"{side}-{what}": f"{side}_{what}s" for side in ("base", "reasoning") for what in ("gpu",)},
+    **{f"{side}-prompt": "prompt" for side in ("base", "reasoning")},
+    **{f"{side}-flags": "flags" for side in ("base", "reasoning")},
+    **{name.replace("_", "-"): name for name in ("few_shot", "sample_problems", "max_new_tokens", "allow_overlap", "top_p")},
+    **{name.replace("_", "-"): name for name in ("mean_length", "special_tokens", "score_kind", "tokenizer", "replicas")},
+    "no-thinking": "thinking = false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One fault.
+
+    Args:
+        line: of the file, from 1; None where the field is not in it.
+        field: which, as `evaluations[0].limit`; "" for the file itself.
+        message: what is wrong, and what to do.
+    """
+
+    line: int | None
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        place = ", ".join(filter(None, (f"line {self.line}" if self.line else "", self.field)))
+        return f"{place}: {self.message}" if place else self.message
+
+
+@dataclass
+class Complaints:
+    """The faults of one file, so far.
+
+    Args:
+        source: the file's name, for the message.
+        lines: lines of its keys (`rrti_sgl.programs.experiments.locations`).
+    """
+
+    source: str
+    lines: Mapping[Path, int] = field(default_factory=dict)
+    found: list[Complaint] = field(default_factory=list)
+
+    def add(self, path: Path, message: str) -> None:
+        """Note a fault; one that is known already is not repeated. Options that it names become fields of the file."""
+        message = _OPTION.sub(lambda option: _FIELDS.get(option[1], option[0]), message)
+        complaint = Complaint(line_of(self.lines, path), dotted(path), message)
+        if complaint not in self.found:
+            self.found.append(complaint)
+
+    @contextlib.contextmanager
+    def noting(self, path: Path) -> Iterator[None]:
+        """Note the error that the block raises on purpose, if it does, as a fault of that field, and go on."""
+        try:
+            yield
+        except RRTIError as error:
+            self.add(path, str(error))
+
+    def raise_if_any(self) -> None:
+        """Tell all faults, in the order of the file.
+
+        Raises:
+            ExperimentFileError: there are some.
+        """
+        if not self.found:
+            return
+        ordered = sorted(self.found, key=lambda complaint: complaint.line or 0)
+        counted = "1 fault" if len(ordered) == 1 else f"{len(ordered)} faults"
+        listed = "".join(f"\n  {complaint}" for complaint in ordered)
+        raise ExperimentFileError(
+            f"{self.source} has {counted}; nothing was started.{listed}",
+            "Correct the file; docs/experiments.md explains every field.",
+        )

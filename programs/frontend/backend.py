@@ -1,0 +1,238 @@
+"""`InterventionBackend`: SGLang's frontend language on a base and a reasoning model, under a gate."""
+
+from __future__ import annotations
+
+import atexit
+import queue
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sglang.lang.backend.base_backend import BaseBackend
+from sglang.lang.chat_template import get_chat_template, get_chat_template_by_model_path
+from sglang.lang.choices import token_length_normalized
+from sglang.lang.global_config import global_config
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.engines.endpoint import TransportLimits
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.frontend.background import Background
+from rrti_sgl.programs.frontend.failure import failing
+from rrti_sgl.programs.frontend.generation import Decoded
+from rrti_sgl.programs.frontend.options import GenOptions, check_plain_text, read_options
+from rrti_sgl.programs.frontend.prefixes import Prompt
+from rrti_sgl.programs.frontend.session import Session, SessionOptions, open_session
+from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running.settings import DEFAULT_K, DRAFT_TOKENS
+from rrti_sgl.records import RunStatus
+from rrti_sgl.science.gates import Gate
+
+
+class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not typed
+    """A backend of SGLang's frontend language under which every `gen` is decoded with intervention, and traced.
+
+    One engine in a thread of its own batches what all programs ask for at the same time. Both models see the text of the
+    program so far. A context manager; without one, call `close`, or leave it to the end of the process.
+
+    Args:
+        base_url: address of the base model's server.
+        reasoning_url: address of the reasoning model's server.
+        gate: a gate, the name of a program that has one ("guided", "entropy", ...), or `package.module:Class`.
+        gate_options: options of a gate that is given by name.
+        calibration_id: the store's calibration that a named gate takes its threshold from; None takes the newest that
+            fits, if the options hold no threshold.
+        store: the trace store, or its path; None keeps no traces. A store that is given open stays open.
+        k: top log-probabilities kept of both models; 0 keeps the whole vocabulary.
+        draft_tokens: drafted tokens a round; a stream moves on in pieces of that size.
+        seed: of what is drawn on our side.
+        reasoning_prefix: text that the reasoning model alone is shown before the program's.
+        chat_template: how `sgl.system`, `sgl.user` and `sgl.assistant` become text: an SGLang `ChatTemplate` or the name of
+            one; None takes what SGLang has for the reasoning model's path ("USER:..." where it knows none).
+        concurrency: samples in flight, and most sequences in one call.
+        tokenizer: folder or hub id of the tokenizer, for servers whose model path is not readable here.
+        api_key: bearer token for both servers.
+        limits: time limits and retries.
+
+    Raises:
+        RRTIError: the servers, the gate or the store do not allow it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        reasoning_url: str,
+        gate: Gate | str = "guided",
+        *,
+        gate_options: GateOptions | None = None,
+        calibration_id: str | None = None,
+        store: Store | Path | str | None = None,
+        k: int = DEFAULT_K,
+        draft_tokens: int = DRAFT_TOKENS,
+        seed: int = 0,
+        reasoning_prefix: str = "",
+        chat_template: Any = None,
+        concurrency: Concurrency | None = None,
+        tokenizer: str | None = None,
+        api_key: str | None = None,
+        limits: TransportLimits | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(gate, Gate) and gate_options is not None:
+            raise UsageError("gate_options belong to a gate that is given by name.", "Give the gate its own options.")
+        if draft_tokens < 1:
+            raise UsageError(f"draft_tokens = {draft_tokens} is too small.", "Use at least 1.")
+        options = SessionOptions(
+            base_url=base_url,
+            reasoning_url=reasoning_url,
+            gate=gate,
+            gate_options=gate_options or GateOptions(),
+            calibration_id=calibration_id,
+            store=Path(store) if isinstance(store, str) else store,
+            k=k,
+            draft_tokens=draft_tokens,
+            seed=seed,
+            reasoning_prefix=reasoning_prefix,
+            concurrency=concurrency or Concurrency(),
+            tokenizer=tokenizer,
+            api_key=api_key,
+            limits=limits,
+        )
+        self._background: Background[Session] = Background(open_session(options), name="rrti-frontend")
+        self._session = self._background.opened
+        self.chat_template = _chat_template(chat_template, self._session.pair.reasoning_info.model)
+        atexit.register(self.close)
+
+    # -- SGLang's interface -----------------------------------------------------------------------------------------
+
+    @property
+    def is_chat_model(self) -> bool:
+        """Asked by SGLang for `@sgl.function(num_api_spec_tokens=...)` alone, which is not for local models."""
+        raise UsageError("num_api_spec_tokens is not supported under intervention.", "Leave it out.")
+
+    def get_model_name(self) -> str:
+        """Both models."""
+        pair = self._session.pair
+        return f"{pair.base_info.model} + {pair.reasoning_info.model}"
+
+    def get_server_info(self) -> dict[str, Any]:
+        """What both servers said of themselves on connecting."""
+        return {"base": self._session.pair.base_info.info, "reasoning": self._session.pair.reasoning_info.info}
+
+    def generate(self, s: Any, sampling_params: Any) -> tuple[str, dict[str, Any]]:
+        """Decode one sample after the state's text. Returns its text and its meta information."""
+        with failing(s):
+            prompt, options = self._read(s, sampling_params)
+            forked = self._session.prefixes.forked(s)
+            decoded = self._background.call(self._session.generate(prompt, forked, options))
+            return self._continue(s, prompt, decoded), decoded.meta_info
+
+    def generate_stream(self, s: Any, sampling_params: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The same, in pieces of text; the last piece, which may be empty, comes with the meta information."""
+        with failing(s):
+            prompt, options = self._read(s, sampling_params)
+            forked = self._session.prefixes.forked(s)
+            pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+            future = self._background.submit(self._session.generate(prompt, forked, options, pieces.put))
+            future.add_done_callback(lambda _: pieces.put(None))
+            try:
+                while (piece := pieces.get()) is not None:
+                    yield piece, {}
+                decoded = self._background.wait(future)
+                self._continue(s, prompt, decoded)
+                yield "", decoded.meta_info
+            finally:
+                future.cancel()
+
+    def select(self, s: Any, choices: Sequence[str], temperature: float, choices_method: Any = None) -> Any:
+        """Choose by the base model's log-probabilities. Returns SGLang's `ChoicesDecision`; nothing is stored."""
+        with failing(s):
+            check_plain_text(s)
+            if temperature > 1e-5:
+                raise UsageError(f"select(temperature={temperature!r}) is not supported.", "Use 0, as SGLang does.")
+            prefixes = self._session.prefixes
+            known, prompt = prefixes.known(s), prefixes.prompt(s)
+            method = choices_method or token_length_normalized
+            decision, after = self._background.call(self._session.select(prompt, known, list(choices), method))
+            prefixes.remember(s, after)
+            return decision
+
+    def commit_lazy_operations(self, s: Any) -> None:
+        """Before a fork: prefill the state's text once, so that every branch finds it in the radix caches."""
+        with failing(s):
+            check_plain_text(s)
+            self._background.call(self._session.prefill(self._session.prefixes.prompt(s)))
+
+    def cache_prefix(self, prefix_str: str) -> None:
+        """Before a batch: prefill what its programs have in common."""
+        ids = self._session.pair.vocabulary.encode(prefix_str)
+        self._background.call(self._session.prefill(Prompt(prefix_str, tuple(ids))))
+
+    def flush_cache(self) -> None:
+        """Empty the radix caches of both servers."""
+        self._background.call(self._session.flush_cache())
+
+    def shutdown(self) -> None:
+        """The same as `close`."""
+        self.close()
+
+    # -- ours -------------------------------------------------------------------------------------------------------
+
+    @property
+    def gate(self) -> Gate:
+        """The gate in use."""
+        return self._session.gate
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Runs begun so far: one for each combination of temperature, top-p and length limit."""
+        return list(self._session.recorder.run_ids)
+
+    def flush(self) -> None:
+        """Make the traces of finished samples durable.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        self._background.call(self._session.flush())
+
+    def close(self) -> None:
+        """Cancel what is under way, write what is finished and mark the runs as finished; safe to call twice.
+
+        Raises:
+            StoreError: traces cannot be written.
+        """
+        atexit.unregister(self.close)
+        self._background.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            status: RunStatus = "failed" if isinstance(error, Exception) else "interrupted"
+            self._session.status = (status, str(error) or type(error).__name__)
+        self.close()
+
+    def _read(self, s: Any, sampling_params: Any) -> tuple[Prompt, GenOptions]:
+        check_plain_text(s)
+        options = read_options(sampling_params, skip_special=bool(global_config.skip_special_tokens_in_output))
+        return self._session.prefixes.prompt(s), options
+
+    def _continue(self, s: Any, prompt: Prompt, decoded: Decoded) -> str:
+        """Remember the ids of what was generated, and return its text."""
+        text = decoded.text.text
+        self._session.prefixes.remember(s, Prompt(prompt.text + text, (*prompt.ids, *decoded.text.kept_ids)))
+        return text
+
+
+def _chat_template(chosen: Any, reasoning_model: str) -> Any:
+    if chosen is None:
+        return get_chat_template_by_model_path(reasoning_model)
+    if not isinstance(chosen, str):
+        return chosen
+    try:
+        return get_chat_template(chosen)
+    except KeyError as error:
+        raise UsageError(f"SGLang has no chat template {chosen!r}.", "Name one of its registry, or give one.") from error

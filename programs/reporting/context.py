@@ -1,0 +1,132 @@
+"""What every section of the report is made from, and what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from rrti_sgl.db.queries import find_query, parameters_of, run_query
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.figures.style import Drawing
+from rrti_sgl.programs.reporting.published import Published
+from rrti_sgl.programs.reporting.runs import RunSelection
+from rrti_sgl.programs.reporting.table import Table
+
+# Curves that one pair of axes can hold.
+MAX_SERIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a section shows. `missing` says of what it could not be made, and why."""
+
+    tables: Sequence[Table] = ()
+    drawings: Sequence[Drawing] = ()
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContext:
+    """The store and the runs that the report is of."""
+
+    store: Store
+    selection: RunSelection
+    published: Published
+
+    def query(self, name: str, runs: Sequence[str], **params: Any) -> pa.Table:
+        """A statistic of runs that belong together, with a column `run` of their labels in front."""
+        return self.labelled(run_query(self.store, name, run=list(runs), **params))
+
+    def points(self, name: str, runs: Sequence[str], **params: Any) -> pa.Table:
+        """Like `query`, without intervals: for the points of a curve."""
+        resamples = {"resamples": 0} if "resamples" in parameters_of(find_query(name)) else {}
+        return self.query(name, runs, **params, **resamples)
+
+    def each(self, name: str, runs: Sequence[str], **params: Any) -> Gathered:
+        """A statistic of each run by itself; a run that it cannot be made of is left out with the reason.
+
+        Raises:
+            UsageError: it can be made of none; the message holds the reasons.
+        """
+        tables, reasons = [], {}
+        for run in runs:
+            try:
+                tables.append(self.query(name, [run], **params))
+            except UsageError as error:
+                reasons[run] = str(error)
+        if not tables:
+            raise UsageError(" ".join(dict.fromkeys(reasons.values())))
+        return Gathered(pa.concat_tables(tables, promote_options="default"), reasons)
+
+    def labelled(self, data: pa.Table, labels: Mapping[str, str] | None = None) -> pa.Table:
+        """The rows with a column `run`, what each run is called, in front."""
+        if "run_id" not in data.column_names:
+            return data
+        names = labels or self.selection.labels
+        runs = [names.get(run, run) for run in data.column("run_id").to_pylist()]
+        data = data.drop_columns("run") if "run" in data.column_names else data
+        return data.add_column(0, "run", pa.array(runs, pa.string()))
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The rows of several runs, and why other runs have none."""
+
+    data: pa.Table
+    left_out: Mapping[str, str]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries."""
+        return list(self.data.to_pylist())
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One statistic of the paper in the report.
+
+    Args:
+        name: the statistic.
+        title: heading.
+        build: makes its content.
+    """
+
+    name: str
+    title: str
+    build: Callable[[ReportContext], Content] = field(repr=False)
+
+
+def by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows by the label of their run, in order."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(str(row["run"]), []).append(row)
+    return groups
+
+
+def with_column(data: pa.Table, name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> pa.Table:
+    """The data with one more column at the end."""
+    return data.append_column(name, pa.array(values, kind or pa.float64()))
+
+
+def wide(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], name_of: Callable[[Mapping[str, Any]], str]) -> pa.Table:
+    """One row for each combination of `keys`; each long row's value, with its interval, becomes the column that it names.
+
+    Args:
+        rows: with `value`, and maybe `value_low` and `value_high`.
+        keys: columns that stay.
+        name_of: the new column of a row.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        target = found.setdefault(tuple(row[key] for key in keys), {key: row[key] for key in keys})
+        name = name_of(row)
+        target[name] = row["value"]
+        if "value_low" in row:
+            target |= {f"{name}_low": row["value_low"], f"{name}_high": row["value_high"]}
+    columns = list(dict.fromkeys(name for target in found.values() for name in target))
+    return pa.Table.from_pylist([{name: target.get(name) for name in columns} for target in found.values()])

@@ -1,0 +1,208 @@
+"""The report: every statistic of the paper as tables and figures, as a Markdown page and an HTML page.
+
+In the folder: `report.md`, `report.html` (self-contained), `tables/NAME.{tex,csv,parquet}`, `tables/all-tables.tex`,
+`figures/NAME.{svg,png,pdf}`. What a statistic could not be made of is said in its section, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import pyarrow as pa
+
+from rrti_sgl import __version__
+from rrti_sgl.db.queries import QUERIES, find_query
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting import formats, html, latex, markdown
+from rrti_sgl.programs.reporting.context import Content, ReportContext, Section
+from rrti_sgl.programs.reporting.figures.style import Drawing
+from rrti_sgl.programs.reporting.published import load_published
+from rrti_sgl.programs.reporting.runs import RunSelection, select_runs
+from rrti_sgl.programs.reporting.sections import SECTIONS
+from rrti_sgl.programs.reporting.table import Column, Table, plain_table
+from rrti_sgl.programs.reporting.writing import make_folder, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A section with its content, or without any and the reason as its only remark."""
+
+    section: Section
+    question: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole report, not yet written."""
+
+    title: str
+    introduction: Sequence[str]
+    runs: Table
+    sections: Sequence[Finished]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables in order."""
+        return [self.runs, *(table for finished in self.sections for table in finished.content.tables)]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """All figures in order."""
+        return [drawing for finished in self.sections for drawing in finished.content.drawings]
+
+
+def make_report(store: Store, references: Sequence[str] = ()) -> Report:
+    """The report of some runs.
+
+    Args:
+        store: where they are.
+        references: run ids, prefixes of them or program names; none takes every run.
+
+    Raises:
+        UsageError: a reference matches no run, or no run has samples.
+    """
+    selection = select_runs(store, references)
+    published = load_published()
+    context = ReportContext(store, selection, published)
+    introduction = [
+        f"{len(selection.records)} runs of the trace store, by rrti-sgl {__version__}. Statistics bear the names of "
+        "`rrti stats`. Intervals are 95 %, by bootstrap over problems.",
+        f"Columns and rows marked † are numbers that the paper published ({published.citation}). They were not measured "
+        f"here, and in another setting: {published.source['setting']}, on {published.source['benchmarks']}. They stand "
+        "beside ours for orientation, not as a reproduction of the same experiment.",
+    ]
+    return Report(
+        "Where a base model and a reasoning model part, and what a few tokens restore",
+        introduction,
+        _runs_table(store, selection),
+        [_finish(section, context) for section in _all_sections()],
+    )
+
+
+def write_report(report: Report, out: Path) -> list[Path]:
+    """Write every file, each whole or not at all; returns their paths, the two pages first.
+
+    Raises:
+        UsageError: the folder or a file in it cannot be written.
+    """
+    files: dict[str, bytes | str] = {
+        "report.md": markdown_page(report),
+        "report.html": html_page(report),
+        "tables/all-tables.tex": latex.document(report.tables, report.title),
+    }
+    for table in report.tables:
+        files[f"tables/{table.name}.tex"] = latex.tabular(table)
+        files[f"tables/{table.name}.csv"] = formats.to_csv(table.data)
+        files[f"tables/{table.name}.parquet"] = formats.to_parquet(table.data)
+    for drawing in report.drawings:
+        files |= {f"figures/{drawing.name}.{kind}": content for kind, content in drawing.files.items()}
+    for folder in ("tables", "figures"):
+        make_folder(out / folder)
+    for name, content in files.items():
+        write_atomically(out / name, content)
+    return [out / name for name in files]
+
+
+def markdown_page(report: Report) -> str:
+    """The report as Markdown; figures are linked."""
+    parts = [f"# {report.title}", *map(markdown.prose, report.introduction), markdown.table_block(report.runs)]
+    for finished in report.sections:
+        parts += [f"## {finished.section.title}", f"*{markdown.prose(finished.question)}* (`{finished.section.name}`)"]
+        parts += [f"> **Not shown:** {markdown.prose(reason)}" for reason in finished.content.missing]
+        for drawing in finished.content.drawings:
+            parts.append(
+                f"![{markdown.escape(drawing.caption)}](figures/{drawing.name}.svg)\n\n{markdown.prose(drawing.caption)}"
+            )
+        parts += [markdown.table_block(table) for table in finished.content.tables]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def html_page(report: Report) -> str:
+    """The report as one page that needs nothing else."""
+    parts = [f"<h1>{escape(report.title)}</h1>", *(html.paragraph(text) for text in report.introduction)]
+    parts += [html.navigation([(f.section.name, f.section.title) for f in report.sections]), html.table_block(report.runs)]
+    for finished in report.sections:
+        parts.append(html.heading(finished.section.name, finished.section.title, finished.question))
+        parts += [html.paragraph(f"Not shown: {reason}", "missing") for reason in finished.content.missing]
+        if finished.content.drawings:
+            figures = [
+                html.figure_block(d.name, d.files["svg"].decode(), d.caption, wide=d.wide) for d in finished.content.drawings
+            ]
+            parts.append(f'<div class="figures">{"".join(figures)}</div>')
+        parts += [html.table_block(table) for table in finished.content.tables]
+    return html.page(report.title, "\n".join(parts))
+
+
+def _all_sections() -> list[Section]:
+    """The sections in order, and one with the bare table for every statistic that has none of its own."""
+    known = {section.name for section in SECTIONS}
+    return [*SECTIONS, *(_bare_section(name) for name in QUERIES if name not in known)]
+
+
+def _bare_section(name: str) -> Section:
+    def build(context: ReportContext) -> Content:
+        found = context.each(name, context.selection.ids)
+        table = plain_table(name, found.data.drop_columns("run_id") if "run_id" in found.data.column_names else found.data)
+        return Content([table], missing=[*found.left_out.values()])
+
+    return Section(name, name.capitalize(), build)
+
+
+def _finish(section: Section, context: ReportContext) -> Finished:
+    """The section's content, or why there is none: then that is all it says."""
+    try:
+        question = find_query(section.name).question
+        content = section.build(context)
+    except UsageError as error:
+        return Finished(
+            section, QUERIES[section.name].question if section.name in QUERIES else "", Content(missing=[str(error)])
+        )
+    return Finished(section, question, content)
+
+
+def _runs_table(store: Store, selection: RunSelection) -> Table:
+    rows = {
+        row["run_id"]: row
+        for row in store.sql(
+            """
+            SELECT run_id, program, base_model, reasoning_model, problem_set, n_problems, samples_per_problem, n_samples,
+                   n_tokens, k, score_kind, temperature, tau, lambda_, rho
+            FROM run_view
+            """
+        ).to_pylist()
+    }
+    data = pa.Table.from_pylist([{"run": selection.labels[run], **rows[run]} for run in selection.ids])
+    shared, varying = [], []
+    for name, label in (("base_model", "base model"), ("reasoning_model", "reasoning model"), ("problem_set", "problems")):
+        values = set(data[name].to_pylist())
+        if len(values) == 1:
+            shared.append(f"{label} {values.pop() or 'none'}")
+        else:
+            varying.append(Column(name, label))
+    return Table(
+        "runs",
+        "The runs",
+        data,
+        [
+            Column("run"),
+            Column("run_id", "id"),
+            *varying,
+            Column("n_problems", "n"),
+            Column("samples_per_problem", "samples each"),
+            Column("temperature", digits=1),
+            Column("n_tokens", "tokens"),
+            Column("score_kind", "scores"),
+            Column("tau", "τ"),
+            Column("rho", "ρ", "%", 1),
+        ],
+        [
+            *([f"Of all runs: {', '.join(shared)}."] if shared else []),
+            "τ: threshold of the score, in its unit. ρ: takeovers per token. scores: full is exact; topk is a lower bound, "
+            "plugin the same with exact entropies.",
+        ],
+    )

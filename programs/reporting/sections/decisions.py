@@ -1,0 +1,178 @@
+"""How it went: thresholds, takeovers and a sample to look at, agreement of metrics, cost, planted decisions, causality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow.compute as pc
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.context import Content, ReportContext, Section, wide
+from rrti_sgl.programs.reporting.figures.strip import StripToken, strip_figure
+from rrti_sgl.programs.reporting.figures.style import Drawing, draw
+from rrti_sgl.programs.reporting.table import Column, Table, plain_table
+from rrti_sgl.records import SampleTrace
+
+STRIP_TOKENS = 240
+RUNS_A_TABLE = 4
+Rows = Sequence[Mapping[str, Any]]
+# Columns that repeat what the label of the run says, or name rows for machines.
+_IMPLIED = ("run_id", "program", "problem_set", "base_model", "reasoning_model", "base_run_id")
+_CHOICE = """
+    SELECT taken.sample_id
+    FROM samples AS taken JOIN runs USING (run_id)
+    LEFT JOIN samples AS base ON base.run_id = $base AND base.problem_id = taken.problem_id AND base.sample_index = 0
+    WHERE taken.run_id IN (SELECT unnest($runs)) AND taken.n_takeovers > 0
+    ORDER BY
+        COALESCE(taken.correct AND NOT base.correct, false) DESC, taken.n_changed = 0, runs.program <> 'guided',
+        taken.n_changed, taken.n_tokens DESC, taken.sample_id
+    LIMIT 1
+"""
+
+
+def _of_runs(
+    name: str, title: str, runs_of: Callable[[ReportContext], Sequence[str]], *notes: str
+) -> Callable[[ReportContext], Content]:
+    """A section with the table of a statistic over some of the runs."""
+
+    def content(context: ReportContext) -> Content:
+        runs = runs_of(context)
+        if not runs:
+            raise UsageError("None of the runs is of a program that this statistic is made of.")
+        found = context.each(name, runs)
+        return Content(_parts(Table(name, title, found.data, (), notes)), missing=[*found.left_out.values()])
+
+    return content
+
+
+def _parts(table: Table) -> list[Table]:
+    """One table for each `part` of a statistic that has several, with the columns that the part has."""
+    if "part" not in table.data.column_names:
+        return [shown(table)]
+    tables = []
+    for part in dict.fromkeys(table.data["part"].to_pylist()):
+        rows = table.data.filter(pc.equal(table.data["part"], part)).drop_columns("part")
+        used = [name for name in rows.column_names if rows[name].null_count < rows.num_rows]
+        title = f"{table.title}: {part.replace('_', ' ')}"
+        tables.append(shown(Table(f"{table.name}-{part}", title, rows.select(used), (), table.notes)))
+    return tables
+
+
+def shown(table: Table) -> Table:
+    """The table with every column shown that the label of the run does not say already."""
+    columns = [c for c in plain_table(table.name, table.data).columns if c.name not in _IMPLIED]
+    units = {"share": "%", "rho": "%"}
+    columns = [Column(c.name, c.label, units.get(c.name, ""), 1 if c.name in units else None) for c in columns]
+    return Table(table.name, table.title, table.data, columns, table.notes, rule_by="run")
+
+
+def _side_by_side(name: str, title: str, rows: Rows, keys: Sequence[str], value: Column, *notes: str) -> list[Table]:
+    """Tables with a row for each value of `keys` and a column for each run, a few runs in each table."""
+    runs = list(dict.fromkeys(row["run"] for row in rows))
+    tables = []
+    for start in range(0, len(runs), RUNS_A_TABLE):
+        some = runs[start : start + RUNS_A_TABLE]
+        chosen = [{**_value_of(row, value.name), **row} for row in rows if row["run"] in some]
+        columns = [replace(value, name=run, label=run) for run in some]
+        part = f"-{1 + start // RUNS_A_TABLE}" if len(runs) > RUNS_A_TABLE else ""
+        first = list(dict.fromkeys(row[keys[0]] for row in chosen))
+        if len(keys) > 1:
+            chosen.sort(key=lambda row: first.index(row[keys[0]]))
+        data = wide(chosen, keys, lambda row: str(row["run"]))
+        rule_by = keys[0] if len(keys) > 1 else None
+        tables.append(Table(f"{name}{part}", title, data, [*map(Column, keys), *columns], notes, rule_by))
+    return tables
+
+
+def _value_of(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The value of a row and its interval, where there is one, as `value`, `value_low`, `value_high`."""
+    return {f"value{end}": row[name + end] for end in ("", "_low", "_high") if name + end in row}
+
+
+def _takeovers(context: ReportContext) -> Content:
+    runs = [run.run_id for run in context.selection.records if run.gate not in (None, "never", "always")]
+    if not runs:
+        raise UsageError("No run among these has a gate that takes over single tokens.", "Run one: rrti run guided.")
+    found = context.each("takeovers", runs)
+    shares = [row for row in found.rows if row["share"] is not None]
+    entropies = [row for row in found.rows if row["mean"] is not None]
+    title, note = "Anatomy of the takeovers: shares", "The paper publishes no numbers of this."
+    about = (
+        "position: where in the solution. run: takeovers in a row. gap: tokens between them. choice: whether the base model "
+        f"had drawn the same token. pair: base model's token -> emitted token, the most frequent of each run. {note}"
+    )
+    tables = _side_by_side("takeovers", title, shares, ("part", "label"), Column("share", "", "%", 1), about)
+    around = "Base entropy around takeovers"
+    tables += _side_by_side("takeovers-entropy", around, entropies, ("label",), Column("mean", "", "nats", 3), note)
+    return Content(tables, [_strip(context, runs)], [*found.left_out.values()])
+
+
+def _cost(context: ReportContext) -> Content:
+    found = context.each("cost", context.selection.ids)
+    title, note = "Requests, tokens and time per generated token", "The paper publishes no numbers of this."
+    return Content(
+        _side_by_side("cost", title, found.rows, ("quantity",), Column("per_token"), note),
+        missing=[*found.left_out.values()],
+    )
+
+
+def _strip(context: ReportContext, runs: Sequence[str]) -> Drawing:
+    """A sample to look at: first one that the base run has wrong and this one right, by few changed tokens."""
+    base = next((comparison.base for comparison in context.selection.comparisons if comparison.base), None)
+    [row] = context.store.sql(_CHOICE, {"runs": list(runs), "base": base}).to_pylist()
+    trace = context.store.load_sample(row["sample_id"])
+    metric = "ce" if any(math.isfinite(value) for value in trace.tokens.ce) else "score"
+    tokens = strip_tokens(trace, metric)
+    sample = trace.sample
+    verdict = {True: "right", False: "wrong", None: "not graded"}[sample.correct]
+    cut = f", the first {STRIP_TOKENS} of" if sample.n_tokens > STRIP_TOKENS else ","
+    caption = (
+        f"One sample of {context.selection.labels[sample.run_id]} (id {sample.sample_id}{cut} {sample.n_tokens} tokens, "
+        f"{sample.n_takeovers} takeovers, {sample.n_changed} of them changed the token; answer {verdict}). Each token is "
+        f"shaded by {metric}; takeovers are framed, and above one that changed the token is what the base model had drawn."
+    )
+    return draw("strip", caption, lambda: strip_figure(tokens, metric, STRIP_TOKENS), wide=True)
+
+
+def strip_tokens(trace: SampleTrace, metric: str) -> list[StripToken]:
+    """The tokens of a sample as the strip shows them."""
+    tokens, values = trace.tokens, getattr(trace.tokens, metric)
+    found = []
+    for t, text in enumerate(tokens.token_text):
+        taken = tokens.source[t] == "reasoning"
+        changed = taken and tokens.base_token_id[t] >= 0 and tokens.base_token_id[t] != tokens.token_id[t]
+        score = float(values[t]) if math.isfinite(values[t]) else None
+        found.append(StripToken(text, score, taken, (tokens.base_token_text[t] or "") if changed else None))
+    return found
+
+
+def _rollouts(context: ReportContext) -> Sequence[str]:
+    return context.selection.rollouts
+
+
+def _calibrated(context: ReportContext) -> Sequence[str]:
+    return context.selection.of_programs("diagnose", "guided", "entropy")
+
+
+def _counterfactual(context: ReportContext) -> Sequence[str]:
+    found = context.selection.of_programs("counterfactual")
+    if not found:
+        raise UsageError("There is no counterfactual run among the runs.", "Make one: rrti run counterfactual.")
+    return found
+
+
+SECTIONS = (
+    Section("calibration", "Thresholds", _of_runs("calibration", "Thresholds and budgets", _calibrated)),
+    Section("takeovers", "Takeovers", _takeovers),
+    Section("metrics", "Agreement of metrics", _of_runs("metrics", "Agreement of metrics", _rollouts)),
+    Section("cost", "Cost", _cost),
+    Section(
+        "planted",
+        "Planted decision points",
+        _of_runs("planted", "Disagreement as a detector of planted decisions", _rollouts),
+    ),
+    Section("causality", "Causality", _of_runs("causality", "Takeovers that decided the outcome", _counterfactual)),
+)

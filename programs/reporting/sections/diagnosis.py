@@ -1,0 +1,220 @@
+"""Diagnosis on base rollouts: sparsity, position and uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportContext, Section, by_run, wide, with_column
+from rrti_sgl.programs.reporting.figures.lorenz import LorenzCurve, lorenz_figure
+from rrti_sgl.programs.reporting.figures.overlap import OverlapCurve, overlap_figure
+from rrti_sgl.programs.reporting.figures.position import PositionDensity, position_figure
+from rrti_sgl.programs.reporting.figures.style import draw
+from rrti_sgl.programs.reporting.published import HEADING
+from rrti_sgl.programs.reporting.table import Column, Table
+from rrti_sgl.records import FloatArray
+
+METRIC = "ce"
+LORENZ_GRID = sorted({*np.geomspace(0.001, 0.1, 25).round(5), 0.08, *np.linspace(0.1, 0.99, 60).round(5)})
+OVERLAP_GRID = [0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3]
+TOP_SHARE = 0.01
+
+
+def _sparsity(context: ReportContext) -> Content:
+    rows: list[Mapping[str, Any]] = []
+    missing: list[str] = []
+    for metric in (METRIC, "reverse_kl", "entropy_base"):
+        try:
+            found = context.each("sparsity", context.selection.rollouts, metric=metric, carried=[0.5, 0.8], top=[0.01, 0.08])
+        except UsageError as error:
+            if metric == METRIC:
+                raise
+            missing.append(str(error))
+            continue
+        rows += [{**row, "metric": metric} for row in found.rows]
+        missing += found.left_out.values()
+    key = "sparsity.gini"
+    data = wide(rows, ["run", "run_id", "metric", "n_tokens"], _sparsity_column)
+    data = with_column(
+        data, "published", [context.published.value(key) if m == METRIC else None for m in data["metric"].to_pylist()]
+    )
+    shares = [
+        Column(name, label, "%", 1)
+        for name, label in (
+            ("carrying_50", "tokens carrying half"),
+            ("carrying_80", "tokens carrying 80 %"),
+            ("top_1", "carried by top 1 %"),
+            ("top_8", "carried by top 8 %"),
+        )
+    ]
+    columns = [Column("run"), Column("metric"), Column("n_tokens", "tokens"), Column("gini", "Gini", digits=3)]
+    table = Table(
+        "sparsity",
+        "Concentration of the disagreement on few tokens",
+        data,
+        [*columns, Column("published", f"Gini, {HEADING}", digits=3), *shares],
+        [
+            "ce: CE(p_b, p_r), the paper's score. reverse_kl: ce less the base model's entropy. All in nats.",
+            context.published.note(key),
+        ],
+    )
+    runs = list(dict.fromkeys(data["run_id"].to_pylist()))[:MAX_SERIES]
+    curves = [_lorenz_curve(context, run) for run in runs]
+    caption = (
+        f"Lorenz curve of the disagreement ({METRIC}, nats) over the tokens of base rollouts: share of the total that the "
+        "tokens of smallest score carry. The further below the diagonal, the fewer tokens carry the disagreement."
+    )
+    return Content([table], [draw("lorenz", caption, lambda: lorenz_figure(curves, METRIC))], missing)
+
+
+def _sparsity_column(row: Mapping[str, Any]) -> str:
+    if row["statistic"] == "gini":
+        return "gini"
+    return f"{'carrying' if row['statistic'] == 'tokens_carrying' else 'top'}_{row['level'] * 100:.3g}"
+
+
+def _lorenz_curve(context: ReportContext, run: str) -> LorenzCurve:
+    rows = context.points("sparsity", [run], metric=METRIC, carried=[0.5], top=LORENZ_GRID).to_pylist()
+    carried = {row["level"]: row["value"] for row in rows if row["statistic"] == "carried_by_top"}
+    gini = next(row["value"] for row in rows if row["statistic"] == "gini")
+    return LorenzCurve(rows[0]["run"], np.array([*carried]), np.array([*carried.values()]), gini, rows[0]["n_tokens"])
+
+
+def _position(context: ReportContext) -> Content:
+    found = context.each("position", context.selection.rollouts, metric=METRIC, p=TOP_SHARE)
+    bins = found.data.filter(pc.equal(found.data["part"], "density"))
+    summary = found.data.filter(pc.not_equal(found.data["part"], "density"))
+    is_peak = [part == "peak" for part in summary["part"].to_pylist()]
+    summary = with_column(
+        summary, "published", [context.published.value("position.peak") if peak else None for peak in is_peak]
+    )
+    top = f"top {TOP_SHARE:.0%}"
+    where = [Column("run"), Column("u_low", "u from", digits=2), Column("u_high", "to", digits=2)]
+    position = Table(
+        "position",
+        f"Where the {top} of tokens by disagreement stand in a solution",
+        summary,
+        [
+            where[0],
+            Column("part"),
+            *where[1:],
+            Column("middle", "middle", digits=3),
+            Column("published", f"peak at, {HEADING}", digits=2),
+            Column("n_top", f"{top}, n"),
+            Column("density_top", "density", digits=2),
+            Column("share_top", f"share of {top}", "%", 1),
+            Column("share_all", "share of all tokens", "%", 1),
+            Column("share_first", "first of a sample", "%", 1),
+        ],
+        [
+            "u = t / T, position over length of the solution. peak: the bin of highest density, uniform is 1. within: "
+            "tokens in the first part of solutions. beyond: tokens after it. first of a sample: of the first such tokens of "
+            "samples.",
+            context.published.note("position.peak"),
+        ],
+        rule_by="run",
+    )
+    density = Table(
+        "position-density",
+        f"Density of the {top} of tokens by disagreement over the position in a solution",
+        bins,
+        [
+            *where,
+            Column("n_all", "tokens"),
+            Column("n_top", top),
+            Column("density_all", "density of all", digits=2),
+            Column("density_top", f"density of {top}", digits=2),
+        ],
+        ["The paper shows this as a figure, without numbers to set beside ours."],
+        rule_by="run",
+    )
+    curves = [_density(label, rows) for label, rows in list(by_run(bins.to_pylist()).items())[:MAX_SERIES]]
+    caption = (
+        f"Density of the {top} of tokens by disagreement ({METRIC}) over normalised position, against that of all tokens, "
+        "base rollouts; shaded: 95 % interval."
+    )
+    drawing = draw("position", caption, lambda: position_figure(curves, TOP_SHARE, METRIC))
+    return Content([position, density], [drawing], [*found.left_out.values()])
+
+
+def _density(label: str, rows: Sequence[Mapping[str, Any]]) -> PositionDensity:
+    return PositionDensity(
+        label,
+        np.array([*(row["u_low"] for row in rows), rows[-1]["u_high"]]),
+        _values(rows, "density_top"),
+        _values(rows, "density_all"),
+        sum(row["n_top"] for row in rows),
+        sum(row["n_all"] for row in rows),
+        *_bounds(rows, "density_top"),
+    )
+
+
+def _uncertainty(context: ReportContext) -> Content:
+    found = context.each("uncertainty", context.selection.rollouts, metric=METRIC, ps=OVERLAP_GRID)
+    overlap, ranks = (found.data.filter(pc.equal(found.data["part"], part)) for part in ("overlap", "rank_correlation"))
+    curves = [
+        OverlapCurve(
+            label,
+            _values(rows, "p"),
+            _values(rows, "iou"),
+            _values(rows, "iou_chance"),
+            rows[0]["n_tokens"],
+            *_bounds(rows, "iou"),
+        )
+        for label, rows in list(by_run(overlap.to_pylist()).items())[:MAX_SERIES]
+    ]
+    columns = [
+        Column("run"),
+        Column("p", "p", "%", 1),
+        Column("n_metric", "top by ce"),
+        Column("n_entropy", "top by entropy"),
+        Column("n_both", "in both"),
+        Column("iou", "IoU", digits=3),
+        Column("iou_chance", "IoU by chance", digits=3),
+    ]
+    table = Table(
+        "uncertainty",
+        "Overlap of the most divergent with the most uncertain tokens",
+        overlap,
+        columns,
+        [
+            "IoU: tokens in both top-p sets over tokens in either; ties at a threshold are all in. By chance: of two "
+            "independent sets of these sizes. The paper shows this overlap as a figure, without numbers to set beside ours."
+        ],
+        rule_by="run",
+    )
+    caption = (
+        f"Overlap (IoU) of the top p % of tokens by disagreement ({METRIC}) with the top p % by base entropy, base rollouts."
+    )
+    correlation = Table(
+        "uncertainty-ranks",
+        "Rank correlation of disagreement and base entropy",
+        ranks,
+        [Column("run"), Column("n_tokens", "tokens"), Column("spearman", "Spearman's ρ", digits=3)],
+        ["Over all tokens, ties at average ranks. The paper publishes no number of this."],
+    )
+    return Content(
+        [table, correlation], [draw("overlap", caption, lambda: overlap_figure(curves, METRIC))], [*found.left_out.values()]
+    )
+
+
+def _values(rows: Sequence[Mapping[str, Any]], name: str) -> FloatArray:
+    return np.array([row[name] for row in rows], dtype=np.float64)
+
+
+def _bounds(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
+    """The interval of a column, where the statistic gives one."""
+    if f"{name}_low" not in rows[0]:
+        return None, None
+    return _values(rows, f"{name}_low"), _values(rows, f"{name}_high")
+
+
+SECTIONS = (
+    Section("sparsity", "Sparsity", _sparsity),
+    Section("position", "Position in the solution", _position),
+    Section("uncertainty", "Disagreement and uncertainty", _uncertainty),
+)

@@ -1,0 +1,75 @@
+"""Failure prediction: whether a sample's largest scores tell that its answer is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportContext, Section, by_run, with_column
+from rrti_sgl.programs.reporting.figures.roc import RocCurve, roc_figure
+from rrti_sgl.programs.reporting.figures.style import Drawing, draw
+from rrti_sgl.programs.reporting.published import HEADING
+from rrti_sgl.programs.reporting.table import Column, Table
+
+METRIC = "ce"
+TOP_K = 100
+_ROC_SQL = Path(__file__).resolve().parents[1] / "queries" / "roc.sql"
+_KEYS = {METRIC: "failure.auroc.metric", "entropy_base": "failure.auroc.entropy"}
+
+
+def _failure(context: ReportContext) -> Content:
+    found = context.each("failure", context.selection.rollouts, metric=METRIC, top_k=TOP_K)
+    keys = [_KEYS.get(row["predictor"], "") if row["top_k"] == TOP_K else "" for row in found.rows]
+    data = with_column(found.data, "published", [context.published.value(key) for key in keys])
+    more = [Column("prauc", "PR-AUC", digits=3)] if "prauc" in data.column_names else []
+    table = Table(
+        "failure",
+        "How well a sample's largest scores tell wrong answers from right ones",
+        data,
+        [
+            Column("run"),
+            Column("predictor"),
+            Column("top_k", "K"),
+            Column("n_samples", "samples"),
+            Column("n_wrong", "wrong"),
+            Column("auroc", "AUROC", digits=3),
+            Column("published", HEADING, digits=3),
+            *more,
+        ],
+        [
+            "Predictor: mean of the K largest values of a sample (all, where it has fewer). AUROC: probability that a wrong "
+            "sample has the larger predictor, ties counting half.",
+            context.published.note(*_KEYS.values()),
+        ],
+        rule_by="run",
+    )
+    runs = list(dict.fromkeys(data["run_id"].to_pylist()))[:MAX_SERIES]
+    drawings = [
+        _roc(context, run, found.rows, "roc" if place == 0 else f"roc-{place + 1}") for place, run in enumerate(runs)
+    ]
+    return Content([table], drawings, [*found.left_out.values()])
+
+
+def _roc(context: ReportContext, run: str, rows: list[dict[str, Any]], name: str) -> Drawing:
+    label = context.selection.labels[run]
+    curves, totals = [], (0, 0)
+    for row in by_run(rows)[label]:
+        if row["top_k"] != TOP_K or row["predictor"] not in _KEYS:
+            continue
+        values = {"run": run, "metric": row["predictor"], "top_k": TOP_K}
+        points = context.store.sql(_ROC_SQL.read_text(encoding="utf-8"), values)
+        wrong, right = (points[column].to_numpy() for column in ("n_wrong", "n_right"))
+        totals = max(totals, (int(wrong[-1]), int(right[-1])))
+        false, true = (np.concatenate([[0.0], counts / counts[-1]]) for counts in (right, wrong))
+        predictor = "base entropy" if row["predictor"] == "entropy_base" else str(row["predictor"])
+        curves.append(RocCurve(predictor, false, true, row["auroc"], row.get("auroc_low"), row.get("auroc_high")))
+    caption = (
+        f"Predicting a wrong answer from the mean of a sample's {TOP_K} largest scores, run {label}: share of wrong against "
+        "share of right answers that each threshold flags."
+    )
+    return draw(name, caption, lambda: roc_figure(curves, *totals))
+
+
+SECTIONS = (Section("failure", "Failure prediction", _failure),)

@@ -1,0 +1,232 @@
+"""What takeovers achieve: accuracy and recovery, flips, budget, ablation; each for the runs that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.context import Content, ReportContext, Section
+from rrti_sgl.programs.reporting.figures.budget import BudgetPoint, budget_figure
+from rrti_sgl.programs.reporting.figures.flips import Flips, flips_figure
+from rrti_sgl.programs.reporting.figures.style import Drawing, draw
+from rrti_sgl.programs.reporting.published import MEASURED, PUBLISHED
+from rrti_sgl.programs.reporting.runs import Comparison
+from rrti_sgl.programs.reporting.table import Column, Table
+
+Build = Callable[[ReportContext, Comparison], tuple[Table, Sequence[Drawing]]]
+_RECOVERY = (
+    "recovered: share of the way from the base run to the reasoning run; here to the reasoning model of the pair, in the "
+    "published rows to the thinking model of the base model's size."
+)
+
+
+def _each_comparison(build: Build) -> Callable[[ReportContext], Content]:
+    """A section of one table, and maybe figures, for every group of comparable runs; groups that lack something say so."""
+
+    def content(context: ReportContext) -> Content:
+        tables: list[Table] = []
+        drawings: list[Drawing] = []
+        missing: list[str] = []
+        for comparison in context.selection.comparisons:
+            try:
+                table, drawn = build(context, comparison)
+            except UsageError as error:
+                missing.append(f"{comparison.title}: {error}")
+                continue
+            tables.append(table)
+            drawings += drawn
+        if not tables:
+            raise UsageError(" ".join(missing) or "There are no runs of whole solutions to compare.", "")
+        return Content(tables, drawings, missing)
+
+    return content
+
+
+def _query(context: ReportContext, name: str, comparison: Comparison, runs: Sequence[str], **params: Any) -> pa.Table:
+    """A statistic of the runs of a comparison, under their labels in it; parameters that are None are left to it."""
+    given = {key: value for key, value in params.items() if value is not None}
+    return context.labelled(context.query(name, runs, **given), comparison.labels)
+
+
+def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
+    data = _query(context, "accuracy", comparison, comparison.runs, base=comparison.base, reasoning=comparison.reasoning)
+    published = [
+        {
+            "run": f"{row.label} †",
+            "program": row.program,
+            "rho_pooled": row.rho,
+            "accuracy": row.accuracy,
+            "k": 8,
+            "pass_at_k": row.pass_at_k,
+            "recovery_pass": row.recovery_pass,
+        }
+        for row in context.published.rows
+    ]
+    table = Table(
+        f"accuracy-{comparison.name}",
+        f"Accuracy and recovery: {comparison.title}",
+        _with_published(data, published),
+        [
+            Column("run"),
+            Column("rho_pooled", "ρ", "%", 1),
+            Column("changed", "changed", "%", 1),
+            Column("truncated", "cut off", "%", 1),
+            Column("accuracy", "accuracy", "%", 1),
+            Column("recovery_accuracy", "recovered", "%", 0),
+            Column("k"),
+            Column("pass_at_k", "pass@k", "%", 1),
+            Column("recovery_pass", "recovered", "%", 0),
+        ],
+        [
+            "ρ: takeovers per token. changed: takeovers whose token differs from the base model's, per token. cut off: "
+            f"samples that reached the limit before an end. {_RECOVERY}",
+            context.published.note(),
+        ],
+        rule_by="source",
+    )
+    return table, ()
+
+
+def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
+    if comparison.base is None:
+        raise UsageError(
+            "Flips are counted against a base run, and there is none among these runs.", "Run it: rrti run base."
+        )
+    others = [run for run in comparison.runs if run != comparison.base]
+    data = _query(context, "flips", comparison, others, base=comparison.base)
+    rows = [row for row in data.to_pylist() if row["run_id"] != comparison.base]
+    published = {
+        "run": "Qwen3, guided †",
+        "n_pairs": int(context.published.values["flips.problems"].value),
+        "wrong_right": int(context.published.values["flips.put_right"].value),
+        "right_wrong": int(context.published.values["flips.spoilt"].value),
+    }
+    table = Table(
+        f"flips-{comparison.name}",
+        f"Answers put right and spoilt, against {comparison.labels[comparison.base]}: {comparison.title}",
+        _with_published(pa.Table.from_pylist(rows, data.schema), [published]),
+        [
+            Column("run"),
+            Column("n_pairs", "pairs"),
+            Column("wrong_right", "wrong → right"),
+            Column("right_wrong", "right → wrong"),
+            Column("both_right", "right in both"),
+            Column("both_wrong", "wrong in both"),
+            Column("difference", "gain", "%", 1, signed=True),
+            Column("p_exact", "McNemar p"),
+        ],
+        [
+            "McNemar's exact two-sided test takes pairs as independent; the interval of the gain resamples problems.",
+            context.published.note("flips.put_right"),
+        ],
+        rule_by="source",
+    )
+    bars = [Flips(row["run"], row["both_right"], row["wrong_right"], row["right_wrong"], row["both_wrong"]) for row in rows]
+    name = comparison.labels[comparison.base]
+    caption = (
+        f"Answers of each run against those of {name} on the same samples; counts too small to write are in the table. "
+        f"{comparison.title}."
+    )
+    return table, [draw(f"flips-{comparison.name}", caption, lambda: flips_figure(bars, name))]
+
+
+def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
+    data = _query(context, "budget", comparison, [run for run in comparison.runs if run != comparison.reasoning])
+    rows = data.to_pylist()
+    k = rows[0]["k"]
+    table = Table(
+        f"budget-{comparison.name}",
+        f"What a budget buys: {comparison.title}",
+        data,
+        [
+            Column("curve"),
+            Column("run"),
+            Column("rho", "ρ", "%", 1),
+            Column("accuracy", "accuracy", "%", 1),
+            Column("pass_at_k", f"pass@{k}", "%", 1),
+            *([Column("knee_support", "knee in resamples", "%", 0)] if "knee_support" in data.column_names else []),
+            Column("knee"),
+        ],
+        [
+            "A curve is one program with one gate at several budgets, from the run without takeovers. The knee is the point "
+            "farthest above the chord of the curve; it needs three points (knee_note in the CSV says why there is none). In "
+            "the paper most of the gain in pass@8 lies in the first 3 to 8 % of tokens †.",
+            context.published.note(),
+        ],
+        rule_by="curve_id",
+    )
+    height, quantity = ("pass_at_k", f"Pass@{k}") if k > 1 else ("accuracy", "Accuracy")
+    ends = _ends(context, comparison, height)
+    points = [
+        BudgetPoint(row["program"], row["rho"], row[height], row.get(f"{height}_low"), row.get(f"{height}_high"))
+        for row in rows
+        if row["rho"] and row["curve"].partition(",")[2].count("lambda") == 0
+    ]
+    if not points:
+        raise UsageError("No run among these took over a token.", "Run one: rrti run guided.")
+    knee = next((row["rho"] for row in rows if row["knee"] and row["program"] == "guided"), None)
+    caption = (
+        f"{quantity} against the realised budget, with 95 % intervals. {comparison.title}. Runs without the lambda "
+        "condition. "
+        + ("" if knee is not None else "No knee is marked: a curve needs three budgets or has no point above its chord.")
+    )
+    make = lambda: budget_figure(points, quantity, comparison.n_problems, *ends, knee)  # noqa: E731
+    return table, [draw(f"budget-{comparison.name}", caption.strip(), make)]
+
+
+def _ends(context: ReportContext, comparison: Comparison, height: str) -> tuple[float | None, float | None]:
+    """Accuracy or pass@k of the base and of the reasoning run, where there are such."""
+    named = [run for run in (comparison.base, comparison.reasoning) if run is not None]
+    rows = context.points("accuracy", named).to_pylist() if named else []
+    found: Mapping[str, float] = {row["run_id"]: row[height] for row in rows}
+    return found.get(comparison.base or ""), found.get(comparison.reasoning or "")
+
+
+def _ablation(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
+    if comparison.base is None:
+        raise UsageError("An ablation starts from a base run, and there is none among these runs.", "Run it: rrti run base.")
+    guided = _leading_guided(context, comparison)
+    named = {"base": comparison.base, "reasoning": comparison.reasoning, "guided": guided}
+    data = _query(context, "ablation", comparison, comparison.runs, **named)
+    over_guided = [] if guided is None else [Column("accuracy_over_guided", "over guided", "%", 1, signed=True)]
+    leading = "" if guided is None else f" Guided here is {comparison.labels[guided]}, the run of the largest budget."
+    table = Table(
+        f"ablation-{comparison.name}",
+        f"Each way of spending the budget: {comparison.title}",
+        data,
+        [
+            Column("run"),
+            Column("rho", "ρ", "%", 1),
+            Column("accuracy", "accuracy", "%", 1),
+            Column("accuracy_over_base", "over base", "%", 1, signed=True),
+            *over_guided,
+            Column("recovery_accuracy", "recovered", "%", 0),
+        ],
+        [f"Differences in points of accuracy on the same problems.{leading} The published controls stand under accuracy."],
+    )
+    return table, ()
+
+
+def _leading_guided(context: ReportContext, comparison: Comparison) -> str | None:
+    """The guided run of the largest tau-only budget: without the lambda condition, of equal ones the last."""
+    guided = [run for run in context.selection.records if run.run_id in comparison.runs and run.program == "guided"]
+    plain = [run for run in guided if run.lambda_ is None] or guided
+    return min(plain, key=lambda run: run.tau if run.tau is not None else float("inf")).run_id if plain else None
+
+
+def _with_published(data: pa.Table, published: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Measured rows, then published ones, told apart by the column `source`."""
+    schema = data.schema.append(pa.field("source", pa.string()))
+    rows = [{**row, "source": MEASURED} for row in data.to_pylist()]
+    return pa.Table.from_pylist([*rows, *({**row, "source": PUBLISHED} for row in published)], schema)
+
+
+SECTIONS = (
+    Section("accuracy", "Accuracy and recovery", _each_comparison(_accuracy)),
+    Section("flips", "Flips", _each_comparison(_flips)),
+    Section("budget", "Budget", _each_comparison(_budget)),
+    Section("ablation", "Ablation", _each_comparison(_ablation)),
+)

@@ -1,0 +1,192 @@
+"""`counterfactual`: was this takeover causal? One token denied or forced, everything else alike, and the outcomes compared.
+
+For a chosen position of a stored sample, two arms begin with the same tokens and differ in the one at that position: the
+reasoning model's ("taken") or the base model's ("denied"). Both go on under the sample's own program, several times each
+when sampling, once when greedy. At a takeover of the stored sample this denies it; at a position of a base rollout it forces
+one, so that its effect is seen alone. A takeover is necessary if the solution is right with it and wrong without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.engine import Concurrency
+from rrti_sgl.decoding.job import Prefix, SampleJob
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.running.runner import OnProgress, execute, prepare
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.records import RunRecord, SampleTrace
+from rrti_sgl.tokens.vocabulary import Vocabulary
+
+ARMS = ("taken", "denied")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one token did.
+
+    Args:
+        position: of the token in the stored sample.
+        base_token, reasoning_token: the two choices, as text.
+        score: what the gate saw there; None where it was not asked.
+        taken, denied: share of right solutions with the reasoning model's and with the base model's token.
+        continuations: of each arm.
+    """
+
+    position: int
+    base_token: str
+    reasoning_token: str
+    score: float | None
+    taken: float
+    denied: float
+    continuations: int
+
+    @property
+    def effect(self) -> float:
+        """Change of the share of right solutions by the takeover."""
+        return self.taken - self.denied
+
+    @property
+    def necessary(self) -> bool:
+        """Whether the solution is mostly right with the takeover and mostly wrong without."""
+        return self.taken > 0.5 >= self.denied
+
+
+async def run_counterfactual(
+    store: Store,
+    pair: Pair,
+    sample: str,
+    *,
+    positions: Sequence[int] | None = None,
+    continuations: int | None = None,
+    temperature: float | None = None,
+    concurrency: Concurrency | None = None,
+    on_progress: OnProgress | None = None,
+) -> tuple[RunRecord, list[Effect]]:
+    """Deny or force takeovers of a stored sample and compare the outcomes.
+
+    Args:
+        store: open for writing; the continuations are stored as a run of program `counterfactual`.
+        pair: the servers of the sample's run.
+        sample: its id, or enough of its first digits.
+        positions: which tokens; None takes every takeover that changed the token.
+        continuations: of each arm; None: 1 when greedy, 8 when sampling.
+        temperature: of the continuations; None takes that of the sample's run.
+        concurrency: how many at once.
+        on_progress: called after each finished continuation.
+
+    Raises:
+        UsageError: the sample has no such position, no changed takeover, no gold answer, or no choice at a position.
+    """
+    trace = store.load_sample(sample)
+    parent = store.get_run(trace.sample.run_id)
+    settings = RunSettings.from_dict(parent.config)
+    if temperature is not None:
+        settings = replace(settings, temperature=temperature)
+    if trace.sample.correct is None:
+        raise UsageError(f"Sample {trace.sample.sample_id} is not graded.", "Choose a problem with a gold answer.")
+    chosen = _positions(trace, positions)
+    n = continuations or (1 if settings.temperature == 0 else 8)
+    prepared = prepare(store, pair, settings, stored_as="counterfactual", problem_ids={trace.sample.problem_id})
+    [template] = prepared.jobs[:1]
+    jobs = _jobs(pair, template, trace, chosen, n)
+    prepared = replace(prepared, jobs=jobs)
+    record = await execute(store, pair, prepared, concurrency=concurrency, on_progress=on_progress)
+    return record, effects(store, record.run_id, pair.vocabulary)
+
+
+def parent_settings(store: Store, sample: str) -> RunSettings:
+    """The settings of the run that a stored sample belongs to."""
+    return RunSettings.from_dict(store.get_run(store.load_sample(sample).sample.run_id).config)
+
+
+def _positions(trace: SampleTrace, positions: Sequence[int] | None) -> list[int]:
+    tokens = trace.tokens
+    if positions is None:
+        changed = (tokens.base_token_id >= 0) & (tokens.base_token_id != tokens.token_id)
+        chosen = [int(t) for t in np.flatnonzero(changed)]
+        if not chosen:
+            raise UsageError(
+                f"No takeover of sample {trace.sample.sample_id} changed a token.", "Name a position with --position."
+            )
+        return chosen
+    for position in positions:
+        if not 0 <= position < trace.sample.n_tokens:
+            raise UsageError(
+                f"--position {position} is outside the sample's 0..{trace.sample.n_tokens - 1}.", "See `rrti show`."
+            )
+        if _choices(trace, position)[0] == _choices(trace, position)[1]:
+            raise UsageError(f"At position {position} both models choose the same token.", "Choose another position.")
+    return list(dict.fromkeys(positions))
+
+
+def _choices(trace: SampleTrace, position: int) -> tuple[int, int]:
+    """The reasoning model's and the base model's token at a position.
+
+    Raises:
+        UsageError: one of them was not asked there.
+    """
+    tokens = trace.tokens
+    base = int(tokens.base_token_id[position])
+    reasoning = int(tokens.reasoning_token_id[position])
+    if reasoning < 0:
+        reasoning = int(tokens.reasoning_topk_ids[position, 0])
+    if min(base, reasoning) < 0:
+        raise UsageError(
+            f"At position {position} only one of the models was asked.", "Take a sample of `diagnose` or `guided`."
+        )
+    return reasoning, base
+
+
+def _jobs(pair: Pair, template: SampleJob, trace: SampleTrace, positions: Sequence[int], n: int) -> list[SampleJob]:
+    """n continuations for each position and arm; the sample index tells them apart."""
+    jobs = []
+    for place, position in enumerate(positions):
+        scores = trace.tokens.score[: position + 1]
+        before = [int(i) for i in trace.tokens.token_id[:position]]
+        for number, token in enumerate(_choices(trace, position)):
+            prefix = Prefix(
+                token_ids=(*before, token),
+                text="".join(pair.vocabulary.pieces([*before, token])),
+                scores=tuple(float(score) for score in scores if not np.isnan(score)),
+                parent_sample_id=trace.sample.sample_id,
+                arm="taken" if number == 0 else "denied",
+            )
+            first = (place * len(ARMS) + number) * n
+            jobs += [replace(template, sample_index=first + index, prefix=prefix) for index in range(n)]
+    return jobs
+
+
+def effects(store: Store, run_id: str, vocabulary: Vocabulary) -> list[Effect]:
+    """The outcome of a stored `counterfactual` run, one row a position."""
+    rows = store.sql(
+        """
+        SELECT parent_position AS position, any_value(tokens.score) AS score, count(*) FILTER (arm = 'taken') AS n,
+               avg(samples.correct::INTEGER) FILTER (arm = 'taken') AS taken,
+               avg(samples.correct::INTEGER) FILTER (arm = 'denied') AS denied,
+               any_value(tokens.base_token_id) AS base_id,
+               any_value(COALESCE(tokens.reasoning_token_id, tokens.reasoning_topk_ids[1])) AS reasoning_id
+        FROM samples
+        JOIN tokens ON tokens.sample_id = samples.parent_sample_id AND tokens.position = samples.parent_position
+        WHERE samples.run_id = $run
+        GROUP BY parent_position ORDER BY parent_position
+        """,
+        {"run": run_id},
+    ).to_pylist()
+    return [
+        Effect(
+            position=row["position"],
+            base_token=vocabulary.token_text(row["base_id"]).strip(),
+            reasoning_token=vocabulary.token_text(row["reasoning_id"]).strip(),
+            score=row["score"],
+            taken=row["taken"],
+            denied=row["denied"],
+            continuations=row["n"],
+        )
+        for row in rows
+    ]

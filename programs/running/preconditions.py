@@ -1,0 +1,52 @@
+"""What is checked before the first token of a run is generated, beside what the records check of themselves."""
+
+from __future__ import annotations
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.errors import UsageError
+from rrti_sgl.problems import ProblemSet
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.records import CalibrationRecord
+
+
+def check_special_tokens(pair: Pair, settings: RunSettings) -> None:
+    """Refuse a pair whose special tokens were matched otherwise than the run says.
+
+    Raises:
+        UsageError: names both.
+    """
+    if pair.special_tokens != settings.special_tokens and pair.reasoning_vocabulary.renumbered:
+        raise UsageError(
+            f"The run takes special tokens {settings.special_tokens!r}, the pair is connected with {pair.special_tokens!r}.",
+            "Give the same --special-tokens.",
+        )
+
+
+def check_gold(problem_set: ProblemSet) -> None:
+    """Let the grader refuse gold answers that it could not compare with.
+
+    Raises:
+        UsageError: names the first problem.
+    """
+    check = getattr(problem_set.grader, "check_gold", None)
+    if check is not None:
+        for problem in problem_set.problems:
+            check(problem)
+
+
+def check_disjoint(store: Store, calibration: CalibrationRecord, problem_set: ProblemSet) -> None:
+    """Refuse to evaluate on problems that the thresholds were taken from.
+
+    Raises:
+        UsageError: says how many.
+    """
+    query = "SELECT DISTINCT problem_id FROM samples WHERE run_id = $run"
+    used = {row["problem_id"] for row in store.sql(query, {"run": calibration.run_id}).to_pylist()}
+    shared = [problem for problem in problem_set.problems if problem.problem_id in used]
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of {len(problem_set.problems)} problems of {problem_set.name} were used by calibration "
+            f"{calibration.calibration_id}, the first of them {shared[0].problem_id}.",
+            "Use --split calibration there and --split evaluation here, other problems, or --allow-overlap.",
+        )

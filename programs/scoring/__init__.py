@@ -1,0 +1,1 @@
+"""`score`: texts that are given, scored by both models at every position."""

@@ -1,0 +1,92 @@
+"""What decides the result of `rrti score`, as one record: stored with the run, compared when it is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rrti_sgl.given_texts import GivenText, TextFields, read_texts
+from rrti_sgl.problems import ProblemSet
+from rrti_sgl.programs.running.settings import GIVEN_TEXTS, RunSettings
+
+SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """Where given texts come from.
+
+    Args:
+        path: the file.
+        format: one of `rrti_sgl.given_texts.FORMATS`, or "auto".
+        fields: which field holds what, as `rrti_sgl.given_texts.TextFields` names them.
+        problems: the problem set that the texts answer, by name or path: their gold answers, grader and prompts are its.
+            None: the file itself holds the problems.
+        end_token: put the base model's end token after texts whose finish_reason is "stop". Token ids are never changed.
+    """
+
+    path: str
+    format: str = "auto"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    problems: str | None = None
+    end_token: bool = True
+
+    def read(self) -> list[GivenText]:
+        """The continuations of the file.
+
+        Raises:
+            UsageError: see `rrti_sgl.given_texts.read_texts`.
+        """
+        return read_texts(Path(self.path), self.format, TextFields.of(self.fields))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """The options of one run of `rrti score`.
+
+    Args:
+        input: the texts.
+        run: the options that it shares with `diagnose`: k, kind of scores, metric, prompts, grader, tagger. A prompt that
+            is None there is a row's own where it has one, or else what suits the problem set.
+    """
+
+    input: TextInput
+    run: RunSettings
+
+    @classmethod
+    def of(cls, source: TextInput, **options: Any) -> ScoreSettings:
+        """Settings with options of `RunSettings`; the problems are named after the file where no problem set is."""
+        return cls(source, RunSettings("diagnose", source.problems or Path(source.path).stem, **options))
+
+    def relocated(self, path: Path | None) -> ScoreSettings:
+        """The same settings for a file that was moved."""
+        return self if path is None else replace(self, input=replace(self.input, path=str(path)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**self.run.to_dict(), "program": SCORE, GIVEN_TEXTS: asdict(self.input)}
+
+    def stored(self, stops: Sequence[str]) -> dict[str, Any]:
+        """The settings as the run keeps them, with what ended a solution in its text, for a later grader."""
+        return {**self.to_dict(), "stops": list(stops)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> ScoreSettings:
+        """Settings as a run stored them.
+
+        Raises:
+            UsageError: a field of a newer version.
+        """
+        values = {name: value for name, value in stored.items() if name != "stops"}
+        source = TextInput(**values.pop(GIVEN_TEXTS))
+        return cls(source, RunSettings.from_dict({**values, "program": "diagnose"}))
+
+    def digest(self, texts: Sequence[GivenText], problem_set: ProblemSet) -> str:
+        """Hash of the settings, the texts and the gold answers; the place of the file is not part of it."""
+        problems = [(problem.problem_id, problem.answer) for problem in problem_set.problems]
+        decisive = [self.run.to_dict(), self.input.end_token, [text.content for text in texts], problems]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""What is worked out on stored runs, without a model: calibration, other gates, other graders."""

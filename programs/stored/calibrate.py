@@ -1,0 +1,93 @@
+"""Calibration of gates on a stored `diagnose` run: tau and lambda of one metric and spike ratio."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+import numpy as np
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.errors import UsageError
+from rrti_sgl.records import CalibrationRecord, ScoreKind
+from rrti_sgl.science.calibration import calibrate
+
+
+def calibrate_on_run(store: Store, run_id: str, *, metric: str, spike_ratio: float) -> CalibrationRecord:
+    """Calibrate on the tokens of a finished `diagnose` run and store the result.
+
+    Args:
+        store: open for writing.
+        run_id: the diagnose run.
+        metric: the score to calibrate, e.g. "ce", or "entropy_base" for the entropy gate.
+        spike_ratio: share of base tokens that are to lie above tau.
+
+    Raises:
+        UsageError: no diagnose run, no scores of that metric, or a ratio that the scores do not allow.
+    """
+    run = store.get_run(run_id)
+    if run.program != "diagnose":
+        raise UsageError(f"Run {run_id} is of program {run.program!r}.", "Calibrate on a `diagnose` run.")
+    if run.base_model is None or run.reasoning_model is None:
+        raise UsageError(f"Run {run_id} does not say which models it used.", "Calibrate on another run.")
+    scores = store.scores(run_id, metric)
+    thresholds = calibrate(np.asarray(scores), spike_ratio)
+    lengths = store.sql("SELECT count(*) AS n, avg(n_tokens) AS mean FROM samples WHERE run_id = $run", {"run": run_id})
+    [counts] = lengths.to_pylist()
+    record = CalibrationRecord(
+        calibration_id=f"{metric}-{spike_ratio:g}-{secrets.token_hex(2)}",
+        run_id=run_id,
+        created_at=datetime.now(UTC),
+        base_model=run.base_model,
+        reasoning_model=run.reasoning_model,
+        tokenizer_hash=run.tokenizer_hash,
+        metric=metric,
+        score_kind=run.score_kind,
+        k=run.k,
+        spike_ratio=spike_ratio,
+        tau=thresholds.tau,
+        lambda_=thresholds.lambda_,
+        mean_score=thresholds.mean_score,
+        n_tokens=thresholds.n_tokens,
+        n_samples=int(counts["n"]),
+        mean_length=float(counts["mean"]),
+    )
+    store.add_calibration(record)
+    return record
+
+
+def newest_calibration(
+    store: Store, pair: Pair, metric: str, k: int, score_kind: ScoreKind, spike_ratio: float | None
+) -> CalibrationRecord:
+    """The newest stored calibration of a metric for these models, this k and this kind of scores.
+
+    Raises:
+        UsageError: there is none; says what to run.
+    """
+    rows = store.sql(
+        """
+        SELECT calibration_id FROM calibrations
+        WHERE metric = $metric AND k = $k AND score_kind = $kind AND base_model = $base AND reasoning_model = $reasoning
+          AND tokenizer_hash = $tokenizer AND ($ratio IS NULL OR spike_ratio = $ratio)
+        ORDER BY created_at DESC LIMIT 1
+        """,
+        {
+            "metric": metric,
+            "k": k,
+            "kind": score_kind,
+            "base": pair.base_info.model,
+            "reasoning": pair.reasoning_info.model,
+            "ratio": spike_ratio,
+            "tokenizer": pair.vocabulary.digest,
+        },
+    ).to_pylist()
+    if not rows:
+        wanted = f"metric {metric}, k = {k}, {score_kind} scores" + (
+            "" if spike_ratio is None else f", spike ratio {spike_ratio:g}"
+        )
+        raise UsageError(
+            f"The store has no calibration for these models with {wanted}.",
+            "Run `rrti calibrate` with the same options first, or give --tau.",
+        )
+    return store.get_calibration(rows[0]["calibration_id"])

@@ -1,0 +1,293 @@
+"""What another gate would do on a stored run, without a model: expected budget, coverage, and the positions.
+
+Thresholds are given, taken from a stored calibration, or calibrated on a stored run by the project's own rule. The numbers
+of `rrti_sgl.science.regating` come with what is known of the same gate from runs that really used it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rrti_sgl.db.scored_tokens import RunTokens, read_scored_tokens
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import CalibrationMismatchError, UsageError
+from rrti_sgl.programs.program import WINDOW
+from rrti_sgl.records import RunRecord
+from rrti_sgl.science.calibration import check_compatible
+from rrti_sgl.science.regating import Outcome, Regating, calibrated_rules, ratio_for_budget
+from rrti_sgl.science.threshold import ThresholdRule, Warmup
+from rrti_sgl.statistics.estimates import Interval
+
+SWEEP = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
+LIMITS = (
+    "The stored tokens stay as they are: a takeover that changes its token would change every token and score after it, "
+    "which is not known here. On base rollouts the budget is that of takeovers without consequences.",
+    "Intervals resample problems with the thresholds fixed; they leave out how far tau and lambda would move with another "
+    "calibration set.",
+)
+IN_SAMPLE = (
+    "tau is calibrated on the very tokens that are gated: without lambda the budget equals the spike ratio by construction. "
+    "Calibrate on another run (--calibrate-on) to see how it carries over."
+)
+INTERVENED = "The run's own gate took over at {share:.3g} of these positions: its scores are those after its own takeovers."
+NO_COVERAGE = "ce is not stored at every position, so the coverage of the disagreement is not known."
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfOptions:
+    """Which gates to try. At most one of `tau`, `spike_ratios`, `budgets`, `calibration_id`, `stored`; none: `SWEEP`.
+
+    Args:
+        metric: what the gate sees: a divergence, or entropy_base for the entropy gate; None takes the run's, or ce.
+        tau: a threshold.
+        spike_ratios: shares of the calibration's tokens above tau, one gate each.
+        budgets: expected budgets, one gate each: the smallest spike ratio that reaches it.
+        calibration_id: a stored calibration.
+        stored: the gate that decided the run.
+        calibrate_on: run whose scores spike ratios are taken of; None: the run itself.
+        use_lambda: whether the second condition is on.
+        lambda_: its factor, in place of the calibration's.
+        window, warmup: as in `ThresholdRule`.
+        disagreement: what coverage is measured in; None: ce, where it is stored.
+        seed: of the bootstrap.
+    """
+
+    metric: str | None = None
+    tau: float | None = None
+    spike_ratios: Sequence[float] = ()
+    budgets: Sequence[float] = ()
+    calibration_id: str | None = None
+    stored: bool = False
+    calibrate_on: str | None = None
+    use_lambda: bool = False
+    lambda_: float | None = None
+    window: int = WINDOW
+    warmup: Warmup = "tau"
+    disagreement: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        chosen = {
+            "--tau": self.tau is not None,
+            "--spike-ratio": bool(self.spike_ratios),
+            "--budget": bool(self.budgets),
+            "--calibration": self.calibration_id is not None,
+            "--stored": self.stored,
+        }
+        given = [name for name, is_given in chosen.items() if is_given]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} name different gates.", "Give one of them.")
+        if self.calibrate_on is not None and given not in ([], ["--spike-ratio"], ["--budget"]):
+            raise UsageError(f"--calibrate-on has no use beside {given[0]}.", "Give it with --spike-ratio or --budget.")
+        if self.tau is not None and self.use_lambda and self.lambda_ is None:
+            raise UsageError("lambda is not known.", "Give --lambda-value with --tau, or a --spike-ratio.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """One gate and what it would do. `spike_ratio` is None where no ratio stands behind tau."""
+
+    spike_ratio: float | None
+    outcome: Outcome
+    realised_run: str | None
+    realised_budget: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WhatIf:
+    """The gates that were tried on one run, what they were tried on, and what must be said with the numbers."""
+
+    tokens: RunTokens
+    trials: Sequence[Trial]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a gate; shares from 0 to 1, thresholds in the unit of the metric, NULL where nothing is known."""
+        return [self._row(trial) for trial in self.trials]
+
+    def _row(self, trial: Trial) -> dict[str, Any]:
+        outcome, rule, tokens = trial.outcome, trial.outcome.rule, self.tokens.tokens
+        p05, median, p95 = np.quantile(outcome.by_problem, [0.05, 0.5, 0.95])
+        return {
+            "run_id": self.tokens.run.run_id,
+            "metric": self.tokens.metric,
+            "spike_ratio": trial.spike_ratio,
+            "tau": rule.tau,
+            "lambda": rule.lambda_,
+            "window": rule.window if rule.lambda_ is not None else None,
+            "warmup": rule.warmup if rule.lambda_ is not None else None,
+            "n_positions": len(tokens.scores),
+            "n_problems": len(outcome.by_problem),
+            "n_fired": outcome.n_fired,
+            **_with_bounds("budget", outcome.budget),
+            "problem_sd": float(np.std(outcome.by_problem, ddof=1)) if len(outcome.by_problem) > 1 else None,
+            "problem_p05": float(p05),
+            "problem_median": float(median),
+            "problem_p95": float(p95),
+            "disagreement": self.tokens.disagreement,
+            **_with_bounds("coverage", outcome.coverage),
+            "best_coverage": outcome.best_coverage,
+            "stored_budget": float(np.mean(tokens.fired)),
+            "n_added": outcome.n_added,
+            "n_dropped": outcome.n_dropped,
+            "realised_run": trial.realised_run,
+            "realised_budget": trial.realised_budget,
+        }
+
+
+def _with_bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """An estimate with its interval as columns; the bounds of a single problem are not defined."""
+    if interval is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    low, high = (None if math.isnan(bound) else bound for bound in (interval.low, interval.high))
+    return {name: interval.estimate, f"{name}_low": low, f"{name}_high": high}
+
+
+def what_if(store: Store, reference: str | None, options: WhatIfOptions) -> WhatIf:
+    """Try gates on the tokens of a stored run.
+
+    Args:
+        store: where the run is.
+        reference: run id, prefix of one or program; None: the newest diagnose run.
+        options: which gates.
+
+    Raises:
+        UsageError: no such run, one that cannot be re-gated as asked (see `read_scored_tokens`), or thresholds that its
+            scores do not allow.
+        CalibrationMismatchError: a calibration of other models, another k, metric or kind of scores.
+    """
+    run = _one_run(store, reference)
+    metric = _metric(run, options)
+    found = read_scored_tokens(store, run, metric, options.disagreement)
+    regating = Regating(found.tokens, options.seed)
+    notes = list(LIMITS)
+    if found.tokens.fired.any():
+        notes.append(INTERVENED.format(share=float(np.mean(found.tokens.fired))))
+    if found.disagreement is None:
+        notes.append(NO_COVERAGE)
+    if options.stored:
+        gates: list[tuple[float | None, ThresholdRule]] = [(None, _stored_rule(run))]
+    elif options.tau is not None:
+        gates = [(None, ThresholdRule(options.tau, options.lambda_, options.window, options.warmup))]
+    elif options.calibration_id is not None:
+        gates = [_calibration_gate(store, run, metric, options)]
+    else:
+        source = run if options.calibrate_on is None else _calibration_run(store, run, options.calibrate_on)
+        if source.run_id == run.run_id:
+            scores = found.tokens.scores
+            notes.append(IN_SAMPLE)
+        else:
+            scores = read_scored_tokens(store, source, metric, metric).tokens.scores
+        gates = _calibrated_gates(regating, scores, options)
+    trials = [Trial(ratio, regating.outcome(rule), *_realised(store, found, rule)) for ratio, rule in gates]
+    return WhatIf(found, trials, notes)
+
+
+def _one_run(store: Store, reference: str | None) -> RunRecord:
+    runs = store.find_runs(reference) if reference is not None else store.find_runs(program="diagnose")[-1:]
+    if not runs:
+        raise UsageError("The store has no diagnose run.", "Name a run, or make one: rrti run diagnose.")
+    if len(runs) > 1:
+        known = ", ".join(run.run_id for run in runs[-8:])
+        raise UsageError(f"The run {reference!r} could be any of {known}.", "Give one id.")
+    return runs[0]
+
+
+def _metric(run: RunRecord, options: WhatIfOptions) -> str:
+    if not options.stored:
+        return options.metric or run.metric or "ce"
+    if run.gate is None or run.metric is None:
+        raise UsageError(
+            f"Run {run.run_id} was decided by the gate {run.gate!r}, whose score is no stored metric: "
+            "it cannot be told from the stored tokens.",
+            "Name a gate: --metric with --tau, --spike-ratio or --budget.",
+        )
+    if options.metric not in (None, run.metric):
+        raise UsageError(f"--stored is a gate on {run.metric}, not on {options.metric}.", "Leave --metric out.")
+    return run.metric
+
+
+def _stored_rule(run: RunRecord) -> ThresholdRule:
+    if run.tau is None or run.window is None or run.warmup is None:
+        raise UsageError(f"Run {run.run_id} ({run.program}) has no gate with a threshold.", "Leave --stored out.")
+    return ThresholdRule(run.tau, run.lambda_, run.window, run.warmup)  # type: ignore[arg-type]
+
+
+def _calibration_gate(store: Store, run: RunRecord, metric: str, options: WhatIfOptions) -> tuple[float, ThresholdRule]:
+    assert options.calibration_id is not None
+    calibration = store.get_calibration(options.calibration_id)
+    check_compatible(
+        calibration,
+        metric=metric,
+        score_kind=run.score_kind,
+        k=run.k,
+        base_model=run.base_model or "",
+        reasoning_model=run.reasoning_model or "",
+        tokenizer_hash=run.tokenizer_hash,
+    )
+    lambda_ = (options.lambda_ or calibration.lambda_) if options.use_lambda else None
+    return calibration.spike_ratio, ThresholdRule(calibration.tau, lambda_, options.window, options.warmup)
+
+
+def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
+    """The run to calibrate on, once its scores are known to be on the scale of the other's."""
+    source = _one_run(store, reference)
+    names = ("base_model", "reasoning_model", "tokenizer_hash", "k", "score_kind")
+    differences = [
+        f"{name} is {getattr(source, name)!r} there and {getattr(run, name)!r} here"
+        for name in names
+        if getattr(source, name) != getattr(run, name)
+    ]
+    if differences:
+        raise CalibrationMismatchError(
+            f"Run {source.run_id} cannot calibrate run {run.run_id}: {'; '.join(differences)}.",
+            "Name a run of the same models and k.",
+        )
+    return source
+
+
+def _calibrated_gates(regating: Regating, scores: Any, options: WhatIfOptions) -> list[tuple[float | None, ThresholdRule]]:
+    template = ThresholdRule(math.inf, 1.0 if options.use_lambda else None, options.window, options.warmup)
+    if options.budgets:
+        ratios = [ratio_for_budget(regating, scores, template, budget) for budget in options.budgets]
+    else:
+        ratios = sorted(set(options.spike_ratios)) or [ratio for ratio in SWEEP if ratio * len(scores) >= 1]
+    rules = calibrated_rules(scores, ratios, template)
+    if options.lambda_ is not None:
+        rules = [ThresholdRule(rule.tau, options.lambda_, rule.window, rule.warmup) for rule in rules]
+    return list(zip(ratios, rules, strict=True))
+
+
+def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[str | None, float | None]:
+    """The newest other run that used exactly this gate on these models, on the same problem set if there is one; its rho."""
+    run = found.run
+    rows = store.sql(
+        """
+        SELECT run_id, rho FROM run_view
+        WHERE run_id <> $run AND metric = $metric AND gate IN ('divergence', 'entropy') AND program <> 'relay'
+          AND tau = $tau AND lambda_ IS NOT DISTINCT FROM $lambda
+          AND ($lambda IS NULL OR ("window" = $window AND warmup = $warmup))
+          AND base_model = $base AND reasoning_model = $reasoning AND k = $k AND score_kind = $kind AND rho IS NOT NULL
+        ORDER BY problem_set = $problems DESC, created_at DESC LIMIT 1
+        """,
+        {
+            "run": run.run_id,
+            "metric": found.metric,
+            "tau": rule.tau,
+            "lambda": rule.lambda_,
+            "window": rule.window,
+            "warmup": rule.warmup,
+            "base": run.base_model,
+            "reasoning": run.reasoning_model,
+            "k": run.k,
+            "kind": run.score_kind,
+            "problems": run.problem_set,
+        },
+    ).to_pylist()
+    return (rows[0]["run_id"], rows[0]["rho"]) if rows else (None, None)

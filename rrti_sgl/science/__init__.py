@@ -1,0 +1,1 @@
+"""The method's mathematics: distributions, divergences, gates and their threshold rule, calibration, planning words."""

@@ -1,0 +1,311 @@
+"""Gates: at which positions the reasoning model takes over for one token.
+
+A gate turns a position's distributions into one number, `signal`, and a decision into one comparison, `signal > tau`
+(and, if asked for, `signal > lambda * local mean`), so that a query over the stored scores can replay what was decided.
+`signal` is pure and vectorised over drafted positions; `GateState` walks over the positions that were kept, in order.
+
+The rule itself, and its options, are in `rrti_sgl.science.threshold`.
+
+A gate of your own is a subclass of `Gate` (or of `ThresholdGate`), named `package.module:Class` (see `load_gate`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.records import FloatArray, IntArray, Json, ProblemRecord
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import DIVERGENCE_METRICS, METRICS, entropy
+from rrti_sgl.science.threshold import (
+    Decision,
+    GateState,
+    SilentState,
+    ThresholdRule,
+    ThresholdState,
+    Warmup,
+    is_number,
+    replay,
+)
+
+__all__ = [
+    "AlwaysGate", "Decision", "DivergenceGate", "EarlyGate", "EntropyGate", "Gate", "GateState", "NeverGate", "RandomGate",
+    "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform", "load_class", "load_gate",
+    "replay",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """n drafted positions of one sample: `positions` (n,), both models' distributions (n rows), the sample's seed.
+
+    `reasoning` is None where the gate said that it does not need it. `prefix` holds the token ids emitted before the
+    first of the positions, `drafted` (n) what the base model drew at each, `problem` what is being solved. The score of
+    a position may depend on what comes before it alone, never on later drafted tokens: those may be thrown away.
+    """
+
+    positions: IntArray
+    base: Distributions
+    reasoning: Distributions | None
+    sample_seed: int
+    prefix: Sequence[int] = ()
+    drafted: Sequence[int] = ()
+    problem: ProblemRecord | None = None
+
+
+class Gate(ABC):
+    """What every decoding loop asks of a gate.
+
+    `name` and `params()` are stored with the run. `needs_reasoning` says whether `signal` reads the reasoning model's
+    distributions; if not, the reasoning model is only asked at takeovers. `rule` and `metric` describe the gate to the
+    store where it is a threshold on a metric, and are None where it is not.
+    """
+
+    name: str
+    needs_reasoning: bool = True
+
+    @property
+    def rule(self) -> ThresholdRule | None:
+        """The threshold rule that replays this gate's decisions from its scores."""
+        return None
+
+    @property
+    def metric(self) -> str | None:
+        """The metric of `METRICS` that is this gate's signal."""
+        return None
+
+    @abstractmethod
+    def params(self) -> dict[str, Json]:
+        """What identifies this gate beside its name, as JSON values."""
+
+    @abstractmethod
+    def signal(self, steps: Steps) -> FloatArray:
+        """The scores of the drafted positions, (n,) float64; depends on nothing but `steps`."""
+
+    @abstractmethod
+    def begin(self) -> GateState:
+        """The memory for a new sample."""
+
+
+class ThresholdGate(Gate):
+    """A gate that is a rule on its signal, which may be a metric; a subclass adds `name` and `signal`."""
+
+    def __init__(self, rule: ThresholdRule, metric: str | None = None) -> None:
+        self._rule = rule
+        self._metric = metric
+
+    @property
+    def rule(self) -> ThresholdRule:
+        """The rule of this gate."""
+        return self._rule
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that is the signal, if it is one."""
+        return self._metric
+
+    def params(self) -> dict[str, Json]:
+        """The rule's four options, and the metric where there is one."""
+        rule = self._rule
+        options: dict[str, Json] = {"tau": rule.tau, "lambda": rule.lambda_, "window": rule.window, "warmup": rule.warmup}
+        return options if self.metric is None else {"metric": self.metric, **options}
+
+    def begin(self) -> GateState:
+        """A `ThresholdState`."""
+        return ThresholdState(self._rule)
+
+
+class DivergenceGate(ThresholdGate):
+    """The paper's gate: a divergence between the two models, by default their cross-entropy."""
+
+    name = "divergence"
+
+    def __init__(self, metric: str, rule: ThresholdRule) -> None:
+        if metric not in DIVERGENCE_METRICS:
+            raise UsageError(f"metric = {metric!r} is no divergence.", f"Use one of {', '.join(DIVERGENCE_METRICS)}.")
+        super().__init__(rule, metric)
+        self._divergence = METRICS[metric]
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """The divergence in nats (total variation: in [0, 1])."""
+        return self._divergence(steps.base, _reasoning(self, steps)).value
+
+
+class EntropyGate(ThresholdGate):
+    """The paper's cheaper variant: the base model's entropy alone."""
+
+    name = "entropy"
+    needs_reasoning = False
+
+    def __init__(self, rule: ThresholdRule) -> None:
+        super().__init__(rule, "entropy_base")
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """The entropy in nats."""
+        return entropy(steps.base).value
+
+
+class RandomGate(ThresholdGate):
+    """Control: every position alike, with probability `rho`, whatever the models say.
+
+    The signal is a hash of (sample seed, position), uniform in (0, 1), and tau = 1 - rho: decisions depend neither on
+    the order of work nor on what was drafted and thrown away.
+    """
+
+    name = "random"
+    needs_reasoning = False
+
+    def __init__(self, rho: float) -> None:
+        if not is_number(rho) or not 0 <= rho <= 1:
+            raise UsageError(f"rho = {rho!r} is no share of the positions.", "Give a number from 0 to 1.")
+        super().__init__(ThresholdRule(1.0 - rho))
+        self.rho = rho
+
+    def params(self) -> dict[str, Json]:
+        """`rho`."""
+        return {"rho": self.rho}
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """Uniform numbers in (0, 1)."""
+        return counter_uniform(steps.sample_seed, steps.positions)
+
+
+class EarlyGate(ThresholdGate):
+    """Control: the first `horizon` positions. The signal is what is left of them, and tau = 0."""
+
+    name = "early"
+    needs_reasoning = False
+
+    def __init__(self, horizon: int) -> None:
+        if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 0:
+            raise UsageError(f"horizon = {horizon!r} is no number of tokens.", "Give an integer of at least 0.")
+        super().__init__(ThresholdRule(0.0))
+        self.horizon = horizon
+
+    def params(self) -> dict[str, Json]:
+        """`horizon`."""
+        return {"horizon": self.horizon}
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """horizon - position."""
+        return self.horizon - steps.positions.astype(np.float64)
+
+
+class NeverGate(ThresholdGate):
+    """No takeover, tau = +inf; with a metric, every position is scored by it all the same (diagnosis)."""
+
+    name = "never"
+
+    def __init__(self, metric: str | None = None) -> None:
+        if metric is not None and metric not in METRICS:
+            raise UsageError(f"metric = {metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
+        super().__init__(ThresholdRule(math.inf), metric)
+        self.needs_reasoning = metric not in (None, "entropy_base")
+
+    def params(self) -> dict[str, Json]:
+        """The metric; infinity is no JSON value."""
+        return {"metric": self._metric}
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """The metric, or NaN (not computed)."""
+        if self._metric is None:
+            return np.full(len(steps.positions), np.nan)
+        reasoning = _reasoning(self, steps) if self.needs_reasoning else steps.base
+        return METRICS[self._metric](steps.base, reasoning).value
+
+    def begin(self) -> GateState:
+        """Without a metric there is nothing to remember."""
+        return super().begin() if self._metric is not None else SilentState()
+
+
+class AlwaysGate(ThresholdGate):
+    """A takeover at every position, which is the reasoning model alone: the signal is 1 and tau = 0."""
+
+    name = "always"
+    needs_reasoning = False
+
+    def __init__(self) -> None:
+        super().__init__(ThresholdRule(0.0))
+
+    def params(self) -> dict[str, Json]:
+        """Nothing to tell."""
+        return {}
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """Ones."""
+        return np.ones(len(steps.positions))
+
+
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+_MASK: Final = 0xFFFFFFFFFFFFFFFF
+
+
+def counter_uniform(seed: int, positions: NDArray[np.integer[Any]]) -> FloatArray:
+    """Uniform numbers in the open interval (0, 1) from (seed, position) alone, (n,) -> (n,) float64.
+
+    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter-based generator: its stream begins at the mixed seed,
+    and position t takes output t. Of the 64 bits the upper 52 are kept and centred, so that 0 and 1 cannot occur.
+    """
+    start = _mix(np.array([(seed + _GOLDEN) & _MASK], dtype=np.uint64))
+    counters = np.asarray(positions).astype(np.uint64) + np.uint64(1)
+    bits = _mix(start + counters * np.uint64(_GOLDEN))
+    uniform: FloatArray = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return uniform
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def load_class(spec: str, option: str) -> type:
+    """The class named `package.module:Class` by the option `option`. Raises UsageError for whatever is wrong."""
+    module_name, colon, class_name = spec.partition(":")
+    if not (colon and module_name and class_name):
+        raise UsageError(f"{option} = {spec!r} names no class.", "Write it as package.module:Class.")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(
+            f"{option} = {spec!r}: importing {module_name} failed: {error}.",
+            "Install the package, or put its folder on PYTHONPATH.",
+        ) from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        raise UsageError(f"{option} = {spec!r}: {module_name} has no class {class_name}.", "Check the class's name.")
+    return found
+
+
+def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
+    """A user's gate, `package.module:Class` called with `params` as keyword arguments.
+
+    A class that does not define `name` is recorded by `spec`.
+
+    Raises:
+        UsageError: no such class, not a `Gate`, or parameters that it does not take.
+    """
+    found = load_class(spec, "gate")
+    if not issubclass(found, Gate):
+        raise UsageError(f"gate = {spec!r} is no gate.", "Derive the class from rrti_sgl.science.gates.Gate.")
+    try:
+        gate = found(**params)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"gate = {spec!r} cannot be made from {dict(params)}: {error}.", "Check its parameters.") from error
+    if "name" not in vars(found):
+        found.name = spec
+    return gate
+
+
+def _reasoning(gate: Gate, steps: Steps) -> Distributions:
+    if steps.reasoning is None:
+        raise ValueError(f"the gate {gate.name} needs the reasoning model's distributions")
+    return steps.reasoning
