@@ -1,0 +1,84 @@
+"""The seam between decoding and whatever runs a model: one method that answers requests, and what must be known beforehand.
+
+Decoding states (`rrti_sgl.decoding`), batching (`rrti_sgl.engines.batching`) and the session know an engine by these protocols
+alone. `rrti_sgl.engines.sglang` is the implementation over HTTP; a test brings its own in forty lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rrti_sgl.engines.wire import GenerateRequest, Generation
+
+if TYPE_CHECKING:
+    from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+    from rrti_sgl.decoding.trace import TraceBuilder
+    from rrti_sgl.science.gates import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is, and its limits.
+
+    Args:
+        name: what messages call it: the address of a server.
+        model: the model's name as the engine reports it.
+        tokenizer: folder or hub id of the model's tokenizer.
+        version: of the software that runs it.
+        vocab_size: entries of the model's output distribution; 0 while it is not known.
+        max_input_tokens: longest input that it takes, tokens.
+        max_running_requests: sequences that it works on at once.
+        details: what else it says of itself (dtype, device, ...); kept with the run.
+    """
+
+    name: str
+    model: str
+    tokenizer: str
+    version: str
+    vocab_size: int
+    max_input_tokens: int
+    max_running_requests: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One model that answers requests.
+
+    `generate` may be called again while earlier calls are under way, from one event loop. Cancelling a call ends its work.
+    An answer is the same whatever else is in its batch, up to the arithmetic of the engine.
+    """
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it is and what it takes; known from the start."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
+        """Answer a batch, in the order of the requests.
+
+        Raises:
+            EndpointError: the engine failed for good, or gave no answer that can be read.
+            UsageError: a request that it must refuse (no tokens, k above the vocabulary).
+        """
+
+    async def flush(self) -> None:
+        """Forget cached prefixes."""
+
+    async def close(self) -> None:
+        """Let go of connections; closing again changes nothing."""
+
+
+class GuidedEngine(Protocol):
+    """An engine that holds both models and decodes a whole sample itself, gate included.
+
+    What a session asks of it in place of two engines: the trace that decoding with two engines would have given.
+    """
+
+    def decode(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> AsyncIterator[TraceBuilder]:
+        """Decode one sample; yields its growing trace after every piece, the last time finished.
+
+        Raises:
+            UsageError: a gate or an option that it does not know.
+            EndpointError: it failed.
+        """
