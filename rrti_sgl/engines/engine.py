@@ -1,6 +1,6 @@
 """The seam between decoding and whatever runs a model: one method that answers requests, and what must be known beforehand.
 
-Decoding states (`rrti_sgl.decoding`), batching (`rrti_sgl.engines.batching`) and the session know an engine by these protocols
+Decoding states (`rrti_sgl.decoding`), batching (`rrti_sgl.engines.batching`) and the session know an engine by this protocol
 alone. `rrti_sgl.engines.sglang` is the implementation over HTTP; a test brings its own in forty lines.
 """
 
