@@ -13,8 +13,8 @@ from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.endpoint import Batcher
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.programs.frontend.alone import ReasoningAlone
-from rrti_sgl.programs.frontend.text import GeneratedText
 from rrti_sgl.science.gates import AlwaysGate, Gate
+from rrti_sgl.tokens.generated_text import GeneratedText
 
 OnText = Callable[[str], None]
 

@@ -23,13 +23,13 @@ from rrti_sgl.programs.frontend.generation import Decoded, OnText, generate
 from rrti_sgl.programs.frontend.options import GenOptions
 from rrti_sgl.programs.frontend.prefixes import Prefixes, Prompt
 from rrti_sgl.programs.frontend.recording import Recorder, new_session
-from rrti_sgl.programs.frontend.text import GeneratedText
 from rrti_sgl.programs.program import GateContext, GateOptions
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.stored.calibrate import newest_calibration
 from rrti_sgl.records import CalibrationRecord, RunStatus
 from rrti_sgl.science.calibration import check_compatible
 from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate, load_gate
+from rrti_sgl.tokens.generated_text import GeneratedText
 
 _REMEMBERED_PREFILLS = 256
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from rrti_sgl.programs.frontend.prefixes import Prefixes, Prompt
-from rrti_sgl.programs.frontend.text import GeneratedText
+from rrti_sgl.tokens.generated_text import GeneratedText
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
 END, SPECIAL = 0, 1
