@@ -86,7 +86,7 @@ def token_tables(traces: Sequence[SampleTrace], precision: Precision) -> dict[st
     """The token rows of samples by the table that they go into, each sample's rows together and in order.
 
     Args:
-        traces: samples that `rrti_sgl.db.record_rows.check_trace` accepts.
+        traces: samples that `rrti_sgl.sinks.refusals.check_trace` accepts.
         precision: the layout wanted; samples that do not fit the compact one are in the exact one all the same.
     """
     tables: dict[str, list[pa.Table]] = {}

@@ -17,14 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from rrti_sgl.errors import StoreError
-from rrti_sgl.records import SampleTrace, TokenColumns
+from rrti_sgl.records import TokenColumns
+from rrti_sgl.sinks.refusals import TOKEN_FIELDS
 
 Record = TypeVar("Record")
 
 TEXT_COLUMNS = ("token_text", "base_token_text", "source", "planning_tag")
 ID_COLUMNS = ("token_id", "base_token_id", "reasoning_token_id")
-TOKEN_FIELDS = tuple(field.name for field in dataclasses.fields(TokenColumns))
 # Scores that a statistic can be asked for, in the order of the documentation.
 METRICS = ("score", "ce", "kl", "reverse_kl", "js", "tv", "entropy_base", "entropy_reasoning")
 
@@ -94,24 +93,3 @@ def _topk_array(column: Any, k: int, missing: float, dtype: np.dtype[Any]) -> An
     array = np.full((len(column), max(k, int(lengths.max(initial=0)))), missing, dtype=dtype)
     array[np.arange(array.shape[1]) < lengths[:, None]] = column.flatten().to_numpy(zero_copy_only=False)
     return array
-
-
-def check_trace(trace: SampleTrace) -> None:
-    """Refuse a sample whose columns do not fit each other or its record.
-
-    Raises:
-        StoreError: naming the sample and the column.
-    """
-    sample, tokens = trace.sample, trace.tokens
-    for name in TOKEN_FIELDS:
-        length = len(getattr(tokens, name))
-        if length != sample.n_tokens:
-            message = f"Sample {sample.sample_id} has {sample.n_tokens} tokens, its column {name} {length}."
-            raise StoreError(message)
-    for model in ("base", "reasoning"):
-        ids, logprobs = getattr(tokens, f"{model}_topk_ids"), getattr(tokens, f"{model}_topk_logprobs")
-        if np.shape(ids) != np.shape(logprobs):
-            raise StoreError(
-                f"Sample {sample.sample_id} has {model}_topk_ids of shape {np.shape(ids)} "
-                f"and logprobs of shape {np.shape(logprobs)}."
-            )

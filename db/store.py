@@ -27,6 +27,7 @@ from rrti_sgl.db.layouts import Precision
 from rrti_sgl.db.reader import StoreReader
 from rrti_sgl.errors import StoreError, StoreLockedError, UsageError
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
+from rrti_sgl.sinks.refusals import check_trace
 
 MEMORY_LIMIT = "4GB"
 
@@ -228,13 +229,13 @@ class Store(StoreReader):
         """Add problems; those whose (problem_set, problem_id) is there already are left as they are."""
         self._insert("problems", problems, on_conflict="ON CONFLICT DO NOTHING")
 
-    def add_calibration(self, calibration: CalibrationRecord) -> None:
+    def add_calibration(self, calibration: CalibrationRecord, *, if_missing: bool = False) -> None:
         """Add a calibration.
 
         Raises:
-            StoreError: there is a calibration of that id.
+            StoreError: there is a calibration of that id, and `if_missing` is off.
         """
-        self._insert("calibrations", [calibration])
+        self._insert("calibrations", [calibration], on_conflict="ON CONFLICT DO NOTHING" if if_missing else "")
 
     def write_samples(self, traces: Sequence[SampleTrace]) -> int:
         """Write whole samples in one transaction, skipping those that are there already.
@@ -249,7 +250,7 @@ class Store(StoreReader):
             StoreError: DuckDB refused, or a sample contradicts itself; nothing of the batch is written then.
         """
         for trace in traces:
-            record_rows.check_trace(trace)
+            check_trace(trace)
         with self._writing, self._cursor() as cursor:
             try:
                 cursor.execute("BEGIN TRANSACTION")
@@ -276,8 +277,10 @@ class Store(StoreReader):
 
     @staticmethod
     def _unwritten(cursor: duckdb.DuckDBPyConnection, traces: Sequence[SampleTrace]) -> list[SampleTrace]:
-        """The traces that the store does not have, without repetitions."""
-        by_key = {(trace.sample.run_id, trace.sample.sample_id): trace for trace in traces}
+        """The traces that the store does not have; of one that is repeated the first."""
+        by_key: dict[tuple[str, str], SampleTrace] = {}
+        for trace in traces:
+            by_key.setdefault((trace.sample.run_id, trace.sample.sample_id), trace)
         query = "SELECT run_id, sample_id FROM stored_samples WHERE list_contains($ids, sample_id)"
         present = set(cursor.execute(query, {"ids": [sample_id for _, sample_id in by_key]}).fetchall())
         return [trace for key, trace in by_key.items() if key not in present]

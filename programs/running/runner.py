@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rrti_sgl import __version__
+from rrti_sgl.db.continuing import find_unfinished
 from rrti_sgl.db.store import Store
 from rrti_sgl.db.writer import TraceWriter
 from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
@@ -22,7 +23,6 @@ from rrti_sgl.errors import RRTIError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.program import GateContext, Program
 from rrti_sgl.programs.registry import find_program
-from rrti_sgl.programs.running.continuing import check_unchanged, find_unfinished
 from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold, check_special_tokens
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.calibrate import newest_calibration
@@ -30,6 +30,7 @@ from rrti_sgl.records import CalibrationRecord, RunRecord, RunStatus, SampleTrac
 from rrti_sgl.science.calibration import check_compatible
 from rrti_sgl.science.gates import AlwaysGate, Gate, load_gate
 from rrti_sgl.science.planning import LexicalTagger, PlanningTagger, load_tagger
+from rrti_sgl.sinks.refusals import check_unchanged
 
 
 @dataclass

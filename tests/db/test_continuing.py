@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from rrti_sgl.db import sealing
+from rrti_sgl.db.continuing import find_unfinished
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError
-from rrti_sgl.programs.running.continuing import check_unchanged, find_unfinished
+from rrti_sgl.sinks.refusals import check_unchanged
 from tests.db.conftest import NOON, make_run
 
 

@@ -1,0 +1,1 @@
+"""Sinks that keep what they take in files: a DuckDB file, a folder of Parquet parts."""
