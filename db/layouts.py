@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rrti_sgl.db import quantisation
+from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, SampleTrace
 
 Precision = Literal["compact", "exact"]
@@ -80,6 +81,12 @@ class _Rows:
             columns[name] = pa.array(ids, mask=ids < 0)
         columns |= {name: _nullable(self.numbers(name, np.float64)) for name in ("score", "local_mean")}
         return columns
+
+
+def check_precision(precision: str) -> None:
+    """Raises UsageError where there is no such precision."""
+    if precision not in get_args(Precision):
+        raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(get_args(Precision))}.")
 
 
 def token_tables(traces: Sequence[SampleTrace], precision: Precision) -> dict[str, pa.Table]:

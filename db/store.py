@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import duckdb
 
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
-from rrti_sgl.db import layouts, record_rows, relations, snapshots
+from rrti_sgl.db import inserting, relations, snapshots
 from rrti_sgl.db.folders import Manifest
-from rrti_sgl.db.layouts import Precision
+from rrti_sgl.db.layouts import Precision, check_precision
 from rrti_sgl.db.reader import StoreReader
-from rrti_sgl.errors import StoreError, StoreLockedError, UsageError
+from rrti_sgl.errors import StoreError, StoreLockedError
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
 from rrti_sgl.sinks.refusals import check_trace
 
@@ -60,8 +60,8 @@ class Store(StoreReader):
             UsageError: there is no such precision.
         """
         path = Path(path)
-        if precision is not None and precision not in get_args(Precision):
-            raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(get_args(Precision))}.")
+        if precision is not None:
+            check_precision(precision)
         if not path.exists() and not create:
             raise StoreError(f"There is no store at {path}.", "Name another file with --db.")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,8 @@ class Store(StoreReader):
         self.get_run(run_id)
         statement = "UPDATE runs SET status = $status, error = $error, finished_at = $now WHERE run_id = $run"
         now = datetime.now(UTC).replace(tzinfo=None)
-        self._write(statement, {"status": status, "error": error, "now": now, "run": run_id})
+        values = {"status": status, "error": error, "now": now, "run": run_id}
+        self._write(lambda cursor: cursor.execute(statement, values))
 
     def resume_run(self, run_id: str) -> None:
         """Mark a run that ended early as running again.
@@ -223,11 +224,11 @@ class Store(StoreReader):
         with self._cursor() as cursor:
             self.check_unsealed(cursor, {run_id})
         statement = "UPDATE runs SET status = 'running', error = NULL, finished_at = NULL WHERE run_id = $run"
-        self._write(statement, {"run": run_id})
+        self._write(lambda cursor: cursor.execute(statement, {"run": run_id}))
 
     def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
         """Add problems; those whose (problem_set, problem_id) is there already are left as they are."""
-        self._insert("problems", problems, on_conflict="ON CONFLICT DO NOTHING")
+        self._insert("problems", problems, on_conflict=inserting.IF_MISSING)
 
     def add_calibration(self, calibration: CalibrationRecord, *, if_missing: bool = False) -> None:
         """Add a calibration.
@@ -235,7 +236,7 @@ class Store(StoreReader):
         Raises:
             StoreError: there is a calibration of that id, and `if_missing` is off.
         """
-        self._insert("calibrations", [calibration], on_conflict="ON CONFLICT DO NOTHING" if if_missing else "")
+        self._insert("calibrations", [calibration], on_conflict=inserting.IF_MISSING if if_missing else "")
 
     def write_samples(self, traces: Sequence[SampleTrace]) -> int:
         """Write whole samples in one transaction, skipping those that are there already.
@@ -255,13 +256,8 @@ class Store(StoreReader):
             try:
                 cursor.execute("BEGIN TRANSACTION")
                 self.check_unsealed(cursor, {trace.sample.run_id for trace in traces})
-                if new := self._unwritten(cursor, traces):
-                    tables = layouts.token_tables(new, self._precision(cursor))
-                    samples = record_rows.rows_to_arrow([trace.sample for trace in new])
-                    for name, table in {"stored_samples": samples, **tables}.items():
-                        cursor.register("incoming", table)
-                        cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
-                        cursor.unregister("incoming")
+                new = self._unwritten(cursor, traces)
+                inserting.insert_samples(cursor, new, self._precision(cursor))
                 cursor.execute("COMMIT")
             except duckdb.Error as error:
                 raise opening.translate(error) from error
@@ -286,27 +282,16 @@ class Store(StoreReader):
         return [trace for key, trace in by_key.items() if key not in present]
 
     def _insert(self, table: str, records: Sequence[Any], on_conflict: str = "") -> None:
-        if records:
-            statement = f"{_insert_statement(table, type(records[0]))} {on_conflict}"
-            self._write(statement, [record_rows.row_of(record) for record in records])
+        self._write(lambda cursor: inserting.insert_records(cursor, table, records, on_conflict))
 
-    def _write(self, statement: str, params: Mapping[str, Any] | list[list[Any]]) -> None:
+    def _write(self, write: Callable[[duckdb.DuckDBPyConnection], object]) -> None:
         with self._writing, self._cursor() as cursor:
             try:
                 cursor.execute("BEGIN TRANSACTION")
-                if isinstance(params, list):
-                    cursor.executemany(statement, params)
-                else:
-                    cursor.execute(statement, dict(params))
+                write(cursor)
                 cursor.execute("COMMIT")
             except duckdb.ConstraintException as error:
                 message = f"The store has such a record already, or a value is missing: {opening.first_line(error)}"
                 raise StoreError(message, "Use another id.") from error
             except duckdb.Error as error:
                 raise opening.translate(error) from error
-
-
-def _insert_statement(table: str, record_type: type[Any]) -> str:
-    names = record_rows.fields_of(record_type)
-    columns = ", ".join(f'"{name}"' for name in names)
-    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' for _ in names)})"
