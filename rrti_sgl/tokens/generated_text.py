@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
+from rrti_sgl.tokens.detokenizer import Detokenizer
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
-_REPLACEMENT = "\ufffd"  # what a decoder shows for bytes that are no whole character yet
-_CONTEXT_TOKENS = 5  # as many as SGLang decodes before a piece, so that decoders which join words see its neighbours
+_CONTEXT_TOKENS = 5  # as many of the prompt as SGLang decodes before a piece
 
 
 class GeneratedText:
@@ -34,12 +35,12 @@ class GeneratedText:
         skip_special: bool = True,
     ) -> None:
         self._vocabulary = vocabulary
-        self._skip_special = skip_special
         self._stop_strings = tuple(stop_strings)
         self._end_ids = end_ids
         self._special_ids = vocabulary.skipped_ids if skip_special else frozenset()
-        self._window = list(prompt_ids[-_CONTEXT_TOKENS:])  # tokens that the next piece is decoded with
-        self._emitted = len(self._window)  # tokens of the window that have their text
+        self._detokenizer = Detokenizer(
+            partial(vocabulary.text_of, skip_special=skip_special), prompt_ids[-_CONTEXT_TOKENS:]
+        )
         self._ids: list[int] = []
         self._starts: list[int] = []  # where each token begins in the scanned text
         self._visible: list[str] = []
@@ -60,11 +61,9 @@ class GeneratedText:
 
     def finish(self) -> None:
         """No part of a character follows: show the bytes of an unfinished one as they are."""
-        if self._emitted < len(self._window) and self._ids:
-            rest = self._rest()
+        if rest := self._detokenizer.finish():
             self._visible[-1] += rest
             self._scanned += rest
-            self._emitted = len(self._window)
 
     @property
     def text(self) -> str:
@@ -99,15 +98,7 @@ class GeneratedText:
         if token_id in self._end_ids:
             self._visible.append("")
             return
-        self._window.append(token_id)
-        piece = self._rest()
-        if piece.endswith(_REPLACEMENT):
-            self._visible.append("")
-            return
-        self._emitted = len(self._window)
-        if len(self._window) > 2 * _CONTEXT_TOKENS:
-            del self._window[: len(self._window) - _CONTEXT_TOKENS]
-            self._emitted = len(self._window)
+        piece = self._detokenizer.add(token_id)
         self._visible.append(piece)
         before = len(self._scanned)
         self._scanned += self._vocabulary.token_text(token_id) if token_id in self._special_ids else piece
@@ -115,14 +106,6 @@ class GeneratedText:
             if self._scanned.find(stop, max(before - len(stop) + 1, 0)) >= 0:
                 self.matched, self._cut = stop, self._scanned.find(stop)
                 return
-
-    def _rest(self) -> str:
-        """Text of the window's tokens that have none yet."""
-        before = self._decode(self._window[: self._emitted])
-        return self._decode(self._window)[len(before) :]
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(self._vocabulary.tokenizer.decode(list(ids), skip_special_tokens=self._skip_special))
 
     def _up_to(self, end: int) -> tuple[str, int]:
         """The visible text of the scanned text's first `end` characters, and how many tokens lie in it as a whole."""

@@ -13,12 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rrti_sgl.errors import PairMismatchError, UsageError
+from rrti_sgl.tokens.detokenizer import Detokenizer
 from rrti_sgl.tokens.special_tokens import Renumbering, SpecialIds, renumbering, same_events
 
 logger = logging.getLogger(__name__)
-
-_REPLACEMENT = "\ufffd"  # what a decoder shows for bytes that are no whole character yet
-_CONTEXT_TOKENS = 6  # tokens decoded before a piece, so that decoders which join words see its neighbours
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated tokens, without end tokens."""
-        return self._decode([i for i in ids if i not in self.stop_token_ids])
+        return self.text_of([i for i in ids if i not in self.stop_token_ids])
 
     def with_renumbering(self, to_pair: Renumbering) -> Vocabulary:
         """The same vocabulary under the pair's ids."""
@@ -84,13 +82,14 @@ class Vocabulary:
             _texts={},
         )
 
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(self.renumbered.inverse.ids(ids), skip_special_tokens=False))
+    def text_of(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
+        """Text of tokens, with the names of special tokens or without them."""
+        return str(self.tokenizer.decode(self.renumbered.inverse.ids(ids), skip_special_tokens=skip_special))
 
     def token_text(self, token_id: int) -> str:
         """Text of one token on its own."""
         if token_id not in self._texts:
-            self._texts[token_id] = self._decode([token_id])
+            self._texts[token_id] = self.text_of([token_id])
         return self._texts[token_id]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
@@ -98,17 +97,10 @@ class Vocabulary:
 
         A character split over several tokens belongs to the token that completes it, the ones before add "".
         """
-        pieces: list[str] = []
-        start, emitted = 0, 0  # tokens before `emitted` have their text; `start` opens the window that gives it context
-        for end in range(1, len(ids) + 1):
-            before = self._decode(ids[start:emitted])
-            now = self._decode(ids[start:end])
-            if now.endswith(_REPLACEMENT) and end < len(ids):
-                pieces.append("")
-                continue
-            pieces.append(now[len(before) :])
-            emitted = end
-            start = max(start, end - _CONTEXT_TOKENS)
+        detokenizer = Detokenizer(self.text_of)
+        pieces = [detokenizer.add(token_id) for token_id in ids]
+        if pieces:
+            pieces[-1] += detokenizer.finish()
         return pieces
 
 
