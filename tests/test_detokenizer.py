@@ -1,4 +1,4 @@
-"""The pieces of tokens join to the decoded text with every kind of tokenizer, and where `tokenizers`' own stream does not."""
+"""The pieces of tokens join to the decoded text with every kind of tokenizer; where `tokenizers`' own stream does not."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def sequences(vocabulary: Vocabulary, longest: int = 24) -> st.SearchStrategy[list[int]]:
     """Tokens of a text, special tokens and any others: with byte-level tokenizers often parts of characters.
 
-    Whole characters alone where tokens for bytes stand in for missing ones: there one wrong byte makes all the bytes before it
-    wrong, too, so that no piece could be given before the end.
+    Whole characters alone where tokens for bytes stand in for missing ones: there one wrong byte makes all the bytes before
+    it wrong, too, so that no piece could be given before the end.
     """
     special = st.sampled_from(sorted(vocabulary.skipped_ids))
     if "<0x00>" in vocabulary.token_ids:
