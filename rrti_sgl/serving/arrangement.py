@@ -123,7 +123,7 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
     own_split = any(flag_value(server.flags, *_SIZE_FLAGS) is not None for server in (base, reasoning))
     if not found:
         raise UsageError(
-            "No NVIDIA GPU was found (nvidia-smi names none), so memory cannot be planned.",
+            "No NVIDIA GPU was found (the driver names none), so memory cannot be planned.",
             "Use --device cpu, or start the servers yourself and name them: --base-url and --reasoning-url.",
         )
     unnamed = options.base_gpus is None and options.reasoning_gpus is None

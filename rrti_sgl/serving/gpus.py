@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rrti_sgl.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 MIB = 1 << 20
-_QUERY = ("index", "uuid", "name", "memory.total", "memory.free")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +50,46 @@ class Placement:
 
 
 def visible_gpus() -> list[Gpu]:
-    """The NVIDIA GPUs that `CUDA_VISIBLE_DEVICES` leaves; none where there is no driver. Opens no CUDA context."""
-    query = ["nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader,nounits"]
+    """The NVIDIA GPUs that `CUDA_VISIBLE_DEVICES` leaves; none where there is no driver. Opens no CUDA context.
+
+    Raises:
+        UsageError: the driver does not answer, or `CUDA_VISIBLE_DEVICES` names what is no whole GPU of this machine.
+    """
+    import pynvml
+
     try:
-        output = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+        pynvml.nvmlInit()
+        try:
+            found = [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        finally:
+            pynvml.nvmlShutdown()
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded) as error:
+        logger.info("no NVIDIA driver: %s", error)
         return []
-    return parse_gpus(output, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except pynvml.NVMLError as error:
+        raise UsageError(
+            f"The NVIDIA driver does not answer ({error}).", "`nvidia-smi` may say more. Or use --device cpu."
+        ) from error
+    return choose(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
-def parse_gpus(output: str, visible: str | None) -> list[Gpu]:
-    """The GPUs of `nvidia-smi`'s CSV (MiB), in the order of `CUDA_VISIBLE_DEVICES` where that is set.
+def _gpu(index: int) -> Gpu:
+    import pynvml
+
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
+    return Gpu(index, uuid, name, int(memory.total), int(memory.free))
+
+
+def choose(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
+    """Those of a machine's GPUs that `CUDA_VISIBLE_DEVICES` names, in its order and with their places in it; None names all.
 
     Raises:
         UsageError: it names a GPU that is not there, or a slice of one, whose memory is not known.
     """
-    rows = [[field.strip() for field in line.split(",")] for line in output.splitlines() if line.strip()]
-    found = [
-        Gpu(int(index), uuid, name, int(float(total)) * MIB, int(float(free)) * MIB)
-        for index, uuid, name, total, free in rows
-    ]
     if visible is None:
-        return found
+        return list(found)
     chosen = []
     for entry in filter(None, (part.strip() for part in visible.split(","))):
         match = [gpu for gpu in found if entry == str(gpu.index) or (len(entry) > 3 and gpu.uuid.startswith(entry))]
@@ -80,7 +99,7 @@ def parse_gpus(output: str, visible: str | None) -> list[Gpu]:
                 "Name GPUs by their index or UUID (`nvidia-smi -L`).",
             )
         chosen.append(match[0])
-    return [Gpu(place, gpu.uuid, gpu.name, gpu.total_bytes, gpu.free_bytes) for place, gpu in enumerate(chosen)]
+    return [replace(gpu, index=place) for place, gpu in enumerate(chosen)]
 
 
 def place(

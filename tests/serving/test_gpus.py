@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.serving import gpus
-from rrti_sgl.serving.gpus import MIB, Placement, parse_gpus, place
+from rrti_sgl.serving.gpus import MIB, Gpu, Placement, choose, place, visible_gpus
 
-CSV = """0, GPU-aaaa-1, NVIDIA H100 80GB HBM3, 81559, 81008
-1, GPU-bbbb-2, NVIDIA L4, 23034, 1000
-2, GPU-bbcc-3, NVIDIA L4, 23034, 22000
-"""
+FOUND = [
+    Gpu(0, "GPU-aaaa-1", "NVIDIA H100 80GB HBM3", 81559 * MIB, 81008 * MIB),
+    Gpu(1, "GPU-bbbb-2", "NVIDIA L4", 23034 * MIB, 1000 * MIB),
+    Gpu(2, "GPU-bbcc-3", "NVIDIA L4", 23034 * MIB, 22000 * MIB),
+]
 
 
-def test_what_nvidia_smi_says() -> None:
-    first, second, _ = parse_gpus(CSV, None)
-    assert (first.index, first.uuid, first.name) == (0, "GPU-aaaa-1", "NVIDIA H100 80GB HBM3")
-    assert (first.total_bytes, second.free_bytes) == (81559 * MIB, 1000 * MIB)
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A driver with the GPUs of `FOUND`; the list says what was asked of it besides them."""
+    asked: list[str] = []
+    answers = {
+        "nvmlInit": lambda: asked.append("init"),
+        "nvmlShutdown": lambda: asked.append("shutdown"),
+        "nvmlDeviceGetCount": lambda: len(FOUND),
+        "nvmlDeviceGetHandleByIndex": lambda index: FOUND[index],
+        "nvmlDeviceGetUUID": lambda gpu: gpu.uuid,
+        "nvmlDeviceGetName": lambda gpu: gpu.name,
+        "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=gpu.total_bytes, free=gpu.free_bytes),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, answer)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return asked
+
+
+def test_what_the_driver_says(driver: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert visible_gpus() == FOUND
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [gpu.uuid for gpu in visible_gpus()] == ["GPU-bbbb-2"]
+    assert driver == ["init", "shutdown"] * 2
 
 
 @pytest.mark.parametrize(
@@ -34,7 +54,7 @@ def test_what_nvidia_smi_says() -> None:
     ],
 )
 def test_visible_devices_choose_and_order(visible: str, uuids: list[str]) -> None:
-    found = parse_gpus(CSV, visible)
+    found = choose(FOUND, visible)
     assert [gpu.uuid for gpu in found] == uuids
     assert [gpu.index for gpu in found] == list(range(len(uuids)))
 
@@ -42,23 +62,36 @@ def test_visible_devices_choose_and_order(visible: str, uuids: list[str]) -> Non
 @pytest.mark.parametrize("visible", ["3", "GPU-bb", "MIG-1234", "GPU-"])
 def test_what_is_no_whole_gpu_is_refused(visible: str) -> None:
     with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES"):
-        parse_gpus(CSV, visible)
+        choose(FOUND, visible)
 
 
-def test_no_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert gpus.visible_gpus() == []
+def failing(code: int) -> Callable[[], None]:
+    def init() -> None:
+        raise pynvml.NVMLError(code)
+
+    return init
 
 
-def test_the_driver_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        assert command[0] == "nvidia-smi"
-        assert "memory.free" in command[1]
-        return subprocess.CompletedProcess(command, 0, CSV, "")
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED])
+def test_no_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", failing(code))
+    assert visible_gpus() == []
 
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert [gpu.uuid for gpu in gpus.visible_gpus()] == ["GPU-bbbb-2"]
+
+def test_a_driver_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", failing(pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH))
+    with pytest.raises(UsageError, match=r"does not answer \(RM has detected an NVML/RM version mismatch"):
+        visible_gpus()
+
+
+def test_a_gpu_that_does_not_answer_is_no_missing_gpu(driver: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(gpu: Gpu) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lost)
+    with pytest.raises(UsageError, match=r"does not answer \(GPU is lost"):
+        visible_gpus()
+    assert driver == ["init", "shutdown"]
 
 
 @pytest.mark.parametrize(

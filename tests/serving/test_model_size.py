@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +114,10 @@ def test_a_real_folder_is_read_from_its_headers() -> None:
 def test_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no readable config\.json"):
         read_model_size(str(tmp_path))
-    (tmp_path / "cut.safetensors").write_bytes(struct.pack("<Q", 10) + b"{")
-    with pytest.raises(UsageError, match="no safetensors file"):
-        read_header(tmp_path / "cut.safetensors")
+    whole = next(bundled_pair().base.glob("*.safetensors")).read_bytes()
+    for cut in (len(whole) - 1, 9, 0):
+        (tmp_path / "cut.safetensors").write_bytes(whole[:cut])
+        with pytest.raises(UsageError, match="no safetensors file"):
+            read_header(tmp_path / "cut.safetensors")
+    with pytest.raises(UsageError, match="absent"):
+        read_header(tmp_path / "absent.safetensors")
