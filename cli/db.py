@@ -100,12 +100,34 @@ def unseal(run: Run, file: File = DEFAULT) -> None:
 
 
 @app.command()
-def attach(folder: Annotated[Path, typer.Argument(help="Folder of a sealed run.")], file: File = DEFAULT) -> None:
-    """Take a copy of somebody else's sealed run into a store."""
-    from rrti_sgl.db import sealing
+def attach(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDERS [FILE]",
+            help="Folders of sealed runs or of parts of runs, or folders above them; then the trace store, if it is not "
+            f"{DEFAULT}. It is made when it is missing.",
+        ),
+    ],
+) -> None:
+    """Merge what others wrote into a store: sealed runs of other stores, and Parquet parts of runs.
 
-    manifest = sealing.attach(file, folder)
-    typer.echo(f"{file}: run {manifest.run_id} attached, {manifest.n_samples} samples, {manifest.n_tokens} tokens")
+    What the store has already is left as it is, so attaching twice changes nothing. Settings, problems or samples that
+    contradict it are refused, and nothing is attached then.
+    """
+    from rrti_sgl.db import attaching
+    from rrti_sgl.errors import UsageError
+
+    *folders, last = paths
+    file = DEFAULT if last.is_dir() else last
+    folders += [last] if last.is_dir() else []
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise UsageError(f"There is no folder {missing[0]}.", "Name folders, and then the store.")
+    if not folders:
+        raise UsageError(f"There is no folder {last}, and none is named before it.", "Name folders, and then the store.")
+    for run in attaching.attach(file, folders):
+        known = f"; {run.known_samples} samples were there" if run.known_samples else ""
+        typer.echo(f"{file}: run {run.run_id} ({run.status}): {run.samples} new samples, {run.tokens} tokens{known}")
 
 
 @app.command()

@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 
 from rrti_sgl import migrations
 from rrti_sgl.db import relations
-from rrti_sgl.errors import StoreError, StoreVersionError
+from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
 
 ROW_GROUP = 122_880
+NAME = re.compile(r"[\w-][\w.-]*")
 # What belongs to a run, table by table.
 CONTENT = {
     "runs": "FROM runs WHERE run_id = $run",
@@ -39,13 +40,22 @@ CONTENT = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a sealed folder says of itself. `files` maps a file's name to its rows and the SHA-256 of its bytes."""
+    """What a folder says of itself.
+
+    Args:
+        run_id: the run.
+        revision: of the schema that its files have.
+        n_samples, n_tokens: what it holds.
+        files: a file's name -> its rows and the SHA-256 of its bytes.
+        part: name of the part of a run that the folder is; None for a whole run.
+    """
 
     run_id: str
     revision: str
     n_samples: int
     n_tokens: int
     files: dict[str, dict[str, Any]]
+    part: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -53,8 +63,10 @@ class Manifest:
         try:
             manifest = cls(**json.loads((folder / relations.MANIFEST).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise StoreError(f"{folder} is no sealed run: its manifest cannot be read ({error}).") from error
-        if not re.fullmatch(r"[\w-][\w.-]*", manifest.run_id):
+            raise StoreError(
+                f"{folder} is no sealed run and no part of one: its manifest cannot be read ({error})."
+            ) from error
+        if not NAME.fullmatch(manifest.run_id):
             raise StoreError(f"{folder} is of a run whose id {manifest.run_id!r} is no name of a folder.")
         return manifest
 
@@ -62,12 +74,14 @@ class Manifest:
         """Raises StoreVersionError where the files are of another schema than this package's."""
         if self.revision != migrations.head():
             message = f"{folder} was written with schema {self.revision}; this version reads {migrations.head()}."
-            raise StoreVersionError(message, "Unseal it where it comes from, upgrade that store and seal it again.")
+            if self.part is None:
+                raise StoreVersionError(message, "Unseal it where it comes from, upgrade that store and seal it again.")
+            raise StoreVersionError(message, "Attach it with the version that wrote it, then upgrade that store.")
 
     def refuse_damage(self, folder: Path) -> None:
         """Raises StoreError where anything of the folder is not as the manifest says."""
         if damage := self.damage(folder):
-            raise StoreError(f"The sealed run {folder} is damaged: {'; '.join(damage)}.", "Take it from a copy.")
+            raise StoreError(f"{folder} is damaged: {'; '.join(damage)}.", "Take it from a copy.")
 
     def damage(self, folder: Path) -> list[str]:
         """What of the folder is not as the manifest says, one line each; reads every byte."""
@@ -82,8 +96,19 @@ class Manifest:
         return lines
 
 
+def checked_name(run_id: str) -> str:
+    """The id of a run where it can be the name of a folder; raises UsageError where it cannot."""
+    if not NAME.fullmatch(run_id):
+        raise UsageError(f"The run id {run_id!r} is no name of a folder.", "Use letters, digits and _ - . alone.")
+    return run_id
+
+
 def write_folder(
-    connection: duckdb.DuckDBPyConnection, run_id: str, final: Path, content: Mapping[str, str] = CONTENT
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    final: Path,
+    content: Mapping[str, str] = CONTENT,
+    part: str | None = None,
 ) -> Manifest:
     """Write what belongs to a run into a folder, which is there whole or not at all.
 
@@ -92,6 +117,7 @@ def write_folder(
         run_id: the run.
         final: where the folder will be; what lies there is replaced.
         content: table -> what of it to write, from FROM on, with `$run`.
+        part: name of the part of the run that this is; None for a whole run.
 
     Raises:
         StoreError: what was written is not what was read.
@@ -102,11 +128,11 @@ def write_folder(
     for table, rows_of in content.items():
         path = relations.file_of(partial, table)
         rows = _write_file(connection.execute(f"SELECT * {rows_of}", {"run": run_id}), path)
-        _compare(connection, table, rows_of, path, run_id)
+        _compare(connection, table, rows_of, partial, run_id)
         files[path.name] = {"rows": rows, "sha256": sha256(path)}
     n_tokens = sum(files[f"{table}.parquet"]["rows"] for table in relations.TOKEN_TABLES)
-    manifest = Manifest(run_id, migrations.head(), files["stored_samples.parquet"]["rows"], n_tokens, files)
-    text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
+    manifest = Manifest(run_id, migrations.head(), files["stored_samples.parquet"]["rows"], n_tokens, files, part)
+    text = json.dumps({k: v for k, v in asdict(manifest).items() if v is not None}, indent=1, sort_keys=True)
     (partial / relations.MANIFEST).write_text(text, encoding="utf-8")
     sync(partial / relations.MANIFEST)
     publish(partial, final)
@@ -144,16 +170,18 @@ def _item(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_list(kind) else kind
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, table: str, content: str, path: Path, run_id: str) -> None:
+def _compare(connection: duckdb.DuckDBPyConnection, table: str, content: str, folder: Path, run_id: str) -> None:
     """Raises StoreError unless the file holds the rows it was made of (count and combined hash)."""
     summary = "SELECT count(*), bit_xor(hash(rows))"
     before = connection.execute(f"{summary} FROM (SELECT * {content}) AS rows", {"run": run_id}).fetchone()
     names = [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
     types = [kind for _, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
     columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in zip(names, types, strict=True))
-    query = f"{summary} FROM (SELECT {columns} FROM read_parquet($file)) AS rows"
-    after = connection.execute(query, {"file": str(path)}).fetchone()
+    after = connection.execute(
+        f"{summary} FROM (SELECT {columns} FROM {relations.rows_of([folder], table)}) AS rows"
+    ).fetchone()
     if before != after:
+        path = relations.file_of(folder, table)
         raise StoreError(f"The file {path} does not hold what was written to it.", "Check the disk; the run is unchanged.")
 
 

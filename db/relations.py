@@ -49,7 +49,7 @@ def create_views(execute: Execute, folders: Sequence[Path]) -> None:
         folders: of the sealed runs that the views span.
     """
     for table, view in SEALED_VIEWS.items():
-        source = f"read_parquet({list_of(folders, table)})" if folders else table
+        source = rows_of(folders, table) if folders else table
         execute(f"CREATE VIEW {view} AS SELECT * FROM {source}" + ("" if folders else " WHERE false"))
     execute(migrations.VIEWS_FILE.read_text(encoding="utf-8"))
 
@@ -83,7 +83,12 @@ def is_moved(connection: duckdb.DuckDBPyConnection, store: Path) -> bool:
 
 def complete_folders(store: Path) -> list[Path]:
     """Folders of sealed runs that lie beside a store, complete, in order of their ids; the store is not opened."""
-    return sorted(path.parent for path in runs_folder(store).glob(f"[!.]*/{MANIFEST}"))
+    return complete_in(runs_folder(store))
+
+
+def complete_in(root: Path) -> list[Path]:
+    """Folders in a folder that hold a run or a part of one, complete, in order of their names."""
+    return sorted(path.parent for path in root.glob(f"[!.]*/{MANIFEST}"))
 
 
 def create_over_files(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
@@ -93,15 +98,22 @@ def create_over_files(connection: duckdb.DuckDBPyConnection, folders: Sequence[P
     """
     keys = {"runs": "run_id", "problems": "problem_set, problem_id", "calibrations": "calibration_id"}
     for table, key in keys.items():
-        files = f"read_parquet({list_of(folders, table)}, filename = 'file_of_row')"
-        newest = f"SELECT DISTINCT ON ({key}) * EXCLUDE file_of_row FROM {files} ORDER BY {key}, file_of_row DESC"
+        rows = rows_of(folders, table, with_file=True)
+        newest = f"SELECT DISTINCT ON ({key}) * EXCLUDE file_of_row FROM {rows} ORDER BY {key}, file_of_row DESC"
         connection.execute(f"CREATE VIEW {table} AS {newest}")
     for table in SEALED_VIEWS:
-        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({list_of(folders, table)}) WHERE false")
+        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {rows_of(folders, table)} WHERE false")
     create_views(connection.execute, folders)
 
 
-def list_of(folders: Sequence[Path], table: str) -> str:
-    """The files of a table in several folders, as a list that `read_parquet` takes."""
-    quoted = (str(file_of(folder, table)).replace("'", "''") for folder in folders)
-    return "[" + ", ".join(f"'{path}'" for path in quoted) + "]"
+def rows_of(folders: Sequence[Path], table: str, *, with_file: bool = False) -> str:
+    """The rows of a table in the files of several folders, as SQL reads them: `FROM` this.
+
+    Args:
+        folders: at least one.
+        table: of `FILES`.
+        with_file: with a column `file_of_row`, the path of the file.
+    """
+    files = ", ".join("'{}'".format(str(file_of(folder, table)).replace("'", "''")) for folder in folders)
+    # A folder named `seed=7` anywhere in the path would otherwise stand in for the column `seed`.
+    return f"read_parquet([{files}], hive_partitioning = false" + (", filename = 'file_of_row')" if with_file else ")")

@@ -6,7 +6,6 @@ that dies in between leaves a folder that the next attempt replaces, and every r
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -43,7 +42,11 @@ def seal(store: Path, run_id: str, *, unfinished: bool = False) -> Manifest:
             remedy = f"Continue it: rrti run --resume {run_id}. Or seal it as it is: --unfinished."
             raise UsageError(f"Run {run_id} is not over: its status is running.", remedy)
         manifest = folders.write_folder(connection, run_id, relations.runs_folder(store) / run_id)
-        _register(connection, store, manifest, drop_rows=True)
+        connection.execute("BEGIN TRANSACTION")
+        for table in relations.SEALED_VIEWS:
+            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
+        register(connection, store, manifest)
+        connection.execute("COMMIT")
     snapshots.discard(store, run_id)
     return manifest
 
@@ -63,35 +66,12 @@ def unseal(store: Path, run_id: str) -> int:
         manifest.refuse_damage(folder)
         connection.execute("BEGIN TRANSACTION")
         for table in relations.SEALED_VIEWS:
-            file = str(relations.file_of(folder, table))
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet($file)", {"file": file})
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {relations.rows_of([folder], table)}")
         connection.execute("DELETE FROM sealed_runs WHERE run_id = ?", [run_id])
         relations.refresh_views(connection, store)
         connection.execute("COMMIT")
     folders.discard(folder)
     return manifest.n_tokens
-
-
-def attach(store: Path, folder: Path) -> Manifest:
-    """Take a copy of a sealed run of another store, with its problems and calibrations.
-
-    Raises:
-        StoreError: the folder is no sealed run, was changed, is of another schema, or the store has such a run.
-    """
-    manifest = Manifest.read(folder)
-    manifest.check_revision(folder)
-    with open_for_upkeep(store) as connection:
-        if connection.execute("FROM runs WHERE run_id = ?", [manifest.run_id]).fetchone():
-            raise StoreError(f"The store {store} has a run {manifest.run_id} already.")
-        final = relations.runs_folder(store) / manifest.run_id
-        partial = folders.partial_of(final)
-        for name in (*manifest.files, relations.MANIFEST):
-            shutil.copyfile(folder / Path(name).name, partial / Path(name).name)
-            folders.sync(partial / Path(name).name)
-        manifest.refuse_damage(partial)
-        folders.publish(partial, final)
-        _register(connection, store, manifest, drop_rows=False)
-    return manifest
 
 
 @contextmanager
@@ -114,19 +94,9 @@ def open_for_upkeep(store: Path, *, read_only: bool = False) -> Iterator[duckdb.
             raise opening.translate(error) from error
 
 
-def _register(connection: duckdb.DuckDBPyConnection, store: Path, manifest: Manifest, *, drop_rows: bool) -> None:
-    folder = relations.runs_folder(store) / manifest.run_id
+def register(connection: duckdb.DuckDBPyConnection, store: Path, manifest: Manifest) -> None:
+    """Note in an open transaction that a run's samples and tokens are in the folder beside the store."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    connection.execute("BEGIN TRANSACTION")
-    if drop_rows:
-        for table in relations.SEALED_VIEWS:
-            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [manifest.run_id])
-    else:
-        for table in ("runs", "problems", "calibrations"):
-            file = str(relations.file_of(folder, table))
-            insert = f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet($file) ON CONFLICT DO NOTHING"
-            connection.execute(insert, {"file": file})
     values = [manifest.run_id, now, manifest.n_samples, manifest.n_tokens]
     connection.execute("INSERT INTO sealed_runs VALUES (?, ?, ?, ?)", values)
     relations.refresh_views(connection, store)
-    connection.execute("COMMIT")

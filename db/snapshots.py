@@ -90,8 +90,8 @@ def _write_part(connection: duckdb.DuckDBPyConnection, store: Path, run_id: str)
     known = [part for part in parts(store) if part.parent.name == run_id]
     content = dict(folders.CONTENT)
     if known:
-        held = f"SELECT sample_id FROM read_parquet({relations.list_of(known, 'stored_samples')})"
-        newest = f"SELECT * FROM read_parquet({relations.list_of(known[-1:], 'runs')})"
+        held = f"SELECT sample_id FROM {relations.rows_of(known, 'stored_samples')}"
+        newest = f"SELECT * FROM {relations.rows_of(known[-1:], 'runs')}"
         changed = f"""
             SELECT EXISTS (FROM stored_samples WHERE run_id = $run AND sample_id NOT IN ({held}))
                 OR EXISTS (SELECT * FROM runs WHERE run_id = $run EXCEPT {newest})
@@ -101,7 +101,8 @@ def _write_part(connection: duckdb.DuckDBPyConnection, store: Path, run_id: str)
         for table in relations.SEALED_VIEWS:
             content[table] = content[table].replace("$run", f"$run AND sample_id NOT IN ({held})")
     number = 1 + max((int(part.name) for part in known), default=0)
-    folders.write_folder(connection, run_id, root_of(store) / run_id / f"{number:06d}", content)
+    name = f"{number:06d}"
+    folders.write_folder(connection, run_id, root_of(store) / run_id / name, content, part=name)
     return True
 
 

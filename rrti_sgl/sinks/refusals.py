@@ -54,11 +54,7 @@ def check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     Raises:
         CalibrationMismatchError: names every setting that differs, with both values.
     """
-    found = differences(stored, now, COMMON)
-    if stored.config_hash != now.config_hash:  # where a file lies, for one, is in the configuration and not in its hash
-        changed = list(_in_config(stored.config, json.loads(json.dumps(now.config, default=str))))  # as it is stored
-        found += changed or ["the content of its problem set is another one"]
-    if found:
+    if found := differences(stored, now, COMMON):
         raise CalibrationMismatchError(
             f"Run {stored.run_id} cannot be continued: {'; '.join(found)}.",
             "Start the same servers again, restore the problem file, or start a new run.",
@@ -66,12 +62,16 @@ def check_unchanged(stored: RunRecord, now: RunRecord) -> None:
 
 
 def differences(stored: RunRecord, now: RunRecord, names: Sequence[str]) -> list[str]:
-    """What of two records is not the same, field by field with both values."""
-    return [
+    """What of two records is not the same: the fields named, and the configuration, with both values."""
+    found = [
         f"{name} was {getattr(stored, name)!r} and is {getattr(now, name)!r}"
         for name in names
         if getattr(stored, name) != getattr(now, name)
     ]
+    if stored.config_hash != now.config_hash:  # where a file lies, for one, is in the configuration and not in its hash
+        changed = list(_in_config(stored.config, json.loads(json.dumps(now.config, default=str))))  # as it is stored
+        found += changed or ["the content of its problem set is another one"]
+    return found
 
 
 def _in_config(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -11,7 +11,7 @@ import sys
 import duckdb
 import pytest
 
-from rrti_sgl.db import checking, folders, maintenance, relations, sealing, snapshots
+from rrti_sgl.db import attaching, checking, folders, maintenance, relations, sealing, snapshots
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError, StoreLockedError, UsageError
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_sealed(filled, build):
         sealing.unseal(filled, "b")
 
 
-@pytest.mark.parametrize("stage", ["_write_file", "_compare", "publish", "_register"])
+@pytest.mark.parametrize("stage", ["_write_file", "_compare", "publish", "register"])
 def test_sealing_that_is_cut_off_loses_nothing_and_can_be_repeated(filled, monkeypatch, stage):
     with Store.open(filled) as store:
         before = content(store)
@@ -92,7 +92,7 @@ def test_sealing_that_is_cut_off_loses_nothing_and_can_be_repeated(filled, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sealing if stage == "_register" else folders, stage, dies)
+        patch.setattr(sealing if stage == "register" else folders, stage, dies)
         with pytest.raises(KeyboardInterrupt):
             sealing.seal(filled, "a")
     with Store.open(filled) as store:
@@ -124,15 +124,15 @@ def test_a_run_is_attached_to_another_store(filled, tmp_path, empty_store):
     folder = relations.runs_folder(filled) / "a"
     other = tmp_path / "other.duckdb"
     shutil.copy(empty_store, other)
-    assert sealing.attach(other, folder).n_tokens == 6
+    [done] = attaching.attach(other, [folder])
+    assert (done.run_id, done.status, done.samples, done.tokens, done.known_samples) == ("a", "finished", 2, 6, 0)
     with Store.open_readonly(filled) as mine, Store.open_readonly(other) as theirs:
         for table in TABLES:
             where = "" if table == "problems" else "WHERE run_id = 'a'"
             query = f"FROM {table} {where} ORDER BY ALL"
             assert theirs.sql(query).to_pylist() == mine.sql(query).to_pylist(), table
     assert checking.check(other) == []
-    with pytest.raises(StoreError, match="has a run a already"):
-        sealing.attach(other, folder)
+    assert [path.name for path in relations.runs_folder(other).iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("damage", ["no manifest", "a changed byte", "a missing file", "another schema", "a bad name"])
@@ -153,8 +153,8 @@ def test_a_bad_folder_is_not_attached(filled, tmp_path, empty_store, damage):
         (folder / "manifest.json").write_text(json.dumps(manifest | changed))
     other = tmp_path / "other.duckdb"
     shutil.copy(empty_store, other)
-    with pytest.raises((StoreError, OSError), match=r"manifest|SHA-256|No such file|schema 9999|no name of a folder"):
-        sealing.attach(other, folder)
+    with pytest.raises(StoreError, match=r"no manifest|SHA-256|runs.parquet is missing|schema 9999|no name of a folder"):
+        attaching.attach(other, [folder])
     with Store.open_readonly(other) as store:
         assert store.find_runs() == []
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from rrti_sgl.db import attaching, inserting
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
+from rrti_sgl.db.sinks.parquet_parts import ParquetSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, SampleTrace
 from rrti_sgl.sinks.memory import MemorySink
@@ -72,6 +74,33 @@ class InFile:
         if self._store is not None:
             self._store.close()
         self._store = None
+
+
+class InParts:
+    """Keeps in a folder of Parquet parts; read back through a store that they are attached to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, **options: Any) -> Sink:
+        return ParquetSink(self.folder, precision="exact", **(PATIENT | options))
+
+    def read(self) -> Kept:
+        path = self.folder.with_suffix(".duckdb")
+        attaching.attach(path, [self.folder])
+        return read_store(path)
+
+    def fail(self, monkeypatch: Any) -> None:
+        """From now on no sample can be written."""
+
+        def refuse(connection: Any, traces: Any, precision: Any) -> None:
+            if traces:
+                raise OSError("No space left.")
+
+        monkeypatch.setattr(inserting, "insert_samples", refuse)
+
+    def let_go(self) -> None:
+        """Nothing is open."""
 
 
 def read_store(path: Path) -> Kept:

@@ -1,0 +1,275 @@
+"""Attaching: folders that other processes or stores wrote - parts of runs, or sealed runs whole - become part of a store.
+
+Parts of a run become rows of the file, and not files that the store refers to. The run may still grow, by more parts or by a
+run that goes on in the store; rows can be graded anew, and be sealed into one folder when it is over; and a query reads one
+table where many writers would leave hundreds of files. A whole sealed run that the store does not know stays what it is: its
+files are copied, and need no lock to be read.
+
+What is given may be there already, in part or all of it: each sample is kept once, and attaching twice changes nothing. What
+contradicts what is there, or each other, is refused, and the store stays as it was: one transaction holds everything.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import duckdb
+
+from rrti_sgl.db import folders, inserting, record_rows, relations, sealing
+from rrti_sgl.db.folders import Manifest
+from rrti_sgl.db.upgrading import upgrade_file
+from rrti_sgl.errors import StoreError
+from rrti_sgl.records import RunRecord
+from rrti_sgl.sinks.refusals import differences
+
+# What the writers of one run may say differently of it: when and where they wrote, and how it ended. Where a file lies is in
+# the configuration and not in its hash, which counts.
+OWN = ("status", "created_at", "finished_at", "error", "config", "config_hash", "base_server", "reasoning_server")
+AGREED = tuple(field.name for field in fields(RunRecord) if field.name not in {*OWN, "package_version"})
+# What decoding a sample cost: another time it costs something else.
+COSTS = (
+    *("started_at", "wall_ms", "base_calls", "reasoning_calls", "base_ms", "reasoning_ms"),
+    *("base_prompt_tokens", "base_cached_tokens", "reasoning_prompt_tokens", "reasoning_cached_tokens"),
+    *("tokens_drafted", "tokens_discarded", "tokens_scored"),
+)
+# Columns of tokens that both layouts keep as they were put.
+IN_BOTH_LAYOUTS = (
+    *("run_id", "sample_id", "position", "token_id", "token_text", "source", "base_token_id"),
+    *("score", "local_mean", "fired", "planning_tag", "planted"),
+)
+
+REMEDY = "Leave one of them out, or delete the run here first (rrti db delete)."
+_FOLDER = "parse_dirpath(file_of_row) AS folder"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What became of a run: its status, the samples and tokens that are new, and the samples that were there before."""
+
+    run_id: str
+    status: str
+    samples: int
+    tokens: int
+    known_samples: int
+
+
+def attach(store: Path, given: Sequence[Path]) -> list[Attached]:
+    """Take runs and parts of runs into a store, all of it or nothing; a store that is missing is made.
+
+    Args:
+        store: the DuckDB file; nobody else may have it open.
+        given: folders of sealed runs or of parts, or folders above them (a folder that `ParquetSink` writes, say).
+
+    Returns:
+        What became of each run, in order of their ids.
+
+    Raises:
+        StoreError: a folder has neither, or is damaged; something contradicts something else; a run that is sealed in the
+            store would get more samples.
+        StoreVersionError: the files are of another schema.
+        StoreLockedError: another process has the store open.
+    """
+    runs = _find(given)
+    fresh = not store.exists()
+    if fresh:
+        upgrade_file(store)
+    copies: list[Path] = []
+    try:
+        with sealing.open_for_upkeep(store) as connection:
+            connection.execute("BEGIN TRANSACTION")
+            done = [_attach(connection, store, run, copies) for run in runs]
+            connection.execute("COMMIT")
+    except BaseException:
+        for copy in copies:
+            folders.discard(copy)
+        if fresh:
+            store.unlink()
+        raise
+    return done
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What is given of one run: its folders with their manifests."""
+
+    run_id: str
+    folders: dict[Path, Manifest]
+
+    def rows(self, table: str) -> str:
+        """The rows of all folders, with `file_of_row`, as SQL reads them."""
+        return relations.rows_of(list(self.folders), table, with_file=True)
+
+    def whole(self) -> Path | None:
+        """The one folder that has all of the run, where it is one that was sealed."""
+        [folder, *others] = self.folders
+        return None if others or self.folders[folder].part is not None else folder
+
+
+def _find(given: Sequence[Path]) -> list[_Given]:
+    """What is given, by run, every byte compared with the manifests."""
+    found: dict[str, dict[Path, Manifest]] = {}
+    for root in given:
+        # Hidden are snapshots of a store, and what was never finished.
+        manifests = [path for path in root.rglob(relations.MANIFEST) if not _is_hidden(path.relative_to(root))]
+        if not manifests:
+            raise StoreError(f"{root} holds no sealed run and no parts of one: there is no {relations.MANIFEST} in it.")
+        for folder in sorted(path.parent.resolve() for path in manifests):
+            manifest = Manifest.read(folder)
+            manifest.check_revision(folder)
+            manifest.refuse_damage(folder)
+            found.setdefault(manifest.run_id, {})[folder] = manifest
+    return [_Given(run_id, found[run_id]) for run_id in sorted(found)]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(name.startswith(".") for name in path.parts)
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, copies: list[Path]) -> Attached:
+    rows = connection.execute("FROM runs WHERE run_id = ?", [run.run_id]).to_arrow_table().to_pylist()
+    known = record_rows.record_of(RunRecord, rows[0]) if rows else None
+    record = _agreed(connection, run, known)
+    _refuse_half_samples(connection, run)
+    _list_samples(connection, run)
+    _refuse_contradictions(connection, run)
+    n_new, n_known = _new_and_known(connection)
+    if connection.execute("FROM sealed_runs WHERE run_id = ?", [run.run_id]).fetchone():
+        if n_new:
+            message = f"Run {run.run_id} is sealed in {store}, and what is given has {n_new} samples more."
+            raise StoreError(message, f"Take it back into the file first: rrti db unseal {run.run_id} {store}")
+        return Attached(run.run_id, record.status, 0, 0, n_known)
+    for table in ("problems", "calibrations"):
+        source = f"SELECT * EXCLUDE file_of_row FROM {run.rows(table)} ORDER BY file_of_row"
+        connection.execute(f"INSERT INTO {table} BY NAME {source} {inserting.IF_MISSING}")
+    if known is None:
+        inserting.insert_records(connection, "runs", [record])
+    else:
+        cells = dict(zip(record_rows.fields_of(RunRecord), record_rows.row_of(record), strict=True))
+        end = "UPDATE runs SET status = $status, error = $error, finished_at = $finished_at WHERE run_id = $run_id"
+        connection.execute(end, {name: cells[name] for name in ("status", "error", "finished_at", "run_id")})
+    if known is None and (folder := run.whole()) is not None:
+        manifest = run.folders[folder]
+        _copy(folder, manifest, relations.runs_folder(store) / run.run_id, copies)
+        sealing.register(connection, store, manifest)
+        return Attached(run.run_id, record.status, manifest.n_samples, manifest.n_tokens, 0)
+    return Attached(run.run_id, record.status, n_new, _insert_samples(connection, run), n_known)
+
+
+def _agreed(connection: duckdb.DuckDBPyConnection, run: _Given, known: RunRecord | None) -> RunRecord:
+    """The record of a run: as it began in the store, or else first of all; ended as the latest end says.
+
+    Raises:
+        StoreError: the records are of different runs.
+    """
+    rows = connection.execute(f"FROM {run.rows('runs')} ORDER BY created_at, file_of_row").to_arrow_table().to_pylist()
+    records = {Path(row["file_of_row"]).parent: record_rows.record_of(RunRecord, row) for row in rows}
+    place, first = next(iter(records.items())) if known is None else ("the store", known)
+    first = replace(first, run_id=run.run_id)
+    for folder, record in records.items():
+        if found := differences(first, record, AGREED):
+            raise StoreError(f"Run {run.run_id} is not the same in {place} and {folder}: {'; '.join(found)}.", REMEDY)
+    ends = [(end.finished_at, end.status, end.error or "") for end in (first, *records.values()) if end.finished_at]
+    if not ends:
+        return first
+    finished_at, status, error = max(ends)
+    return replace(first, status=status, error=error or None, finished_at=finished_at)
+
+
+def _refuse_half_samples(connection: duckdb.DuckDBPyConnection, run: _Given) -> None:
+    """Raises StoreError where a sample of a folder has other tokens there than it says, or is of another run."""
+    tables = relations.TOKEN_TABLES
+    tokens = " UNION ALL ".join(f"SELECT run_id, sample_id, {_FOLDER} FROM {run.rows(table)}" for table in tables)
+    query = f"""
+        WITH said AS (SELECT run_id, sample_id, {_FOLDER}, n_tokens FROM {run.rows("stored_samples")}),
+        counted AS (SELECT run_id, sample_id, folder, count(*) AS n FROM ({tokens}) GROUP BY ALL)
+        SELECT sample_id, folder FROM said FULL JOIN counted USING (run_id, sample_id, folder)
+        WHERE n_tokens IS DISTINCT FROM COALESCE(n, 0) OR run_id <> $run ORDER BY ALL LIMIT 1
+    """
+    if half := connection.execute(query, {"run": run.run_id}).fetchone():
+        raise StoreError(f"Sample {half[0]} is not whole in {half[1]}.", "Leave that folder out.")
+
+
+def _list_samples(connection: duckdb.DuckDBPyConnection, run: _Given) -> None:
+    """A table `given_samples`: the folder that each sample is taken from, in how many it is, whether the store has it."""
+    query = f"""
+        CREATE OR REPLACE TEMP TABLE given_samples AS
+        SELECT sample_id, min(folder) AS folder, count(*) AS times,
+            sample_id IN (SELECT sample_id FROM samples WHERE run_id = $run) AS known
+        FROM (SELECT sample_id, {_FOLDER} FROM {run.rows("stored_samples")}) GROUP BY sample_id
+    """
+    connection.execute(query, {"run": run.run_id})
+
+
+def _new_and_known(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    query = "SELECT count(*) FILTER (NOT known), count(*) FILTER (known) FROM given_samples"
+    [(n_new, n_known)] = connection.execute(query).fetchall()
+    return n_new, n_known
+
+
+def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given) -> None:
+    """Raises StoreError where folders and store have different things under one name."""
+
+    def refuse(kind: str, key: Sequence[str], columns: Sequence[str], rows: str, stored: str) -> None:
+        names, content = ", ".join(key), ", ".join(f'"{name}"' for name in columns)
+        query = f"""
+            WITH placed AS (
+                SELECT *, {_FOLDER} FROM {rows}
+                UNION ALL BY NAME SELECT *, 'the store' AS folder FROM {stored}
+            ),
+            held AS (SELECT {names}, folder, bit_xor(hash({content})) AS content FROM placed GROUP BY {names}, folder)
+            SELECT {names}, string_agg(folder, ', ' ORDER BY folder) FROM held
+            GROUP BY {names} HAVING min(content) <> max(content) ORDER BY ALL LIMIT 1
+        """
+        if other := connection.execute(query).fetchone():
+            raise StoreError(f"{kind} {' '.join(other[:-1])} is not the same in {other[-1]}.", REMEDY)
+
+    refuse("Problem", ("problem_set", "problem_id"), ("question", "answer"), run.rows("problems"), "problems")
+    of_calibrations = _columns(connection, "calibrations")
+    refuse("Calibration", ("calibration_id",), of_calibrations, run.rows("calibrations"), "calibrations")
+    # What is there once cannot contradict itself.
+    twice = "SEMI JOIN (FROM given_samples WHERE known OR times > 1) USING (sample_id)"
+    here = f"{twice} WHERE run_id = '{run.run_id}'"
+    of_samples = [name for name in _columns(connection, "stored_samples") if name not in COSTS]
+    refuse("Sample", ("sample_id",), of_samples, f"{run.rows('stored_samples')} {twice}", f"samples {here}")
+    stored = {t: f"(FROM {t} UNION ALL BY NAME FROM {relations.SEALED_VIEWS[t]})" for t in relations.TOKEN_TABLES}
+    for table, rows in stored.items():
+        columns = _columns(connection, table)
+        refuse("Sample", ("sample_id",), columns, f"{run.rows(table)} {twice}", f"{rows} {here}")
+    both = ", ".join(IN_BOTH_LAYOUTS)
+    given = " UNION ALL ".join(f"SELECT {both}, file_of_row FROM {run.rows(table)} {twice}" for table in stored)
+    there = " UNION ALL ".join(f"SELECT {both} FROM {rows} {here}" for rows in stored.values())
+    refuse("Sample", ("sample_id",), IN_BOTH_LAYOUTS, f"({given})", f"({there})")
+
+
+def _insert_samples(connection: duckdb.DuckDBPyConnection, run: _Given) -> int:
+    """Insert the samples that the store does not have, each from one folder; returns the number of their tokens."""
+    n_tokens = 0
+    for table in relations.SEALED_VIEWS:
+        new = f"""
+            SELECT * EXCLUDE file_of_row FROM {run.rows(table)} AS rows
+            SEMI JOIN given_samples AS new
+            ON rows.sample_id = new.sample_id AND parse_dirpath(file_of_row) = new.folder AND NOT new.known
+        """
+        [(n,)] = connection.execute(f"INSERT INTO {table} BY NAME {new}").fetchall()
+        n_tokens += n if table in relations.TOKEN_TABLES else 0
+    return n_tokens
+
+
+def _copy(folder: Path, manifest: Manifest, final: Path, copies: list[Path]) -> None:
+    """Put the files of a sealed run in place, and the place on the list of what goes if the rest fails."""
+    if folder == final:  # sealing was cut off: the files are there and not registered
+        return
+    partial = folders.partial_of(final)
+    for name in (*manifest.files, relations.MANIFEST):
+        shutil.copyfile(folder / Path(name).name, partial / Path(name).name)
+        folders.sync(partial / Path(name).name)
+    manifest.refuse_damage(partial)
+    copies.append(final)
+    folders.publish(partial, final)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
