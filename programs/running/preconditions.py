@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import CalibrationRecord
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 5
 
 
 def check_special_tokens(pair: Pair, settings: RunSettings) -> None:
@@ -24,15 +30,24 @@ def check_special_tokens(pair: Pair, settings: RunSettings) -> None:
 
 
 def check_gold(problem_set: ProblemSet) -> None:
-    """Let the grader refuse gold answers that it could not compare with.
+    """Let the grader refuse gold answers that it could not grade with, and name those that it compares as text.
 
     Raises:
-        UsageError: names the first problem.
+        UsageError: names the first problem that it refuses.
     """
-    check = getattr(problem_set.grader, "check_gold", None)
-    if check is not None:
-        for problem in problem_set.problems:
-            check(problem)
+    check, compares_as_text = (getattr(problem_set.grader, name, None) for name in ("check_gold", "compares_as_text"))
+    for problem in problem_set.problems if check is not None else ():
+        check(problem)
+    texts = [problem for problem in problem_set.problems if compares_as_text(problem)] if compares_as_text else []
+    if texts:
+        logger.warning(
+            "%s compares %d of %d gold answers as text: %s%s",
+            problem_set.grader.name,
+            len(texts),
+            len(problem_set.problems),
+            "; ".join(f"{problem.problem_id} {(problem.answer or '')[-60:]!r}" for problem in texts[:_NAMED]),
+            " ..." if len(texts) > _NAMED else "",
+        )
 
 
 def check_disjoint(store: Store, calibration: CalibrationRecord, problem_set: ProblemSet) -> None:

@@ -12,8 +12,9 @@ from rrti_sgl.db import record_rows
 from rrti_sgl.db.grades import replace_grades
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.grading import Grade, load_grader
-from rrti_sgl.grading.extraction import solution
+from rrti_sgl.grading import Grade, grade_solution, load_grader
+from rrti_sgl.problems import ProblemSet
+from rrti_sgl.programs.running.preconditions import check_gold
 from rrti_sgl.programs.running.runner import solution_stops
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import ProblemRecord, RunRecord
@@ -107,10 +108,7 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
     judge = load_grader(grader)
     problems, whole = _problems(store, run), run.gate == AlwaysGate.name
     stops = _stops(run, whole=whole)
-    check = getattr(judge, "check_gold", None)
-    if check is not None:
-        for problem in problems.values():
-            check(problem)
+    check_gold(ProblemSet(run.problem_set, list(problems.values()), judge))
     rows = store.sql(
         """
         SELECT sample_id, problem_id, text, finish_reason, answer, correct, answer_method, reasoning_prompt
@@ -121,8 +119,8 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
     ).to_pylist()
     samples = []
     for row in rows:
-        graded = solution(row["text"], stops, row["reasoning_prompt"] if whole else None)
-        now = judge.grade(problems[row["problem_id"]], graded)
+        prompt = row["reasoning_prompt"] if whole else None
+        now = grade_solution(judge, problems[row["problem_id"]], row["text"], stops, prompt)
         before = Grade(row["answer"], row["correct"], row["answer_method"])
         truncated = row["finish_reason"] == "length"
         samples.append(GradedSample(row["sample_id"], row["problem_id"], truncated, before, now))

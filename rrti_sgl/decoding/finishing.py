@@ -9,8 +9,7 @@ import numpy as np
 
 from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.grading import Grader, PlantedDecisions
-from rrti_sgl.grading.extraction import solution
+from rrti_sgl.grading import Grader, PlantedDecisions, grade_solution
 from rrti_sgl.records import IntArray, SampleRecord, SampleTrace, TokenColumns
 from rrti_sgl.science.planning import PlanningTagger
 from rrti_sgl.tokens.vocabulary import Vocabulary
@@ -40,8 +39,7 @@ class Finisher:
         """Return the sample as it is stored."""
         text = self.vocabulary.decode(trace.token_ids)
         written = self.vocabulary.decode([*job.prefix_ids, *trace.token_ids])
-        graded = solution(written, self.stops, job.reasoning_prompt if self.whole else None)
-        grade = self.grader.grade(job.problem, graded)
+        grade = grade_solution(self.grader, job.problem, written, self.stops, job.reasoning_prompt if self.whole else None)
         base_prompt, reasoning_prompt = job.full_prompts
         pieces = self.vocabulary.pieces(trace.token_ids)
         return SampleTrace(

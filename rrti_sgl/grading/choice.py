@@ -10,16 +10,20 @@ import re
 from collections.abc import Sequence
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.grading.extraction import THINK_END, THINK_START, explicit
+from rrti_sgl.grading.extraction import THINK_END, THINK_START, explicit, is_cut
 from rrti_sgl.grading.grader import Grade
 from rrti_sgl.records import ProblemRecord
 
 LETTERS = "ABCDEFGHIJ"
-_WRAPPED = re.compile(r"^[\s(*$\"']*(?:\\(?:text|mathrm|textbf)\s*\{)?[\s(*]*([A-J])(?:[).:}\s*$\"']|$)")
+_OPENING = r"(?:[\s\"'(*$`{\[]|\\[(\[]|\\(?:text\w*|math\w+|boxed|fbox)\s*\{)*"
+_CLOSING = r"[\s\"')*$`}\].:\\]*"
+_WRAPPED = re.compile(_OPENING + r"([A-J])(?:[).:}\s*$\"'\\]|$)")
+_LAST_LINE = re.compile(_OPENING + r"([A-J])" + _CLOSING)
+# Only capitals, and no article: "the answer is a sum" and "the answer is A sum" name no choice.
 _PHRASE = re.compile(
-    r"(?:\b(?:answers?|choice|option)\b[\"*]*\s*(?:is|are|:|=)?\s*[:=]?\s*(?:option|choice)?\s*)[\"'(*\s$]*"
-    r"(?:\\(?:text|mathrm|textbf)\s*\{)?\(?([A-J])(?![A-Za-z])",
-    re.IGNORECASE,
+    r"(?i:\b(?:answers?|choice|option)\b[\"*>]*\s*(?:is|are|:|=)?\s*[:=]?[\s*]*(?:option|choice)?)"
+    + _OPENING
+    + r"(?:([B-HJ])|([AI])(?!\s+(?!(?:because|since|as|is|and|due|for|by|which)\b)[a-z]))(?![A-Za-z'])"
 )
 _PARENTHESES = re.compile(r"\(([A-J])\)")
 
@@ -27,7 +31,7 @@ _PARENTHESES = re.compile(r"\(([A-J])\)")
 class ChoiceGrader:
     """Compares the letter of a choice with the right one."""
 
-    name = "choice-v1"
+    name = "choice-v2"
 
     def grade(self, problem: ProblemRecord, text: str) -> Grade:
         """Grade one solution; the gold answer is a letter."""
@@ -56,17 +60,17 @@ def _find(text: str, choices: Sequence[str]) -> tuple[str | None, str | None]:
     thought, closed, said = text.rpartition(THINK_END)
     unfinished = not closed and THINK_START in text
     for part in (said, thought) if closed else (text,):
+        if part is not thought and is_cut(part):
+            return None, None
         boxed = explicit(part)
         if boxed and boxed.method == "boxed" and (letter := _letter(boxed.answer, choices)):
             return letter, "boxed"
-        # Only capitals: "the answer is a sum" names no choice.
-        if phrases := [match.group(1) for match in _PHRASE.finditer(part) if match.group(1).isupper()]:
+        if phrases := [match.group(1) or match.group(2) for match in _PHRASE.finditer(part)]:
             return _known(phrases[-1], choices), "phrase"
         if not unfinished and (letters := _PARENTHESES.findall(part)):
             return _known(letters[-1], choices), "parentheses"
-        last_line = part.strip().rpartition("\n")[2].strip(" .*`")
-        if not unfinished and len(last_line) == 1 and last_line in LETTERS:
-            return _known(last_line, choices), "last-line"
+        if not unfinished and (alone := _LAST_LINE.fullmatch(part.strip().rpartition("\n")[2])):
+            return _known(alone.group(1), choices), "last-line"
     return None, None
 
 

@@ -2,20 +2,22 @@ r"""Where in a solution its answer is, for mathematics: explicit marks first, th
 
 The order is `\boxed{}`, `####`, a phrase ("the answer is ..."), the last expression. Of several marks of one kind the last
 counts. What follows the last `</think>` is looked at first. A solution whose `<think>` was never closed is no solution
-yet: only explicit marks count in it, because the last expression of an unfinished thought is a guess.
+yet: only explicit marks count in it, because the last expression of an unfinished thought is a guess. A solution that ends
+within a mark (`\boxed{12`) has no answer: what it had marked before was about to be replaced.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 Method = Literal["boxed", "hashes", "phrase", "last-expression"]
 
 THINK_START, THINK_END = "<think>", "</think>"
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+_BARE = re.compile(r"[-+]?[\d.,/]*\d%?|[A-HJ-Z](?![A-Za-z])")  # without braces: a number or a choice, no word of a sentence
 _BETWEEN_BOXES = re.compile(r"[\s$,;]*(?:\\(?:text|quad|qquad|,|;)\s*)*(?:\{?\s*(?:and|or)\s*\}?)?[\s$,;]*")
 _PHRASE = re.compile(r"\banswers?\b(?:[^\n.:=$\\]{0,60}?\b(?:is|are)\b\s*:?|\**\s*[:=]\**)[\s*]*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\n|[.!?](?=[\s*]|$)")
@@ -23,6 +25,7 @@ _MATH = re.compile(
     r"\$\$(.{1,2000}?)\$\$|\\\[(.{1,2000}?)\\\]|\\\((.{1,2000}?)\\\)|(?<!\\)\$([^$\n]{1,500}?)(?<!\\)\$", re.DOTALL
 )
 _NUMBER = re.compile(r"(?<![\w.\\^])[-+\u2212]?\$?(?:\d(?:[\d,]*\d)?(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s?\\?%)?")
+_CUT = re.compile(r"(?:####|\banswers?\b[^\n.:=$\\]{0,60}?\b(?:is|are)\s?:?|\banswers?\s?\**\s?:)\Z", re.IGNORECASE)
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "arcsin", "arccos", "arctan"))
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^}]*\}")
@@ -37,30 +40,33 @@ class Extraction:
     method: Method
 
 
-def until(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the strings that begin something else, such as the next question of a few-shot prompt."""
-    return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))]
-
-
-def solution(text: str, stops: Sequence[str], prompt: str | None = None) -> str:
-    """What is graded of a generated text: up to the stops, and as a thought where the prompt has opened one.
+def solution(text: str, prompt: str | None = None) -> str:
+    """What is graded of a generated text: a thought, where the prompt has opened one.
 
     Args:
         text: what was generated.
-        stops: see `until`.
         prompt: of the model that wrote all of it; some chat templates end with `<think>`.
     """
-    graded = until(text, stops)
     opened = prompt is not None and prompt.rfind(THINK_START) > prompt.rfind(THINK_END)
-    return THINK_START + graded if opened and not graded.lstrip().startswith(THINK_START) else graded
+    return THINK_START + text if opened and not text.lstrip().startswith(THINK_START) else text
 
 
 def extract(text: str) -> Extraction | None:
     """The answer of a solution; None where there is none. Linear in the text's length."""
     thought, closed, said = text.rpartition(THINK_END)
+    if is_cut(said):
+        return None
     if closed:
         return explicit(said) or last_expression(said) or explicit(thought)
     return explicit(text) or (None if THINK_START in text else last_expression(text))
+
+
+def is_cut(text: str) -> bool:
+    """Whether a text ends within the mark of an answer: in a box that is still open, or right behind "the answer is"."""
+    box = _BOX.match(text, max(text.rfind("\\boxed"), text.rfind("\\fbox"), 0))
+    if box and text.startswith("{", box.end()) and len(text) - box.end() < _LONGEST and _closing(text, box.end()) is None:
+        return True
+    return _CUT.search(text.rstrip(" \n\t*$")[-120:]) is not None
 
 
 def explicit(text: str) -> Extraction | None:
@@ -131,12 +137,18 @@ def _last_boxes(text: str) -> list[str]:
 def _group(text: str, start: int) -> tuple[str, int] | None:
     """(content, length) of the brace group or single token at `start`; None for a group that is cut off or empty."""
     if not text.startswith("{", start):
-        token = re.match(r"[^\s\\{}$.,]+", text[start : start + 40])
+        token = _BARE.match(text[start : start + 40])
         return (token.group(), token.end()) if token else None
+    end = _closing(text, start)
+    content = text[start + 1 : end].strip() if end is not None else ""
+    return (content, end + 1 - start) if end is not None and content else None
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the brace group that begins at `start` is closed; None where it is not, or after too long."""
     depth = 0
     for place in range(start, min(len(text), start + _LONGEST)):
         depth += (text[place] == "{") - (text[place] == "}")
         if depth == 0:
-            content = text[start + 1 : place].strip()
-            return (content, place + 1 - start) if content else None
+            return place
     return None

@@ -3,6 +3,9 @@
 `math-verify` bounds its time by a Python signal handler, which works in the main thread only and not while a C function
 runs. Here a worker process (`rrti_sgl.grading.judging`) arms the kernel's timer before each comparison and dies by it; the
 next comparison starts another. The worker ends with its standard input, so nothing is left behind.
+
+A pool of `multiprocessing`, or of pebble, would not do: a worker that is spawned imports the caller's `__main__` again, so a
+script without a guard around its calls fails, and one that is forked takes over locks of the threads that we run.
 """
 
 from __future__ import annotations
@@ -48,12 +51,12 @@ class Judge:
         return cls._shared
 
     def equal(self, gold: str, answer: str) -> bool | None:
-        """Whether two normalised answers mean the same; None: it was not known in time, or memory did not suffice."""
+        """Whether two answers mean the same; None: it was not known in time, or memory did not suffice."""
         verdict = self._ask({"gold": gold, "answer": answer})
         return None if verdict is None else bool(verdict)
 
     def readable(self, gold: str) -> bool:
-        """Whether a normalised gold answer can be read as mathematics."""
+        """Whether a gold answer can be read as mathematics."""
         return bool(self._ask({"gold": gold}))
 
     def close(self) -> None:

@@ -8,34 +8,16 @@ because a tower of powers would take it all.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import os
 import resource
 import signal
 import sys
-from typing import Any
 
-from math_verify import LatexExtractionConfig, parse, verify
+from rrti_sgl.grading.equality import equal, readable
 
 _MEMORY_BYTES = 4 << 30  # of address space
-
-
-@functools.lru_cache(maxsize=4096)
-def _parsed(text: str) -> tuple[Any, ...]:
-    """The expressions that an answer can be read as; empty where it is no mathematics."""
-    config = LatexExtractionConfig(boxed_match_priority=0)
-    found = parse(f"\\boxed{{{text}}}", [config], fallback_mode="no_fallback", parsing_timeout=None)
-    return tuple(found)
-
-
-def _judge(question: dict[str, Any]) -> bool:
-    gold = _parsed(question["gold"])
-    if "answer" not in question:
-        return bool(gold)
-    answer = _parsed(question["answer"])
-    return bool(gold and answer) and verify(list(gold), list(answer), timeout_seconds=None)
 
 
 def main() -> None:
@@ -51,9 +33,9 @@ def main() -> None:
         print('"ready"', file=answers, flush=True)
         for line in sys.stdin:
             question = json.loads(line)
-            signal.setitimer(signal.ITIMER_REAL, question["timeout_s"])
+            signal.setitimer(signal.ITIMER_REAL, question.pop("timeout_s"))
             try:
-                verdict: bool | None = _judge(question)
+                verdict: bool | None = equal(**question) if "answer" in question else readable(**question)
             except (MemoryError, RecursionError):
                 verdict = None
             finally:

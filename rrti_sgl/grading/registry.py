@@ -24,7 +24,7 @@ def load_grader(spec: str) -> Grader:
     """A grader by its name, or a user's own, `package.module:Class` called without arguments.
 
     Args:
-        spec: "math-verify", the name under which a run was stored ("math-verify-v1+0.9.0"), or a class.
+        spec: "math-verify", the name under which a run was stored ("math-verify-v2+0.9.0"), or a class.
 
     Raises:
         UsageError: no such grader, or no grader.

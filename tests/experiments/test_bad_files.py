@@ -180,8 +180,8 @@ OF_FILE = SMALL.replace('"world:heldout"', '"mine.jsonl"')
         ([{"q": "?"}], "", r"line 13, .*problems: .*mine.jsonl, line 1: field 'question' is missing .* question_field"),
         (
             [{"question": f"q{i}", "answer": "???"} for i in range(5)],
-            'grader = "math-verify"\n',
-            r"line 13, .*problems: Problem \w+: the gold answer '\?\?\?' cannot be read.*And 2 more.*answer_field",
+            'grader = "choice"\n',
+            r"line 13, .*problems: Problem \w+: the gold answer '\?\?\?' is none of A.*And 2 more.*answer_field",
         ),
         ([], "", "line 13, .*mine.jsonl holds no problem"),
     ],

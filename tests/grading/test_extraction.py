@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rrti_sgl.grading.extraction import extract, solution, until
+from rrti_sgl.grading import grade_solution
+from rrti_sgl.grading.extraction import extract, solution
+from rrti_sgl.grading.mathematics import MathGrader
+from rrti_sgl.records import ProblemRecord
 
 
 @pytest.mark.parametrize(
@@ -17,7 +20,11 @@ from rrti_sgl.grading.extraction import extract, solution, until
         (r"\boxed{7}. Again: \boxed{7}", "7", "boxed"),
         (r"\fbox{\text{yes}}", r"\text{yes}", "boxed"),
         (r"\boxed 9 it is", "9", "boxed"),
-        (r"\boxed{12 and then it is cut", "12", "last-expression"),
+        (r"It is \boxed{7}. I put it in \boxed as asked.", "7", "boxed"),
+        (r"It is \boxed{7}. I put it in a \boxed{} as asked.", "7", "boxed"),
+        (r"\boxed{12 oops \boxed{13} it is", "13", "boxed"),
+        (r"so \boxed C.", "C", "boxed"),
+        (rf"a long one: \boxed{{{'1' * 3000} and 5", "5", "last-expression"),
         ("2 + 2 = 4\n#### 4\n", "4", "hashes"),
         ("#### 1,200 dollars\nQuestion", "1,200 dollars", "hashes"),
         ("The answer is 18.", "18", "phrase"),
@@ -52,16 +59,39 @@ def test_there_is_no_answer(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "stops", "solution"),
+    "text",
     [
-        ("3 * 6 = 18\nQuestion: How many 7s?", ("\nQuestion:",), "3 * 6 = 18"),
-        ("a\nProblem: b\nQuestion: c", ("\nQuestion:", "\nProblem:"), "a"),
-        ("a Question: b", ("\nQuestion:",), "a Question: b"),
-        ("a", (), "a"),
+        r"First \boxed{12}. No: the result is \boxed{",
+        r"First \boxed{12}. No: the result is \boxed{\frac{1}{2}",
+        r"\boxed{12 and then it is cut",
+        "work\n#### 12\nNo.\n####",
+        "work\n#### 12\nNo.\n#### \n",
+        "The answer is 12. No, the answer is",
+        "The answer is 12. No, the **Answer**: $",
+        r"<think>\boxed{12}</think>It is \boxed{",
     ],
 )
-def test_until(text: str, stops: tuple[str, ...], solution: str) -> None:
-    assert until(text, stops) == solution
+def test_a_solution_that_ends_within_a_mark_has_no_answer(text: str) -> None:
+    assert extract(text) is None
+
+
+CUT = "cut at a stop string"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "method"),
+    [
+        ("3 * 6 = 18\nQuestion: How many 7s?", "18", f"last-expression, {CUT}"),
+        ("Restating.\nQuestion: 14 and 4?\n#### 18", "18", "hashes"),
+        ("Restating 2.\nQuestion: 14 and 4?\n#### 18", "2", f"last-expression, {CUT}"),
+        ("So\nProblem: b\nQuestion: c\nis 5.\nQuestion: 6", "5", f"last-expression, {CUT}"),
+        ("it is 18 Question: 7", "7", "last-expression"),
+        ("nothing\nQuestion: nothing", None, None),
+    ],
+)
+def test_where_a_solution_ends(text: str, answer: str | None, method: str | None) -> None:
+    grade = grade_solution(MathGrader(), ProblemRecord("id", "set", "q", None), text, ("\nQuestion:", "\nProblem:"))
+    assert (grade.answer, grade.method) == (answer, method)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +106,30 @@ def test_until(text: str, stops: tuple[str, ...], solution: str) -> None:
     ],
 )
 def test_a_thought_that_the_prompt_opened(prompt: str | None, text: str, answer: str | None) -> None:
-    found = extract(solution(text, (), prompt))
+    found = extract(solution(text, prompt))
     assert (found and found.answer) == answer
 
 
 @pytest.mark.timeout(60)  # a quadratic search would take minutes
 @pytest.mark.parametrize(
-    "unit", [r"\boxed{", r"\[", "$", "$$", r"\( ", "1,", "answer is ", "answer ", "<think>", "{", "-", r"\text{"]
+    "unit",
+    [
+        r"\boxed{",
+        "\\boxed{12 and then it is cut ",
+        " ",
+        "answer is ",
+        "####",
+        r"\[",
+        "$",
+        "$$",
+        r"\( ",
+        "1,",
+        "answer ",
+        "<think>",
+        "{",
+        "-",
+        r"\text{",
+    ],
 )
 def test_long_nonsense_takes_no_long_time(unit: str) -> None:
     extract(unit * 8_000)

@@ -9,49 +9,19 @@ from rrti_sgl.grading import GRADERS, Grade, load_grader
 from rrti_sgl.grading.choice import ChoiceGrader
 from rrti_sgl.grading.last_number import LastNumberGrader
 from rrti_sgl.records import ProblemRecord
-
-CHOICES = ["crow", "cod", "2 cows", "cat"]
+from tests.grading.cases import CHOICE_TEXTS, CHOICES, LAST_NUMBER_TEXTS
 
 
 def problem(answer: str | None, choices: list[str] | None = None) -> ProblemRecord:
     return ProblemRecord("id", "set", "question", answer, {} if choices is None else {"choices": choices})
 
 
-@pytest.mark.parametrize(
-    ("gold", "text", "answer", "correct", "method"),
-    [
-        ("18", "She has 3, so 3 * 6 = 18.", "18", True, "last-number"),
-        ("some work\n#### 1,200", "that is 1200 dollars", "1200", True, "last-number"),
-        ("27.0", r"we get \boxed{27}", "27", True, "boxed"),
-        ("27.0", r"2 \boxed{28} 27", "28", False, "boxed"),
-        ("-3", "#### -3\nso 4", "-3", True, "hashes"),
-        ("4", "no number at all", None, False, None),
-        (None, "it is 7", "7", None, "last-number"),
-    ],
-)
+@pytest.mark.parametrize(("gold", "text", "answer", "correct", "method"), LAST_NUMBER_TEXTS)
 def test_last_number(gold: str | None, text: str, answer: str | None, correct: bool | None, method: str | None) -> None:
     assert LastNumberGrader().grade(problem(gold), text) == Grade(answer, correct, method)
 
 
-@pytest.mark.parametrize(
-    ("text", "letter", "method"),
-    [
-        (r"so \boxed{B}", "B", "boxed"),
-        (r"so \boxed{\text{(B)}}", "B", "boxed"),
-        (r"so \boxed{\text{B. cod}}", "B", "boxed"),
-        (r"so \boxed{2 cows}", "C", "boxed"),
-        ("(A) is wrong. The answer is (B).", "B", "phrase"),
-        ("**Answer: B**", "B", "phrase"),
-        ('{"answer": "D"}', "D", "phrase"),
-        ("The correct choice is B because (A) swims", "B", "phrase"),
-        ("The answer is a fish, so (B)", "B", "parentheses"),
-        ("Let us see.\n\nC", "C", "last-line"),
-        ("<think>The answer is (A)</think>The answer is (D)", "D", "phrase"),
-        ("<think>(A) or (B)", None, None),
-        ("no idea", None, None),
-        ("The answer is (E)", None, "phrase"),
-    ],
-)
+@pytest.mark.parametrize(("text", "letter", "method"), CHOICE_TEXTS)
 def test_choice(text: str, letter: str | None, method: str | None) -> None:
     assert ChoiceGrader().grade(problem("B", CHOICES), text) == Grade(letter, letter == "B", method)
 

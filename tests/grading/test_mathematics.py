@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import load_grader
-from rrti_sgl.grading.mathematics import MathGrader, gold_answer, normalized
+from rrti_sgl.grading.mathematics import MathGrader
+from rrti_sgl.grading.notation import based, gold_answer, normalized
+from rrti_sgl.problems import BENCHMARKS, ProblemSet
+from rrti_sgl.problems.fields import problems_of
+from rrti_sgl.programs.running.preconditions import check_gold
 from rrti_sgl.records import ProblemRecord
 from tests.conftest import SHARED_DATA
+from tests.grading.cases import BENCHMARK_GOLDS, DIFFERENT, DISAGREEMENTS, EQUAL
 from tests.problems.excerpts import AMC23, GSM8K
 
 GRADER = MathGrader()
+CHOICES_OF_GPQA = {f"Incorrect Answer {i}": f"c{i}" for i in (1, 2, 3)}
 
 
 def problem(answer: str | None) -> ProblemRecord:
@@ -24,73 +30,6 @@ def problem(answer: str | None) -> ProblemRecord:
 
 def is_right(gold: str, answer: str) -> bool | None:
     return GRADER.grade(problem(gold), f"so it is \\boxed{{{answer}}}").correct
-
-
-EQUAL = [
-    ("18", "18.0"),
-    ("18", r"\$18"),
-    ("18", "18 dollars"),
-    ("18", r"18\text{ dollars}"),
-    ("1200", "1,200"),
-    ("1200", r"1\,200"),
-    ("1200", "1{,}200"),
-    ("1450000", "1.45e+06"),
-    ("0.001", "1e-3"),
-    (r"\frac{1}{2}", "0.5"),
-    (r"\frac{1}{2}", "1/2"),
-    (r"\frac{3}{2}", r"1\frac{1}{2}"),
-    (r"\frac{3}{2}", "1 1/2"),
-    (r"\frac{1}{3}", "0.333333"),
-    (r"\{1, 2\}", "2, 1"),
-    (r"1, 2", "2 and 1"),
-    (r"3 \pm \sqrt{2}", r"3+\sqrt{2}, 3-\sqrt{2}"),
-    ("[3, 4)", r"\left[3, 4\right)"),
-    (r"(-\infty, 3]", r"\left(-\infty, 3\right]"),
-    (r"[2,5]", r"x \in [2,5]"),
-    ("(3, 4)", "(3,4)"),
-    ("x^2+2x+1", "(x+1)^2"),
-    (r"2\sqrt{3}", r"\sqrt{12}"),
-    ("5", "x = 5"),
-    ("5", r"5 \text{ cm}^2"),
-    ("90", r"90^\circ"),
-    (r"50\%", "0.5"),
-    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
-    (r"\text{Evelyn}", "Evelyn"),
-    ("Evelyn", r"\textbf{Evelyn}"),
-    (r"\text{(C)}", "(C)"),
-    ("-7", "\u22127"),
-    ("11\\sqrt{2}", "$11\\sqrt2$"),
-]
-DIFFERENT = [
-    ("18", "19"),
-    ("18", "-18"),
-    ("18", "18.001"),
-    ("1200", "1201"),
-    (r"\frac{1}{2}", r"\frac{1}{3}"),
-    (r"\frac{1}{3}", "0.33"),
-    ("(3, 4)", "(4, 3)"),
-    ("[3, 4)", "(3, 4)"),
-    (r"\{1, 2\}", r"\{1, 2, 3\}"),
-    ("1, 2", "1"),
-    ("x^2+1", "x^2-1"),
-    (r"2\sqrt{3}", r"3\sqrt{2}"),
-    (r"\text{Evelyn}", "Carla"),
-    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}"),
-    ("6", "6!"),
-    (r"[2,5]", r"[2,5)"),
-]
-# What a person may judge otherwise; docs/grading.md shows this table. (gold, answer, judged right)
-DISAGREEMENTS = [
-    ("50", r"50\%", True),
-    ("(1, 2)", "1, 2", True),
-    ("6:30", r"\frac{1}{5}", True),
-    ("5 cm", "5 km", True),
-    ("4210_{5}", "4210", True),
-    (r"(-\infty, 2) \cup (3, \infty)", "x < 2 or x > 3", False),
-    ("3.14", r"\pi", False),
-    (r"\frac{1}{3}", "0.333", False),
-    ("1,234", r"\{1, 234\}", False),
-]
 
 
 @pytest.mark.parametrize(("gold", "answer"), EQUAL)
@@ -109,7 +48,7 @@ def test_listed_disagreements_are_still_there(gold: str, answer: str, judged: bo
 
 
 def test_what_a_grade_says() -> None:
-    assert GRADER.name.startswith("math-verify-v1+")
+    assert GRADER.name.startswith("math-verify-v2+")
     grade = GRADER.grade(problem("3"), "the answer is 3")
     assert (grade.answer, grade.correct, grade.method) == ("3", True, "phrase")
     grade = GRADER.grade(problem("3"), "no idea")
@@ -140,16 +79,95 @@ def test_gold_answer(gold: str, answer: str) -> None:
         ("18 dollars", r"18 \text{ dollars}"),
         ("2 and 3", "2 , 3"),
         (r"\sin x", r"\sin x"),
+        ("2ab", "2ab"),
+        ("5cm", r"5\text{ cm}"),
+        ("x^2 + xy", "x^2 + xy"),
+        ("18 men", r"18 \text{ men}"),
+        (r"m_{\max }=3", "m_{max}=3"),
+        ("t(0,4]", "(0,4]"),
+        ("f(0,4)", "f(0,4)"),
+        ("14.0 + -1.0i", "14.0 + -1.0 i"),
+        (r"1.2\overline{34}", r"\frac{1222}{990}"),
     ],
 )
 def test_normalized(text: str, form: str) -> None:
     assert normalized(text) == form
 
 
-@pytest.mark.parametrize("answer", ["", "  ", "\\frac{1}{", "{{{"])
-def test_gold_answers_that_cannot_be_read_are_refused(answer: str) -> None:
-    with pytest.raises(UsageError, match="cannot be read as mathematics"):
-        GRADER.check_gold(problem(answer))
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("4210_{5}", ("4210", 5)),
+        (r"4210_{\text{five}}", ("4210", 5)),
+        ("1A (base 16)", ("1a", 16)),
+        ("42", None),
+        ("x_1", None),
+        ("49_5", None),
+        ("12_{n}", None),
+    ],
+)
+def test_based(text: str, known: tuple[str, int] | None) -> None:
+    assert based(text) == known
+
+
+@pytest.mark.parametrize(
+    ("gold", "right"),
+    [
+        (
+            r"$f(x)=a x+b$, where $a$ is an arbitrary integer with $\mho(a)=0$",
+            r"f(x) = ax + b, where a is an arbitrary integer with \mho(a) = 0",
+        ),
+        ("3 when $n$ is even, 5 otherwise", "3 when n is even, 5 otherwise"),
+        ("the circle with centre 3", "The circle with centre 3"),
+        ("\\frac{1}{", "\\frac{1}{"),
+        ("Evelyn, because she was late (1.)(", "\\text{Evelyn}, because she was late (1.)("),
+    ],
+)
+def test_gold_answers_that_are_no_mathematics_are_compared_as_text(gold: str, right: str) -> None:
+    known = problem(gold)
+    assert GRADER.compares_as_text(known)
+    assert GRADER.grade(known, f"The answer is {right}").correct or GRADER.grade(known, f"#### {right}").correct
+    grade = GRADER.grade(known, r"\boxed{7}")
+    assert (grade.correct, grade.method) == (False, "boxed, compared as text")
+
+
+@pytest.mark.parametrize(
+    "gold", ["7", "1/2", r"\text{Evelyn}", "#### 5", "18 dollars per day", r"15\mbox{ cm}^2", "Area = 5", None]
+)
+def test_gold_answers_that_are_mathematics(gold: str | None) -> None:
+    assert not GRADER.compares_as_text(problem(gold))
+
+
+def benchmark_golds() -> Iterator[Any]:
+    for name, golds in BENCHMARK_GOLDS.items():
+        for gold, right, wrong in golds:
+            yield pytest.param(name, gold, right, wrong, id=f"{name} {gold}")
+
+
+@pytest.mark.parametrize(("name", "gold", "right", "wrong"), list(benchmark_golds()))
+def test_the_forms_of_gold_answers_of_every_benchmark(name: str, gold: Any, right: str, wrong: tuple[str, ...]) -> None:
+    benchmark = BENCHMARKS[name]
+    row: dict[str, Any] = {benchmark.fields.question: "Which?", benchmark.fields.answer: gold}
+    if benchmark.fields.right is not None:  # choices, put into an order of ours: `gold` is then a letter of that order
+        order = problems_of(
+            [("", {"Question": "Which?", "Correct Answer": "c0", **CHOICES_OF_GPQA})], name, benchmark.fields
+        )
+        options = order[0].metadata["choices"]
+        row["Correct Answer"] = options["ABCD".index(gold)]
+        row |= {f"Incorrect Answer {i}": other for i, other in enumerate(sorted({*options} - {row["Correct Answer"]}), 1)}
+    [known] = problems_of([("", row)], name, benchmark.fields)
+    grader = load_grader(benchmark.grader)
+    check_gold(ProblemSet(name, [known], grader))
+    assert not getattr(grader, "compares_as_text", lambda problem: False)(known)
+    gold_text = known.answer or ""
+    for text in (gold_text if "####" in gold_text else rf"so \boxed{{{gold_text}}}", rf"so \boxed{{{right}}}"):
+        assert grader.grade(known, text).correct is True, text
+    for answer in wrong:
+        assert grader.grade(known, rf"so \boxed{{{answer}}}").correct is False, answer
+
+
+def test_all_seven_benchmarks_are_tried() -> None:
+    assert set(BENCHMARK_GOLDS) == set(BENCHMARKS)
 
 
 def perturbations(gold: str) -> Iterator[str]:
@@ -166,7 +184,7 @@ def perturbations(gold: str) -> Iterator[str]:
 def check_gold_and_perturbed(answers: list[str]) -> None:
     for answer in answers:
         known = problem(answer)
-        GRADER.check_gold(known)
+        assert not GRADER.compares_as_text(known)
         gold = gold_answer(answer)
         for text in (
             answer,

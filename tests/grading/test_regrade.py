@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,12 +66,12 @@ def test_regrading_replaces_the_grades_and_says_what_was_before(path: Path) -> N
     assert grades(path) == [("0.5", True), ("3", True), (r"x \cdot x", True), ("7", None)]
     with Store.open_readonly(path) as store:
         methods = store.sql("SELECT answer_method FROM samples").column(0).to_pylist()
-    assert sorted(methods) == ["boxed", "boxed", "last-expression", "last-expression"]
-    assert run.grader.startswith("math-verify-v1+")
+    assert sorted(methods) == ["boxed", "boxed", "last-expression", "last-expression, cut at a stop string"]
+    assert run.grader.startswith("math-verify-v2+")
     assert run.config["grader"] == "math-verify"
     assert [entry["grader"] for entry in run.config["regraded"]] == ["last-number-v1"]
     assert RunSettings.from_dict(run.config).grader == "math-verify"
-    assert result.methods == {"boxed": 2, "last-expression": 2}
+    assert result.methods == {"boxed": 2, "last-expression": 1, "last-expression, cut at a stop string": 1}
     summary = result.summary()
     counts = {name: summary[name] for name in ("samples", "graded", "right", "became_right", "became_wrong", "no_answer")}
     assert counts == {"samples": 4, "graded": 3, "right": 3, "became_right": 3, "became_wrong": 0, "no_answer": 0}
@@ -82,7 +83,7 @@ def test_graders_before_are_remembered_in_order(path: Path) -> None:
         regrade(store, "r1", "math-verify")
         result = regrade(store, "r1", "last-number")
         regraded = store.get_run("r1").config["regraded"]
-    assert [entry["grader"].partition("+")[0] for entry in regraded] == ["last-number-v1", "math-verify-v1"]
+    assert [entry["grader"].partition("+")[0] for entry in regraded] == ["last-number-v1", "math-verify-v2"]
     assert result.summary()["became_wrong"] == 2  # the two that are no plain numbers
 
 
@@ -150,8 +151,14 @@ def test_a_calibration_on_evaluated_problems_is_refused(path: Path) -> None:
             check_disjoint(store, calibration, replace(apart, problems=[*apart.problems, PROBLEMS[1], PROBLEMS[2]]))
 
 
-def test_gold_answers_are_checked_where_the_grader_can(path: Path) -> None:
-    unreadable = [ProblemRecord("p9", "tiny", "question 9", "\\frac{")]
-    check_gold(ProblemSet("tiny", unreadable, load_grader("last-number")))
-    with pytest.raises(UsageError, match="Problem p9: the gold answer"):
-        check_gold(ProblemSet("tiny", unreadable, load_grader("math-verify")))
+def test_gold_answers_that_only_text_can_be_compared_with_are_counted_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    known = [ProblemRecord(f"p{i}", "tiny", f"question {i}", gold) for i, gold in enumerate(["1", "\\frac{", "x^2"] * 4)]
+    with caplog.at_level(logging.WARNING):
+        check_gold(ProblemSet("tiny", known, load_grader("math-verify")))
+    [record] = caplog.records
+    assert "compares 4 of 12 gold answers as text: p1 '\\\\frac{'; p4 " in record.message
+    caplog.clear()
+    check_gold(ProblemSet("tiny", known, load_grader("last-number")))
+    assert "compares 4 of 12 gold answers as text: p1 " in caplog.text
+    with pytest.raises(UsageError, match="Problem p1: the gold answer"):
+        check_gold(ProblemSet("tiny", known[1:], load_grader("choice")))
