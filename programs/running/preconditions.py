@@ -35,10 +35,11 @@ def check_gold(problem_set: ProblemSet) -> None:
     Raises:
         UsageError: names the first problem that it refuses.
     """
-    check, compares_as_text = (getattr(problem_set.grader, name, None) for name in ("check_gold", "compares_as_text"))
-    for problem in problem_set.problems if check is not None else ():
+    check = getattr(problem_set.grader, "check_gold", lambda problem: None)
+    compares_as_text = getattr(problem_set.grader, "compares_as_text", lambda problem: False)
+    for problem in problem_set.problems:
         check(problem)
-    texts = [problem for problem in problem_set.problems if compares_as_text(problem)] if compares_as_text else []
+    texts = [problem for problem in problem_set.problems if compares_as_text(problem)]
     if texts:
         logger.warning(
             "%s compares %d of %d gold answers as text: %s%s",
