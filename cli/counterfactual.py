@@ -1,59 +1,82 @@
-"""`rrti run counterfactual`: which takeovers of a stored sample were necessary."""
+"""`rrti counterfactual SAMPLE`: which takeovers of a stored sample were necessary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rrti_sgl.cli import tables
-from rrti_sgl.cli.pairing import PairAddress
-from rrti_sgl.cli.progress import RunProgress
-from rrti_sgl.cli.signals import run_async
-from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import connect
-from rrti_sgl.programs.running.counterfactual import Effect, parent_settings, run_counterfactual
-from rrti_sgl.records import RunRecord
+from rrti_sgl.cli.options import with_options
+from rrti_sgl.cli.pairing import PairOptions
+
+if TYPE_CHECKING:
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.programs.running.counterfactual import Effect
+    from rrti_sgl.records import RunRecord
 
 
-def run_and_print(
-    db: Path,
-    pair: PairAddress,
-    sample: str,
-    positions: Sequence[int] | None,
-    continuations: int | None,
-    temperature: float | None,
-    concurrency: Concurrency,
+@with_options([])
+def counterfactual(
+    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="Id of the stored sample, or enough of its beginning.")],
+    position: Annotated[
+        list[int] | None, typer.Option(help="Token to deny or force; repeat. Default: changed takeovers.")
+    ] = None,
+    continuations: Annotated[
+        int | None, typer.Option(min=1, help="Of each arm. [default: 1 when greedy, 8 when sampling]")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=10, help="Of the continuations. [default: that of the sample's run]")
+    ] = None,
+    db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
+    json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False,
     *,
-    as_json: bool,
+    pair: PairOptions,
 ) -> None:
-    """Run both arms at every position and print what each takeover did."""
+    """Deny or force takeovers of a stored sample, and tell which of them its solution needed.
 
-    async def go(store: Store) -> tuple[RunRecord, list[Effect]]:
+    At every position both models' tokens are tried, and the solution goes on from each as in the sample's run. Name the
+    servers, or the models, of that run.
+    """
+    from dataclasses import asdict
+
+    from rrti_sgl.cli import tables
+    from rrti_sgl.cli.progress import RunProgress
+    from rrti_sgl.cli.signals import run_async
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.decoding.engine import Concurrency
+    from rrti_sgl.engines.pair import connect
+    from rrti_sgl.programs.running.counterfactual import parent_settings, run_counterfactual
+
+    async def go(store: Store, base_url: str, reasoning_url: str) -> tuple[RunRecord, list[Effect]]:
         settings = parent_settings(store, sample)
         chosen = temperature if temperature is not None else settings.temperature
         async with connect(
-            pair.base_url, pair.reasoning_url, sampled=chosen > 0, special_tokens=settings.special_tokens
+            base_url,
+            reasoning_url,
+            sampled=chosen > 0,
+            tokenizer=pair.tokenizer,
+            api_key=pair.api_key,
+            special_tokens=settings.special_tokens,
         ) as connected:
             with RunProgress() as progress:
                 return await run_counterfactual(
                     store,
                     connected,
                     sample,
-                    positions=positions,
+                    positions=position,
                     continuations=continuations,
                     temperature=chosen,
-                    concurrency=concurrency,
+                    concurrency=Concurrency(pair.in_flight),
                     on_progress=progress.track("counterfactual"),
                 )
 
     with Store.open(db, create=False) as store:
-        record, effects = run_async(go(store))
+        parent_settings(store, sample)  # whether there is such a sample is told before any server is started
+        with pair.open() as address:
+            record, effects = run_async(go(store, address.base_url, address.reasoning_url))
     rows = [asdict(effect) | {"effect": effect.effect, "necessary": effect.necessary} for effect in effects]
-    if as_json:
+    if json:
         tables.print_json(rows)
         return
     tables.print_table(rows, list(rows[0]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rrti_sgl.cli.pairing import PairAddress
@@ -41,14 +41,17 @@ _WITH_RESUME = {
 }
 
 
-def refuse_changes(given: set[str]) -> None:
+def refuse_changes(given: Mapping[str, str]) -> None:
     """Refuse options that would change a resumed run.
+
+    Args:
+        given: names of what was typed -> how it is spelled (`rrti_sgl.cli.parse.given`).
 
     Raises:
         UsageError: names them.
     """
-    if changes := sorted(given - _WITH_RESUME):
-        named = ", ".join("--" + name.replace("_", "-") for name in changes)
+    if changes := sorted(flag for name, flag in given.items() if name not in _WITH_RESUME):
+        named = ", ".join(changes)
         raise UsageError(f"A resumed run keeps its options; {named} cannot be given.", "Leave them out, or start a new run.")
 
 

@@ -9,52 +9,64 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rrti_sgl import __version__
-from rrti_sgl.cli import (
-    calibrate,
-    db,
-    demo,
-    experiment,
-    export,
-    grade,
-    report,
-    run,
-    score,
-    serve,
-    show,
-    signals,
-    sql,
-    stats,
-    whatif,
-)
-from rrti_sgl.errors import RRTIError
+from rrti_sgl.cli import signals
+from rrti_sgl.errors import RRTIError, UsageError
 
+# Each is the module of its name; `db` has commands of its own.
+COMMANDS = (
+    *("serve", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "stats", "whatif", "show", "sql"),
+    *("export", "report", "db", "demo"),
+)
+
+
+class Commands(TyperGroup):
+    """The commands, each loaded when it is asked for: the options of a run are made from its settings, which takes time."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in order; all are loaded."""
+        return [name for name in COMMANDS if self.get_command(ctx, name)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name; None where there is none."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            module = import_module(f"rrti_sgl.cli.{cmd_name}")
+            if hasattr(module, "app"):
+                self.commands[cmd_name] = typer.main.get_group(module.app)
+            else:
+                alone = typer.Typer(**STYLE)
+                alone.command(cmd_name)(getattr(module, cmd_name))
+                self.commands[cmd_name] = typer.main.get_command(alone)
+            self.commands[cmd_name].name = cmd_name
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is typed.
+
+        Raises:
+            UsageError: it is `run counterfactual`, which has options that `run` does not know.
+        """
+        if args[0] == "run" and "counterfactual" in args:
+            raise UsageError("`counterfactual` is a command of its own.", "Use: rrti counterfactual SAMPLE [--position N]")
+        if args[0] not in COMMANDS:
+            self.list_commands(ctx)  # for the suggestion
+        return super().resolve_command(ctx, args)
+
+
+STYLE: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": "markdown"}
 app = typer.Typer(
     name="rrti",
     help="Find where a base model's reasoning goes wrong, and put it right with a few tokens of a reasoning model.",
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    **STYLE,
 )
-app.command(name="serve")(serve.serve)
-app.command(name="calibrate")(calibrate.calibrate)
-app.command(name="run")(run.run)
-app.command(name="experiment")(experiment.experiment)
-app.command(name="grade")(grade.grade)
-app.command(name="score")(score.score)
-app.command(name="stats")(stats.stats)
-app.command(name="whatif")(whatif.whatif)
-app.command(name="show")(show.show)
-app.command(name="sql")(sql.sql)
-app.command(name="export")(export.export)
-app.command(name="report")(report.report)
-app.add_typer(db.app, name="db")
-app.command(name="demo")(demo.demo)
 
 
 def _version(value: bool) -> None:

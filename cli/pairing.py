@@ -34,6 +34,7 @@ ApiKey = Annotated[
     str | None,
     typer.Option(envvar="RRTI_API_KEY", help="Key of both servers.", rich_help_panel="Models", show_envvar=True),
 ]
+InFlight = Annotated[int, typer.Option(min=1, max=4096, help="Samples at once.", rich_help_panel="Decoding")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,24 @@ class PairAddress:
 
     base_url: str
     reasoning_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairOptions:
+    """What names a pair on the command line, and how many samples it works on at once."""
+
+    base_url: BaseUrl = None
+    reasoning_url: ReasoningUrl = None
+    base: BaseModel = None
+    reasoning: ReasoningModel = None
+    server_flags: ServerFlags = ""
+    tokenizer: TokenizerOption = None
+    api_key: ApiKey = None
+    in_flight: InFlight = 64
+
+    def open(self) -> contextlib.AbstractContextManager[PairAddress]:
+        """The pair for as long as this lasts; see `open_pair`."""
+        return open_pair(self.base_url, self.reasoning_url, self.base, self.reasoning, self.server_flags)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,8 @@ def indices(option: str, text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def given(context: typer.Context) -> set[str]:
-    """Names of the parameters that were typed, not left to their defaults."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+def given(context: typer.Context) -> dict[str, str]:
+    """What was typed, not left to its default: names of parameters -> their first spelling."""
+    spelled = {parameter.name: parameter.opts[0] for parameter in context.command.params if parameter.name}
+    sources = {name: context.get_parameter_source(name) for name in spelled}
+    return {name: spelled[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import PlantedDecisions
+from rrti_sgl.programs.options import FileTable, Option, check
+from rrti_sgl.programs.values import Count, Number, Positive, Ratio, Share, Text, one_of
 from rrti_sgl.records import CalibrationRecord
+from rrti_sgl.science.divergences import METRICS
 from rrti_sgl.science.gates import Gate, ThresholdRule
 from rrti_sgl.science.threshold import Warmup
 from rrti_sgl.tokens.vocabulary import Vocabulary
@@ -16,42 +21,51 @@ from rrti_sgl.tokens.vocabulary import Vocabulary
 WINDOW = 16
 
 
+def _is_switch(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false.", "The factor is lambda_value.")
+    return value
+
+
+_PROGRAMS: tuple[FileTable, ...] = ("programs",)
+
+
 @dataclass(frozen=True, slots=True)
 class GateOptions:
     """The options of the method, under the paper's names. What a program does not use, it ignores.
 
-    Args:
-        metric: divergence that the gate watches, in nats (`tv`: in [0, 1]).
-        tau: threshold; None takes the calibration's.
-        spike_ratio: which calibration to take where none is named; None takes the newest that fits.
-        use_lambda: whether the second condition, score > lambda * local mean, is on. Off is our default, by measurement:
-            on short solutions it blocks the takeovers that matter.
-        lambda_: its factor; None takes the calibration's.
-        window: length W of the local mean in tokens. Not published; ours.
-        warmup: what replaces the second condition while t < W. Not published; ours.
-        budget: share of positions for `random` and `early`.
-        relay_tokens: tokens that the reasoning model writes at a takeover of `relay`.
-        mean_length: tokens of a typical base solution, which `early` takes its share of; None takes the calibration's.
-        gate: a user's own gate class, `package.module:Class`, in place of the program's.
-        gate_params: its constructor's arguments.
+    `window`, its `warmup` and their defaults are not published; they are ours. So is that the second condition, score >
+    lambda * local mean, is off: by measurement, on short solutions it blocks the takeovers that matter.
+
+    Raises:
+        UsageError: a value does not fit; names it.
     """
 
-    metric: str = "ce"
-    tau: float | None = None
-    spike_ratio: float | None = None
-    use_lambda: bool = False
-    lambda_: float | None = None
-    window: int = WINDOW
-    warmup: Warmup = "tau"
-    budget: float = 0.25
-    relay_tokens: int = 4
-    mean_length: float | None = None
-    gate: str | None = None
-    gate_params: dict[str, Any] = field(default_factory=dict)
+    metric: Annotated[str, one_of(METRICS), Option("Divergence the gate watches.", "Gate", _PROGRAMS)] = "ce"
+    tau: Annotated[Number | None, Option("Threshold, in place of a calibration's.", "Gate", _PROGRAMS)] = None
+    spike_ratio: Annotated[Ratio | None, Option("Take the calibration of this ratio.", "Gate", _PROGRAMS)] = None
+    use_lambda: Annotated[
+        bool,
+        BeforeValidator(_is_switch),
+        Option("Second condition on or off.", "Gate", _PROGRAMS, name="lambda", flag="--lambda/--no-lambda"),
+    ] = False
+    lambda_: Annotated[
+        Positive | None,
+        Option("Its factor, in place of a calibration's.", "Gate", _PROGRAMS, name="lambda_value"),
+    ] = None
+    window: Annotated[Count, Option("Length of the local mean, tokens.", "Gate", _PROGRAMS)] = WINDOW
+    warmup: Annotated[Warmup, Option("Rule for position < window: tau, partial or never.", "Gate", _PROGRAMS)] = "tau"
+    budget: Annotated[Share, Option("Share of positions, for random and early.", "Gate", _PROGRAMS)] = 0.25
+    relay_tokens: Annotated[Count, Option("Tokens of a takeover, for relay.", "Gate", _PROGRAMS)] = 4
+    mean_length: Annotated[Positive | None, Option("Typical solution length, for early.", "Gate", _PROGRAMS)] = None
+    gate: Annotated[Text | None, Option("A gate of your own.", "Gate", _PROGRAMS, metavar="PKG.MODULE:CLASS")] = None
+    gate_params: Annotated[
+        dict[str, Any],
+        Option("Argument of your gate, JSON or text; repeat.", "Gate", _PROGRAMS, flag="--gate-param", metavar="NAME=VALUE"),
+    ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.relay_tokens < 1:
-            raise UsageError(f"--relay-tokens {self.relay_tokens} is too small.", "Use at least 1.")
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)

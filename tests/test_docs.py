@@ -78,6 +78,7 @@ def test_relative_links_resolve(name: str, target: str) -> None:
 # -- commands -------------------------------------------------------------------------------------------------------
 
 COMMANDS = typer.main.get_command(app)
+COMMANDS.list_commands(None)  # loads them
 
 
 def find_commands() -> Iterator[tuple[str, str]]:
@@ -116,7 +117,15 @@ def test_shown_commands_parse(place: str, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["rrti frobnicate", "rrti run guided --no-such", "rrti sql", "rrti run base --k many", "rrti db info --resume x"]
+    "line",
+    [
+        "rrti frobnicate",
+        "rrti run guided --no-such",
+        "rrti counterfactual",
+        "rrti sql",
+        "rrti run base --k many",
+        "rrti db info --resume x",
+    ],
 )
 def test_a_wrong_command_does_not_parse(line: str) -> None:
     with pytest.raises(Exception, match=r"\w") as refused:

@@ -93,7 +93,7 @@ class Reader:
         if "--base-url" in known and "--from-run" not in words:
             words += ["--base-url", self.served.base.url, "--reasoning-url", self.served.reasoning.url]
             words += ["--tokenizer", str(self.folder / "tokenizer")]
-        if "--limit" in known and not {"--resume", "--from-run", "--sample"} & set(words):
+        if "--limit" in known and not {"--resume", "--from-run"} & set(words):
             words += ["--limit", str(PROBLEMS), "--max-new-tokens", "110"]
         return words
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, get_args
+from dataclasses import InitVar, asdict, dataclass, field, fields, replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from rrti_sgl.decoding.engine import Decoding
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError
+from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import Part, ProblemSet, Selection, load_problems
+from rrti_sgl.programs.options import FileTable, Option, check, declared, validated
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import find_program
+from rrti_sgl.programs.values import Count, Natural, Text, between
 from rrti_sgl.prompts import TEMPLATES, PromptTemplate, load_template
 from rrti_sgl.records import ScoreKind
-from rrti_sgl.science.divergences import METRICS
+from rrti_sgl.science.planning import load_tagger
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 DEFAULT_K = 20
@@ -24,91 +29,117 @@ DRAFT_TOKENS = 12
 GIVEN_TEXTS = "input"  # the key under which a run of `rrti score` stores where its texts came from
 
 
+_DECODING: tuple[FileTable, ...] = ("decoding",)
+_PROBLEMS: tuple[FileTable, ...] = ("problems",)
+_BOTH: tuple[FileTable, ...] = ("decoding", "problems")
+
+
+def _from_text(value: object) -> object:
+    return PromptTemplate(value) if isinstance(value, str) else value
+
+
+Prompt = Annotated[PromptTemplate | None, BeforeValidator(_from_text), Option('Text with {question}, or "chat".', "Prompts")]
+Template = Annotated[
+    Text | None,
+    Option(
+        "Shipped template, or a TOML file.",
+        "Prompts",
+        _PROBLEMS,
+        metavar="NAME[@VERSION]",
+        path=True,
+        load=load_template,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """The options of one run. Defaults that the paper does not publish are ours and documented as such.
 
+    `seed` is of everything that is drawn on our side, the positions of `random` and the tokens of takeovers; `problem_seed`
+    is another, so that runs of several seeds see the same problems. What is None is left to the problem set (its grader,
+    its templates, the longest solution), to all problems, or to the newest calibration that fits. `few_shot` None takes no
+    worked example of a shipped template, and all of a template file's.
+
     Args:
-        program: name of the program.
-        problems: problem set by name, or the path of a JSONL, Parquet or CSV file.
-        limit: the first so many problems; None takes all.
-        samples: samples for each problem.
-        k: top log-probabilities kept of both models; 0 keeps the whole vocabulary.
-        temperature: of both models' draws; 0 is greedy.
-        top_p: nucleus of both models' draws.
-        max_new_tokens: most tokens of a solution; None takes what suits the problem set.
-        seed: of everything drawn on our side (positions of `random`, takeover tokens).
-        decoding: "chunked", or "lockstep" for the reference.
-        draft_tokens: drafted tokens a round in chunked decoding.
-        score_kind: "topk", or "plugin" for exact numbers from servers that have the plugin.
-        calibration_id: the calibration that the gate takes its thresholds from.
-        gate: options of the gate.
-        base_prompt: template of the base model's prompt; None takes what suits the problem set.
-        reasoning_prompt: template of the reasoning model's prompt; None likewise.
-        question_field, answer_field, choices_field: fields of a problem file.
-        tagger: planning tagger, `package.module:Class`; None takes the built-in word lists.
-        split: "calibration" and "evaluation" are two parts of a problem set that share no problem.
-        sample_problems: draw so many problems of it; None takes all.
-        problem_seed: of that draw; not `seed`, so that runs of several seeds see the same problems.
-        few_shot: worked examples in the base prompt; None: none of a shipped template's, all of a template file's.
-        thinking: whether the reasoning model's chat template is told to think.
-        grader: by name or `package.module:Class`; None takes the problem set's.
-        allow_overlap: take a calibration that was made on some of the problems that are evaluated.
-        special_tokens: "mapped" lets special tokens of one meaning meet, see `rrti_sgl.tokens.special_tokens`.
+        base_template, reasoning_template: by name or file, in place of `base_prompt` and `reasoning_prompt`, which they
+            become.
+
+    Raises:
+        UsageError: a value does not fit, a template is not there, or a prompt is given twice; names it.
     """
 
     program: str
-    problems: str = "world:heldout"
-    limit: int | None = None
-    samples: int = 1
-    k: int = DEFAULT_K
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int | None = None
-    seed: int = 0
-    decoding: Decoding = "chunked"
-    draft_tokens: int = DRAFT_TOKENS
-    score_kind: ScoreKind = "topk"
-    calibration_id: str | None = None
+    problems: Annotated[
+        Text,
+        Option("Problem set by name, or a JSONL, Parquet or CSV file.", "Problems", _PROBLEMS, path=True),
+    ] = "world:heldout"
+    limit: Annotated[Count | None, Option("Take the first so many problems.", "Problems", _PROBLEMS)] = None
+    samples: Annotated[Count, Option("Samples for each problem.", "Problems", _PROBLEMS)] = 1
+    split: Annotated[
+        Part, Option("all, or one of two parts without overlap: calibration, evaluation.", "Problems", _PROBLEMS)
+    ] = "all"
+    sample_problems: Annotated[Count | None, Option("Draw so many problems at random.", "Problems", _PROBLEMS)] = None
+    problem_seed: Annotated[int, Option("Of that draw.", "Problems", _PROBLEMS)] = 0
+    question_field: Annotated[Text, Option("Field of the question, in a file.", "Problems", _PROBLEMS)] = "question"
+    answer_field: Annotated[Text, Option("Field of the answer, in a file.", "Problems", _PROBLEMS)] = "answer"
+    choices_field: Annotated[
+        Text | None, Option("Field of the list of choices, in a multiple-choice file.", "Problems", _PROBLEMS)
+    ] = None
+    grader: Annotated[
+        Text | None,
+        Option(
+            "last-number, math-verify, choice, or PKG.MODULE:CLASS; the problem set's own by default.",
+            "Problems",
+            _PROBLEMS,
+            metavar="NAME",
+            load=load_grader,
+        ),
+    ] = None
+    base_prompt: Prompt = None
+    base_template: InitVar[Template] = None
+    few_shot: Annotated[Natural | None, Option("Worked examples in the base model's prompt.", "Prompts")] = None
+    reasoning_prompt: Prompt = None
+    reasoning_template: InitVar[Template] = None
+    thinking: Annotated[bool, Option("Reasoning model's chat template.", "Prompts", flag="--thinking/--no-thinking")] = True
+    special_tokens: Annotated[
+        SpecialTokens, Option("mapped: those of one meaning meet; or as-is.", "Prompts", _DECODING)
+    ] = "mapped"
+    k: Annotated[Natural, Option("Top logprobs kept of both models; 0: all.", "Decoding", _DECODING)] = DEFAULT_K
+    temperature: Annotated[float, between(0, 10, remedy="0 is greedy."), Option("0 is greedy.", "Decoding", _BOTH)] = 0.0
+    top_p: Annotated[
+        float,
+        between(0, 1, above=True, remedy="1 keeps the whole distribution."),
+        Option("Nucleus of both models.", "Decoding", _BOTH),
+    ] = 1.0
+    max_new_tokens: Annotated[Count | None, Option("Most tokens of a solution.", "Decoding", _BOTH)] = None
+    seed: Annotated[int, Option("Of what is drawn on our side.", "Decoding")] = 0
+    decoding: Annotated[Decoding, Option("chunked, or lockstep (the reference).", "Decoding", _DECODING)] = "chunked"
+    draft_tokens: Annotated[Count, Option("Drafted tokens a round.", "Decoding", _DECODING)] = DRAFT_TOKENS
+    score_kind: Annotated[ScoreKind, Option("topk, or plugin: exact numbers from the servers.", "Decoding", _DECODING)] = (
+        "topk"
+    )
+    calibration_id: Annotated[
+        Text | None, Option("Its id; the newest that fits by default.", "Gate", name="calibration")
+    ] = None
+    allow_overlap: Annotated[
+        bool,
+        Option("Evaluate on problems of the calibration, too.", "Gate", _PROBLEMS, flag="--allow-overlap"),
+    ] = False
     gate: GateOptions = field(default_factory=GateOptions)
-    base_prompt: PromptTemplate | None = None
-    reasoning_prompt: PromptTemplate | None = None
-    question_field: str = "question"
-    answer_field: str = "answer"
-    tagger: str | None = None
-    choices_field: str | None = None
-    split: Part = "all"
-    sample_problems: int | None = None
-    problem_seed: int = 0
-    few_shot: int | None = None
-    thinking: bool = True
-    grader: str | None = None
-    allow_overlap: bool = False
-    special_tokens: SpecialTokens = "mapped"
+    tagger: Annotated[
+        Text | None,
+        Option("A planning tagger of your own.", "Gate", _DECODING, metavar="PKG.MODULE:CLASS", load=load_tagger),
+    ] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, base_template: str | None, reasoning_template: str | None) -> None:
         find_program(self.program)
-        if self.gate.metric not in METRICS:
-            raise UsageError(f"Metric {self.gate.metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
-        if self.decoding not in get_args(Decoding):
-            raise UsageError(f"Decoding {self.decoding!r} is unknown.", f"Use one of {', '.join(get_args(Decoding))}.")
-        if self.score_kind not in ("topk", "plugin"):
-            raise UsageError(
-                f"--score-kind {self.score_kind!r} is unknown.", "Use topk or plugin; --k 0 is exact throughout."
-            )
-        if self.special_tokens not in get_args(SpecialTokens):
-            known = ", ".join(get_args(SpecialTokens))
-            raise UsageError(f"--special-tokens {self.special_tokens!r} is unknown.", f"Use one of {known}.")
-        least_values = {"samples": 1, "k": 0, "max_new_tokens": 1, "draft_tokens": 1, "few_shot": 0}
-        for name, least in least_values.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option} {value} is too small.", f"Use at least {least}.")
-        if not 0.0 <= self.temperature <= 10.0:
-            raise UsageError(f"--temperature {self.temperature} is outside 0..10.", "0 is greedy.")
-        if not 0.0 < self.top_p <= 1.0:
-            raise UsageError(f"--top-p {self.top_p} is outside (0, 1].", "1 keeps the whole distribution.")
+        check(self)
+        for side, template in (("base", base_template), ("reasoning", reasoning_template)):
+            if template is not None:
+                if getattr(self, f"{side}_prompt") is not None:
+                    raise UsageError(f"Both --{side}-prompt and --{side}-template were given.", "Leave one out.")
+                object.__setattr__(self, f"{side}_prompt", load_template(template))
 
     def load_problems(self) -> ProblemSet:
         """The problems that the settings name, with their grader.
@@ -181,3 +212,22 @@ class RunSettings:
         problems = [(problem.problem_id, problem.answer) for problem in problem_set.problems]
         content = json.dumps([self.to_dict(), problems], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def settings_from(program: str, **options: Any) -> RunSettings:
+    """The settings that a command line, an experiment file or a Python call asks for.
+
+    Args:
+        program: name of the program.
+        options: by the names of the command line with `_` for `-`, those of the gate among them: `tau=0.5`, `problems=...`,
+            `base_template=...`, `lambda_value=2.0`. As `lambda` is no name in Python, `use_lambda` is its name, too.
+            A factor switches lambda on. A prompt is a `PromptTemplate` or its text.
+
+    Raises:
+        UsageError: names every option that there is not, and every value that does not fit.
+    """
+    values = validated(options, RunSettings, GateOptions)
+    gate = {entry.field: values.pop(entry.field) for entry in declared(GateOptions).values() if entry.field in values}
+    if gate.get("lambda_") is not None:
+        gate.setdefault("use_lambda", True)
+    return RunSettings(program, **values, gate=GateOptions(**gate))

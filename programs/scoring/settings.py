@@ -11,7 +11,7 @@ from typing import Any
 
 from rrti_sgl.given_texts import GivenText, TextFields, read_texts
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.running.settings import GIVEN_TEXTS, RunSettings
+from rrti_sgl.programs.running.settings import GIVEN_TEXTS, RunSettings, settings_from
 
 SCORE = "score"
 
@@ -59,8 +59,8 @@ class ScoreSettings:
 
     @classmethod
     def of(cls, source: TextInput, **options: Any) -> ScoreSettings:
-        """Settings with options of `RunSettings`; the problems are named after the file where no problem set is."""
-        return cls(source, RunSettings("diagnose", source.problems or Path(source.path).stem, **options))
+        """Settings with options by name (`settings_from`); the problems are named after the file where no set is named."""
+        return cls(source, settings_from("diagnose", problems=source.problems or Path(source.path).stem, **options))
 
     def relocated(self, path: Path | None) -> ScoreSettings:
         """The same settings for a file that was moved."""

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from rrti_sgl.cli.problem_options import prompt_template
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import load_grader
 from rrti_sgl.grading.mathematics import MathGrader
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.running.settings import RunSettings, settings_from
 from rrti_sgl.prompts import TEMPLATES, PromptTemplate, load_template
 from rrti_sgl.records import ProblemRecord
 from rrti_sgl.tokens.vocabulary import Vocabulary
@@ -180,22 +179,23 @@ def test_a_system_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "expected"),
+    ("options", "expected"),
     [
-        (r"{question}\nA:", None, "{question}\nA:"),
-        ("chat", None, "{question}"),
-        (None, "bare", "{question}"),
-        (None, None, None),
+        ({"base_prompt": "{question}:"}, "{question}:"),
+        ({"base_prompt": "chat"}, "{question}"),
+        ({"base_template": "bare"}, "{question}"),
+        ({"base_prompt": OWN}, OWN.text),
+        ({}, None),
     ],
 )
-def test_templates_of_the_command_line(text: str | None, name: str | None, expected: str | None) -> None:
-    template = prompt_template("base", text, name)
+def test_templates_of_options(options: dict[str, Any], expected: str | None) -> None:
+    template = settings_from("base", **options).base_prompt
     assert (template and template.text) == expected
 
 
 def test_a_prompt_as_text_and_by_name_at_once_is_refused() -> None:
     with pytest.raises(UsageError, match="Both --base-prompt and --base-template"):
-        prompt_template("base", "{question}", "bare")
+        settings_from("base", base_prompt="{question}", base_template="bare")
 
 
 @pytest.mark.parametrize(

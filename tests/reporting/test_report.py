@@ -146,7 +146,7 @@ def test_what_is_missing_is_said_with_the_reason(empty_store: Path, tmp_path: Pa
     assert "no base rollouts that both models scored" in reasons["sparsity"]
     assert "not graded" in reasons["accuracy"] or "no sample is graded" in reasons["accuracy"]
     assert "never fired on its 3 tokens" in reasons["takeovers"]
-    assert "rrti run counterfactual" in reasons["causality"]
+    assert "rrti counterfactual" in reasons["causality"]
     write_report(report, tmp_path / "report")
     for page in ("report.md", "report.html"):
         assert (tmp_path / "report" / page).read_text().lower().count("not shown:") >= 4

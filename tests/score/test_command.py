@@ -28,7 +28,7 @@ GOOD = {"question": "has", "text": "5"}
         (["--input", "good.jsonl", "--format", "csv"], 2, "--format 'csv' is unknown"),
         (["--input", "good.jsonl", "--field", "text"], 2, "--field 'text' is no NAME=VALUE"),
         (["--input", "good.jsonl", "--field", "answer=gold"], 2, r"field 'gold' \(answer\) is missing"),
-        (["--input", "good.jsonl", "--metric", "cosine"], 2, "Metric 'cosine' is unknown"),
+        (["--input", "good.jsonl", "--metric", "cosine"], 2, "--metric 'cosine' is unknown"),
         (["--input", "good.jsonl", *NO_SERVER], 4, r"GET http://127.0.0.1:9/\S+ failed"),
         (["--resume", "base-1", "--db", "store.duckdb"], 2, r"is of program 'base'.*\n.*rrti run --resume base-1"),
         (["--resume", "base-1", "--db", "store.duckdb", "--k", "3"], 2, "--k cannot be given"),

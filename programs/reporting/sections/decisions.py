@@ -160,7 +160,7 @@ def _calibrated(context: ReportContext) -> Sequence[str]:
 def _counterfactual(context: ReportContext) -> Sequence[str]:
     found = context.selection.of_programs("counterfactual")
     if not found:
-        raise UsageError("There is no counterfactual run among the runs.", "Make one: rrti run counterfactual.")
+        raise UsageError("There is no counterfactual run among the runs.", "Make one: rrti counterfactual SAMPLE.")
     return found
 
 

@@ -1,0 +1,132 @@
+"""The values that options take: types with limits, and how a value that does not fit is told.
+
+The types are for models with strict validation: pydantic then takes no text for a number, and no number for a text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+from pydantic_core import ErrorDetails
+
+from rrti_sgl.errors import UsageError
+
+_KINDS = {
+    "int": "whole number",
+    "float": "number",
+    "finite": "number",
+    "string": "text",
+    "list": "list",
+    "dict": "table",
+    "model": "table",
+}
+SHOWN_LENGTH = 60
+
+
+def limited(fits: Callable[[Any], bool], wrong: str, remedy: str = "") -> AfterValidator:
+    """Takes the values that fit; of others it says what is wrong with them, after the value, and what to do."""
+
+    def check(value: Any) -> Any:
+        if not fits(value):
+            raise ValueError(wrong, remedy)
+        return value
+
+    return AfterValidator(check)
+
+
+def at_least(least: int) -> AfterValidator:
+    """Numbers from `least` on."""
+    return limited(lambda value: value >= least, "is too small.", f"Use at least {least}.")
+
+
+def between(low: float, high: float = math.inf, *, above: bool = False, remedy: str = "") -> AfterValidator:
+    """Finite numbers of [low, high], or of (low, high] where they must be above `low`."""
+    written = f"is outside {'(' if above else '['}{low:g}, {f'{high:g}]' if math.isfinite(high) else '...)'}."
+
+    def check(value: float) -> float:
+        if math.isnan(value):
+            raise ValueError("is no number.", "")
+        if value < low or value > high or (above and value == low) or math.isinf(value):
+            raise ValueError(written, remedy)
+        return value
+
+    return AfterValidator(check)
+
+
+def one_of(known: Iterable[str]) -> AfterValidator:
+    """Names that are known."""
+    names = list(known)
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(*_unknown(value, names))
+        return value
+
+    return AfterValidator(check)
+
+
+def loadable(load: Callable[[str], object]) -> AfterValidator:
+    """Names that something can be loaded by; the error of `load` says what is wrong."""
+
+    def check(value: str) -> str:
+        try:
+            load(value)
+        except UsageError as error:
+            raise ValueError(error) from error
+        return value
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, at_least(1)]
+Natural = Annotated[int, at_least(0)]
+Number = Annotated[float, limited(lambda value: not math.isnan(value), "is no number.")]
+Positive = Annotated[float, between(0, above=True)]
+Share = Annotated[float, between(0, 1)]
+Ratio = Annotated[float, between(0, 1, above=True)]
+Text = Annotated[str, limited(lambda value: bool(value.strip()), "is no text.")]
+
+
+def told(fault: ErrorDetails, known: Sequence[str] = ()) -> tuple[str, str]:
+    """What is wrong with a value, beginning with the value, and what to do about it.
+
+    Args:
+        fault: as pydantic has it.
+        known: names that there are, where the fault is an unknown one.
+    """
+    kind, value = fault["type"], shown(fault["input"])
+    if kind == "value_error":
+        wrong = fault["ctx"]["error"].args
+        return (wrong[0].message, wrong[0].remedy) if isinstance(wrong[0], UsageError) else (f"{value} {wrong[0]}", wrong[1])
+    if kind == "literal_error":
+        wrong, remedy = _unknown(fault["input"], re.findall(r"'([^']+)'", fault["ctx"]["expected"]))
+        return f"{value} {wrong}", remedy
+    if kind == "extra_forbidden":
+        name = str(fault["loc"][-1])
+        near = _suggestion(name, known)
+        return f"unknown field{near or '.'}", "" if near else f"There are {', '.join(known)}."
+    if kind == "missing":
+        return "missing.", ""
+    if kind.startswith("bool"):
+        return f"{value} is neither true nor false.", ""
+    return f"{value} is no {_KINDS.get(kind.partition('_')[0], 'value of this kind')}.", ""
+
+
+def shown(value: object) -> str:
+    """A value in a message, at most so long."""
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[: SHOWN_LENGTH - 3]}..."
+
+
+def _unknown(value: object, known: Sequence[str]) -> tuple[str, str]:
+    return f"is unknown{_suggestion(str(value), known) or '.'}", f"Use one of {', '.join(known)}."
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    return f"; did you mean {near[0]}?" if near else ""
