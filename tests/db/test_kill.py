@@ -37,27 +37,26 @@ with Store.open(sys.argv[1]) as store:
         print(*(trace.sample.sample_id for trace in traces), flush=True)
 """
 )
-# A run of 120 samples as the runner makes one: what is stored is skipped, the rest goes through the writer.
+# A run of 120 samples as the runner makes one: what is stored is skipped, the rest goes through the sink.
 RUN = (
     PREAMBLE
     + """
 import asyncio
-from rrti_sgl.db.writer import TraceWriter
+from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 async def main(store):
-    done = store.finished_samples("r1")
-    async with TraceWriter(store, flush_rows=1000, flush_seconds=0.01) as writer:
+    async with DuckDBSink(store, flush_rows=1000, flush_seconds=0.01) as sink:
+        run = builders.make_run(n_problems=1, samples_per_problem=120)
+        done = await sink.begin(run, resume=bool(store.find_runs()))
+        await sink.add_problems([builders.make_problem()])
+        print("writing", flush=True)
         for index in range(120):
             trace = sample(index)
             if trace.sample.sample_id not in done:
-                await writer.put(trace)
+                await sink.put(trace)
                 await asyncio.sleep(0.002)
+        await sink.end("r1", "finished")
 with Store.open(sys.argv[1]) as store:
-    if not store.find_runs():
-        store.add_problems([builders.make_problem()])
-        store.begin_run(builders.make_run(n_problems=1, samples_per_problem=120))
-    print("writing", flush=True)
     asyncio.run(main(store))
-    store.finish_run("r1", "finished")
 """
 )
 

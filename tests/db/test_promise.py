@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,6 @@ import pytest
 
 from rrti_sgl.db import checking, sealing
 from rrti_sgl.db.store import Store
-from rrti_sgl.db.writer import TraceWriter
 
 BUILDERS = Path(__file__).parent / "conftest.py"
 # A process whose files may not grow beyond a limit writes until the system refuses: the same error as a full disk (EFBIG).
@@ -101,23 +99,3 @@ def test_a_clock_that_jumps_changes_no_sample(path, build, jump):
         assert [run.run_id for run in store.find_runs()] == ["r1"]
     assert sealing.seal(path, "r1").n_samples == 2
     assert checking.check(path) == []
-
-
-def test_writing_leaves_the_event_loop_free(store, build):
-    """While a large batch is written, other coroutines go on: the writer has a thread of its own."""
-    traces = [build["trace"](index=i, ce=[0.5] * 4000) for i in range(20)]
-
-    async def scenario():
-        ticks = 0
-        async with TraceWriter(store, flush_rows=10**6, flush_seconds=60) as writer:
-            for trace in traces:
-                await writer.put(trace)
-            flush = asyncio.create_task(writer.flush())
-            while not flush.done():
-                await asyncio.sleep(0)
-                ticks += 1
-            await flush
-            return ticks
-
-    assert asyncio.run(scenario()) > 10
-    assert store.sql("SELECT count(*) AS n FROM tokens").to_pylist() == [{"n": 80_000}]
