@@ -40,7 +40,6 @@ IN_BOTH_LAYOUTS = (
     *("run_id", "sample_id", "position", "token_id", "token_text", "source", "base_token_id"),
     *("score", "local_mean", "fired", "planning_tag", "planted"),
 )
-
 REMEDY = "Leave one of them out, or delete the run here first (rrti db delete)."
 _FOLDER = "parse_dirpath(file_of_row) AS folder"
 
@@ -140,7 +139,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, cop
         if n_new:
             message = f"Run {run.run_id} is sealed in {store}, and what is given has {n_new} samples more."
             raise StoreError(message, f"Take it back into the file first: rrti db unseal {run.run_id} {store}")
-        return Attached(run.run_id, record.status, 0, 0, n_known)
+        return Attached(run.run_id, (known or record).status, 0, 0, n_known)
     for table in ("problems", "calibrations"):
         source = f"SELECT * EXCLUDE file_of_row FROM {run.rows(table)} ORDER BY file_of_row"
         connection.execute(f"INSERT INTO {table} BY NAME {source} {inserting.IF_MISSING}")

@@ -38,7 +38,7 @@ on, at about twice the bytes; the file remembers it.
 Tables of the file beneath `samples` and `tokens`: `stored_samples` with the columns of `samples`, `exact_tokens` with those
 of `tokens`, `compact_tokens`, `sealed_runs` and `store_settings`. A sealed folder has a `TABLE.parquet` of each of `runs`,
 `problems`, `calibrations`, `stored_samples`, `exact_tokens` and `compact_tokens`, and `manifest.json` with their rows
-and SHA-256 sums.
+and SHA-256 sums; so has a part of a run, which `rrti db attach` takes.
 """
 BENEATH = ("compact_tokens", "sealed_runs", "store_settings")
 VIEWS_HEAD = """

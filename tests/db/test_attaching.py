@@ -138,8 +138,8 @@ def test_parts_come_in_any_order_and_twice(tmp_path):
     assert checking.check(once) == []
 
 
-def test_of_several_ends_the_latest_counts(tmp_path):
-    folder, path = tmp_path / "parts", tmp_path / "traces.duckdb"
+def test_of_several_ends_the_latest_counts(tmp_path, path):
+    folder = tmp_path / "parts"
     write(ParquetSink(folder), samples(0), status=None)
     [done] = attaching.attach(path, [folder])
     assert done.status == "running"
@@ -156,8 +156,8 @@ def test_of_several_ends_the_latest_counts(tmp_path):
     assert done.status == "finished"
 
 
-def test_a_run_goes_on_in_the_store_between_its_parts(tmp_path):
-    folder, path = tmp_path / "parts", tmp_path / "traces.duckdb"
+def test_a_run_goes_on_in_the_store_between_its_parts(tmp_path, path):
+    folder = tmp_path / "parts"
     write(ParquetSink(folder), samples(0, 1), status="interrupted")
     attaching.attach(path, [folder])
     with Store.open(path) as store:
@@ -239,8 +239,7 @@ def test_another_question_under_one_id_is_refused(tmp_path):
     assert content(path)["runs"] == []
 
 
-def test_the_same_sample_at_another_cost_in_another_layout_is_the_same(tmp_path):
-    path = tmp_path / "traces.duckdb"
+def test_the_same_sample_at_another_cost_in_another_layout_is_the_same(tmp_path, path):
     again = sample(wall_ms=99.0, base_calls=7, started_at=NOON + timedelta(days=1))
     write(ParquetSink(tmp_path / "a", precision="compact"), [sample()])
     write(ParquetSink(tmp_path / "b", precision="exact"), [again, sample(1)])
@@ -292,8 +291,8 @@ def test_a_sealed_run_meets_the_run_that_a_store_has(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["_refuse_contradictions", "_copy", "_insert_samples"])
-def test_attaching_that_is_cut_off_changes_nothing(tmp_path, monkeypatch, stage):
-    source, path = tmp_path / "source.duckdb", tmp_path / "traces.duckdb"
+def test_attaching_that_is_cut_off_changes_nothing(tmp_path, path, monkeypatch, stage):
+    source = tmp_path / "source.duckdb"
     write(ParquetSink(tmp_path / "a"), samples(0, 1))
     attaching.attach(source, [tmp_path / "a"])
     sealing.seal(source, "r1")
@@ -317,8 +316,8 @@ def test_attaching_that_is_cut_off_changes_nothing(tmp_path, monkeypatch, stage)
     assert checking.check(path) == []
 
 
-def test_half_a_sample_is_refused(tmp_path):
-    folder, path = tmp_path / "parts", tmp_path / "traces.duckdb"
+def test_half_a_sample_is_refused(tmp_path, path):
+    folder = tmp_path / "parts"
     write(ParquetSink(folder), samples(0), status=None)
     [part] = [part for part in (folder / "r1").iterdir() if folders.Manifest.read(part).n_samples]
     tokens = part / "compact_tokens.parquet"
@@ -340,9 +339,9 @@ def test_a_damaged_part_is_refused(tmp_path):
     assert not path.exists()
 
 
-def test_snapshots_are_parts(tmp_path):
+def test_snapshots_are_parts(tmp_path, path):
     """What a store that is being written held when it was asked can be taken elsewhere."""
-    source, path = tmp_path / "source.duckdb", tmp_path / "traces.duckdb"
+    source = tmp_path / "source.duckdb"
     with Store.open(source) as store:
         write(DuckDBSink(store), samples(0, 1), status=None)
         snapshots.write(store._cursor(), source)
