@@ -79,7 +79,7 @@ def counterfactual(
     if json:
         tables.print_json(rows)
         return
-    tables.print_table(rows, list(rows[0]))
+    tables.print_rows(rows)
     necessary = [effect.position for effect in effects if effect.necessary]
     named = ", ".join(map(str, necessary)) or "none"
     typer.echo(f"Necessary takeovers (right with, wrong without): {named}. Stored as run {record.run_id}.")

@@ -51,9 +51,8 @@ def info(
     if json:
         tables.print_json([facts | {"run_list": runs}])
         return
-    tables.print_table([{"what": name, "count": str(value)} for name, value in facts.items()], ["what", "count"])
-    if runs:
-        tables.print_table(runs, list(runs[0]))
+    tables.print_facts(facts)
+    tables.print_rows(runs)
 
 
 @app.command()
@@ -143,8 +142,8 @@ def check(
     found = [asdict(finding) for finding in find(file)]
     if json:
         tables.print_json(found)
-    elif found:
-        tables.print_table(found)
+    else:
+        tables.print_rows(found)
     if not json:
         typer.echo(f"{file}: {len(found) or 'no'} {'finding' if len(found) == 1 else 'findings'}")
     raise typer.Exit(1 if found else 0)

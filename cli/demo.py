@@ -25,7 +25,7 @@ def demo(
     from rrti_sgl.cli.progress import RunProgress
     from rrti_sgl.cli.sample_view import print_sample
     from rrti_sgl.cli.signals import run_async
-    from rrti_sgl.cli.summaries import print_text_table
+    from rrti_sgl.cli.tables import print_tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.decoding.engine import Concurrency
     from rrti_sgl.engines.pair import connect
@@ -48,8 +48,7 @@ def demo(
         run = store.get_run(sample.sample.run_id)
         problem = store.get_problem(run.problem_set, sample.sample.problem_id)
     console = Console()
-    for table in tables:
-        print_text_table(console, table.title, table.columns, table.rows, table.notes)
+    print_tables(tables)
     console.print("[bold]A wrong answer put right[/] (base alone fails on this problem)")
     print_sample(console, run, problem, sample, "ce", title=f"sample {sample.sample.sample_id}, guided")
     write_report(out / "report.md", tables)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -14,10 +15,11 @@ from rich.text import Text
 
 from rrti_sgl.cli import tables
 from rrti_sgl.cli.experiment_run import ExperimentResult
-from rrti_sgl.cli.summaries import print_facts, print_text_table
 from rrti_sgl.programs.experiments import ModelSpec
 from rrti_sgl.programs.experiments.plan import Plan, PlannedCell, ShownPrompts, ShownRequest
 from rrti_sgl.programs.experiments.preflight import models_of
+from rrti_sgl.programs.tables.numbers import BYTES, ROUGH
+from rrti_sgl.programs.tables.table import Column, rows_table
 
 SHOWN_IDS = 8
 SHOWN_CHARACTERS = 1_500
@@ -29,14 +31,13 @@ def print_results(result: ExperimentResult, *, as_json: bool) -> None:
         rows = [
             {"evaluation": evaluation, "run": label, "run_id": run} for (evaluation, label), run in result.runs.runs.items()
         ]
-        shown = [{"title": table.title, "columns": table.columns, "rows": table.rows} for table in result.tables]
+        shown = [{"title": table.title, "rows": table.data.to_pylist()} for table in result.tables]
         tables.print_json([{"store": str(result.store), "report": str(result.report), "runs": rows, "tables": shown}])
         return
-    console = Console()
-    for table in result.tables:
-        print_text_table(console, table.title, table.columns, table.rows, table.notes if table is result.tables[-1] else "")
+    # All have the same columns: what these are is said once.
+    tables.print_tables([*(replace(table, notes=()) for table in result.tables[:-1]), *result.tables[-1:]])
     typer.echo("")
-    print_facts({"Store": result.store, "Report": result.report})
+    tables.print_facts({"Store": result.store, "Report": result.report})
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -48,7 +49,7 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
     console.print(plan.spec.title, style="bold")
     console.print(f"{plan.spec.source}: everything that can be checked here is right.\n", soft_wrap=True)
     models = models_of(plan.spec)
-    print_facts({side: _model_line(model) for side, model in models.items()} | {"out": str(plan.spec.out)})
+    tables.print_facts({side: _model_line(model) for side, model in models.items()} | {"out": str(plan.spec.out)})
     _print_runs(console, plan.cells)
     if plan.notes:
         console.print("\nNotes", style="bold")
@@ -71,14 +72,22 @@ def _print_runs(console: Console, cells: Sequence[PlannedCell]) -> None:
     groups: dict[str, list[PlannedCell]] = {}
     for planned in cells:
         groups.setdefault(planned.cell.evaluation.name, []).append(planned)
-    rows = [[name, *_costs(group)] for name, group in groups.items()]
-    rows.append([f"all {len(cells)} runs", *_costs(cells)])
-    columns = ["", "samples", "tokens", "at most", "requests", "disk", "at most"]
+    rows = [{"runs": name, **_costs(group)} for name, group in groups.items()]
+    rows.append({"runs": f"all {len(cells)} runs", **_costs(cells)})
+    columns = [
+        Column("runs", ""),
+        Column("samples"),
+        Column("tokens", kind=ROUGH),
+        Column("most_tokens", "at most", ROUGH),
+        Column("requests", kind=ROUGH),
+        Column("disk", kind=BYTES),
+        Column("most_disk", "at most", BYTES),
+    ]
     notes = (
         "tokens: with solutions of the file's typical_tokens; at most: with solutions as long as they may be. disk: by the "
         "bytes that a token takes at this k (benchmarks/store.py)."
     )
-    print_text_table(console, "The runs", columns, rows, notes)
+    console.print("", rows_table("The runs", rows, columns, notes=[notes]), sep="\n")
     by_labels: dict[tuple[str, ...], list[str]] = {}
     for name, group in groups.items():
         by_labels.setdefault(tuple(planned.cell.label for planned in group), []).append(name)
@@ -86,18 +95,16 @@ def _print_runs(console: Console, cells: Sequence[PlannedCell]) -> None:
         console.print(f"{', '.join(names)}: {'; '.join(labels)}", markup=False)
 
 
-def _costs(cells: Sequence[PlannedCell]) -> list[str]:
+def _costs(cells: Sequence[PlannedCell]) -> dict[str, int | None]:
     costs = [planned.cost for planned in cells]
-    tokens = _sum([cost.tokens for cost in costs])
-    disk = _sum([cost.disk_bytes for cost in costs])
-    return [
-        f"{sum(cost.samples for cost in costs):,}",
-        counted(tokens),
-        counted(sum(cost.most_tokens for cost in costs)),
-        counted(_sum([cost.requests for cost in costs])),
-        bytes_text(disk),
-        bytes_text(sum(cost.most_disk_bytes for cost in costs)),
-    ]
+    return {
+        "samples": sum(cost.samples for cost in costs),
+        "tokens": _sum([cost.tokens for cost in costs]),
+        "most_tokens": sum(cost.most_tokens for cost in costs),
+        "requests": _sum([cost.requests for cost in costs]),
+        "disk": _sum([cost.disk_bytes for cost in costs]),
+        "most_disk": sum(cost.most_disk_bytes for cost in costs),
+    }
 
 
 def _sum(values: Sequence[int | None]) -> int | None:
@@ -132,23 +139,3 @@ def _short(value: Any) -> Any:
         half = SHOWN_IDS // 2
         return [*value[:half], f"... {len(value) - SHOWN_IDS} ids ...", *value[-half:]]
     return [_short(item) for item in value] if isinstance(value, list) else value
-
-
-def counted(number: int | None) -> str:
-    """`950`, `12.3k`, `4.56M`, `1.2G`; `?` for what is not known."""
-    if number is None:
-        return "?"
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
-
-
-def bytes_text(number: int | None) -> str:
-    """`12 MB`, `3.4 GB`; `?` for what is not known."""
-    if number is None:
-        return "?"
-    for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number / 1000:.3g} kB"

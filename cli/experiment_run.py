@@ -15,7 +15,6 @@ from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.engine import Concurrency
 from rrti_sgl.engines.pair import connect
-from rrti_sgl.programs.demonstration.report import ReportTable
 from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec
 from rrti_sgl.programs.experiments.grid import Grid
 from rrti_sgl.programs.experiments.models import model_of, serving_options
@@ -23,6 +22,7 @@ from rrti_sgl.programs.experiments.preflight import Findings
 from rrti_sgl.programs.experiments.results import result_tables
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
 from rrti_sgl.programs.reporting.report import make_report, write_report
+from rrti_sgl.programs.tables.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ExperimentResult:
         report: the report's HTML page.
     """
 
-    tables: Sequence[ReportTable]
+    tables: Sequence[Table]
     runs: GridRuns
     store: Path
     report: Path

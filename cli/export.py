@@ -13,7 +13,7 @@ STDOUT = Path("-")
 
 def export(
     source: Annotated[str, typer.Argument(help="A statistic, a table or view of the store, or one SELECT.")],
-    format: Annotated[str, typer.Option(help="csv, json, parquet, arrow, latex or markdown.")] = "csv",
+    format: Annotated[str, typer.Option(help="csv, json, parquet, arrow, latex, markdown, tsv or html.")] = "csv",
     out: Annotated[Path, typer.Option(help="The file; - is standard output.")] = STDOUT,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
     run: Annotated[
@@ -27,16 +27,16 @@ def export(
     from rrti_sgl.cli.parse import name_value
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
-    from rrti_sgl.programs.reporting.exporting import rows_of
-    from rrti_sgl.programs.reporting.formats import find_format
+    from rrti_sgl.programs.reporting.exporting import table_of
     from rrti_sgl.programs.reporting.writing import write_atomically
+    from rrti_sgl.programs.tables.formats import find_format
 
     kind = find_format(format)
     if kind.is_binary and out == STDOUT and sys.stdout.isatty():
         raise UsageError(f"The format {format!r} is binary and standard output is a terminal.", "Name a file with --out.")
     params = dict(name_value("--set", text) for text in parameter or [])
     with Store.open_readonly(db, memory_limit=memory) as store:
-        content = kind.encode(rows_of(store, source, run=run or None, timeout_s=timeout, **params))
+        content = kind.encode(table_of(store, source, run=run or None, timeout_s=timeout, **params))
     if out == STDOUT:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()

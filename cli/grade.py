@@ -49,9 +49,8 @@ def grade(
     ]
     if json:
         return tables.print_json([result.summary() | {"methods": result.methods, "changed": changed}])
-    tables.print_table([{"count": name, "value": value} for name, value in result.summary().items()])
+    tables.print_facts(result.summary())
     methods = [{"method": name, "samples": count} for name, count in result.methods.most_common()]
-    tables.print_table(methods, title="How the answers were found")
-    if changed:
-        tables.print_table(changed[:20], title=f"Changed{' (the first 20)' if len(changed) > 20 else ''}")
+    tables.print_rows(methods, "How the answers were found")
+    tables.print_rows(changed[:20], f"Changed{' (the first 20)' if len(changed) > 20 else ''}")
     return typer.echo("Nothing was stored." if dry_run else f"Stored in {db}.")

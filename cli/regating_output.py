@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import typer
@@ -15,10 +14,11 @@ from rrti_sgl.db.scored_tokens import read_positions
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.stored.whatif import WhatIf
+from rrti_sgl.programs.tables.numbers import COUNT, RATE
+from rrti_sgl.programs.tables.table import stored_table
 
 POSITION_FORMATS = ("csv", "json", "parquet")
 FIGURE_FORMATS = ("svg", "png", "pdf")
-SHOWN = ("spike_ratio", "tau", "lambda", "n_fired", "budget", "problem_sd", "coverage", "best_coverage", "realised_budget")
 
 
 def check_files(positions: str | None, figure: Path | None) -> None:
@@ -34,21 +34,8 @@ def check_files(positions: str | None, figure: Path | None) -> None:
 
 
 def print_gates(found: WhatIf) -> None:
-    """One line a gate, shares with their intervals, then what must be known of them."""
-    console = Console(highlight=False)
-    run, tokens = found.tokens.run, found.tokens.tokens
-    rows = found.rows
-    console.print(f"Gates on {found.tokens.metric} over run {run.run_id} ({run.program}, {run.problem_set})", style="bold")
-    against = ""
-    if len(rows) == 1 and tokens.fired.any():
-        against = f" ({rows[0]['n_added']:,} positions fire in addition, {rows[0]['n_dropped']:,} no longer)"
-    console.print(
-        f"{len(tokens.scores):,} positions of {rows[0]['n_problems']} problems; the stored gate, {run.gate}, fired at "
-        f"{rows[0]['stored_budget']:.4f} of them{against}"
-    )
-    shown = [_with_intervals({name: row[name] for name in SHOWN}, row) for row in rows]
-    names = [name for name in SHOWN if any(row[name] is not None for row in shown)]
-    tables.print_table(shown, names)
+    """One line a gate, shares with their intervals."""
+    tables.print_tables([found.table])
 
 
 def print_notes(found: WhatIf, *, beside_data: bool) -> None:
@@ -60,7 +47,16 @@ def print_notes(found: WhatIf, *, beside_data: bool) -> None:
 
 def _meanings(found: WhatIf) -> list[str]:
     """What the columns of `print_gates` are."""
-    meanings = ["In brackets: 95 % intervals, bootstrap over problems. problem sd: of the budget between problems."]
+    rows, fired = found.rows, found.tokens.tokens.fired
+    against = ""
+    if len(rows) == 1 and fired.any():
+        added, dropped = COUNT.text(rows[0]["n_added"]), COUNT.text(rows[0]["n_dropped"])
+        against = f" ({added} positions fire in addition, {dropped} no longer)"
+    meanings = [
+        f"{COUNT.text(len(fired))} positions of {rows[0]['n_problems']} problems; the stored gate, {found.tokens.run.gate}, "
+        f"fired at {RATE.text(rows[0]['stored_budget'])} of them{against}.",
+        "In brackets: 95 % intervals, bootstrap over problems. problem sd: of the budget between problems.",
+    ]
     if found.tokens.disagreement is not None:
         meanings.append(
             f"coverage: share of the total {found.tokens.disagreement} at the positions that fire; best coverage: of as "
@@ -87,18 +83,21 @@ def positions_table(store: Store, found: WhatIf) -> pa.Table:
 
 def print_positions(listed: pa.Table, *, as_json: bool) -> None:
     """Print the positions as JSON or comma-separated values."""
-    from rrti_sgl.programs.reporting.formats import find_format
-
-    sys.stdout.write(find_format("json" if as_json else "csv").encode(listed).decode())
+    sys.stdout.write(_encoded(listed, "json" if as_json else "csv").decode())
 
 
 def write_positions(listed: pa.Table, path: Path) -> None:
     """Write the positions to a file, in the format of its ending."""
-    from rrti_sgl.programs.reporting.formats import find_format
     from rrti_sgl.programs.reporting.writing import write_atomically
 
-    write_atomically(path, find_format(_ending("--positions", path, POSITION_FORMATS)).encode(listed))
-    typer.echo(f"{listed.num_rows:,} positions are in {path}.", err=True)
+    write_atomically(path, _encoded(listed, _ending("--positions", path, POSITION_FORMATS)))
+    typer.echo(f"{COUNT.text(listed.num_rows)} positions are in {path}.", err=True)
+
+
+def _encoded(listed: pa.Table, name: str) -> bytes:
+    from rrti_sgl.programs.tables.formats import find_format
+
+    return find_format(name).encode(stored_table(listed))
 
 
 def write_figure(found: WhatIf, path: Path) -> None:
@@ -127,7 +126,7 @@ def write_figure(found: WhatIf, path: Path) -> None:
         for row in found.rows
     ]
     condition = "" if found.rows[0]["lambda"] is None else f", lambda on (W = {found.rows[0]['window']})"
-    label = f"gate on {found.tokens.metric}{condition}, n = {len(found.tokens.tokens.scores):,}"
+    label = f"gate on {found.tokens.metric}{condition}, n = {COUNT.text(len(found.tokens.tokens.scores))}"
     caption = f"Expected budget and share of the total {found.tokens.disagreement} at the positions that fire."
     drawing = style.draw(
         "regating", caption, lambda: regating.regating_figure(points, label, str(found.tokens.disagreement))
@@ -141,10 +140,3 @@ def _ending(option: str, path: Path, known: tuple[str, ...]) -> str:
     if ending not in known:
         raise UsageError(f"{option} {path} has no ending that can be written.", f"Use .{', .'.join(known)}.")
     return ending
-
-
-def _with_intervals(shown: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    for name in ("budget", "coverage"):
-        if row[f"{name}_low"] is not None:
-            shown[name] = f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
-    return shown

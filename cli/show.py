@@ -33,5 +33,4 @@ def show(
     console = Console()
     sample_view.print_sample(console, run, problem, trace, metric)
     if tokens:
-        rows = sample_view.rows(trace)
-        tables.print_table(rows, list(rows[0]))
+        tables.print_rows(sample_view.rows(trace))

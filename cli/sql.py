@@ -24,10 +24,16 @@ def sql(
     timeout: Annotated[float, typer.Option(min=0.001, help="Stop the query after so many seconds.")] = 300.0,
     memory: Annotated[str, typer.Option(help="Memory that the query may use.")] = "4GB",
 ) -> None:
-    """Ask the trace store with SQL: one statement that only reads, without access to files or the network."""
+    """Ask the trace store with SQL: one statement that only reads, without access to files or the network.
+
+    Numbers are shown as they are stored: shares from 0 to 1.
+    """
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
+    from rrti_sgl.programs.reporting.writing import write_atomically
+    from rrti_sgl.programs.tables import formats
+    from rrti_sgl.programs.tables.table import stored_table
 
     chosen = "json" if json else "csv" if csv else format
     if (chosen == "parquet") != (out is not None):
@@ -36,16 +42,13 @@ def sql(
     with opened(db, memory_limit=memory) as store:
         result = store.sql(query, timeout_s=timeout)
     if out is not None:
-        import pyarrow.parquet as pq
-
-        pq.write_table(result, out, compression="zstd")
+        write_atomically(out, formats.to_parquet(result))
         typer.echo(f"{out}: {result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")
         return
-    rows = result.to_pylist()
-    if chosen == "json":
-        tables.print_json(rows)
-    elif chosen == "csv":
-        tables.print_csv(rows, result.column_names)
+    if chosen == "csv":
+        typer.echo(formats.to_csv(result, bare=True).decode(), nl=False)
+    elif chosen == "json":
+        typer.echo(formats.to_json(result.to_pylist()).decode(), nl=False)
     else:
-        tables.print_table(rows, result.column_names)
-        typer.echo(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}")
+        tables.print_tables([stored_table(result)])
+        typer.echo(f"{result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")

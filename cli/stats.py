@@ -25,17 +25,18 @@ def stats(
     Intervals in brackets are 95 % bootstrap intervals over problems; with --json they are the fields `<name>_low` and
     `<name>_high`. `--set resamples=0` leaves them out.
     """
-    from rrti_sgl.cli import estimates, tables
+    from rrti_sgl.cli import tables
     from rrti_sgl.cli.parse import name_value
     from rrti_sgl.db.definitions import definitions_markdown
     from rrti_sgl.db.queries import QUERIES, find_query, run_query
     from rrti_sgl.db.store import Store
+    from rrti_sgl.programs.tables.statistics import printed_tables
 
     if definitions:
         return typer.echo(definitions_markdown(), nl=False)
     if list_ or name is None:
         rows = [{"name": query.name, "question": query.question} for query in QUERIES.values()]
-        return tables.print_json(rows) if json else tables.print_table(rows, ["name", "question"])
+        return tables.print_json(rows) if json else tables.print_rows(rows)
     query = find_query(name)
     named = {"metric": metric, "base": base, "reasoning": reasoning}
     params = {key: value for key, value in named.items() if value is not None}
@@ -44,4 +45,4 @@ def stats(
         table = run_query(store, name, run=run or None, **params)
     if json:
         return tables.print_json(table.to_pylist())
-    return estimates.print_statistic(table, query.question)
+    return tables.print_tables(printed_tables(name, query.question, table))

@@ -7,17 +7,13 @@ from typing import Any
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
-from rrti_sgl.programs.demonstration.report import ReportTable
 from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.running import GridRuns
-
-NOTES = (
-    "rho: takeovers per token. changed: takeovers that differ from what the base model drew, per token. "
-    "recovery: share of the way from base to "
-)
+from rrti_sgl.programs.tables.accuracy import accuracy_table
+from rrti_sgl.programs.tables.table import Table
 
 
-def result_tables(store: Store, spec: ExperimentSpec, runs: GridRuns) -> list[ReportTable]:
+def result_tables(store: Store, spec: ExperimentSpec, runs: GridRuns) -> list[Table]:
     """The tables of the statistic `accuracy`, by evaluation; then averages, where there are several problem sets.
 
     Recovery is from the run of `base` to that of the reference model, or of `reasoning` where there is no third model. Where
@@ -38,7 +34,7 @@ def result_tables(store: Store, spec: ExperimentSpec, runs: GridRuns) -> list[Re
     return tables
 
 
-def _mean_table(store: Store, spec: ExperimentSpec, groups: Sequence[Mapping[str, str]]) -> list[ReportTable]:
+def _mean_table(store: Store, spec: ExperimentSpec, groups: Sequence[Mapping[str, str]]) -> list[Table]:
     """The mean over problem sets of every label that all of them have."""
     labels = {run: label for group in groups for label, run in group.items()}
     rows = [row for row in _accuracy(store, spec, groups, part="average") if row["part"] == "average"]
@@ -67,31 +63,6 @@ def _accuracy(
     return [row for row in rows if row["part"] == part]
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]], labels: Mapping[Any, str], spec: ExperimentSpec) -> ReportTable:
-    k = rows[0]["k"]
-    columns = ["", "rho", "changed", "accuracy [95 %]", *([f"pass@{k}"] if k > 1 else []), "recovery"]
+def _table(title: str, rows: Sequence[Mapping[str, Any]], labels: Mapping[Any, str], spec: ExperimentSpec) -> Table:
     upper = "the reference model" if spec.reference is not None else "reasoning"
-    both = f", on accuracy / pass@{k}" if k > 1 else ""
-    return ReportTable(title, columns, [_cells(row, labels[row["run_id"]], k) for row in rows], f"{NOTES}{upper}{both}.")
-
-
-def _cells(row: Mapping[str, Any], label: str, k: int) -> list[str]:
-    alone = row["program"] in ("base", "reasoning", "diagnose")
-    recovered = [_percent(row["recovery_accuracy"])] + ([_percent(row["recovery_pass"])] if k > 1 else [])
-    return [
-        label,
-        "" if alone else f"{row['rho_pooled']:.3f}",
-        "" if alone else f"{row['changed']:.3f}",
-        f"{row['accuracy']:.1%}{_interval(row)}",
-        *([f"{row['pass_at_k']:.1%}"] if k > 1 else []),
-        " / ".join(filter(None, recovered)),
-    ]
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    low, high = row.get("accuracy_low"), row.get("accuracy_high")
-    return "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.0%}"
+    return accuracy_table(title, rows, [labels[row["run_id"]] for row in rows], upper)

@@ -1,5 +1,5 @@
 """Reports from the trace store: tables, figures and pages, and the export of any query.
 
-`report` makes and writes the whole report, `sections` says what stands in it, `table` is what a table is, `figures` draws,
-`markdown`, `html` and `latex` write pages, `formats` exports rows, `published` holds the paper's own numbers.
+`report` makes and writes the whole report, `sections` says what stands in it, `figures` draws, `html` writes the page,
+`exporting` finds rows, `published` holds the paper's own numbers. What a table is and how it is written: `programs/tables`.
 """

@@ -14,7 +14,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.figures.style import Drawing
 from rrti_sgl.programs.reporting.published import Published
 from rrti_sgl.programs.reporting.runs import RunSelection
-from rrti_sgl.programs.reporting.table import Table
+from rrti_sgl.programs.tables.table import Table
 
 # Curves that one pair of axes can hold.
 MAX_SERIES = 4

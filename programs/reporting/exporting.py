@@ -10,6 +10,7 @@ import pyarrow as pa
 from rrti_sgl.db.queries import QUERIES, Runs, run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.tables.table import Table, plain_table, stored_table
 
 
 def rows_of(store: Store, source: str, *, run: Runs = None, timeout_s: float | None = None, **params: Any) -> pa.Table:
@@ -39,6 +40,12 @@ def rows_of(store: Store, source: str, *, run: Runs = None, timeout_s: float | N
             f"Statistics: {', '.join(QUERIES)}. Tables and views: {', '.join(relations)}. Or give one SELECT.",
         )
     return store.sql(f'SELECT * FROM "{source}"', timeout_s=timeout_s)
+
+
+def table_of(store: Store, source: str, **wanted: Any) -> Table:
+    """What `rows_of` gives, as a table: what a SELECT names is shown as it is, known columns as what they are."""
+    data = rows_of(store, source, **wanted)
+    return plain_table(source, data) if re.fullmatch(r"\w+", source) else stored_table(data)
 
 
 def _relations(store: Store) -> list[str]:

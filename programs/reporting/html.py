@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from rrti_sgl.programs.reporting.table import Table
-
 STYLE = """
 :root { color-scheme: light; --ink: #1a1a1a; --dim: #5c5c5c; --line: #d8d8d8; --accent: #0072b2; --warn: #fff6e0; }
 * { box-sizing: border-box; }
@@ -26,8 +24,8 @@ nav a { display: block; color: var(--accent); text-decoration: none; }
 table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
 th, td { text-align: left; padding: .22rem 1rem .22rem 0; vertical-align: top; }
-td { white-space: nowrap; }
 td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
 th { max-width: 9rem; }
 thead th { border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink); font-weight: 600; vertical-align: bottom; }
 tr.rule td { border-top: 1px solid var(--line); }
@@ -41,22 +39,6 @@ figcaption { font-size: .85rem; margin-top: .4rem; }
 code { font: .88em ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
 @media print { body { max-width: none; padding: 0; } h2, figure, table { break-inside: avoid; } }
 """.strip()
-
-
-def table_block(table: Table) -> str:
-    """A table with its title as caption and its notes under it."""
-    classes = [' class="number"' if number else "" for number in table.is_numeric]
-    head = "".join(f"<th{c}>{escape(h)}</th>" for c, h in zip(classes, table.headings, strict=True))
-    lines = []
-    for index, row in enumerate(table.cells):
-        cells = "".join(f"<td{c}>{escape(cell)}</td>" for c, cell in zip(classes, row, strict=True))
-        lines.append(f'<tr class="rule">{cells}</tr>' if index in table.rules else f"<tr>{cells}</tr>")
-    body = "\n".join(lines)
-    notes = f'<p class="notes">{escape(" ".join(table.all_notes))}</p>' if table.all_notes else ""
-    return (
-        f'<div class="table"><table id="table-{escape(table.name)}"><caption>{escape(table.title)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n{notes}"
-    )
 
 
 def figure_block(name: str, svg: str, caption: str, *, wide: bool) -> str:

@@ -17,14 +17,16 @@ from rrti_sgl import __version__
 from rrti_sgl.db.queries import QUERIES, find_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.reporting import formats, html, latex, markdown
+from rrti_sgl.programs.reporting import html
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section
 from rrti_sgl.programs.reporting.figures.style import Drawing
 from rrti_sgl.programs.reporting.published import load_published
 from rrti_sgl.programs.reporting.runs import RunSelection, select_runs
 from rrti_sgl.programs.reporting.sections import SECTIONS
-from rrti_sgl.programs.reporting.table import Column, Table, plain_table
 from rrti_sgl.programs.reporting.writing import make_folder, write_atomically
+from rrti_sgl.programs.tables import formats, latex, markdown
+from rrti_sgl.programs.tables.html import table_block
+from rrti_sgl.programs.tables.table import Column, Table, plain_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def markdown_page(report: Report) -> str:
 def html_page(report: Report) -> str:
     """The report as one page that needs nothing else."""
     parts = [f"<h1>{escape(report.title)}</h1>", *(html.paragraph(text) for text in report.introduction)]
-    parts += [html.navigation([(f.section.name, f.section.title) for f in report.sections]), html.table_block(report.runs)]
+    parts += [html.navigation([(f.section.name, f.section.title) for f in report.sections]), table_block(report.runs)]
     for finished in report.sections:
         parts.append(html.heading(finished.section.name, finished.section.title, finished.question))
         parts += [html.paragraph(f"Not shown: {reason}", "missing") for reason in finished.content.missing]
@@ -134,7 +136,7 @@ def html_page(report: Report) -> str:
                 html.figure_block(d.name, d.files["svg"].decode(), d.caption, wide=d.wide) for d in finished.content.drawings
             ]
             parts.append(f'<div class="figures">{"".join(figures)}</div>')
-        parts += [html.table_block(table) for table in finished.content.tables]
+        parts += [table_block(table) for table in finished.content.tables]
     return html.page(report.title, "\n".join(parts))
 
 
@@ -194,11 +196,11 @@ def _runs_table(store: Store, selection: RunSelection) -> Table:
             *varying,
             Column("n_problems", "n"),
             Column("samples_per_problem", "samples each"),
-            Column("temperature", digits=1),
+            Column("temperature"),
             Column("n_tokens", "tokens"),
             Column("score_kind", "scores"),
             Column("tau", "τ"),
-            Column("rho", "ρ", "%", 1),
+            Column("rho", "ρ"),
         ],
         [
             *([f"Of all runs: {', '.join(shared)}."] if shared else []),

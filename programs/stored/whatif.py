@@ -17,12 +17,15 @@ from rrti_sgl.db.scored_tokens import RunTokens, read_scored_tokens
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
 from rrti_sgl.programs.program import WINDOW
+from rrti_sgl.programs.tables.numbers import RATE
+from rrti_sgl.programs.tables.table import Column, Table, rows_table
 from rrti_sgl.records import RunRecord
 from rrti_sgl.science.calibration import check_compatible
 from rrti_sgl.science.regating import Outcome, Regating, calibrated_rules, ratio_for_budget
 from rrti_sgl.science.threshold import ThresholdRule, Warmup
 from rrti_sgl.statistics.estimates import Interval
 
+SHOWN = ("spike_ratio", "tau", "lambda", "n_fired", "budget", "problem_sd", "coverage", "best_coverage", "realised_budget")
 SWEEP = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 LIMITS = (
     "The stored tokens stay as they are: a takeover that changes its token would change every token and score after it, "
@@ -34,7 +37,7 @@ IN_SAMPLE = (
     "tau is calibrated on the very tokens that are gated: without lambda the budget equals the spike ratio by construction. "
     "Calibrate on another run (--calibrate-on) to see how it carries over."
 )
-INTERVENED = "The run's own gate took over at {share:.3g} of these positions: its scores are those after its own takeovers."
+INTERVENED = "The run's own gate took over at {share} of these positions: its scores are those after its own takeovers."
 NO_COVERAGE = "ce is not stored at every position, so the coverage of the disagreement is not known."
 
 
@@ -111,6 +114,13 @@ class WhatIf:
         """One row a gate; shares from 0 to 1, thresholds in the unit of the metric, NULL where nothing is known."""
         return [self._row(trial) for trial in self.trials]
 
+    @property
+    def table(self) -> Table:
+        """One line a gate, of what is known."""
+        rows, run = self.rows, self.tokens.run
+        title = f"Gates on {self.tokens.metric} over run {run.run_id} ({run.program}, {run.problem_set})"
+        return rows_table(title, rows, [Column(name) for name in SHOWN if any(row[name] is not None for row in rows)])
+
     def _row(self, trial: Trial) -> dict[str, Any]:
         outcome, rule, tokens = trial.outcome, trial.outcome.rule, self.tokens.tokens
         p05, median, p95 = np.quantile(outcome.by_problem, [0.05, 0.5, 0.95])
@@ -168,7 +178,7 @@ def what_if(store: Store, reference: str | None, options: WhatIfOptions) -> What
     regating = Regating(found.tokens, options.seed)
     notes = list(LIMITS)
     if found.tokens.fired.any():
-        notes.append(INTERVENED.format(share=float(np.mean(found.tokens.fired))))
+        notes.append(INTERVENED.format(share=RATE.text(float(np.mean(found.tokens.fired)))))
     if found.disagreement is None:
         notes.append(NO_COVERAGE)
     if options.stored:

@@ -6,12 +6,11 @@ import csv
 import io
 import json
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from rrti_sgl.cli import db, sql, stats, tables
+from rrti_sgl.cli import db, sql, stats
 from rrti_sgl.db.schema import schema_markdown
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError, UsageError
@@ -56,6 +55,7 @@ def test_life_of_a_file(rrti, tmp_path):
 def test_info(rrti, filled):
     text = rrti("db", "info", filled).stdout
     assert "guided-0123456789ab" in text
+    assert "100.0%" in text
     (facts,) = json.loads(rrti("db", "info", filled, "--json").stdout)
     assert (facts["runs"], facts["tokens"], len(facts["run_list"])) == (2, 8, 2)
 
@@ -71,7 +71,7 @@ def test_sql(rrti, filled):
         == [{"token_text": "t0", "ce": 0.0, "base_topk_ids": [3, 5], "x": None}] * 2
     )
     text = rrti("sql", "SELECT token_text, ce FROM tokens ORDER BY ce DESC", "--db", filled, "--csv").stdout
-    assert list(csv.reader(io.StringIO(text)))[:2] == [["token_text", "ce"], ["t3", "12345.0"]]
+    assert list(csv.reader(io.StringIO(text)))[:2] == [["token_text", "ce"], ["t3", "12345"]]
     assert rrti("sql", "SELECT 1 AS one WHERE false", "--db", filled).stdout.endswith("0 rows\n")
     with pytest.raises(StoreError, match="DROP is not allowed"):
         rrti("sql", "DROP TABLE tokens", "--db", filled)
@@ -99,14 +99,3 @@ def test_stats(rrti, filled):
     for args, message in ((["nope"], "no statistic"), (["cost", "--set", "x"], "no NAME=VALUE")):
         with pytest.raises(UsageError, match=message):
             rrti("stats", *args, "--db", filled)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, ""), (np.nan, ""), (0.0, "0"), (0.012345, "0.0123"), (1234.5, "1234"), (12345678, "12345678"),
-        (True, "True"), ("a\nb", "a\\nb"), (1e-7, "1e-07"), (999.9, "1000"), (999.4, "999"),
-    ],
-)  # fmt: skip
-def test_cells(value, text):
-    assert tables.format_cell(value) == text

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pyarrow.compute as pc
-
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section, wide
 from rrti_sgl.programs.reporting.figures.strip import StripToken, strip_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
-from rrti_sgl.programs.reporting.table import Column, Table, plain_table
+from rrti_sgl.programs.tables.numbers import NATS, NUMBER, SHARE
+from rrti_sgl.programs.tables.statistics import part_tables
+from rrti_sgl.programs.tables.table import Column, Table
 from rrti_sgl.records import SampleTrace
 
 STRIP_TOKENS = 240
@@ -43,30 +43,10 @@ def _of_runs(
         if not runs:
             raise UsageError("None of the runs is of a program that this statistic is made of.")
         found = context.each(name, runs)
-        return Content(_parts(Table(name, title, found.data, (), notes)), missing=[*found.left_out.values()])
+        tables = part_tables(name, title, found.data, hidden=_IMPLIED, notes=notes, rule_by="run")
+        return Content(tables, missing=[*found.left_out.values()])
 
     return content
-
-
-def _parts(table: Table) -> list[Table]:
-    """One table for each `part` of a statistic that has several, with the columns that the part has."""
-    if "part" not in table.data.column_names:
-        return [shown(table)]
-    tables = []
-    for part in dict.fromkeys(table.data["part"].to_pylist()):
-        rows = table.data.filter(pc.equal(table.data["part"], part)).drop_columns("part")
-        used = [name for name in rows.column_names if rows[name].null_count < rows.num_rows]
-        title = f"{table.title}: {part.replace('_', ' ')}"
-        tables.append(shown(Table(f"{table.name}-{part}", title, rows.select(used), (), table.notes)))
-    return tables
-
-
-def shown(table: Table) -> Table:
-    """The table with every column shown that the label of the run does not say already."""
-    columns = [c for c in plain_table(table.name, table.data).columns if c.name not in _IMPLIED]
-    units = {"share": "%", "rho": "%"}
-    columns = [Column(c.name, c.label, units.get(c.name, ""), 1 if c.name in units else None) for c in columns]
-    return Table(table.name, table.title, table.data, columns, table.notes, rule_by="run")
 
 
 def _side_by_side(name: str, title: str, rows: Rows, keys: Sequence[str], value: Column, *notes: str) -> list[Table]:
@@ -104,9 +84,9 @@ def _takeovers(context: ReportContext) -> Content:
         "position: where in the solution. run: takeovers in a row. gap: tokens between them. choice: whether the base model "
         f"had drawn the same token. pair: base model's token -> emitted token, the most frequent of each run. {note}"
     )
-    tables = _side_by_side("takeovers", title, shares, ("part", "label"), Column("share", "", "%", 1), about)
+    tables = _side_by_side("takeovers", title, shares, ("part", "label"), Column("share", kind=SHARE), about)
     around = "Base entropy around takeovers"
-    tables += _side_by_side("takeovers-entropy", around, entropies, ("label",), Column("mean", "", "nats", 3), note)
+    tables += _side_by_side("takeovers-entropy", around, entropies, ("label",), Column("mean", kind=NATS), note)
     return Content(tables, [_strip(context, runs)], [*found.left_out.values()])
 
 
@@ -114,7 +94,7 @@ def _cost(context: ReportContext) -> Content:
     found = context.each("cost", context.selection.ids)
     title, note = "Requests, tokens and time per generated token", "The paper publishes no numbers of this."
     return Content(
-        _side_by_side("cost", title, found.rows, ("quantity",), Column("per_token"), note),
+        _side_by_side("cost", title, found.rows, ("quantity",), Column("per_token", kind=NUMBER), note),
         missing=[*found.left_out.values()],
     )
 

@@ -15,7 +15,8 @@ from rrti_sgl.programs.reporting.figures.overlap import OverlapCurve, overlap_fi
 from rrti_sgl.programs.reporting.figures.position import PositionDensity, position_figure
 from rrti_sgl.programs.reporting.figures.style import draw
 from rrti_sgl.programs.reporting.published import HEADING
-from rrti_sgl.programs.reporting.table import Column, Table
+from rrti_sgl.programs.tables.numbers import COEFFICIENT, LEVEL, SETTING, SHARE
+from rrti_sgl.programs.tables.table import Column, Table
 from rrti_sgl.records import FloatArray
 
 METRIC = "ce"
@@ -43,7 +44,7 @@ def _sparsity(context: ReportContext) -> Content:
         data, "published", [context.published.value(key) if m == METRIC else None for m in data["metric"].to_pylist()]
     )
     shares = [
-        Column(name, label, "%", 1)
+        Column(name, label, SHARE)
         for name, label in (
             ("carrying_50", "tokens carrying half"),
             ("carrying_80", "tokens carrying 80 %"),
@@ -51,12 +52,12 @@ def _sparsity(context: ReportContext) -> Content:
             ("top_8", "carried by top 8 %"),
         )
     ]
-    columns = [Column("run"), Column("metric"), Column("n_tokens", "tokens"), Column("gini", "Gini", digits=3)]
+    columns = [Column("run"), Column("metric"), Column("n_tokens", "tokens"), Column("gini", "Gini")]
     table = Table(
         "sparsity",
         "Concentration of the disagreement on few tokens",
         data,
-        [*columns, Column("published", f"Gini, {HEADING}", digits=3), *shares],
+        [*columns, Column("published", f"Gini, {HEADING}", COEFFICIENT), *shares],
         [
             "ce: CE(p_b, p_r), the paper's score. reverse_kl: ce less the base model's entropy. All in nats.",
             context.published.note(key),
@@ -92,8 +93,8 @@ def _position(context: ReportContext) -> Content:
     summary = with_column(
         summary, "published", [context.published.value("position.peak") if peak else None for peak in is_peak]
     )
-    top = f"top {TOP_SHARE:.0%}"
-    where = [Column("run"), Column("u_low", "u from", digits=2), Column("u_high", "to", digits=2)]
+    top = f"top {LEVEL.text(TOP_SHARE)}"
+    where = [Column("run"), Column("u_low", "u from"), Column("u_high", "to")]
     position = Table(
         "position",
         f"Where the {top} of tokens by disagreement stand in a solution",
@@ -102,13 +103,13 @@ def _position(context: ReportContext) -> Content:
             where[0],
             Column("part"),
             *where[1:],
-            Column("middle", "middle", digits=3),
-            Column("published", f"peak at, {HEADING}", digits=2),
+            Column("middle"),
+            Column("published", f"peak at, {HEADING}", SETTING),
             Column("n_top", f"{top}, n"),
-            Column("density_top", "density", digits=2),
-            Column("share_top", f"share of {top}", "%", 1),
-            Column("share_all", "share of all tokens", "%", 1),
-            Column("share_first", "first of a sample", "%", 1),
+            Column("density_top", "density"),
+            Column("share_top", f"share of {top}"),
+            Column("share_all", "share of all tokens"),
+            Column("share_first", "first of a sample"),
         ],
         [
             "u = t / T, position over length of the solution. peak: the bin of highest density, uniform is 1. within: "
@@ -126,8 +127,8 @@ def _position(context: ReportContext) -> Content:
             *where,
             Column("n_all", "tokens"),
             Column("n_top", top),
-            Column("density_all", "density of all", digits=2),
-            Column("density_top", f"density of {top}", digits=2),
+            Column("density_all", "density of all"),
+            Column("density_top", f"density of {top}"),
         ],
         ["The paper shows this as a figure, without numbers to set beside ours."],
         rule_by="run",
@@ -169,12 +170,12 @@ def _uncertainty(context: ReportContext) -> Content:
     ]
     columns = [
         Column("run"),
-        Column("p", "p", "%", 1),
+        Column("p"),
         Column("n_metric", "top by ce"),
         Column("n_entropy", "top by entropy"),
         Column("n_both", "in both"),
-        Column("iou", "IoU", digits=3),
-        Column("iou_chance", "IoU by chance", digits=3),
+        Column("iou", "IoU"),
+        Column("iou_chance", "IoU by chance"),
     ]
     table = Table(
         "uncertainty",
@@ -194,7 +195,7 @@ def _uncertainty(context: ReportContext) -> Content:
         "uncertainty-ranks",
         "Rank correlation of disagreement and base entropy",
         ranks,
-        [Column("run"), Column("n_tokens", "tokens"), Column("spearman", "Spearman's ρ", digits=3)],
+        [Column("run"), Column("n_tokens", "tokens"), Column("spearman", "Spearman's ρ")],
         ["Over all tokens, ties at average ranks. The paper publishes no number of this."],
     )
     return Content(

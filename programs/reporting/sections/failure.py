@@ -11,7 +11,8 @@ from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportConte
 from rrti_sgl.programs.reporting.figures.roc import RocCurve, roc_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import HEADING
-from rrti_sgl.programs.reporting.table import Column, Table
+from rrti_sgl.programs.tables.numbers import COEFFICIENT
+from rrti_sgl.programs.tables.table import Column, Table
 
 METRIC = "ce"
 TOP_K = 100
@@ -23,7 +24,7 @@ def _failure(context: ReportContext) -> Content:
     found = context.each("failure", context.selection.rollouts, metric=METRIC, top_k=TOP_K)
     keys = [_KEYS.get(row["predictor"], "") if row["top_k"] == TOP_K else "" for row in found.rows]
     data = with_column(found.data, "published", [context.published.value(key) for key in keys])
-    more = [Column("prauc", "PR-AUC", digits=3)] if "prauc" in data.column_names else []
+    more = [Column("prauc", "PR-AUC", COEFFICIENT)] if "prauc" in data.column_names else []
     table = Table(
         "failure",
         "How well a sample's largest scores tell wrong answers from right ones",
@@ -34,8 +35,8 @@ def _failure(context: ReportContext) -> Content:
             Column("top_k", "K"),
             Column("n_samples", "samples"),
             Column("n_wrong", "wrong"),
-            Column("auroc", "AUROC", digits=3),
-            Column("published", HEADING, digits=3),
+            Column("auroc", "AUROC"),
+            Column("published", HEADING, COEFFICIENT),
             *more,
         ],
         [

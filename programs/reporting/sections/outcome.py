@@ -14,7 +14,7 @@ from rrti_sgl.programs.reporting.figures.flips import Flips, flips_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import MEASURED, PUBLISHED
 from rrti_sgl.programs.reporting.runs import Comparison
-from rrti_sgl.programs.reporting.table import Column, Table
+from rrti_sgl.programs.tables.table import Column, Table
 
 Build = Callable[[ReportContext, Comparison], tuple[Table, Sequence[Drawing]]]
 _RECOVERY = (
@@ -71,14 +71,14 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         _with_published(data, published),
         [
             Column("run"),
-            Column("rho_pooled", "ρ", "%", 1),
-            Column("changed", "changed", "%", 1),
-            Column("truncated", "cut off", "%", 1),
-            Column("accuracy", "accuracy", "%", 1),
-            Column("recovery_accuracy", "recovered", "%", 0),
+            Column("rho_pooled", "ρ"),
+            Column("changed"),
+            Column("truncated", "cut off"),
+            Column("accuracy"),
+            Column("recovery_accuracy", "recovered"),
             Column("k"),
-            Column("pass_at_k", "pass@k", "%", 1),
-            Column("recovery_pass", "recovered", "%", 0),
+            Column("pass_at_k", "pass@k"),
+            Column("recovery_pass", "recovered"),
         ],
         [
             "ρ: takeovers per token. changed: takeovers whose token differs from the base model's, per token. cut off: "
@@ -115,7 +115,7 @@ def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Seque
             Column("right_wrong", "right → wrong"),
             Column("both_right", "right in both"),
             Column("both_wrong", "wrong in both"),
-            Column("difference", "gain", "%", 1, signed=True),
+            Column("difference", "gain in points"),
             Column("p_exact", "McNemar p"),
         ],
         [
@@ -144,10 +144,10 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
         [
             Column("curve"),
             Column("run"),
-            Column("rho", "ρ", "%", 1),
-            Column("accuracy", "accuracy", "%", 1),
-            Column("pass_at_k", f"pass@{k}", "%", 1),
-            *([Column("knee_support", "knee in resamples", "%", 0)] if "knee_support" in data.column_names else []),
+            Column("rho", "ρ"),
+            Column("accuracy"),
+            Column("pass_at_k", f"pass@{k}"),
+            *([Column("knee_support", "knee in resamples")] if "knee_support" in data.column_names else []),
             Column("knee"),
         ],
         [
@@ -191,7 +191,7 @@ def _ablation(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
     guided = _leading_guided(context, comparison)
     named = {"base": comparison.base, "reasoning": comparison.reasoning, "guided": guided}
     data = _query(context, "ablation", comparison, comparison.runs, **named)
-    over_guided = [] if guided is None else [Column("accuracy_over_guided", "over guided", "%", 1, signed=True)]
+    over_guided = [] if guided is None else [Column("accuracy_over_guided", "over guided, points")]
     leading = "" if guided is None else f" Guided here is {comparison.labels[guided]}, the run of the largest budget."
     table = Table(
         f"ablation-{comparison.name}",
@@ -199,11 +199,11 @@ def _ablation(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         data,
         [
             Column("run"),
-            Column("rho", "ρ", "%", 1),
-            Column("accuracy", "accuracy", "%", 1),
-            Column("accuracy_over_base", "over base", "%", 1, signed=True),
+            Column("rho", "ρ"),
+            Column("accuracy"),
+            Column("accuracy_over_base", "over base, points"),
             *over_guided,
-            Column("recovery_accuracy", "recovered", "%", 0),
+            Column("recovery_accuracy", "recovered"),
         ],
         [f"Differences in points of accuracy on the same problems.{leading} The published controls stand under accuracy."],
     )

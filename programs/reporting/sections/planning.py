@@ -11,7 +11,8 @@ from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportConte
 from rrti_sgl.programs.reporting.figures.enrichment import EnrichmentBar, enrichment_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import HEADING
-from rrti_sgl.programs.reporting.table import Column, Table
+from rrti_sgl.programs.tables.numbers import LEVEL, SETTING, SHARE
+from rrti_sgl.programs.tables.table import Column, Table
 
 METRIC = "ce"
 PLANNING_SHARES = (0.01, 0.08)
@@ -24,7 +25,8 @@ def _planning(context: ReportContext) -> Content:
     for share in PLANNING_SHARES:
         found = context.each("planning", context.selection.rollouts, metric=METRIC, p=share)
         missing += found.left_out.values()
-        names = {"top_metric": f"top {share:.0%} by {METRIC}", "top_entropy": f"top {share:.0%} by base entropy"}
+        top = f"top {LEVEL.text(share)} by"
+        names = {"top_metric": f"{top} {METRIC}", "top_entropy": f"{top} base entropy"}
         chosen = [row for row in found.rows if row["tokens"] in names]
         rows += [{**row, "set": names[row["tokens"]]} for row in chosen if row["part"] == "planning"]
         words += [{**row, "set": names[row["tokens"]]} for row in chosen if row["part"] != "planning"]
@@ -57,11 +59,11 @@ def _planning_table(context: ReportContext, rows: Sequence[Mapping[str, Any]]) -
             Column("set", "tokens"),
             Column("run"),
             Column("n_tokens", "n"),
-            Column("share", "planning words", "%", 1),
-            Column("published_share", HEADING, "%", 1),
-            Column("enrichment", digits=2),
-            Column("published_enrichment", HEADING, digits=1),
-            Column("odds_ratio", "odds ratio", digits=2),
+            Column("share", "planning words"),
+            Column("published_share", HEADING, SHARE),
+            Column("enrichment"),
+            Column("published_enrichment", HEADING, SETTING),
+            Column("odds_ratio"),
         ],
         [
             "Enrichment: share in the set over share among all tokens of the same run. Shares depend on the word lists: "
@@ -83,8 +85,8 @@ def _words_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             Column("part"),
             Column("label"),
             Column("n_matching", "n"),
-            Column("share", "share of the set", "%", 1),
-            Column("enrichment", digits=2),
+            Column("share", "share of the set"),
+            Column("enrichment"),
         ],
         ["Words by Dunning's log-likelihood ratio. The paper publishes no numbers of this."],
         rule_by="set",

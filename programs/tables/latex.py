@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rrti_sgl.programs.reporting.table import Table
+from rrti_sgl.programs.tables.table import Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -6,7 +6,7 @@ import re
 
 from tabulate import tabulate
 
-from rrti_sgl.programs.reporting.table import Table
+from rrti_sgl.programs.tables.table import Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
@@ -18,7 +18,7 @@ def escape(text: str) -> str:
 
 def table_body(table: Table) -> str:
     """The rows under their headings, without title and notes."""
-    cells = [[escape(cell) for cell in row] for row in table.cells]
+    cells = [[_cell(cell) for cell in row] for row in table.cells]
     alignment = ["right" if number else "left" for number in table.is_numeric]
     body: str = tabulate(
         cells, headers=[escape(h) for h in table.headings], tablefmt="pipe", colalign=alignment, disable_numparse=True
@@ -26,10 +26,17 @@ def table_body(table: Table) -> str:
     return body
 
 
-def table_block(table: Table) -> str:
-    """The rows with title and notes."""
+def _cell(text: str) -> str:
+    """A cell's text; blanks that it begins with are kept."""
+    indent = len(text) - len(text.lstrip(" "))
+    return "&nbsp;" * indent + escape(text[indent:])
+
+
+def table_block(table: Table, heading: str = "") -> str:
+    """The rows with title and notes; `heading`, such as `##`, makes the title one."""
+    title = f"{heading} {escape(table.title)}" if heading else f"**{escape(table.title)}**"
     notes = "\n\n".join(escape(note) for note in table.all_notes)
-    return f"**{escape(table.title)}**\n\n{table_body(table)}\n\n{notes}"
+    return f"{title}\n\n{table_body(table)}\n\n{notes}".rstrip()
 
 
 def prose(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables show numbers as asked, and hostile text as it is, in every kind of page."""
+"""Hostile text is shown as it is in every kind of page."""
 
 from __future__ import annotations
 
@@ -12,50 +12,16 @@ import pyarrow as pa
 import pytest
 from markdown_it import MarkdownIt
 
-from rrti_sgl.programs.reporting import html, latex, markdown
-from rrti_sgl.programs.reporting.table import Column, Table, plain_table
-from tests.reporting.test_formats import HOSTILE
-
-
-@pytest.mark.parametrize(
-    ("value", "column", "shown"),
-    [
-        (0.12345, Column("x"), "0.123"),
-        (12.345, Column("x"), "12.3"),
-        (12345.6, Column("x"), "12,346"),
-        (12345, Column("x"), "12,345"),
-        (0.1234, Column("x", unit="%", digits=1), "12.3"),
-        (-0.05, Column("x", unit="%", digits=1), "−5.0"),
-        (0.05, Column("x", unit="%", digits=1, signed=True), "+5.0"),
-        (3e-9, Column("x"), "3.00e−09"),
-        (0.0, Column("x"), "0"),
-        (None, Column("x"), "–"),
-        (float("nan"), Column("x"), "–"),
-        (float("inf"), Column("x"), "∞"),
-    ],
-)
-def test_numbers(value: float | None, column: Column, shown: str) -> None:
-    assert column.format(value) == shown
-
-
-def test_intervals_stand_behind_their_number_with_its_decimals() -> None:
-    data = pa.table({"x": [0.5, 0.25], "x_low": [0.41, None], "x_high": [0.6321, None]})
-    table = plain_table("t", data)
-    assert table.cells == [["0.500 [0.410, 0.632]"], ["0.250"]]
-    assert any("95 % intervals" in note for note in table.all_notes)
-
-
-def test_rules_and_missing_values() -> None:
-    data = pa.table({"source": ["measured", "measured", "published"], "x": [1.0, None, 2.0]})
-    table = Table("t", "T", data, [Column("x")], rule_by="source")
-    assert table.rules == [2]
-    assert table.all_notes == ["–: not defined, or not published."]
+from rrti_sgl.programs.tables import html, latex, markdown
+from rrti_sgl.programs.tables.numbers import SHARE
+from rrti_sgl.programs.tables.table import Column, Table, rows_table
+from tests.tables.test_formats import HOSTILE
 
 
 @pytest.fixture
 def hostile() -> Table:
     data = pa.table({HOSTILE: [HOSTILE, "x → y ± 1", None], "n": [1.5, -2.0, None]})
-    return Table("hostile", HOSTILE, data, [Column(HOSTILE), Column("n", "ρ", "%")], [HOSTILE])
+    return Table("hostile", HOSTILE, data, [Column(HOSTILE), Column("n", "ρ", SHARE)], [HOSTILE])
 
 
 def test_latex_escapes_what_is_special() -> None:
@@ -112,3 +78,13 @@ def test_html_and_markdown_show_the_same_cells(hostile: Table) -> None:
         cells = Cells()
         cells.feed(page)
         assert cells.found == expected
+
+
+def test_markdown_keeps_the_blanks_that_a_cell_begins_with() -> None:
+    body = markdown.table_body(rows_table("t", [{"run": "  lambda", "n": 1}]))
+    assert "| &nbsp;&nbsp;lambda |" in body
+
+
+def test_a_notebook_shows_the_table() -> None:
+    table = rows_table("T", [{"accuracy": 0.5}])
+    assert table._repr_html_() == html.table_block(table)

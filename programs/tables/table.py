@@ -1,0 +1,201 @@
+"""A table: numbers as a statistic or a run gives them, and how each column is shown.
+
+The numbers stay in Arrow, in full. Cells of text are made of them in one place, so that a terminal, Markdown, HTML and LaTeX
+show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+
+from rrti_sgl.programs.tables.kinds import KINDS, ByRow
+from rrti_sgl.programs.tables.numbers import COUNT, IDENTIFIER, MISSING, NUMBER, SETTING, Kind
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+BOUNDS = ("_low", "_high")
+INTERVAL = " [95 %]"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How one column of the data is shown.
+
+    Where the data also has `<name>_low` and `<name>_high`, they stand behind the number as its interval.
+
+    Args:
+        name: the column of the data.
+        label: heading; None takes the name.
+        kind: what its numbers are; None goes by the name, or where that says nothing by the type.
+        beside: columns whose numbers stand behind these, after a slash.
+    """
+
+    name: str
+    label: str | None = None
+    kind: Kind | ByRow | None = None
+    beside: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with what a reader needs to judge it.
+
+    Args:
+        name: stem of its files.
+        title: one line.
+        data: all numbers, in full; what CSV and Parquet hold.
+        columns: what is shown, in order.
+        notes: sentences under the table.
+        rule_by: a column of the data; where its value changes, a rule separates the rows.
+    """
+
+    name: str
+    title: str
+    data: pa.Table
+    columns: Sequence[Column]
+    notes: Sequence[str] = ()
+    rule_by: str | None = None
+
+    @property
+    def headings(self) -> list[str]:
+        """One heading a column: its label, the unit, and that there are intervals."""
+        return [self._heading(column) for column in self.columns]
+
+    @cached_property
+    def cells(self) -> list[list[str]]:
+        """The shown rows as text, not yet escaped for any kind of page."""
+        return [list(row) for row in zip(*map(self._cells, self.columns), strict=True)]
+
+    @cached_property
+    def is_numeric(self) -> list[bool]:
+        """Which columns are numbers: they are aligned to the right."""
+        return [self._kind(column) is not None for column in self.columns]
+
+    @property
+    def keys(self) -> int:
+        """Columns, from the first, that tell a row from the others; they head every part of a table that is cut."""
+        kinds = [self._kind(column) for column in self.columns]
+        return next((i for i, kind in enumerate(kinds) if kind not in (None, SETTING)), len(kinds)) or 1
+
+    @property
+    def all_notes(self) -> list[str]:
+        """The notes and those that follow from what is shown."""
+        notes = list(self.notes)
+        if any(self._has_interval(column.name) for column in self.columns):
+            notes.append("In brackets: 95 % intervals, bootstrap over problems.")
+        if any(cell == MISSING for row in self.cells for cell in row):
+            notes.append(f"{MISSING}: not defined, or not published.")
+        return notes
+
+    @property
+    def rules(self) -> list[int]:
+        """Indices of the rows that a rule stands above."""
+        if self.rule_by is None:
+            return []
+        values = self.data.column(self.rule_by).to_pylist()
+        return [i for i in range(1, len(values)) if values[i] != values[i - 1]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich prints: the table in the width that there is."""
+        from rrti_sgl.programs.tables.terminal import parts
+
+        yield from parts(self, options.max_width, ascii_only=options.ascii_only)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from rrti_sgl.programs.tables.html import table_block
+
+        return table_block(self)
+
+    def _heading(self, column: Column) -> str:
+        label = column.name.replace("_", " ") if column.label is None else column.label
+        kind = self._kind(column)
+        unit = f" ({kind.unit})" if isinstance(kind, Kind) and kind.unit else ""
+        return label + unit + (INTERVAL if self._has_interval(column.name) else "")
+
+    def _kind(self, column: Column) -> Kind | ByRow | None:
+        """What the column's numbers are; None where it holds text."""
+        kind = self.data.schema.field(column.name).type
+        if pa.types.is_null(kind):
+            return column.kind or KINDS.get(column.name)
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            return None
+        return column.kind or KINDS.get(column.name) or (COUNT if pa.types.is_integer(kind) else NUMBER)
+
+    def _has_interval(self, name: str) -> bool:
+        return all(name + end in self.data.column_names for end in BOUNDS)
+
+    def _cells(self, column: Column) -> list[str]:
+        cells = self._written(column.name, self._kind(column))
+        for name in column.beside:
+            cells = [f"{cell} / {other}" for cell, other in zip(cells, self._written(name, self._kind(column)), strict=True)]
+        return cells
+
+    def _written(self, name: str, kind: Kind | ByRow | None) -> list[str]:
+        values = self.data.column(name).to_pylist()
+        if kind is None:
+            return [text_of(value) for value in values]
+        kinds = [kind.of(row) for row in self.data.to_pylist()] if isinstance(kind, ByRow) else [kind] * len(values)
+        if not self._has_interval(name):
+            return [of.text(value) for of, value in zip(kinds, values, strict=True)]
+        lows, highs = (self.data.column(name + end).to_pylist() for end in BOUNDS)
+        return [of.interval(*cell) for of, *cell in zip(kinds, values, lows, highs, strict=True)]
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column] | None = None, **more: Any) -> Table:
+    """A table of row objects; without `columns` all of them, under their own names."""
+    data = pa.Table.from_pylist([*rows])
+    return Table(title, title, data, [*map(Column, data.column_names)] if columns is None else columns, **more)
+
+
+def plain_table(name: str, data: pa.Table, title: str = "") -> Table:
+    """Every column under its own name, as what it is known for; intervals stand behind their numbers."""
+    names = data.column_names
+    return Table(name, title or name, data, [Column(column) for column in names if not is_bound(column, names)])
+
+
+def stored_table(data: pa.Table) -> Table:
+    """The rows of any query, whose columns may be called anything: numbers as they are, every column for itself."""
+
+    def kind(of: pa.DataType) -> Kind:
+        whole = pa.types.is_integer(of) or (pa.types.is_decimal(of) and of.scale == 0)
+        return IDENTIFIER if whole else NUMBER
+
+    return Table("rows", "", data, [Column(field.name, kind=kind(field.type)) for field in data.schema])
+
+
+def is_bound(name: str, columns: Sequence[str]) -> bool:
+    """Whether a column is the low or high end of another one's interval."""
+    stems = [name.removesuffix(end) for end in BOUNDS if name.endswith(end)]
+    return any(stem in columns and all(stem + end in columns for end in BOUNDS) for stem in stems)
+
+
+def text_of(value: Any) -> str:
+    """What is no number, as one line of text: None as a dash, lists as JSON."""
+    match value:
+        case None:
+            return MISSING
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds")
+        case list() | dict():
+            return orjson.dumps(value, default=plain_value).decode()
+        case _:
+            return str(value).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def plain_value(value: Any) -> int | float | str:
+    """What JSON has no type for: a decimal as a number, anything else as text."""
+    if isinstance(value, Decimal):
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
+    return str(value)

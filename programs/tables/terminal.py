@@ -1,0 +1,94 @@
+"""Tables on a terminal: as wide as it is, or cut into parts that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from rrti_sgl.programs.tables.numbers import MINUS, MISSING
+from rrti_sgl.programs.tables.table import INTERVAL, Table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+COLUMN_GAP = 3
+EDGES = 2
+# Room that a column of text asks for at most before it is broken over lines.
+TEXT_WIDTH = 32
+_TYPED = str.maketrans({MINUS: "-"})  # what one types, searches for and copies
+_ASCII = str.maketrans({MINUS: "-", MISSING: "-"})
+
+
+def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[RenderableType]:
+    """Title, rows and notes for rich to print; a table that is too wide as several, each headed by its key columns.
+
+    Args:
+        table: what is printed.
+        width: of the terminal, characters.
+        ascii_only: whether the terminal lacks other characters.
+    """
+    from rich.text import Text
+
+    if table.title:
+        yield Text(table.title, "bold")
+    if table.columns:
+        characters = _ASCII if ascii_only else _TYPED
+        cells = [
+            [row[i].translate(characters) if number else row[i] for row in table.cells]
+            for i, number in enumerate(table.is_numeric)
+        ]
+        widths = _widths(table, cells, width - EDGES)
+        for chosen in _cut(table, widths, width - EDGES):
+            yield _grid(table, cells, chosen, widths)
+    for note in table.notes:
+        yield Text(note, "dim")
+
+
+def _widths(table: Table, cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Of each column: of its longest cell and its whole heading; where that is too wide, headings and texts are broken."""
+    longest = [max(map(len, column), default=0) for column in cells]
+    whole = [max(cell, len(heading)) for cell, heading in zip(longest, table.headings, strict=True)]
+    if _total(whole) <= room:
+        return whole
+    words = [max(map(len, heading.split()), default=0) for heading in table.headings]
+    broken = [max(pair) for pair in zip(longest, words, strict=True)]
+    fixed = [number or column.name.endswith("_id") for number, column in zip(table.is_numeric, table.columns, strict=True)]
+    widths = [size if keep else min(size, TEXT_WIDTH) for size, keep in zip(broken, fixed, strict=True)]
+    for place, size in enumerate(broken):
+        widths[place] += max(0, min(size - widths[place], room - _total(widths)))
+    return widths
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + COLUMN_GAP * (len(widths) - 1)
+
+
+def _cut(table: Table, widths: Sequence[int], room: int) -> list[list[int]]:
+    """Places of columns in groups that fit side by side, each headed by the keys as far as these take half the room."""
+    keys = list(range(min(table.keys, len(widths))))
+    while len(keys) > 1 and _total([widths[i] for i in keys]) > room // 2:
+        keys.pop()
+    groups = [keys]
+    for place in range(len(keys), len(widths)):
+        if _total([widths[i] for i in (*groups[-1], place)]) > room and len(groups[-1]) > len(keys):
+            groups.append([*keys])
+        groups[-1] = [*groups[-1], place]
+    return groups
+
+
+def _grid(table: Table, cells: Sequence[Sequence[str]], chosen: Sequence[int], widths: Sequence[int]) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False)
+    justify: Literal["left", "right"]
+    for i in chosen:
+        justify = "right" if table.is_numeric[i] else "left"
+        heading = table.headings[i]
+        if len(heading) > widths[i]:
+            heading = heading.replace(INTERVAL, f"\n{INTERVAL.strip()}")
+        grid.add_column(Text(heading), justify=justify, width=widths[i], overflow="fold")
+    for row in range(table.data.num_rows):
+        grid.add_row(*(Text(cells[i][row]) for i in chosen))
+    return grid

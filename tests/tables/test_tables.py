@@ -1,0 +1,176 @@
+"""What a table shows of its data, how it is cut to a terminal, and that one number looks the same in every table."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from rrti_sgl.cli.main import app
+from rrti_sgl.cli.tables import print_json
+from rrti_sgl.db.queries import QUERIES, run_query
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.report import make_report
+from rrti_sgl.programs.tables.accuracy import accuracy_table
+from rrti_sgl.programs.tables.kinds import KINDS
+from rrti_sgl.programs.tables.numbers import COUNT, SHARE
+from rrti_sgl.programs.tables.statistics import printed_tables
+from rrti_sgl.programs.tables.table import Column, Table, is_bound, plain_table, rows_table, stored_table, text_of
+
+
+def printed(table: Table, width: int, encoding: str = "utf-8") -> str:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    Console(file=stream, width=width, highlight=False).print(table)
+    stream.seek(0)
+    return stream.read()
+
+
+def test_intervals_stand_behind_their_number() -> None:
+    data = pa.table({"accuracy": [0.5, 0.25], "accuracy_low": [0.41, None], "accuracy_high": [0.6321, None]})
+    table = plain_table("t", data)
+    assert table.headings == ["accuracy [95 %]"]
+    assert table.cells == [["50.0% [41.0, 63.2]"], ["25.0%"]]
+    assert any("95 % intervals" in note for note in table.all_notes)
+    assert rows_table("t", data.to_pylist(), [Column("accuracy_low", kind=SHARE)]).cells == [["41.0%"], ["–"]]
+
+
+def test_rules_and_missing_values() -> None:
+    data = pa.table({"source": ["measured", "measured", "published"], "x": [1.0, None, 2.0]})
+    table = Table("t", "T", data, [Column("x")], rule_by="source")
+    assert table.rules == [2]
+    assert table.all_notes == ["–: not defined, or not published."]
+
+
+def test_columns_beside_others_share_a_cell() -> None:
+    rows = [{"recovery_accuracy": 0.86, "recovery_pass": 1.0}, {"recovery_accuracy": None, "recovery_pass": None}]
+    table = rows_table("t", rows, [Column("recovery_accuracy", "recovery", beside=("recovery_pass",))])
+    assert (table.headings, table.cells, table.is_numeric) == (["recovery"], [["86% / 100%"], ["– / –"]], [True])
+
+
+def test_a_column_without_any_number_is_aligned_as_one() -> None:
+    assert rows_table("t", [{"rho": None, "other": None}]).is_numeric == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (True, "yes"), (False, "no"), ("a\nb\tc", "a\\nb\\tc"), ([1, None], "[1,null]"), ({"a": 1}, '{"a":1}')],
+)
+def test_what_is_no_number(value: Any, shown: str) -> None:
+    assert text_of(value) == shown
+
+
+def test_bounds_are_told_from_columns_that_end_alike() -> None:
+    assert is_bound("x_low", ["x", "x_low", "x_high"])
+    assert not is_bound("u_low", ["u_low", "u_high"])
+    assert not is_bound("x_low", ["x", "x_low"])
+
+
+def test_what_a_query_returns_is_shown_as_it_is() -> None:
+    data = pa.table({"accuracy": [0.215], "n": [12345678], "total": pa.array([166098], pa.decimal128(38, 0)), "x": [1e-7]})
+    assert stored_table(data).cells == [["0.215", "12345678", "166098", "1.00e−07"]]
+
+
+# -- on a terminal --------------------------------------------------------------------------------------------------
+
+
+def test_a_wide_table_is_cut_and_every_part_names_its_rows() -> None:
+    row = {"run_id": "guided-20261126-141035-704d", "part": "overlap", **{f"n_{letter * 9}": 1234567 for letter in "abcdef"}}
+    text = printed(rows_table("title", [row, row]), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("guided-20261126-141035-704d") == 2 * text.count("run id")
+    assert text.count("1,234,567") == 12
+    assert "…" not in text
+
+
+def test_headings_are_broken_before_a_table_is_cut() -> None:
+    rows = [{"metric": "ce", **{f"share of {letter * 4} tokens": 0.5 for letter in "abcdef"}}]
+    assert printed(rows_table("", rows), 200).count("share of aaaa tokens") == 1
+    narrow = printed(rows_table("", rows), 80)
+    assert narrow.count("metric") == 1
+    assert "share of aaaa tokens" not in narrow
+
+
+def test_long_texts_take_the_room_that_is_left() -> None:
+    rows = [{"name": "sparsity", "question": "word " * 40}]
+    lines = printed(rows_table("", rows), 80).splitlines()
+    assert 75 < max(map(len, lines)) <= 80
+
+
+def test_a_terminal_without_the_characters_gets_others() -> None:
+    table = rows_table("", [{"run": "–", "difference": -0.031, "accuracy": None}])
+    assert "-3.1" in printed(table, 80)
+    assert "–" in printed(table, 80)
+    rows = [{"run": "a", "difference": -0.031, "accuracy": None}]
+    text = printed(rows_table("", rows), 80, "latin-1")
+    assert re.search(r"\ba\b.* -3\.1\b.* -\|", text)
+    assert text.isascii()
+
+
+# -- statistics -----------------------------------------------------------------------------------------------------
+
+
+def test_every_number_of_every_statistic_has_a_kind(tiny: Store) -> None:
+    seen = 0
+    for name in QUERIES:
+        try:
+            data = run_query(tiny, name)
+        except UsageError:
+            continue
+        seen += 1
+        for field in data.schema:
+            if pa.types.is_floating(field.type) and not is_bound(field.name, data.column_names):
+                assert field.name in KINDS, f"{name}: say in programs/tables/kinds.py what the numbers of {field.name!r} are"
+    assert seen > 8
+
+
+def test_runs_with_many_rows_have_tables_of_their_own(tiny: Store) -> None:
+    found = printed_tables("sparsity", "How concentrated?", run_query(tiny, "sparsity"))
+    assert found[0].title.startswith("How concentrated?\nrun ")
+    runs = {table.title.removeprefix("How concentrated?\n") for table in found}
+    assert {"run diagnose-1, problem set tiny", "run guided-1, problem set tiny"} < runs
+    assert "run_id" not in [column.name for column in found[0].columns]
+    [gini, *_] = [row for row in found[0].cells if row[0] == "gini"]
+    assert gini[2].startswith("0.")
+    assert all("%" in row[2] for row in found[0].cells if row[0] != "gini")
+
+
+def test_runs_with_one_row_stand_in_one_table(tiny: Store) -> None:
+    [found] = printed_tables("accuracy", "How good?", run_query(tiny, "accuracy", run=["base", "guided", "reasoning"]))
+    assert [row[0] for row in found.cells] == ["base-1", "guided-1", "reasoning-1"]
+    assert found.title == "How good?\nrun, problem set tiny"
+
+
+def test_a_number_looks_the_same_wherever_it_stands(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    ends = {"base": "base-1", "reasoning": "reasoning-1"}
+    with Store.open_readonly(tiny_path) as store:
+        data = run_query(store, "accuracy", run=["base-1", "guided-1", "reasoning-1"], **ends)
+        report = make_report(store)
+    rows = data.to_pylist()
+    demonstrated = accuracy_table("t", rows, [row["run_id"] for row in rows])
+    [stated] = [table for table in report.tables if table.name.startswith("accuracy")]
+    shown = {}
+    for table in (demonstrated, plain_table("accuracy", data), stated):
+        names = [column.name.replace("rho_pooled", "rho") for column in table.columns]
+        guided = next(row for row in table.cells if any(cell.startswith("guided") for cell in row))
+        for name in ("accuracy", "changed", "recovery_accuracy"):
+            shown.setdefault(name, set()).add(guided[names.index(name)].split(" ")[0])
+    assert shown == {"accuracy": {"75.0%"}, "changed": {"0.042"}, "recovery_accuracy": {"67%"}}
+    done = CliRunner().invoke(app, ["stats", "accuracy", "--db", str(tiny_path), "--run", "guided"])
+    assert "75.0% [" in done.stdout
+    assert "0.042 [" in done.stdout
+
+
+def test_json_has_the_numbers_themselves(capsys: pytest.CaptureFixture[str], tiny: Store) -> None:
+    print_json(run_query(tiny, "accuracy", run=["guided"]).to_pylist())
+    [row] = orjson.loads(capsys.readouterr().out)
+    assert (row["accuracy"], row["n_samples"]) == (0.75, 4)
+    assert COUNT.text(row["n_samples"]) == "4"
