@@ -33,8 +33,6 @@ def experiment(
 
     The same command continues what ended early; runs that the store has are not run again.
     """
-    from dataclasses import replace
-
     from rrti_sgl.cli import experiment_output
     from rrti_sgl.cli.experiment_run import run_experiment
     from rrti_sgl.programs.experiments import load_experiment, shipped_text, with_tokenizers
@@ -46,12 +44,12 @@ def experiment(
         typer.echo(shipped_text(source), nl=False)
         return
     loaded = load_experiment(source)
-    spec = with_tokenizers(loaded.spec if out is None else replace(loaded.spec, out=out), tokenizer or ())
+    spec = with_tokenizers(loaded.spec if out is None else loaded.spec.model_copy(update={"out": out}), tokenizer or ())
     grid = build_grid(spec, loaded.complaints, limit=limit)
     findings = check_experiment(spec, grid, loaded.complaints)
     loaded.complaints.raise_if_any()
     if dry_run:
-        experiment_output.print_plan(make_plan(spec, grid, findings), as_json=json)
+        experiment_output.print_plan(make_plan(spec, grid, findings), loaded.complaints.source, as_json=json)
         return
     options = [("--out", out), ("--limit", limit), *(("--tokenizer", folder) for folder in tokenizer or ())]
     given = [f"{name} {value}" for name, value in options if value is not None]

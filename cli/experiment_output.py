@@ -17,7 +17,6 @@ from rrti_sgl.cli import tables
 from rrti_sgl.cli.experiment_run import ExperimentResult
 from rrti_sgl.programs.experiments import ModelSpec
 from rrti_sgl.programs.experiments.plan import Plan, PlannedCell, ShownPrompts, ShownRequest
-from rrti_sgl.programs.experiments.preflight import models_of
 from rrti_sgl.programs.tables.numbers import BYTES, ROUGH
 from rrti_sgl.programs.tables.table import Column, rows_table
 
@@ -40,15 +39,15 @@ def print_results(result: ExperimentResult, *, as_json: bool) -> None:
     tables.print_facts({"Store": result.store, "Report": result.report})
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
+def print_plan(plan: Plan, source: str, *, as_json: bool) -> None:
     """What would be done, with prompts and requests."""
     if as_json:
         typer.echo(json.dumps(plan.to_dict(), indent=2, ensure_ascii=False))
         return
     console = Console(highlight=False)
     console.print(plan.spec.title, style="bold")
-    console.print(f"{plan.spec.source}: everything that can be checked here is right.\n", soft_wrap=True)
-    models = models_of(plan.spec)
+    console.print(f"{source}: everything that can be checked here is right.\n", soft_wrap=True)
+    models = plan.spec.models.by_side
     tables.print_facts({side: _model_line(model) for side, model in models.items()} | {"out": str(plan.spec.out)})
     _print_runs(console, plan.cells)
     if plan.notes:

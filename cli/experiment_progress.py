@@ -62,7 +62,7 @@ class GridProgress:
         self._console = console or Console(stderr=True, highlight=False)
         self._cells = grid.all_cells
         self._states = {
-            (cell.evaluation.name, cell.label): CellState(n_problems[cell.evaluation.name] * cell.evaluation.samples)
+            (cell.evaluation.name, cell.label): CellState(n_problems[cell.evaluation.name] * cell.settings.samples)
             for cell in self._cells
         }
         self._current: Cell | None = None

@@ -97,16 +97,16 @@ def _run_pair(
             address.base_url,
             address.reasoning_url,
             sampled=sampled,
-            tokenizer=spec.base.tokenizer if servers.running else None,
+            tokenizer=spec.models.base.tokenizer if servers.running else None,
             reasoning_tokenizer=_reasoning_tokenizer(spec, side) if servers.running else None,
             api_key=os.environ.get(servers.api_key_env),
-            special_tokens=spec.decoding.special_tokens,
+            special_tokens=spec.decoding.option("special_tokens"),
         ) as pair:
             with progress:
                 await runner.run(pair, grid, runs, reference=reference)
 
     url = servers.reference_url if reference else servers.reasoning_url
-    named = (None, None) if servers.running or spec.bundled else (spec.base.model, model.model)
+    named = (None, None) if servers.running or spec.bundled else (spec.models.base.model, model.model)
     options = None if servers.running else serving_options(spec, side)
     with open_pair(servers.base_url, url, *named, log_dir=spec.out / "logs", options=options) as address:
         run_async(go(address))
@@ -115,4 +115,4 @@ def _run_pair(
 def _reasoning_tokenizer(spec: ExperimentSpec, side: str) -> str | None:
     """Of a running server: without one of its own, the model's, where the base model has another than its server's."""
     model = model_of(spec, side)
-    return model.tokenizer or (model.model if spec.base.tokenizer else None)
+    return model.tokenizer or (model.model if spec.models.base.tokenizer else None)

@@ -12,7 +12,7 @@ from rrti_sgl.programs.experiments.spec import (
     ExperimentSpec,
     ModelSpec,
     ProgramSpec,
-    ServerSpec,
+    ReasoningModelSpec,
     with_tokenizers,
 )
 
@@ -25,7 +25,7 @@ __all__ = [
     "LoadedExperiment",
     "ModelSpec",
     "ProgramSpec",
-    "ServerSpec",
+    "ReasoningModelSpec",
     "load_experiment",
     "shipped",
     "shipped_text",

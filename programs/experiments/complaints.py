@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 from rrti_sgl.errors import ExperimentFileError, RRTIError
 from rrti_sgl.programs.experiments.locations import Path, dotted, line_of
+from rrti_sgl.programs.options import declared
+from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running.settings import RunSettings
 
-# Options that errors name, as fields of the file.
+# Options that errors name, as fields of the file: those of a run, and those of servers and models.
 _OPTION = re.compile(r"--([a-z][a-z-]*)")
 _FIELDS = {
-    **{name: name for name in ("grader", "split", "limit", "samples", "k", "tau", "temperature", "context", "concurrency")},
-    **{f"{name}-field": f"{name}_field" for name in ("question", "answer", "choices")},
-    **{f"{side}-{what}": f"{side}_{what}s" for side in ("base", "reasoning") for what in ("gpu",)},
-    **{f"{side}-prompt": "prompt" for side in ("base", "reasoning")},
-    **{f"{side}-flags": "flags" for side in ("base", "reasoning")},
-    **{name.replace("_", "-"): name for name in ("few_shot", "sample_problems", "max_new_tokens", "allow_overlap", "top_p")},
-    **{name.replace("_", "-"): name for name in ("mean_length", "special_tokens", "score_kind", "tokenizer", "replicas")},
+    **{entry.flag.partition("/")[0].removeprefix("--"): name for name, entry in declared(RunSettings, GateOptions).items()},
+    **{name: name for name in ("context", "concurrency", "replicas", "tokenizer")},
+    **{f"{side}-gpu": f"{side}_gpus" for side in ("base", "reasoning")},
+    **{f"{side}-{what}": what for side in ("base", "reasoning") for what in ("prompt", "flags")},
     "no-thinking": "thinking = false",
 }
 

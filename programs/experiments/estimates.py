@@ -44,7 +44,7 @@ class CellCost:
 
 def cell_cost(cell: Cell, n_problems: int, max_new_tokens: int, vocab_size: int) -> CellCost:
     """The cost of a run, from the evaluation's typical length of a solution and from its limit."""
-    samples = n_problems * cell.evaluation.samples
+    samples = n_problems * cell.settings.samples
     alone = cell.settings.program == "reasoning"
     typical = cell.evaluation.typical_reasoning_tokens if alone else cell.evaluation.typical_tokens
     tokens = None if typical is None else samples * min(typical, max_new_tokens)

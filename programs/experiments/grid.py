@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from rrti_sgl.grading import load_grader
-from rrti_sgl.programs.experiments import Complaints, EvaluationSpec, ExperimentSpec, ModelSpec, ProgramSpec
+from rrti_sgl.programs.experiments import Complaints, EvaluationSpec, ExperimentSpec, ProgramSpec, ReasoningModelSpec
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
-from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.prompts import PromptTemplate, load_template
-from rrti_sgl.science.gates import load_gate
-from rrti_sgl.science.planning import load_tagger
+from rrti_sgl.programs.running.settings import RunSettings, settings_from
+
+AnyEvaluation = TypeVar("AnyEvaluation", bound=EvaluationSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +69,6 @@ def build_grid(spec: ExperimentSpec, complaints: Complaints, *, limit: int | Non
         limit: take no more than so many problems of every set, to try an experiment out.
     """
     spec = _limited(spec, limit)
-    for model, name in ((spec.base, "base"), (spec.reasoning, "reasoning"), (spec.reference, "reference")):
-        if model is not None:
-            _template(model, None, ("models", name), complaints)
-    if spec.decoding.tagger is not None:
-        with complaints.noting(("decoding", "tagger")):
-            load_tagger(spec.decoding.tagger)
     cells = list(_cells(spec, complaints))
     if not spec.calibration:
         for cell, program in cells:
@@ -84,26 +76,26 @@ def build_grid(spec: ExperimentSpec, complaints: Complaints, *, limit: int | Non
                 message = "tau comes from a calibration, and there is no [calibration]. Add one, or give tau."
                 complaints.add((*program.path, "program"), message)
     calibration = _calibration(spec, complaints)
-    ordered = [cell for cell, _ in cells]
     _check_labels(spec, cells, complaints)
-    return Grid(calibration, (*ordered, *_reference_cells(spec, complaints)))
+    return Grid(calibration, (*(cell for cell, _ in cells), *_reference_cells(spec, complaints)))
 
 
 def _limited(spec: ExperimentSpec, limit: int | None) -> ExperimentSpec:
     if limit is None:
         return spec
 
-    def fewer(evaluation: EvaluationSpec) -> EvaluationSpec:
-        return replace(evaluation, limit=min(limit, evaluation.limit or limit))
+    def fewer(evaluation: AnyEvaluation) -> AnyEvaluation:
+        return evaluation.model_copy(update={"limit": min(limit, evaluation.option("limit") or limit)})
 
-    calibration = None if spec.calibration is None else fewer(spec.calibration)
-    return replace(spec, calibration=calibration, evaluations=tuple(map(fewer, spec.evaluations)))
+    changed: dict[str, Any] = {"evaluations": tuple(map(fewer, spec.evaluations))}
+    if spec.calibration is not None:
+        changed["calibration"] = fewer(spec.calibration)
+    return spec.model_copy(update=changed)
 
 
 def _cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[tuple[Cell, ProgramSpec]]:
-    known = [program for program in spec.programs if _is_known(program, complaints)]
     for evaluation in spec.evaluations:
-        for program in known:
+        for program in spec.programs:
             if program.on and evaluation.name not in program.on:
                 continue
             for variant in program.variants:
@@ -111,13 +103,6 @@ def _cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[tuple[Cell,
                     cell = _cell(spec, evaluation, program, variant, seed, complaints)
                     if cell is not None:
                         yield cell, program
-
-
-def _is_known(program: ProgramSpec, complaints: Complaints) -> bool:
-    if program.program and program.program not in PROGRAMS:
-        message = f"Program {program.program!r} is unknown. Use one of {', '.join(PROGRAMS)}."
-        complaints.add((*program.path, "program"), message)
-    return program.program in PROGRAMS
 
 
 def _cell(
@@ -128,17 +113,13 @@ def _cell(
     seed: int,
     complaints: Complaints,
 ) -> Cell | None:
-    gate = GateOptions(**variant)
-    if gate.gate is not None:
-        with complaints.noting((*program.path, "gate")):
-            load_gate(gate.gate, gate.gate_params)
-    threshold = needed_threshold(program.program, gate, spec.spike_ratio)
-    if threshold is not None:
-        gate = replace(gate, spike_ratio=threshold[1])
-    settings = _settings(spec, spec.reasoning, evaluation, program.program, gate, seed, complaints)
+    settings = _settings(spec, spec.models.reasoning, evaluation, program.program, seed, complaints, **variant)
     if settings is None:
         return None
-    label = program.label or variant_label(program.program, gate)
+    threshold = needed_threshold(program.program, settings.gate, spec.spike_ratio)
+    if threshold is not None:
+        settings = replace(settings, gate=replace(settings.gate, spike_ratio=threshold[1]))
+    label = program.label or variant_label(program.program, settings.gate)
     label += f", seed {seed}" if len(evaluation.seeds) > 1 else ""
     return Cell(label, evaluation, settings, threshold)
 
@@ -169,19 +150,18 @@ def variant_label(program: str, gate: GateOptions) -> str:
 
 def _calibration(spec: ExperimentSpec, complaints: Complaints) -> Cell | None:
     evaluation = spec.calibration
-    if evaluation is None or not evaluation.problems:
+    if evaluation is None:
         return None
-    seed = evaluation.seeds[0]
-    settings = _settings(spec, spec.reasoning, evaluation, "diagnose", GateOptions(), seed, complaints)
+    settings = _settings(spec, spec.models.reasoning, evaluation, "diagnose", evaluation.seeds[0], complaints)
     return None if settings is None else Cell("diagnose", evaluation, settings)
 
 
 def _reference_cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[Cell]:
-    if spec.reference is None:
+    if spec.models.reference is None:
         return
     for evaluation in spec.evaluations:
         for seed in evaluation.seeds:
-            settings = _settings(spec, spec.reference, evaluation, "reasoning", GateOptions(), seed, complaints)
+            settings = _settings(spec, spec.models.reference, evaluation, "reasoning", seed, complaints)
             if settings is not None:
                 suffix = f", seed {seed}" if len(evaluation.seeds) > 1 else ""
                 yield Cell(f"reference{suffix}", evaluation, settings, reference=True)
@@ -189,75 +169,22 @@ def _reference_cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[C
 
 def _settings(
     spec: ExperimentSpec,
-    reasoning: ModelSpec,
+    reasoning: ReasoningModelSpec,
     evaluation: EvaluationSpec,
     program: str,
-    gate: GateOptions,
     seed: int,
     complaints: Complaints,
+    **variant: Any,
 ) -> RunSettings | None:
     """The settings of one run; None where something of them is wrong, which is noted."""
-    before = len(complaints.found)
-    base_path, path = ("models", "base"), evaluation.path
-    base_prompt = _template(spec.base, evaluation.base_template, base_path, complaints, (*path, "base_template"))
-    side = ("models", "reference" if reasoning is spec.reference else "reasoning")
-    reasoning_prompt = _template(reasoning, evaluation.reasoning_template, side, complaints, (*path, "reasoning_template"))
-    if evaluation.grader is not None:
-        with complaints.noting((*path, "grader")):
-            load_grader(evaluation.grader)
-    decoding = spec.decoding
+    options: dict[str, Any] = {"few_shot": spec.models.base.few_shot, "thinking": reasoning.thinking, "seed": seed}
+    for side, model in (("base", spec.models.base), ("reasoning", reasoning)):
+        if f"{side}_template" not in evaluation.options:
+            options |= {f"{side}_template": model.template, f"{side}_prompt": model.prompt}
     settings = None
-    with complaints.noting(path):
-        settings = RunSettings(
-            program,
-            evaluation.problems,
-            evaluation.limit,
-            evaluation.samples,
-            k=decoding.k,
-            temperature=evaluation.temperature,
-            top_p=evaluation.top_p,
-            max_new_tokens=evaluation.max_new_tokens,
-            seed=seed,
-            decoding=decoding.loop,
-            draft_tokens=decoding.draft_tokens,
-            score_kind=decoding.score_kind,
-            gate=gate,
-            base_prompt=base_prompt,
-            reasoning_prompt=reasoning_prompt,
-            question_field=evaluation.question_field,
-            answer_field=evaluation.answer_field,
-            tagger=decoding.tagger,
-            choices_field=evaluation.choices_field,
-            split=evaluation.split,
-            sample_problems=evaluation.sample_problems,
-            problem_seed=evaluation.problem_seed,
-            few_shot=spec.base.few_shot,
-            thinking=reasoning.thinking,
-            grader=evaluation.grader,
-            allow_overlap=evaluation.allow_overlap,
-            special_tokens=decoding.special_tokens,
-        )
-    return settings if len(complaints.found) == before else None
-
-
-def _template(
-    model: ModelSpec,
-    own: str | None,
-    path: tuple[str | int, ...],
-    complaints: Complaints,
-    own_path: tuple[str | int, ...] = (),
-) -> PromptTemplate | None:
-    """The template of an evaluation's own, or else the model's; None leaves it to the problem set."""
-    if own is not None:
-        with complaints.noting(own_path):
-            return load_template(own)
-    if model.template is not None:
-        with complaints.noting((*path, "template")):
-            return load_template(model.template)
-    if model.prompt is not None:
-        with complaints.noting((*path, "prompt")):
-            return PromptTemplate(model.prompt)
-    return None
+    with complaints.noting(evaluation.path):
+        settings = settings_from(program, **options | spec.decoding.options | evaluation.options | variant)
+    return settings
 
 
 def _check_labels(spec: ExperimentSpec, cells: list[tuple[Cell, ProgramSpec]], complaints: Complaints) -> None:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import pathlib
 import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from rrti_sgl.errors import ExperimentFileError, UsageError
+from rrti_sgl.problems import BENCHMARKS, WORLD_SETS
 from rrti_sgl.programs.experiments.complaints import Complaints
-from rrti_sgl.programs.experiments.locations import locate
-from rrti_sgl.programs.experiments.sections import read_experiment
-from rrti_sgl.programs.experiments.spec import ExperimentSpec
-from rrti_sgl.programs.experiments.tables import TableReader
+from rrti_sgl.programs.experiments.locations import Path, locate
+from rrti_sgl.programs.experiments.spec import BUNDLED, ExperimentSpec, Models, ProgramSpec
+from rrti_sgl.programs.experiments.tables import Table
+from rrti_sgl.programs.values import told
+from rrti_sgl.science.gates import load_gate
+
+PATH = ""  # the key under which a table of an array is given its place in the file: no key that anybody writes
+_ARRAYS = {
+    "evaluations": 'name = "test"  problems = "gsm8k"  samples = 8',
+    "programs": 'program = "guided"  spike_ratio = 0.08',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +56,11 @@ def load_experiment(source: str) -> LoadedExperiment:
 
     Raises:
         UsageError: there is neither.
-        ExperimentFileError: the file is no TOML.
+        ExperimentFileError: the file is no TOML, or does not name its models.
     """
-    path = Path(source)
+    path = pathlib.Path(source)
     if source in shipped():
-        name, text, folder = f"{source}.toml", shipped_text(source), Path()
+        name, text, folder = f"{source}.toml", shipped_text(source), pathlib.Path()
     elif path.is_file():
         name, folder = source, path.parent
         try:
@@ -62,8 +77,142 @@ def load_experiment(source: str) -> LoadedExperiment:
     except tomllib.TOMLDecodeError as error:
         raise ExperimentFileError(f"{name} is no TOML: {error}.", "Correct that line.") from error
     complaints = Complaints(name, locate(text))
-    return LoadedExperiment(read_experiment(TableReader((), content, complaints), name, folder), complaints)
+    return LoadedExperiment(read_content({"title": path.stem, "out": path.stem, **content}, folder, complaints), complaints)
 
 
-def _folder() -> Path:
-    return Path(str(files("rrti_sgl.programs.experiments")))
+def read_content(content: dict[str, Any], folder: pathlib.Path, complaints: Complaints) -> ExperimentSpec:
+    """The experiment without what is wrong in it, which is noted: what is left is checked as well.
+
+    Args:
+        content: of the file; it is used up.
+        folder: what paths in it are relative to.
+        complaints: where faults go.
+
+    Raises:
+        ExperimentFileError: nothing is left that could be checked.
+    """
+    for name, example in _ARRAYS.items():
+        tables = content.get(name)
+        if not isinstance(tables, list) or not tables:
+            complaints.add((name,), f"missing: there is no [[{name}]]. Write for example:  [[{name}]]  {example}")
+            tables = []
+        content[name] = [{**t, PATH: (name, i)} if isinstance(t, dict) else t for i, t in enumerate(tables)]
+    names = [str(t.get("name", t.get("problems"))) for t in content["evaluations"] if isinstance(t, dict)]
+    while True:
+        try:
+            spec = ExperimentSpec.model_validate(content, context={"folder": folder})
+        except ValidationError as error:
+            _leave_out(content, [_noted(fault, content, complaints) for fault in error.errors()], complaints)
+        else:
+            _check(spec, names, complaints)
+            return spec
+
+
+def _noted(fault: ErrorDetails, content: Mapping[str, Any], complaints: Complaints) -> Path:
+    """Note what pydantic found; returns what has to go for the rest to be read: the field, or the table that needs it."""
+    place = fault["loc"]
+    while len(place) > 2 and isinstance(place[-1], int):  # a value of a list: the field is told
+        place = place[:-1]
+    known, field = _fields_at(place)
+    text, remedy = told(fault, known)
+    if fault["type"] == "missing" and field is not None and field.examples:
+        remedy = f"Write for example {place[-1]} = {field.examples[0]!r}."
+    table = content[str(place[0])][place[1]] if place[0] in _ARRAYS else {}
+    # Tables that had to go before may have moved it.
+    told_at = (*table[PATH], *place[2:]) if isinstance(table, dict) and PATH in table else place
+    complaints.add(told_at, f"{text} {remedy}".strip())
+    return place[:-1] if field is not None and field.is_required() else place
+
+
+def _leave_out(content: dict[str, Any], places: Sequence[Path], complaints: Complaints) -> None:
+    """Take fields and tables away.
+
+    Raises:
+        ExperimentFileError: nothing is left to be checked without them.
+    """
+    for place in sorted(set(places), key=len, reverse=True):
+        if place in ((), ("models",), ("models", "base"), ("models", "reasoning")):
+            complaints.raise_if_any()
+        table: Any = content
+        for part in place[:-1]:
+            table = table[part]
+        if isinstance(table, list):
+            table[int(place[-1])] = None  # so that the places of the others stay
+        elif place[-1] in table:
+            del table[place[-1]]
+        else:
+            complaints.raise_if_any()
+    for name in _ARRAYS:
+        content[name] = [table for table in content[name] if table is not None]
+
+
+def _fields_at(place: Path) -> tuple[list[str], FieldInfo | None]:
+    """The names that there are beside a field, and what is known of it; None where it is unknown."""
+    model: type[BaseModel] = ExperimentSpec
+    *outer, name = [part for part in place if isinstance(part, str)]
+    for part in outer:
+        annotation = model.model_fields[part].annotation
+        [model] = [
+            kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Table)
+        ]
+    return [known for known in model.model_fields if known != "path"], model.model_fields.get(name)
+
+
+def _check(spec: ExperimentSpec, evaluations: Sequence[str], complaints: Complaints) -> None:
+    """Note what fields say of each other that does not go together."""
+    _check_models(spec.models, complaints)
+    _check_servers(spec, complaints)
+    for evaluation in (*spec.evaluations, *([spec.calibration] if spec.calibration else [])):
+        if evaluation.problems in WORLD_SETS or evaluation.problems in BENCHMARKS:
+            for field in ("question_field", "answer_field", "choices_field"):
+                if field in evaluation.options:
+                    complaints.add((*evaluation.path, field), f"{evaluation.problems} has fields of its own. Leave it out.")
+    if spec.calibration is not None and len(spec.calibration.seeds) > 1:
+        complaints.add(("calibration", "seeds"), "a calibration has one seed.")
+    for name, count in Counter(evaluations).items():
+        if count > 1 or name == "calibration":
+            said = f"{name!r} is the calibration's" if count == 1 else f"{count} evaluations are called {name!r}"
+            place = len(evaluations) - 1 - evaluations[::-1].index(name)
+            complaints.add(("evaluations", place, "name"), f"{said}. Give each a name of its own.")
+    for program in spec.programs:
+        _check_program(program, evaluations, complaints)
+
+
+def _check_models(models: Models, complaints: Complaints) -> None:
+    for side, model in models.by_side.items():
+        if model.template is not None and model.prompt is not None:
+            complaints.add(("models", side, "prompt"), "template is given, too. Leave one out.")
+    if (models.base.model == BUNDLED) != (models.reasoning.model == BUNDLED):
+        message = f"the bundled models are a pair. Write model = {BUNDLED!r} for both, or for none."
+        complaints.add(("models", "reasoning"), message)
+    if models.reference is not None and BUNDLED in (models.base.model, models.reference.model):
+        complaints.add(("models", "reference"), "there is no third bundled model. Leave it out.")
+
+
+def _check_servers(spec: ExperimentSpec, complaints: Complaints) -> None:
+    needed = set(spec.models.by_side)
+    given = {side for side in ("base", "reasoning", "reference") if getattr(spec.servers, f"{side}_url") is not None}
+    if given and (missing := sorted(needed - given)):
+        message = "missing: either all servers run already, or none. Give the address, or leave all out."
+        complaints.add(("servers", f"{missing[0]}_url"), message)
+    for side in sorted(given - needed):
+        message = f"there is no [models.{side}]. Leave it out, or name the model."
+        complaints.add(("servers", f"{side}_url"), message)
+
+
+def _check_program(program: ProgramSpec, evaluations: Sequence[str], complaints: Complaints) -> None:
+    for name in program.on:
+        if name not in evaluations:
+            message = f"there is no evaluation {name!r}. There are {', '.join(evaluations)}."
+            complaints.add((*program.path, "on"), message)
+    if program.label is not None and len(program.variants) > 1:
+        message = f"the lists make {len(program.variants)} variants of one name. Leave it out: they are named by themselves."
+        complaints.add((*program.path, "label"), message)
+    for variant in program.variants:
+        if variant.get("gate") is not None:
+            with complaints.noting((*program.path, "gate")):
+                load_gate(variant["gate"], variant.get("gate_params", {}))
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(str(files("rrti_sgl.programs.experiments")))

@@ -24,9 +24,7 @@ def tokenizer_of(spec: ExperimentSpec, side: str) -> str:
 
 def model_of(spec: ExperimentSpec, side: str) -> ModelSpec:
     """The model that is "base", "reasoning" or "reference"."""
-    model: ModelSpec | None = getattr(spec, side)
-    assert model is not None
-    return model
+    return spec.models.by_side[side]
 
 
 def flags_of(spec: ExperimentSpec, side: str) -> tuple[str, ...]:
@@ -39,7 +37,7 @@ def flags_of(spec: ExperimentSpec, side: str) -> tuple[str, ...]:
 def pair_sizes(spec: ExperimentSpec, sizes: dict[str, ModelSize], notes: list[str]) -> None:
     """Read the sizes of the models from their config.json, or from that of a tokenizer folder; note what cannot be had."""
     for side in ("base", "reasoning", "reference"):
-        if getattr(spec, side) is None or (spec.servers.running and not _has_config(model_of(spec, side))):
+        if side not in spec.models.by_side or (spec.servers.running and not _has_config(model_of(spec, side))):
             continue
         flags = flags_of(spec, side)
         dtypes = {
@@ -61,7 +59,7 @@ def plan_servers(spec: ExperimentSpec, sizes: dict[str, ModelSize]) -> list[str]
     """
     if spec.servers.running or spec.bundled or spec.servers.device == "cpu":
         return []
-    pairs = [("base", "reasoning"), *([("base", "reference")] if spec.reference else [])]
+    pairs = [("base", "reasoning"), *([("base", "reference")] if spec.models.reference else [])]
     found = visible_gpus()
     if not found and spec.servers.gpu_gib is None:
         return ["No GPU was found here, so memory is not planned. For a plan name one: gpu_gib = 80 in [servers]."]

@@ -14,7 +14,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation, payload
 from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.estimates import CellCost, cell_cost
 from rrti_sgl.programs.experiments.grid import Cell, Grid
-from rrti_sgl.programs.experiments.preflight import Findings, PromptPair, context_of, models_of, render_prompts
+from rrti_sgl.programs.experiments.preflight import Findings, PromptPair, context_of, render_prompts
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import NeverGate
 
@@ -77,7 +77,7 @@ class Plan:
         return {
             "experiment": self.spec.title,
             "out": str(self.spec.out),
-            "models": {side: model.model for side, model in models_of(self.spec).items()},
+            "models": {side: model.model for side, model in self.spec.models.by_side.items()},
             "runs": [
                 {"evaluation": planned.cell.evaluation.name, "run": planned.cell.label, **asdict(planned.cost)}
                 for planned in self.cells
@@ -102,14 +102,14 @@ def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
     planned = []
     for cell in grid.all_cells:
         problem_set = findings.problem_sets[cell.evaluation.name]
-        limit = cell.evaluation.max_new_tokens or problem_set.max_new_tokens
+        limit = cell.settings.max_new_tokens or problem_set.max_new_tokens
         planned.append(PlannedCell(cell, cell_cost(cell, len(problem_set.problems), limit, size)))
     prompts, requests = None, list[ShownRequest]()
     shown = _shown_cell(grid)
     if shown is not None and {"base", "reasoning"} <= set(findings.vocabularies):
         problem_set = findings.problem_sets[shown.evaluation.name]
         [pair] = render_prompts(shown, findings, problem_set.problems[:1])
-        limit = shown.evaluation.max_new_tokens or problem_set.max_new_tokens
+        limit = shown.settings.max_new_tokens or problem_set.max_new_tokens
         contexts = (context_of(spec, findings, "base"), context_of(spec, findings, "reasoning"))
         prompts = ShownPrompts(shown.evaluation.name, pair, limit, contexts)
         requests = first_requests(shown, pair, limit, findings)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rrti_sgl.errors import RRTIError, UsageError
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.experiments import BUNDLED, Complaints, EvaluationSpec, ExperimentSpec, ModelSpec
+from rrti_sgl.programs.experiments import BUNDLED, Complaints, EvaluationSpec, ExperimentSpec
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.models import pair_sizes, plan_servers, tokenizer_of
 from rrti_sgl.prompts import PromptTemplate
@@ -139,7 +139,7 @@ def _check_disjoint(grid: Grid, findings: Findings, complaints: Complaints) -> N
         evaluation = cells[0].evaluation
         problem_set = findings.problem_sets.get(evaluation.name)
         asked = any(cell.threshold is not None for cell in cells)
-        if problem_set is None or evaluation.allow_overlap or not asked:
+        if problem_set is None or evaluation.option("allow_overlap") or not asked:
             continue
         shared = sum(problem.problem_id in used for problem in problem_set.problems)
         if shared:
@@ -149,7 +149,7 @@ def _check_disjoint(grid: Grid, findings: Findings, complaints: Complaints) -> N
 
 
 def _load_vocabularies(spec: ExperimentSpec, findings: Findings, complaints: Complaints) -> None:
-    for side, model in models_of(spec).items():
+    for side, model in spec.models.by_side.items():
         asked = "tokenizer" if model.tokenizer else "model"
         here = model.tokenizer is not None or model.model == BUNDLED or Path(model.model).is_dir()
         if spec.servers.running and not here:
@@ -166,7 +166,7 @@ def _load_vocabularies(spec: ExperimentSpec, findings: Findings, complaints: Com
         if base is None or other is None:
             continue
         try:
-            if spec.decoding.special_tokens == "mapped":
+            if spec.decoding.option("special_tokens") == "mapped":
                 other = findings.vocabularies[side] = matching(base, other)
             lines = check_same_vocabulary(base, other)
         except RRTIError as error:
@@ -174,21 +174,16 @@ def _load_vocabularies(spec: ExperimentSpec, findings: Findings, complaints: Com
             continue
         if lines:
             findings.notes.append(f"Special tokens that only one of base and {side} has: {'; '.join(lines)}.")
-    if base is not None and spec.decoding.k > base.size:
-        complaints.add(("decoding", "k"), f"{spec.decoding.k} is above {base.size}, the vocabulary. 0 takes all of it.")
-
-
-def models_of(spec: ExperimentSpec) -> dict[str, ModelSpec]:
-    """The models by what they are for."""
-    models = {"base": spec.base, "reasoning": spec.reasoning, "reference": spec.reference}
-    return {side: model for side, model in models.items() if model is not None}
+    k = spec.decoding.option("k")
+    if base is not None and k > base.size:
+        complaints.add(("decoding", "k"), f"{k} is above {base.size}, the vocabulary. 0 takes all of it.")
 
 
 def _check_prompts(spec: ExperimentSpec, cells: Sequence[Cell], findings: Findings, complaints: Complaints) -> None:
     """Templates, and the length of every prompt with the longest solution, once for each pair of models."""
     evaluation = cells[0].evaluation
     problem_set = findings.problem_sets[evaluation.name]
-    limit = evaluation.max_new_tokens or problem_set.max_new_tokens
+    limit = cells[0].settings.max_new_tokens or problem_set.max_new_tokens
     for reference in (False, True):
         side = "reference" if reference else "reasoning"
         cell = next((cell for cell in cells if cell.reference is reference), None)
@@ -226,13 +221,13 @@ def _check_length(
             f"a {side} prompt of {max(lengths):,} tokens and a solution of {limit:,} exceed the {side} model's context of "
             f"{context:,} (SGLang keeps {CONTEXT_KEPT} of it). Use max_new_tokens = {room} or less, or a longer context."
         )
-        name = "max_new_tokens" if evaluation.max_new_tokens is not None else "problems"
+        name = "max_new_tokens" if "max_new_tokens" in spec.decoding.options | evaluation.options else "problems"
         complaints.add((*evaluation.path, name), message)
 
 
 def _template_path(spec: ExperimentSpec, evaluation: EvaluationSpec, side: str) -> tuple[str | int, ...]:
-    if evaluation.reasoning_template is not None:
+    if "reasoning_template" in evaluation.options:
         return (*evaluation.path, "reasoning_template")
-    model = models_of(spec)[side]
+    model = spec.models.by_side[side]
     named = "template" if model.template else "prompt" if model.prompt else "model"
     return ("models", side, named)

@@ -24,7 +24,7 @@ def result_tables(store: Store, spec: ExperimentSpec, runs: GridRuns) -> list[Ta
         found = runs.of_evaluation(evaluation.name)
         if found:
             rows = _accuracy(store, spec, [found])
-            n_problems, n_samples = rows[0]["n_problems"], evaluation.samples
+            n_problems, n_samples = rows[0]["n_problems"], evaluation.option("samples")
             counted = f"{n_problems:,} problems" + (f", {n_samples} samples each" if n_samples > 1 else "")
             tables.append(_table(f"{evaluation.name}: {counted}", rows, {run: label for label, run in found.items()}, spec))
     groups = [found for e in spec.evaluations if (found := runs.of_evaluation(e.name))]
@@ -53,7 +53,7 @@ def _accuracy(
 ) -> list[dict[str, Any]]:
     """Rows of the statistic, with recovery where both of its ends are there."""
     bases = [group["base"] for group in groups if "base" in group]
-    upper = "reference" if spec.reference is not None else "reasoning"
+    upper = "reference" if spec.models.reference is not None else "reasoning"
     uppers = [group[upper] for group in groups if upper in group]
     chosen = [run for group in groups for run in group.values()]
     ends = {"base": bases, "reasoning": uppers} if len(bases) == len(uppers) == len(groups) else {}
@@ -64,5 +64,5 @@ def _accuracy(
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], labels: Mapping[Any, str], spec: ExperimentSpec) -> Table:
-    upper = "the reference model" if spec.reference is not None else "reasoning"
+    upper = "the reference model" if spec.models.reference is not None else "reasoning"
     return accuracy_table(title, rows, [labels[row["run_id"]] for row in rows], upper)

@@ -1,24 +1,30 @@
-"""What an experiment file says, as records. Every field is explained in docs/experiments.md."""
+"""What an experiment file says, as models that pydantic reads. Every field is explained in docs/experiments.md.
+
+What one field says of another is checked in `rrti_sgl.programs.experiments.loading`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from rrti_sgl.decoding.engine import Decoding
+from pydantic import BeforeValidator, Field, model_validator
+
 from rrti_sgl.errors import UsageError
-from rrti_sgl.problems import Part
+from rrti_sgl.problems import BENCHMARKS
 from rrti_sgl.programs.experiments import locations
-from rrti_sgl.records import ScoreKind
-from rrti_sgl.tokens.special_tokens import SpecialTokens
+from rrti_sgl.programs.experiments.tables import Beside, Flags, Numbers, Table, Url, as_tuple, with_options
+from rrti_sgl.programs.registry import find_program
+from rrti_sgl.programs.values import Count, Natural, Positive, Ratio, Text, loadable
+from rrti_sgl.prompts import PromptTemplate, load_template
 
 BUNDLED = "bundled"
+SPIKE_RATIO = 0.08
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(Table):
     """One model.
 
     Args:
@@ -26,22 +32,43 @@ class ModelSpec:
         tokenizer: folder or hub id of its tokenizer; None takes the model's.
         template: prompt template, by name or file; None takes the problem set's.
         prompt: a template as text, in place of `template`.
-        few_shot: worked examples in its prompt.
-        thinking: value of `enable_thinking` in its chat template.
         flags: SGLang flags of its server.
     """
 
-    model: str
-    tokenizer: str | None = None
-    template: str | None = None
-    prompt: str | None = None
-    few_shot: int | None = None
+    model: Annotated[Text, Beside] = Field(examples=[BUNDLED])
+    tokenizer: Annotated[Text, Beside] | None = None
+    template: Annotated[Text, Beside, loadable(load_template)] | None = None
+    prompt: Annotated[Text, loadable(PromptTemplate)] | None = None
+    flags: Flags = ()
+
+
+class BaseModelSpec(ModelSpec):
+    """The base model. `few_shot`: worked examples in its prompt."""
+
+    few_shot: Natural | None = None
+
+
+class ReasoningModelSpec(ModelSpec):
+    """A reasoning model. `thinking`: value of `enable_thinking` in its chat template."""
+
     thinking: bool = True
-    flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSpec:
+class Models(Table):
+    """The pair, and a third model that is run alone, as the 100 % of recovery; without one `reasoning` is that."""
+
+    base: BaseModelSpec
+    reasoning: ReasoningModelSpec
+    reference: ReasoningModelSpec | None = None
+
+    @property
+    def by_side(self) -> dict[str, ModelSpec]:
+        """The models by what they are for."""
+        found = {"base": self.base, "reasoning": self.reasoning, "reference": self.reference}
+        return {side: model for side, model in found.items() if model is not None}
+
+
+class ServerSpec(Table):
     """Where the models run: servers that are running, or how they are to be started.
 
     Args:
@@ -56,18 +83,18 @@ class ServerSpec:
         gpu_gib: memory of the GPU that `--dry-run` plans for on a machine without one, in GiB.
     """
 
-    base_url: str | None = None
-    reasoning_url: str | None = None
-    reference_url: str | None = None
-    api_key_env: str = "RRTI_API_KEY"
-    device: str = "auto"
-    context: int | None = None
-    concurrency: int | None = None
-    base_gpus: tuple[int, ...] | None = None
-    reasoning_gpus: tuple[int, ...] | None = None
-    replicas: int = 1
-    flags: tuple[str, ...] = ()
-    gpu_gib: float | None = None
+    base_url: Url | None = None
+    reasoning_url: Url | None = None
+    reference_url: Url | None = None
+    api_key_env: Text = "RRTI_API_KEY"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    context: Count | None = None
+    concurrency: Count | None = None
+    base_gpus: Numbers | None = None
+    reasoning_gpus: Numbers | None = None
+    replicas: Count = 1
+    flags: Flags = ()
+    gpu_gib: Positive | None = None
 
     @property
     def running(self) -> bool:
@@ -75,117 +102,111 @@ class ServerSpec:
         return self.base_url is not None
 
 
-@dataclass(frozen=True, slots=True)
-class DecodingSpec:
-    """What all runs have in common; see `rrti_sgl.programs.running.settings.RunSettings`. `in_flight`: samples at once."""
+@with_options()
+class DecodingSpec(Table):
+    """What all runs have in common. `in_flight`: samples at once."""
 
-    k: int = 20
-    score_kind: ScoreKind = "topk"
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int | None = None
-    draft_tokens: int = 12
-    loop: Decoding = "chunked"
-    in_flight: int = 64
-    special_tokens: SpecialTokens = "mapped"
-    tagger: str | None = None
+    table = "decoding"
+    in_flight: Count = 64
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationSpec:
+@with_options()
+class EvaluationSpec(Table):
     """Problems, and how they are sampled. The calibration is one, too.
 
     Args:
-        name: what it is called.
+        name: what it is called; the problem set's name, where none is given.
         problems: set by name, or the path of a file.
-        question_field, answer_field, choices_field: fields of a file.
-        split, sample_problems, problem_seed, limit: which problems (`rrti_sgl.problems.Selection`).
-        grader: None takes the set's own.
-        base_template, reasoning_template: in place of the models' own.
-        samples: samples for each problem.
         seeds: one run of every program for each.
-        temperature, top_p, max_new_tokens: of these runs; `max_new_tokens` None takes the set's.
         typical_tokens: tokens of a usual solution, to plan with until it is measured.
         typical_reasoning_tokens: the same where a reasoning model writes alone.
-        allow_overlap: evaluate on problems of the calibration, too.
         path: of its table in the file.
     """
 
-    name: str
-    problems: str
-    question_field: str = "question"
-    answer_field: str = "answer"
-    choices_field: str | None = None
-    split: Part = "all"
-    sample_problems: int | None = None
-    problem_seed: int = 0
-    limit: int | None = None
-    grader: str | None = None
-    base_template: str | None = None
-    reasoning_template: str | None = None
-    samples: int = 1
-    seeds: tuple[int, ...] = (0,)
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int | None = None
-    typical_tokens: int | None = None
-    typical_reasoning_tokens: int | None = None
-    allow_overlap: bool = False
-    path: locations.Path = ()
+    table = "problems"
+    problems: Annotated[Text, Beside] = Field(examples=["gsm8k"])
+    name: Text = ""
+    seeds: Numbers = (0,)
+    typical_tokens: Count | None = None
+    typical_reasoning_tokens: Count | None = None
+    path: locations.Path = Field((), alias="")  # PATH
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, table: Any) -> Any:
+        named = isinstance(table, dict) and isinstance(table.get("problems"), str)
+        return {"name": table["problems"], **table} if named else table
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramSpec:
+class CalibrationSpec(EvaluationSpec):
+    """Base rollouts that thresholds are taken from. `spike_ratio`: of programs that name none."""
+
+    name: Literal["calibration"] = "calibration"
+    spike_ratio: Ratio = SPIKE_RATIO
+    path: locations.Path = ("calibration",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _part(cls, table: Any) -> Any:
+        """It takes the calibration's part of a benchmark, and few problems, where the file does not say otherwise."""
+        if not isinstance(table, dict):
+            return table
+        known = isinstance(table.get("problems"), str) and table["problems"] in BENCHMARKS
+        return {"limit": 200, "split": "calibration" if known else "all", "name": "calibration", **table}
+
+
+@with_options(lists=True)
+class ProgramSpec(Table):
     """A program, with one or more variants of its gate.
 
     Args:
         program: its name.
         label: what its rows are called; None: the program and its options.
-        variants: gate options by name (`rrti_sgl.programs.program.GateOptions`), one mapping for each variant.
         on: names of the evaluations that it runs on; none: all.
         path: of its table in the file.
     """
 
-    program: str
-    label: str | None
-    variants: tuple[Mapping[str, Any], ...]
-    on: tuple[str, ...] = ()
-    path: locations.Path = ()
+    table = "programs"
+    program: Annotated[Text, loadable(find_program)] = Field(examples=["guided"])
+    label: Text | None = None
+    on: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
+    path: locations.Path = Field((), alias="")  # PATH
+
+    @property
+    def variants(self) -> list[dict[str, Any]]:
+        """Options of a run by name: every combination of the values that the file gives."""
+        return [dict(zip(self.options, values, strict=True)) for values in itertools.product(*self.options.values())]
 
 
-@dataclass(frozen=True, slots=True)
-class ExperimentSpec:
+class ExperimentSpec(Table):
     """One experiment file.
 
     Args:
-        source: the file, or the name of a shipped one.
         title: of the experiment.
         out: folder for store, report and logs.
-        base, reasoning: the pair.
-        reference: a third model that is run alone, as the 100 % of recovery; None takes `reasoning` for that.
-        servers, decoding: see there.
-        calibration: base rollouts that thresholds are taken from; None: there are none.
-        spike_ratio: of the calibration of programs that name none.
+        models, servers, decoding: see there.
+        calibration: None: there is none.
         evaluations, programs: the two sides of the grid.
     """
 
-    source: str
-    title: str
-    out: Path
-    base: ModelSpec
-    reasoning: ModelSpec
-    reference: ModelSpec | None
-    servers: ServerSpec
-    decoding: DecodingSpec
-    calibration: EvaluationSpec | None
-    spike_ratio: float
-    evaluations: tuple[EvaluationSpec, ...]
-    programs: tuple[ProgramSpec, ...]
+    title: Text = "experiment"
+    out: Annotated[Path, Field(strict=False)] = Path("experiment")
+    models: Models
+    servers: ServerSpec = ServerSpec()
+    decoding: DecodingSpec = DecodingSpec()
+    calibration: CalibrationSpec | None = None
+    evaluations: tuple[EvaluationSpec, ...] = Field((), strict=False)
+    programs: tuple[ProgramSpec, ...] = Field((), strict=False)
 
     @property
     def bundled(self) -> bool:
         """Whether the pair is the one that comes with the package."""
-        return self.base.model == BUNDLED
+        return self.models.base.model == BUNDLED
+
+    @property
+    def spike_ratio(self) -> float:
+        """Of the calibration of programs that name none."""
+        return SPIKE_RATIO if self.calibration is None else self.calibration.spike_ratio
 
 
 def with_tokenizers(spec: ExperimentSpec, given: Sequence[str]) -> ExperimentSpec:
@@ -194,18 +215,14 @@ def with_tokenizers(spec: ExperimentSpec, given: Sequence[str]) -> ExperimentSpe
     Raises:
         UsageError: the experiment has no such model, or there is no such folder.
     """
-    models = {side: getattr(spec, side) for side in ("base", "reasoning", "reference")}
-    models = {side: model for side, model in models.items() if model is not None}
+    models = spec.models.by_side
     for text in given:
         side, equals, folder = text.partition("=")
         place = Path(folder if equals else text).expanduser()
         if not place.is_dir():
             raise UsageError(f"--tokenizer {text!r}: there is no folder {str(place)!r}.", "Name the folder of a tokenizer.")
-        named = str(place.resolve())
-        if not equals:
-            models = {name: replace(model, tokenizer=named) for name, model in models.items()}
-        elif side in models:
-            models[side] = replace(models[side], tokenizer=named)
-        else:
+        if equals and side not in models:
             raise UsageError(f"--tokenizer {text!r}: there is no model {side!r}.", f"There are {', '.join(models)}.")
-    return replace(spec, **models)
+        for name in [side] if equals else list(models):
+            models[name] = models[name].model_copy(update={"tokenizer": str(place.resolve())})
+    return spec.model_copy(update={"models": spec.models.model_copy(update=models)})

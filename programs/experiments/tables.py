@@ -1,160 +1,113 @@
-"""Reads one TOML table field by field: types, ranges and choices are checked, and unknown fields found."""
+"""The tables of an experiment file: what they have in common, the options of a run among them, and types of their values.
+
+The options of a run are fields of the tables that their declarations name (`rrti_sgl.programs.options`).
+"""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from rrti_sgl.programs.experiments.complaints import Complaints
-from rrti_sgl.programs.experiments.locations import Path
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, create_model
 
-Value = TypeVar("Value")
+from rrti_sgl.programs.options import FileTable, declared
+from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.values import Text, limited, loadable
 
 
-class TableReader:
-    """One table.
+def _beside(name: str, info: ValidationInfo) -> str:
+    """A path beside the file if there is something, else the name as it is: a hub id, a set's or a template's name.
 
-    Every method returns the field's value, or the default where the field is missing or wrong; a wrong one is noted. What
-    was never asked for is unknown: `finish` notes it.
+    Absolute, because a run is found again by its settings, from whatever folder the command is given in.
+    """
+    path = (info.context or {}).get("folder", Path()) / Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
+
+
+def as_tuple(value: object) -> object:
+    """A list of the file, which holds something."""
+    if not isinstance(value, list) or not value:
+        raise ValueError("is no list, or an empty one.", "")
+    return tuple(value)
+
+
+def as_list(value: object) -> object:
+    """A list of the file, or one value for it."""
+    if value == []:
+        raise ValueError("is an empty list.", "")
+    return value if isinstance(value, list) else [value]
+
+
+def as_flags(value: object) -> object:
+    """The words of a command line."""
+    if not isinstance(value, str):
+        raise ValueError("is no text.", "")
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f"is no command line ({error}).", "") from error
+
+
+Beside = AfterValidator(_beside)
+Flags = Annotated[tuple[str, ...], BeforeValidator(as_flags)]
+Numbers = Annotated[
+    tuple[int, ...],
+    BeforeValidator(as_tuple),
+    limited(lambda found: min(found) >= 0 and len(set(found)) == len(found), "holds a number below 0, or one twice."),
+]
+Url = Annotated[
+    Text,
+    limited(
+        lambda url: url.startswith(("http://", "https://")), "is no address.", "Write for example http://127.0.0.1:30000."
+    ),
+]
+
+
+class Table(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    table: ClassVar[FileTable | None] = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of a run that the file gives here, by name, in the order of their declarations."""
+        return {name: getattr(self, name) for name in _options(self.table) if name in self.model_fields_set}
+
+    def option(self, name: str) -> Any:
+        """Its value, or its default where the file does not give it here."""
+        return getattr(self, name)
+
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+
+def _options(table: FileTable | None) -> list[str]:
+    return [name for name, entry in declared(RunSettings, GateOptions).items() if table in entry.option.tables]
+
+
+def with_options(*, lists: bool = False) -> Callable[[type[AnyTable]], type[AnyTable]]:
+    """Give a table of the file the options that are declared to be in it.
 
     Args:
-        path: of the table in the file.
-        table: its content; anything but a table is noted and read as an empty one.
-        complaints: where faults go.
+        lists: whether an option may be a list, of values to run one after the other.
     """
 
-    def __init__(self, path: Path, table: object, complaints: Complaints) -> None:
-        self.path, self.complaints = path, complaints
-        self._asked: set[str] = set()
-        if not isinstance(table, Mapping):
-            complaints.add(path, f"{_shown(table)} is no table.")
-            table = {}
-        self._table: Mapping[str, Any] = table
+    def extend(owner: type[AnyTable]) -> type[AnyTable]:
+        fields: dict[str, Any] = {}
+        for name in _options(owner.table):
+            entry = declared(RunSettings, GateOptions)[name]
+            steps = [Beside] if entry.option.path else []
+            steps += [loadable(entry.option.load)] if entry.option.load else []
+            kind = Annotated[(entry.type, *steps)] if steps else entry.type
+            if lists:
+                several = Annotated[list[kind], BeforeValidator(as_list)]  # type: ignore[valid-type]
+                fields[name] = (several, [])
+            elif name not in owner.model_fields:
+                fields[name] = (kind, entry.default)
+        return create_model(owner.__name__, __base__=owner, __module__=owner.__module__, __doc__=owner.__doc__, **fields)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._table
-
-    def note(self, name: str, message: str) -> None:
-        """Note a fault of a field."""
-        self.complaints.add((*self.path, name), message)
-
-    def raw(self, name: str) -> Any:
-        """The field as TOML has it; None where it is missing."""
-        self._asked.add(name)
-        return self._table.get(name)
-
-    def text(self, name: str, default: Value, *, choices: Sequence[str] = ()) -> str | Value:
-        """A text that is not empty, one of the choices where there are any."""
-        value = self.raw(name)
-        if value is None:
-            return default
-        if not isinstance(value, str) or not value.strip():
-            self.note(name, f"{_shown(value)} is no text.")
-        elif choices and value not in choices:
-            self.note(name, f"{value!r} is unknown{_suggestion(value, choices)}. Use {', '.join(choices)}.")
-        else:
-            return value
-        return default
-
-    def needed(self, name: str, example: str) -> str:
-        """A text that must be there; "" where it is not."""
-        if name not in self._table:
-            self.note(name, f"missing. Write for example {name} = {example!r}.")
-        return self.text(name, "")
-
-    def flag(self, name: str, default: bool) -> bool:
-        """true or false."""
-        value = self.raw(name)
-        if value is not None and not isinstance(value, bool):
-            self.note(name, f"{_shown(value)} is neither true nor false.")
-        return value if isinstance(value, bool) else default
-
-    def integer(self, name: str, default: Value, *, least: int = 1) -> int | Value:
-        """A whole number, `least` or more."""
-        value = self.raw(name)
-        if value is None:
-            return default
-        if not isinstance(value, int) or isinstance(value, bool):
-            self.note(name, f"{_shown(value)} is no whole number.")
-        elif value < least:
-            self.note(name, f"{value} is too small. Use at least {least}.")
-        else:
-            return value
-        return default
-
-    def number(
-        self, name: str, default: Value, *, least: float = 0.0, most: float = math.inf, positive: bool = False
-    ) -> float | Value:
-        """A number from `least` to `most`; a positive one is above 0."""
-        value = self.raw(name)
-        if value is None:
-            return default
-        problem = number_problem(value, least, most, positive)
-        if problem:
-            self.note(name, problem)
-            return default
-        return float(value)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts; none where the field is missing."""
-        return self._list(name, str, "texts")
-
-    def integers(self, name: str, default: Value) -> tuple[int, ...] | Value:
-        """A list of whole numbers from 0 on, all different."""
-        if name not in self._table:
-            return default
-        values = self._list(name, int, "whole numbers")
-        if any(value < 0 for value in values) or len(set(values)) < len(values):
-            self.note(name, f"{list(values)} holds a number below 0, or one twice.")
-            return default
-        return values or default
-
-    def _list(self, name: str, kind: type[Value], called: str) -> tuple[Value, ...]:
-        value = self.raw(name)
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(type(item) is kind for item in value) or not value:
-            self.note(name, f"{_shown(value)} is no list of {called}.")
-            return ()
-        return tuple(value)
-
-    def tables(self, name: str, example: str) -> list[TableReader]:
-        """Tables of an array, at least one."""
-        value = self.raw(name)
-        if not isinstance(value, list) or not value:
-            self.note(name, f"missing: there is no [[{name}]]. Write for example:  [[{name}]]  {example}")
-            return []
-        return [TableReader((*self.path, name, place), entry, self.complaints) for place, entry in enumerate(value)]
-
-    def table(self, name: str) -> TableReader:
-        """A table of this one; an empty one where it is missing."""
-        value = self.raw(name)
-        return TableReader((*self.path, name), {} if value is None else value, self.complaints)
-
-    def finish(self) -> None:
-        """Note every field that nobody asked for."""
-        for name in self._table:
-            if name not in self._asked:
-                self.note(name, f"unknown field{_suggestion(name, sorted(self._asked))}.")
-
-
-def number_problem(value: object, least: float, most: float, positive: bool) -> str:
-    """What keeps a value from being a number in the range; "" for nothing."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        return f"{_shown(value)} is no number."
-    if (positive and value <= 0) or not least <= value <= most:
-        low = f"({least:g}" if positive else f"[{least:g}"
-        return f"{value:g} is outside {low}, {f'{most:g}]' if math.isfinite(most) else '...)'}."
-    return ""
-
-
-def _shown(value: object) -> str:
-    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _suggestion(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    return extend

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
 from rrti_sgl.errors import ExperimentFileError, UsageError
-from rrti_sgl.programs.experiments import load_experiment
+from rrti_sgl.programs.experiments import Complaints, load_experiment
+from rrti_sgl.programs.experiments.grid import build_grid
+from rrti_sgl.programs.experiments.loading import read_content
 from rrti_sgl.prompts.template import PromptTemplate
 from tests.experiments.files import BASE, BUNDLED, REASONING, SMALL, checked, pair, write
 from tests.prompts.tokenizers import CHATML_WITHOUT_GENERATION_PROMPT
@@ -31,8 +37,14 @@ def assert_told(pattern: str, faults: list[str]) -> None:
         ("k = 0", "top_p = 0", r"line 7, decoding.top_p: 0 is outside \(0, 1\]"),
         ("k = 0", "temperature = nan", "line 7, decoding.temperature: nan is no number"),
         ("k = 0", "temperature = true", "line 7, decoding.temperature: true is no number"),
-        ("k = 0", 'loop = "chunkd"', "line 7, decoding.loop: 'chunkd' is unknown; did you mean chunked"),
+        ("k = 0", 'decoding = "chunkd"', "line 7, decoding.decoding: 'chunkd' is unknown; did you mean chunked"),
         ("k = 0", 'tagger = "no.such:Tagger"', "line 7, decoding.tagger: .*no.such"),
+        (
+            "k = 0",
+            'loop = "chunked"',
+            r"line 7, decoding.loop: unknown field. There are in_flight, special_tokens, k, .*decoding",
+        ),
+        ("k = 0", "in_flight = '8'", "line 7, decoding.in_flight: '8' is no whole number"),
         ("limit = 4", "limit = 2.5", r"line 14, evaluations\[0\].limit: 2.5 is no whole number"),
         ("limit = 4", "seeds = [1, 1]", r"line 14, evaluations\[0\].seeds: \[1, 1\] holds"),
         ("limit = 4", 'grader = "oracle"', r"line 14, evaluations\[0\].grader: Grader 'oracle' is unknown"),
@@ -47,9 +59,17 @@ def assert_told(pattern: str, faults: list[str]) -> None:
         ("spike_ratio = 0.08", "spike_ratio = 8", r"line 19, programs\[1\].spike_ratio: 8 is outside \(0, 1\]"),
         ("spike_ratio = 0.08", 'on = ["gredy"]', r"line 19, programs\[1\].on: there is no evaluation 'gredy'"),
         ("spike_ratio = 0.08", "lambda = 2.0", r"line 19, .*lambda: 2.0 is neither true nor false. .*lambda_value"),
-        ("spike_ratio = 0.08", 'metric = "cosine"', r"line 19, programs\[1\].metric: 'cosine' is unknown. Use ce"),
+        ("spike_ratio = 0.08", 'metric = "cosine"', r"line 19, programs\[1\].metric: 'cosine' is unknown. Use one of ce"),
         ("spike_ratio = 0.08", 'gate = "no.such:Gate"', r"line 19, programs\[1\].gate: .*no.such"),
         ("spike_ratio = 0.08", 'label = "base"', r"line 17, programs\[1\]: a second 'base' on greedy"),
+        ("spike_ratio = 0.08", "tau = [0.5, 'x']", r"line 19, programs\[1\].tau: 'x' is no number"),
+        ("spike_ratio = 0.08", "tau = []", r"line 19, programs\[1\].tau: \[\] is an empty list"),
+        ("spike_ratio = 0.08", "budget = [0.1, 0.2]\nlabel = 'b'", r"line 20, programs\[1\].label: the lists make 2 var"),
+        ('program = "guided"', "tau = 1", r"line 17, programs\[1\].program: missing. Write for example program = 'guided'"),
+        ('problems = "world:heldout"\n', "", r"line 11, evaluations\[0\].problems: missing. .*problems = 'gsm8k'"),
+        ("limit = 12", 'name = "c"', r"line 10, calibration.name: 'c' is unknown"),
+        ("limit = 12", "seeds = [1, 2]", r"line 10, calibration.seeds: a calibration has one seed"),
+        ("limit = 12", "grader = 3", r"line 10, calibration.grader: 3 is no text"),
         ("[[evaluations]]", "[evaluations]", "evaluations: missing: there is no \\[\\[evaluations\\]\\]"),
         (
             '[calibration]\nproblems = "world:calibration"\nlimit = 12\n',
@@ -101,6 +121,62 @@ def test_all_faults_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
         ("19", "programs[1].program"),
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_tables_that_cannot_be_read_do_not_hide_the_others_or_move_their_lines(tmp_path: Path) -> None:
+    more = "[[programs]]\ntau = 3\n[[programs]]\nprogram = 3\n[[programs]]\nprogram = 'relay'\nrelay_tokens = 0\n"
+    text = SMALL.replace('problems = "world:heldout"\n', "samples = 0\n") + more + "[[programs]]\nprogram = 'gided'\n"
+    _, _, faults = checked(write(tmp_path, text))
+    assert [re.sub(" .*", "", fault.partition(": ")[2]) and fault.partition(": ")[0] for fault in faults] == [
+        "line 11, evaluations[0].problems",
+        "line 13, evaluations[0].samples",
+        "line 22, programs[3].program",
+        "line 25, programs[4].program",
+        "line 28, programs[5].relay_tokens",
+        "line 30, programs[6].program",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", r"models: missing"),
+        ("models = 3\n", r"line 1, models: 3 is no table"),
+        ('[models.base]\nmodel = "bundled"\n', "line 1, models.reasoning: missing"),
+        (
+            "[models.base]\nmodel = 'bundled'\n[models.reasoning]\nthinking = true\n",
+            "line 3, models.reasoning.model: missing",
+        ),
+    ],
+)
+def test_a_file_without_models_is_refused_at_once(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(ExperimentFileError, match=fault):
+        load_experiment(write(tmp_path, text))
+
+
+KEYS = ("models", "base", "model", "decoding", "k", "evaluations", "problems", "name", "seeds", "programs", "tau", "", "on")
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 2), st.floats(), st.sampled_from(["", " ", "bundled", "guided"])
+)
+TABLES = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(changes=st.dictionaries(st.sampled_from((*KEYS, "calibration", "servers", "out")), TABLES, max_size=5))
+def test_whatever_a_file_holds_its_faults_are_told(changes: dict[str, Any]) -> None:
+    complaints = Complaints("mine.toml")
+    try:
+        spec = read_content({**tomllib.loads(SMALL), **changes}, Path(), complaints)
+    except ExperimentFileError:
+        assert complaints.found
+        return
+    build_grid(spec, complaints)
+    assert all(complaint.message for complaint in complaints.found)
+    if not complaints.found:
+        assert len(spec.evaluations) == len(changes.get("evaluations", "1"))
 
 
 def test_no_toml_and_no_file(tmp_path: Path) -> None:
