@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ import aiohttp
 import numpy as np
 import psutil
 
-from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.pair import Pair, connect
-from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
 from rrti_sgl.problems import load_problems
+from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.science.calibration import calibrate
 from rrti_sgl.science.gates import DivergenceGate, Gate, NeverGate, ThresholdRule
 from rrti_sgl.serving.server import TOKEN_IDS_ONLY, ServedPair, Server
@@ -97,13 +98,24 @@ def jobs_for(pair: Pair, n: int, split: str) -> list[SampleJob]:
     return jobs
 
 
+class Counted:
+    """An engine that counts its calls."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.info, self.n_calls = engine, engine.info, 0
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
+        self.n_calls += 1
+        return await self.engine.generate(requests)
+
+
 async def guided(
     pair: Pair, jobs: Sequence[SampleJob], gate: Gate, sequences: int, decoding: Decoding, draft_tokens: int
 ) -> list[TraceBuilder]:
     """Decode all jobs and return their traces in the order of the jobs."""
-    options = DecodeOptions(K, MAX_NEW_TOKENS, Sampling(), pair.stop_token_ids, draft_tokens)
-    found = decode(pair, jobs, gate, options, decoding=decoding, concurrency=Concurrency(sequences))
-    traces = {job.sample_id: trace async for job, trace in found}
+    options = DecodeOptions(K, MAX_NEW_TOKENS, Sampling(), pair.stop_token_ids, draft_tokens, loop=decoding)
+    async with PairSession(pair, Concurrency(sequences)) as session:
+        traces = {sample.job.sample_id: sample.trace async for sample in session.run(jobs, gate, options)}
     return [traces[job.sample_id] for job in jobs]
 
 
@@ -126,7 +138,7 @@ async def alone(url: str, jobs: Sequence[SampleJob], lengths: Sequence[int], seq
 async def measure_pair(name: str, served: ServedPair, arguments: argparse.Namespace) -> list[Row]:
     """All rows of one pair."""
     rows: list[Row] = []
-    async with connect(served.base.url, served.reasoning.url, sampled=False) as pair:
+    async with connect(served.base.url, served.reasoning.url) as pair:
         calibration = await guided(pair, jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, "chunked", MAX_NEW_TOKENS)
         scores = np.concatenate([[decision.score for decision in trace.decisions] for trace in calibration])
         for sequences in arguments.sequences:
@@ -155,18 +167,18 @@ async def measure_cell(
             if method == "lockstep" and repetition > 0:
                 continue  # the slow reference: measured once, over one round of samples
             some = jobs[: max(sequences, 8)] if method == "lockstep" else jobs
-            await pair.base.flush_cache()
-            await pair.reasoning.flush_cache()
+            await pair.base.flush()
+            await pair.reasoning.flush()
             traces: list[TraceBuilder] = []
-            calls = pair.base.n_calls + pair.reasoning.n_calls
+            counted = replace(pair, base=Counted(pair.base), reasoning=Counted(pair.reasoning))
             with measured(served) as cost:
                 if method in ("chunked", "lockstep"):
-                    traces = await guided(pair, some, gate, sequences, method, arguments.draft_tokens)  # type: ignore[arg-type]
+                    traces = await guided(counted, some, gate, sequences, method, arguments.draft_tokens)  # type: ignore[arg-type]
                     n_tokens = sum(len(trace) for trace in traces)
                 else:
                     url = served.base.url if method == "base" else served.reasoning.url
                     n_tokens = await alone(url, some, lengths, sequences)
-            cost["calls"] = pair.base.n_calls + pair.reasoning.n_calls - calls
+            cost["calls"] = counted.base.n_calls + counted.reasoning.n_calls
             lengths = [len(trace) for trace in traces] if method == "chunked" else lengths
             row = one_row(name, method, sequences, ratio, n_tokens, traces, cost, arguments)
             measurements.setdefault(method, []).append(row)

@@ -23,7 +23,8 @@ import torch
 from random_pair import VOCAB_SIZE, make_pair
 from transformers import Qwen3ForCausalLM
 
-from rrti_sgl.engines.endpoint import Endpoint
+from rrti_sgl.engines.engine import Engine
+from rrti_sgl.engines.sglang import connect_engine
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.problems import load_problems
 from rrti_sgl.records import FloatArray
@@ -75,7 +76,7 @@ Exact = Callable[[Sequence[int], int], tuple[FloatArray, FloatArray]]
 """One sequence's exact CE and base entropy, from its ids and the index of the first scored token."""
 
 
-async def draft(endpoint: Endpoint, case: Case, stop: tuple[int, ...]) -> list[tuple[list[int], int]]:
+async def draft(endpoint: Engine, case: Case, stop: tuple[int, ...]) -> list[tuple[list[int], int]]:
     """Sampled continuations: ids and where the continuation begins."""
     sequences = []
     for at in range(0, len(case.prompts), 32):
@@ -93,7 +94,7 @@ def requests_for(sequences: Sequence[tuple[list[int], int]], k: int, *, exact: b
     return [GenerateRequest(ids, 0, k, score_from=start, exact=exact) for ids, start in sequences]
 
 
-async def score(endpoint: Endpoint, requests: Sequence[GenerateRequest]) -> tuple[list[Distributions], float]:
+async def score(endpoint: Engine, requests: Sequence[GenerateRequest]) -> tuple[list[Distributions], float]:
     """Distributions of every sequence, and seconds on a warm cache: the median of the repetitions."""
     times: list[float] = []
     for _ in range(1 + REPETITIONS):
@@ -107,7 +108,7 @@ async def score(endpoint: Endpoint, requests: Sequence[GenerateRequest]) -> tupl
     return found, float(np.median(times[1:]))
 
 
-async def measure(base: Endpoint, reasoning: Endpoint, case: Case, stop: tuple[int, ...], exact: Exact | None) -> list[Row]:
+async def measure(base: Engine, reasoning: Engine, case: Case, stop: tuple[int, ...], exact: Exact | None) -> list[Row]:
     """All rows of one pair."""
     vocab_size = base.vocab_size
     sequences = await draft(base, case, stop)
@@ -173,8 +174,9 @@ def from_transformers(base: Path, reasoning: Path) -> Exact:
 async def with_servers(
     served: ServedPair, case: Case, vocab_size: int, stop: tuple[int, ...], exact: Exact | None
 ) -> list[Row]:
-    async with Endpoint(served.base.url) as base, Endpoint(served.reasoning.url) as reasoning:
-        base.vocab_size = reasoning.vocab_size = vocab_size
+    async with connect_engine(served.base.url) as base, connect_engine(served.reasoning.url) as reasoning:
+        for engine in (base, reasoning):
+            engine.info = replace(engine.info, vocab_size=vocab_size)
         return await measure(base, reasoning, case, stop, exact)
 
 

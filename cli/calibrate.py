@@ -39,8 +39,8 @@ def calibrate(
 ) -> None:
     """Score base rollouts on a small problem set (program `diagnose`), and take tau and lambda from them."""
     from rrti_sgl.cli import execution, summaries
-    from rrti_sgl.decoding.engine import Concurrency
     from rrti_sgl.problems import BENCHMARKS
+    from rrti_sgl.programs.running.session import Concurrency
     from rrti_sgl.programs.running.settings import settings_from
     from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 

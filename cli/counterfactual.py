@@ -44,30 +44,28 @@ def counterfactual(
     from rrti_sgl.cli.progress import RunProgress
     from rrti_sgl.cli.signals import run_async
     from rrti_sgl.db.store import Store
-    from rrti_sgl.decoding.engine import Concurrency
-    from rrti_sgl.engines.pair import connect
     from rrti_sgl.programs.running.counterfactual import parent_settings, run_counterfactual
+    from rrti_sgl.programs.running.session import Concurrency, open_session
 
     async def go(store: Store, base_url: str, reasoning_url: str) -> tuple[RunRecord, list[Effect]]:
         settings = parent_settings(store, sample)
         chosen = temperature if temperature is not None else settings.temperature
-        async with connect(
+        async with open_session(
             base_url,
             reasoning_url,
-            sampled=chosen > 0,
+            Concurrency(pair.in_flight),
             tokenizer=pair.tokenizer,
             api_key=pair.api_key,
             special_tokens=settings.special_tokens,
-        ) as connected:
+        ) as session:
             with RunProgress() as progress:
                 return await run_counterfactual(
+                    session,
                     store,
-                    connected,
                     sample,
                     positions=position,
                     continuations=continuations,
                     temperature=chosen,
-                    concurrency=Concurrency(pair.in_flight),
                     on_progress=progress.track("counterfactual"),
                 )
 

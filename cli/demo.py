@@ -27,18 +27,17 @@ def demo(
     from rrti_sgl.cli.signals import run_async
     from rrti_sgl.cli.tables import print_tables
     from rrti_sgl.db.store import Store
-    from rrti_sgl.decoding.engine import Concurrency
-    from rrti_sgl.engines.pair import connect
     from rrti_sgl.programs.demonstration.demo import DemoRuns, DemoSize, run_demo
     from rrti_sgl.programs.demonstration.report import report_tables, restored_sample, write_report
+    from rrti_sgl.programs.running.session import Concurrency, open_session
 
     size = DemoSize(problems=problems, sampled_problems=sampled_problems, samples=samples)
     database = fresh_database(out)
 
     async def run_all(store: Store, base_url: str, reasoning_url: str) -> DemoRuns:
-        async with connect(base_url, reasoning_url, sampled=True) as pair:
+        async with open_session(base_url, reasoning_url, Concurrency(in_flight)) as session:
             with RunProgress() as progress:
-                return await run_demo(store, pair, size, Concurrency(in_flight), progress.track)
+                return await run_demo(session, store, size, progress.track)
 
     with Store.open(database) as store:
         with open_pair(None, None, None, None, log_dir=out / "logs") as servers:

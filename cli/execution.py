@@ -10,10 +10,9 @@ from rrti_sgl.cli.pairing import PairAddress
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord
 
@@ -70,20 +69,19 @@ def execute(
     """Connect, run one program and show its progress; see `run_program`."""
 
     async def go() -> RunRecord:
-        async with connect(
+        async with open_session(
             pair.base_url,
             pair.reasoning_url,
-            sampled=settings.temperature > 0,
+            concurrency,
             tokenizer=tokenizer,
             api_key=api_key,
             special_tokens=settings.special_tokens,
-        ) as connected:
+        ) as session:
             with RunProgress() as progress:
                 return await run_program(
+                    session,
                     store,
-                    connected,
                     settings,
-                    concurrency=concurrency,
                     resume=resume,
                     anew=anew,
                     on_progress=progress.track(label or settings.program),

@@ -13,8 +13,6 @@ from rrti_sgl.cli.experiment_progress import GridProgress
 from rrti_sgl.cli.pairing import PairAddress, open_pair
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import connect
 from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec
 from rrti_sgl.programs.experiments.grid import Grid
 from rrti_sgl.programs.experiments.models import model_of, serving_options
@@ -22,6 +20,7 @@ from rrti_sgl.programs.experiments.preflight import Findings
 from rrti_sgl.programs.experiments.results import result_tables
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
 from rrti_sgl.programs.reporting.report import make_report, write_report
+from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.tables.table import Table
 
 
@@ -57,7 +56,7 @@ def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command
     n_problems = {name: len(problem_set.problems) for name, problem_set in findings.problem_sets.items()}
     with Store.open(path) as store:
         progress = GridProgress(grid, n_problems)
-        runner = GridRunner(store, Concurrency(spec.decoding.in_flight), progress, command)
+        runner = GridRunner(store, progress, command)
         for reference in (False, True):
             if not any(grid.of_pair(reference=reference)):
                 continue
@@ -90,20 +89,19 @@ def _run_pair(
 ) -> None:
     side = "reference" if reference else "reasoning"
     servers, model = spec.servers, model_of(spec, side)
-    sampled = any(cell.settings.temperature > 0 for cell in grid.all_cells)
 
     async def go(address: PairAddress) -> None:
-        async with connect(
+        async with open_session(
             address.base_url,
             address.reasoning_url,
-            sampled=sampled,
+            Concurrency(spec.decoding.in_flight),
             tokenizer=spec.models.base.tokenizer if servers.running else None,
             reasoning_tokenizer=_reasoning_tokenizer(spec, side) if servers.running else None,
             api_key=os.environ.get(servers.api_key_env),
             special_tokens=spec.decoding.option("special_tokens"),
-        ) as pair:
+        ) as session:
             with progress:
-                await runner.run(pair, grid, runs, reference=reference)
+                await runner.run(session, grid, runs, reference=reference)
 
     url = servers.reference_url if reference else servers.reasoning_url
     named = (None, None) if servers.running or spec.bundled else (spec.models.base.model, model.model)

@@ -39,8 +39,8 @@ def run(
     from datetime import UTC, datetime
 
     from rrti_sgl.cli import execution, parse, summaries
-    from rrti_sgl.decoding.engine import Concurrency
     from rrti_sgl.errors import UsageError
+    from rrti_sgl.programs.running.session import Concurrency
     from rrti_sgl.programs.running.settings import settings_from
 
     if (program is None) == (resume is None):

@@ -54,8 +54,8 @@ def score(
     """
     from rrti_sgl.cli import execution, parse, summaries
     from rrti_sgl.cli.scoring import open_input, score_texts
-    from rrti_sgl.decoding.engine import Concurrency
     from rrti_sgl.errors import UsageError
+    from rrti_sgl.programs.running.session import Concurrency
     from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 
     settings = None

@@ -10,10 +10,9 @@ from rrti_sgl.cli.pairing import PairAddress
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import UsageError
 from rrti_sgl.given_texts import GivenText
+from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.scoring.score import run_score
 from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings
 from rrti_sgl.records import RunRecord
@@ -58,21 +57,20 @@ def score_texts(
     """Connect, score and show the progress."""
 
     async def go() -> RunRecord:
-        async with connect(
+        async with open_session(
             pair.base_url,
             pair.reasoning_url,
-            sampled=False,
+            concurrency,
             tokenizer=tokenizer,
             api_key=api_key,
             special_tokens=settings.run.special_tokens,
-        ) as connected:
+        ) as session:
             with RunProgress() as progress:
                 return await run_score(
+                    session,
                     store,
-                    connected,
                     settings,
                     texts,
-                    concurrency=concurrency,
                     resume=resume,
                     on_progress=progress.track(SCORE),
                 )

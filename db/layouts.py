@@ -58,7 +58,9 @@ class _Rows:
     def each_sample(self, rows: BoolArray) -> BoolArray:
         """Whether a condition holds for all rows of a sample: (rows,) -> (samples,)."""
         starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        holds: BoolArray = np.logical_and.reduceat(rows, starts)
+        holds, filled = np.ones(len(starts), dtype=np.bool_), self.lengths > 0  # a sample may be over before its first token
+        if filled.any():
+            holds[filled] = np.logical_and.reduceat(rows, starts[filled])
         return holds
 
     def keys(self) -> dict[str, pa.Array]:

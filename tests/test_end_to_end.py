@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import connect
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
 from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord
@@ -45,8 +44,8 @@ class Runs:
     def run(self, settings: RunSettings) -> RunRecord:
         async def go() -> RunRecord:
             urls = (self._served.base.url, self._served.reasoning.url)
-            async with connect(*urls, sampled=settings.temperature > 0) as pair:
-                return await run_program(self.store, pair, settings, concurrency=Concurrency(32, 32))
+            async with open_session(*urls, Concurrency(32, 32)) as session:
+                return await run_program(session, self.store, settings)
 
         return asyncio.run(go())
 

@@ -7,14 +7,17 @@ from typing import Any, cast
 
 import pytest
 
+from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
 
 
 def pair(base: int, reasoning: int) -> Pair:
     """Servers that take so many tokens; nothing here asks them."""
-    unused, infos = cast(Any, None), [cast(Any, SimpleNamespace(max_input_tokens=n)) for n in (base, reasoning)]
-    return Pair(unused, unused, *infos, unused, unused, frozenset())
+    engines = [
+        cast(Any, SimpleNamespace(info=EngineInfo("none", "m", "m", "0", 0, limit, 1))) for limit in (base, reasoning)
+    ]
+    return Pair(*engines, cast(Any, None), cast(Any, None))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Two tiny language models in numpy behind the endpoint's interface: the sampler and every distribution are known exactly.
+"""Two tiny language models in numpy as engines: the sampler and every distribution are known exactly.
 
 They answer like SGLang does (scored positions, drafts up to an end token, top-k lists), so decoding loops can be checked
 in milliseconds and in distribution; the real servers are used in the tests marked `server`.
@@ -8,33 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from functools import cache
 
 import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
 
 from rrti_sgl.decoding.drawing import draw
+from rrti_sgl.engines.engine import EngineInfo
+from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import entropy
 from rrti_sgl.science.exact_numbers import Exact
+from rrti_sgl.tokens.vocabulary import Vocabulary
 
 VOCAB_SIZE = 7
 STOP = 0
 
 
 @dataclass
-class ToyEndpoint:
+class ToyEngine:
     """A model whose next-token logits are a seeded random table over the last two tokens."""
 
     seed: int
     sharpness: float = 2.0
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     requests: list[GenerateRequest] = field(default_factory=list)
-    vocab_size: int = VOCAB_SIZE
 
     def __post_init__(self) -> None:
         table = np.random.default_rng(self.seed).normal(size=(VOCAB_SIZE, VOCAB_SIZE, VOCAB_SIZE)) * self.sharpness
         table[:, :, STOP] -= 1.0
+        self.info = EngineInfo("toy", "toy", "toy", "0", VOCAB_SIZE, max_input_tokens=10_000, max_running_requests=64)
         self.logits = table.astype(np.float32)
         self._known: dict[tuple[int, int, int], Distributions] = {}
 
@@ -47,6 +54,12 @@ class ToyEndpoint:
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         self.requests.extend(requests)
         return [self._one(request) for request in requests]
+
+    async def flush(self) -> None:
+        """There is no cache."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
     def _one(self, request: GenerateRequest) -> Generation:
         ids, output, rows, logprobs, by_id = list(request.input_ids), [], [], [], []
@@ -97,6 +110,17 @@ class ToyEndpoint:
         return Exact(entropy(full).value, np.zeros(len(tokens)), named, full.aligned_logprobs(named)[0])
 
 
-def toy_pair(seed: int = 1) -> SimpleNamespace:
-    """A pair of toy endpoints, as far as decoding loops look at a pair."""
-    return SimpleNamespace(base=ToyEndpoint(seed), reasoning=ToyEndpoint(seed + 1000))
+@cache
+def toy_vocabulary() -> Vocabulary:
+    """Seven words; word 0 ends a solution."""
+    words = {"<end>": STOP} | {f"w{number}": number for number in range(1, VOCAB_SIZE)}
+    model = Tokenizer(WordLevel(words, unk_token="w1"))
+    model.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, eos_token="<end>")
+    return Vocabulary(tokenizer, words, frozenset({STOP}), VOCAB_SIZE, frozenset({STOP}), STOP)
+
+
+def toy_pair(seed: int = 1) -> Pair:
+    """A pair of toy engines."""
+    vocabulary = toy_vocabulary()
+    return Pair(ToyEngine(seed), ToyEngine(seed + 1000), vocabulary, vocabulary)

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import Pair
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.runner import OnProgress, run_program
+from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 
@@ -71,22 +70,19 @@ def sampled_rows() -> dict[str, tuple[str, GateOptions]]:
     return {label: rows[label] for label in rows if "lambda" not in label and f"r={LOW_RATIO:.2f}" not in label}
 
 
-async def run_demo(
-    store: Store, pair: Pair, size: DemoSize, concurrency: Concurrency, track: Callable[[str], OnProgress]
-) -> DemoRuns:
+async def run_demo(session: PairSession, store: Store, size: DemoSize, track: Callable[[str], OnProgress]) -> DemoRuns:
     """Run everything.
 
     Args:
+        session: on the bundled pair.
         store: open for writing.
-        pair: the bundled pair, connected.
         size: how much to do.
-        concurrency: how many samples at once.
         track: gives the progress callback of a labelled run.
     """
     runs = DemoRuns()
 
     async def run(label: str, settings: RunSettings) -> str:
-        record = await run_program(store, pair, settings, concurrency=concurrency, on_progress=track(label))
+        record = await run_program(session, store, settings, on_progress=track(label))
         return record.run_id
 
     runs.diagnose = await run("diagnose", RunSettings("diagnose", "world:calibration", size.calibration_problems, k=0))

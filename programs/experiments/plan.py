@@ -10,6 +10,7 @@ import numpy as np
 
 from rrti_sgl.decoding.chunked import ChunkedSample
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.engines.renumbered import renumber_request
 from rrti_sgl.engines.wire import GenerateRequest, Generation, payload
 from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.estimates import CellCost, cell_cost
@@ -143,7 +144,7 @@ def first_requests(cell: Cell, pair: PromptPair, max_new_tokens: int, findings: 
     sample.receive(_stand_in(draft.request, base.encode(pair.problem.question), base.size))
     scores = sample.next_call()
     assert scores is not None
-    renumbered = reasoning.renumbered.inverse.request(scores.request)
+    renumbered = renumber_request(scores.request, reasoning.renumbered.inverse)
     k = settings.k
     return [
         ShownRequest("base", f"a draft of {draft.request.max_new_tokens} tokens", payload([draft.request], ["base-1"])),

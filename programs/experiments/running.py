@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
 from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.running.preconditions import check_special_tokens
-from rrti_sgl.programs.running.runner import Progress, execute, prepare
+from rrti_sgl.programs.running.preparing import prepare
+from rrti_sgl.programs.running.runner import Progress, execute
+from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord
 
@@ -64,7 +66,7 @@ class PairIdentity:
     @classmethod
     def of(cls, pair: Pair) -> PairIdentity:
         """Of a connected pair."""
-        return cls(pair.base_info.model, pair.reasoning_info.model, pair.vocabulary.digest, pair.vocab_size)
+        return cls(pair.base.info.model, pair.reasoning.info.model, pair.vocabulary.digest, pair.vocab_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +75,19 @@ class GridRunner:
 
     Args:
         store: open for writing.
-        concurrency: how many samples at once.
         observer: is told how it goes on.
         command: what continues the experiment, for the message of an error.
     """
 
     store: Store
-    concurrency: Concurrency
     observer: Observer
     command: str
 
-    async def run(self, pair: Pair, grid: Grid, runs: GridRuns, *, reference: bool = False) -> None:
+    async def run(self, session: PairSession, grid: Grid, runs: GridRuns, *, reference: bool = False) -> None:
         """Run the cells of one pair, the calibration first.
 
         Args:
-            pair: connected; with the reference model in the place of the reasoning model where `reference` is set.
+            session: with the reference model in the place of the reasoning model where `reference` is set.
             grid: the experiment's.
             runs: where the ids go.
             reference: run the cells of the reference model, in place of all others.
@@ -96,14 +96,14 @@ class GridRunner:
             RRTIError: see `rrti_sgl.programs.running.runner.run_program`; what was finished is stored.
         """
         calibration, cells = grid.of_pair(reference=reference)
-        self.check(pair, [*([calibration] if calibration else []), *cells])
+        self.check(session.pair, [*([calibration] if calibration else []), *cells])
         thresholds: dict[tuple[str, float], str] = {}
         if calibration is not None:
-            record = await self._run(pair, calibration)
+            record = await self._run(session, calibration)
             runs.calibration = record.run_id
             thresholds = calibrations_of(self.store, record.run_id, grid)
         for cell in cells:
-            record = await self._run(pair, calibrated(cell, thresholds))
+            record = await self._run(session, calibrated(cell, thresholds))
             runs.runs[cell.evaluation.name, cell.label] = record.run_id
 
     def take_stored(self, identity: PairIdentity, grid: Grid, runs: GridRuns, *, reference: bool = False) -> bool:
@@ -153,21 +153,22 @@ class GridRunner:
                 error.message = f"{cell.evaluation.name}: {error.message}"
                 raise
 
-    async def _run(self, pair: Pair, cell: Cell) -> RunRecord:
-        found = find_run(self.store, PairIdentity.of(pair), cell)
+    async def _run(self, session: PairSession, cell: Cell) -> RunRecord:
+        found = find_run(self.store, PairIdentity.of(session.pair), cell)
         if found is not None and found.status == "finished":
             self.observer.end(cell, found, stored=True)
             return found
         self.observer.begin(cell)
-        prepared = prepare(self.store, pair, cell.settings, resume=found.run_id if found else None)
+        prepared = prepare(session.pair, cell.settings, self.store, run_id=found.run_id if found else None)
         prepared = replace(prepared, continue_with=self.command)
-        record = await execute(
-            self.store,
-            pair,
-            prepared,
-            concurrency=self.concurrency,
-            on_progress=lambda progress: self.observer.progress(cell, progress),
-        )
+        async with DuckDBSink(self.store) as sink:
+            record = await execute(
+                session,
+                sink,
+                prepared,
+                resume=found is not None,
+                on_progress=lambda progress: self.observer.progress(cell, progress),
+            )
         self.observer.end(cell, record, stored=False)
         return record
 

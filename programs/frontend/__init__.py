@@ -24,7 +24,7 @@ companions; images and videos; num_api_spec_tokens.
 
 Each `gen` is one sample in the store: a row for every token, the gate's decisions, both models' distributions.
 `state.get_meta_info(name)` says which. An error ends the program state: `state.error()` has it, and reading a result raises
-it. SGLang warns of it as well.
+it.
 """
 
 from __future__ import annotations

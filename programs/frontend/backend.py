@@ -15,16 +15,15 @@ from sglang.lang.choices import token_length_normalized
 from sglang.lang.global_config import global_config
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.endpoint import TransportLimits
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.frontend.background import Background
-from rrti_sgl.programs.frontend.failure import failing
-from rrti_sgl.programs.frontend.generation import Decoded
+from rrti_sgl.programs.frontend import executor
 from rrti_sgl.programs.frontend.options import GenOptions, check_plain_text, read_options
 from rrti_sgl.programs.frontend.prefixes import Prompt
-from rrti_sgl.programs.frontend.session import Session, SessionOptions, open_session
+from rrti_sgl.programs.frontend.session import Decoded, FrontendOptions, FrontendSession, open_frontend
 from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running.portal import Portal
+from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.programs.running.settings import DEFAULT_K, DRAFT_TOKENS
 from rrti_sgl.records import RunStatus
 from rrti_sgl.science.gates import Gate
@@ -83,7 +82,7 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
             raise UsageError("gate_options belong to a gate that is given by name.", "Give the gate its own options.")
         if draft_tokens < 1:
             raise UsageError(f"draft_tokens = {draft_tokens} is too small.", "Use at least 1.")
-        options = SessionOptions(
+        options = FrontendOptions(
             base_url=base_url,
             reasoning_url=reasoning_url,
             gate=gate,
@@ -99,9 +98,9 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
             api_key=api_key,
             limits=limits,
         )
-        self._background: Background[Session] = Background(open_session(options), name="rrti-frontend")
-        self._session = self._background.opened
-        self.chat_template = _chat_template(chat_template, self._session.pair.reasoning_info.model)
+        self._portal: Portal[FrontendSession] = Portal(open_frontend(options), name="intervention backend")
+        self._session = self._portal.opened
+        self.chat_template = _chat_template(chat_template, self._session.pair.reasoning.info.model)
         atexit.register(self.close)
 
     # -- SGLang's interface -----------------------------------------------------------------------------------------
@@ -114,64 +113,61 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
     def get_model_name(self) -> str:
         """Both models."""
         pair = self._session.pair
-        return f"{pair.base_info.model} + {pair.reasoning_info.model}"
+        return f"{pair.base.info.model} + {pair.reasoning.info.model}"
 
     def get_server_info(self) -> dict[str, Any]:
         """What both servers said of themselves on connecting."""
-        return {"base": self._session.pair.base_info.info, "reasoning": self._session.pair.reasoning_info.info}
+        pair = self._session.pair
+        return {"base": dict(pair.base.info.details), "reasoning": dict(pair.reasoning.info.details)}
 
     def generate(self, s: Any, sampling_params: Any) -> tuple[str, dict[str, Any]]:
         """Decode one sample after the state's text. Returns its text and its meta information."""
-        with failing(s):
-            prompt, options = self._read(s, sampling_params)
-            forked = self._session.prefixes.forked(s)
-            decoded = self._background.call(self._session.generate(prompt, forked, options))
-            return self._continue(s, prompt, decoded), decoded.meta_info
+        prompt, options = self._read(s, sampling_params)
+        forked = self._session.prefixes.forked(s)
+        decoded = self._portal.call(self._session.generate, prompt, forked, options)
+        return self._continue(s, prompt, decoded), decoded.meta_info
 
     def generate_stream(self, s: Any, sampling_params: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         """The same, in pieces of text; the last piece, which may be empty, comes with the meta information."""
-        with failing(s):
-            prompt, options = self._read(s, sampling_params)
-            forked = self._session.prefixes.forked(s)
-            pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-            future = self._background.submit(self._session.generate(prompt, forked, options, pieces.put))
-            future.add_done_callback(lambda _: pieces.put(None))
-            try:
-                while (piece := pieces.get()) is not None:
-                    yield piece, {}
-                decoded = self._background.wait(future)
-                self._continue(s, prompt, decoded)
-                yield "", decoded.meta_info
-            finally:
-                future.cancel()
+        prompt, options = self._read(s, sampling_params)
+        forked = self._session.prefixes.forked(s)
+        pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        future = self._portal.submit(self._session.generate, prompt, forked, options, pieces.put)
+        future.add_done_callback(lambda _: pieces.put(None))
+        try:
+            while (piece := pieces.get()) is not None:
+                yield piece, {}
+            decoded = self._portal.wait(future)
+            self._continue(s, prompt, decoded)
+            yield "", decoded.meta_info
+        finally:
+            future.cancel()
 
     def select(self, s: Any, choices: Sequence[str], temperature: float, choices_method: Any = None) -> Any:
         """Choose by the base model's log-probabilities. Returns SGLang's `ChoicesDecision`; nothing is stored."""
-        with failing(s):
-            check_plain_text(s)
-            if temperature > 1e-5:
-                raise UsageError(f"select(temperature={temperature!r}) is not supported.", "Use 0, as SGLang does.")
-            prefixes = self._session.prefixes
-            known, prompt = prefixes.known(s), prefixes.prompt(s)
-            method = choices_method or token_length_normalized
-            decision, after = self._background.call(self._session.select(prompt, known, list(choices), method))
-            prefixes.remember(s, after)
-            return decision
+        check_plain_text(s)
+        if temperature > 1e-5:
+            raise UsageError(f"select(temperature={temperature!r}) is not supported.", "Use 0, as SGLang does.")
+        prefixes = self._session.prefixes
+        known, prompt = prefixes.known(s), prefixes.prompt(s)
+        method = choices_method or token_length_normalized
+        decision, after = self._portal.call(self._session.select, prompt, known, list(choices), method)
+        prefixes.remember(s, after)
+        return decision
 
     def commit_lazy_operations(self, s: Any) -> None:
         """Before a fork: prefill the state's text once, so that every branch finds it in the radix caches."""
-        with failing(s):
-            check_plain_text(s)
-            self._background.call(self._session.prefill(self._session.prefixes.prompt(s)))
+        check_plain_text(s)
+        self._portal.call(self._session.prefill, self._session.prefixes.prompt(s))
 
     def cache_prefix(self, prefix_str: str) -> None:
         """Before a batch: prefill what its programs have in common."""
         ids = self._session.pair.vocabulary.encode(prefix_str)
-        self._background.call(self._session.prefill(Prompt(prefix_str, tuple(ids))))
+        self._portal.call(self._session.prefill, Prompt(prefix_str, tuple(ids)))
 
     def flush_cache(self) -> None:
         """Empty the radix caches of both servers."""
-        self._background.call(self._session.flush_cache())
+        self._portal.call(self._session.session.flush)
 
     def shutdown(self) -> None:
         """The same as `close`."""
@@ -182,12 +178,12 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
     @property
     def gate(self) -> Gate:
         """The gate in use."""
-        return self._session.gate
+        return self._session.chosen.gate
 
     @property
     def run_ids(self) -> list[str]:
         """Runs begun so far: one for each combination of temperature, top-p and length limit."""
-        return list(self._session.recorder.run_ids)
+        return self._session.recorder.run_ids
 
     def flush(self) -> None:
         """Make the traces of finished samples durable.
@@ -195,7 +191,7 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         Raises:
             StoreError: they cannot be written.
         """
-        self._background.call(self._session.flush())
+        self._portal.call(self._session.flush)
 
     def close(self) -> None:
         """Cancel what is under way, write what is finished and mark the runs as finished; safe to call twice.
@@ -204,7 +200,7 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
             StoreError: traces cannot be written.
         """
         atexit.unregister(self.close)
-        self._background.close()
+        self._portal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -225,6 +221,9 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         text = decoded.text.text
         self._session.prefixes.remember(s, Prompt(prompt.text + text, (*prompt.ids, *decoded.text.kept_ids)))
         return text
+
+
+executor.install(InterventionBackend)
 
 
 def _chat_template(chosen: Any, reasoning_model: str) -> Any:

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rrti_sgl.engines.endpoint import Batcher
 from rrti_sgl.engines.wire import GenerateRequest
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.frontend.prefixes import Prompt
+from rrti_sgl.programs.running.session import PairSession
 
 LogprobEntry = tuple[float | None, int, str | None]  # SGLang's: log-probability, id, text
 
@@ -59,10 +59,10 @@ def read_choices(prompt: Prompt, known: Prompt, encoded: Sequence[Sequence[int]]
     return choices
 
 
-async def score(choices: Sequence[Choice], base: Batcher) -> list[list[LogprobEntry]]:
+async def score(choices: Sequence[Choice], session: PairSession) -> list[list[LogprobEntry]]:
     """The base model's log-probabilities of each choice's tokens, in SGLang's form."""
     requests = [GenerateRequest(choice.ids, max_new_tokens=0, k=1, score_from=choice.start) for choice in choices]
-    answers = await asyncio.gather(*(base.generate(request) for request in requests))
+    answers = await asyncio.gather(*(session.ask("base", request) for request in requests))
     return [
         [
             (float(logprob), token_id, None)
@@ -72,10 +72,10 @@ async def score(choices: Sequence[Choice], base: Batcher) -> list[list[LogprobEn
     ]
 
 
-async def score_unconditionally(choices: Sequence[Choice], base: Batcher) -> list[list[LogprobEntry]]:
+async def score_unconditionally(choices: Sequence[Choice], session: PairSession) -> list[list[LogprobEntry]]:
     """The same tokens without a prompt; the first has no log-probability, which is None."""
     alone = [Choice(choice.text, choice.ids[choice.start :], 1) for choice in choices]
-    scored = iter(await score([choice for choice in alone if len(choice.ids) > 1], base))
+    scored = iter(await score([choice for choice in alone if len(choice.ids) > 1], session))
     return [[(None, choice.ids[0], None), *(next(scored) if len(choice.ids) > 1 else [])] for choice in alone]
 
 

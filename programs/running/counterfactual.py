@@ -13,16 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
 from rrti_sgl.decoding.job import Prefix, SampleJob
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.running.runner import OnProgress, execute, prepare
+from rrti_sgl.programs.running.preparing import build, new_run_id, resolve
+from rrti_sgl.programs.running.runner import OnProgress, execute
+from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord, SampleTrace
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
+COUNTERFACTUAL = "counterfactual"
 ARMS = ("taken", "denied")
 
 
@@ -58,26 +61,24 @@ class Effect:
 
 
 async def run_counterfactual(
+    session: PairSession,
     store: Store,
-    pair: Pair,
     sample: str,
     *,
     positions: Sequence[int] | None = None,
     continuations: int | None = None,
     temperature: float | None = None,
-    concurrency: Concurrency | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[RunRecord, list[Effect]]:
     """Deny or force takeovers of a stored sample and compare the outcomes.
 
     Args:
+        session: on the pair of the sample's run.
         store: open for writing; the continuations are stored as a run of program `counterfactual`.
-        pair: the servers of the sample's run.
         sample: its id, or enough of its first digits.
         positions: which tokens; None takes every takeover that changed the token.
         continuations: of each arm; None: 1 when greedy, 8 when sampling.
         temperature: of the continuations; None takes that of the sample's run.
-        concurrency: how many at once.
         on_progress: called after each finished continuation.
 
     Raises:
@@ -92,11 +93,16 @@ async def run_counterfactual(
         raise UsageError(f"Sample {trace.sample.sample_id} is not graded.", "Choose a problem with a gold answer.")
     chosen = _positions(trace, positions)
     n = continuations or (1 if settings.temperature == 0 else 8)
-    prepared = prepare(store, pair, settings, stored_as="counterfactual", problem_ids={trace.sample.problem_id})
-    [template] = prepared.jobs[:1]
-    jobs = _jobs(pair, template, trace, chosen, n)
-    prepared = replace(prepared, jobs=jobs)
-    record = await execute(store, pair, prepared, concurrency=concurrency, on_progress=on_progress)
+    pair = session.pair
+    resolved = resolve(pair, settings, store, problem_ids={trace.sample.problem_id})
+    prepared = build(pair, resolved, new_run_id(COUNTERFACTUAL))
+    prepared = replace(
+        prepared,
+        record=replace(prepared.record, program=COUNTERFACTUAL),
+        jobs=_jobs(pair, prepared.jobs[0], trace, chosen, n),
+    )
+    async with DuckDBSink(store) as sink:
+        record = await execute(session, sink, prepared, on_progress=on_progress)
     return record, effects(store, record.run_id, pair.vocabulary)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from rrti_sgl.decoding.engine import Decoding
+from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import load_grader

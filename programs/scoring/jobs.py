@@ -139,7 +139,7 @@ class JobBuilder:
                 text.place,
                 f"token {early + 1} of {len(ids)}, id {ids[early]}, is an end token; a solution ends there",
             )
-        sides = (("base", base, self.pair.base_info), ("reasoning", reasoning, self.pair.reasoning_info))
+        sides = (("base", base, self.pair.base.info), ("reasoning", reasoning, self.pair.reasoning.info))
         for side, prompt, info in sides:
             if not prompt:
                 self.complaints.add(text.place, f"the {side} prompt has no tokens")

@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
 from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import DecodeOptions
 from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.given_texts import Complaints, GivenText
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import ProblemSet
+from rrti_sgl.programs.running.gating import ChosenGate
 from rrti_sgl.programs.running.preconditions import check_gold, check_special_tokens
-from rrti_sgl.programs.running.runner import OnProgress, PreparedRun, begin_run, execute, new_run_id, run_record
+from rrti_sgl.programs.running.preparing import PreparedRun, new_run_id, run_record
+from rrti_sgl.programs.running.runner import OnProgress, execute
+from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.scoring.jobs import JobBuilder, problem_of, problems_in
 from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings
 from rrti_sgl.records import ProblemRecord, RunRecord
@@ -30,12 +33,11 @@ _REMEDY = "Correct or leave out these lines, or serve models with a longer conte
 
 
 async def run_score(
+    session: PairSession,
     store: Store,
-    pair: Pair,
     settings: ScoreSettings,
     texts: Sequence[GivenText],
     *,
-    concurrency: Concurrency | None = None,
     resume: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> RunRecord:
@@ -45,11 +47,10 @@ async def run_score(
     that problem, so `resume` continues a run with the samples that are missing, and none is doubled.
 
     Args:
+        session: on the pair.
         store: open for writing.
-        pair: connected servers.
         settings: how to score.
         texts: what `settings.input.read()` gave.
-        concurrency: how many texts at once.
         resume: id of a stored run of the same settings and texts to continue.
         on_progress: called after each finished text.
 
@@ -58,14 +59,15 @@ async def run_score(
             middle, a question that the problem set does not have): all at once, and before anything is written.
         RRTIError: what the servers or the store do not allow.
     """
-    prepared = prepare_score(store, pair, settings, texts, resume=resume)
-    return await execute(store, pair, prepared, concurrency=concurrency, on_progress=on_progress)
+    prepared = prepare_score(session.pair, settings, texts, run_id=resume).resumed_by("rrti score", store)
+    async with DuckDBSink(store) as sink:
+        return await execute(session, sink, prepared, resume=resume is not None, on_progress=on_progress)
 
 
 def prepare_score(
-    store: Store, pair: Pair, settings: ScoreSettings, texts: Sequence[GivenText], *, resume: str | None = None
+    pair: Pair, settings: ScoreSettings, texts: Sequence[GivenText], *, run_id: str | None = None
 ) -> PreparedRun:
-    """Check and build everything that the run needs, and put it into the store. See `run_score`."""
+    """Check and build everything that the run needs. See `run_score`."""
     given = settings.run
     check_special_tokens(pair, given)
     complaints = Complaints()
@@ -74,7 +76,7 @@ def prepare_score(
     check_k(resolved.k, pair.vocab_size)
     assert resolved.base_prompt is not None
     assert resolved.reasoning_prompt is not None
-    run_id = resume or new_run_id(SCORE)
+    run_id = run_id or new_run_id(SCORE)
     templates = (resolved.base_prompt, resolved.reasoning_prompt)
     builder = JobBuilder(pair, given, *templates, settings.input.end_token, complaints)
     jobs = [builder.job(run_id, text, problem) for text, problem in answered]
@@ -88,7 +90,7 @@ def prepare_score(
     tagger: PlanningTagger = load_tagger(given.tagger) if given.tagger else LexicalTagger()
     recorded = replace(resolved, samples=builder.most_samples, max_new_tokens=longest)
     record = replace(
-        run_record(pair, recorded, problem_set, gate, None, tagger, run_id),
+        run_record(pair, recorded, problem_set, ChosenGate(gate), tagger, run_id),
         program=SCORE,
         config=settings.stored(stops),
         config_hash=settings.digest(texts, problem_set),
@@ -102,8 +104,7 @@ def prepare_score(
         exact=record.score_kind == "plugin",
     )
     finisher = Finisher(pair.vocabulary, problem_set.grader, tagger, problem_set.planted, stops)
-    done = frozenset(begin_run(store, record, problem_set, resume))
-    return PreparedRun(record, gate, jobs, options, finisher, "chunked", done, command="rrti score")
+    return PreparedRun(record, problem_set.problems, gate, jobs, options, finisher)
 
 
 def _problems(

@@ -15,7 +15,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import Grade, grade_solution, load_grader
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.preconditions import check_gold
-from rrti_sgl.programs.running.runner import solution_stops
+from rrti_sgl.programs.running.preparing import solution_stops
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import ProblemRecord, RunRecord
 from rrti_sgl.science.gates import AlwaysGate

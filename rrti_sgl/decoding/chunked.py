@@ -99,11 +99,10 @@ class ChunkedSample:
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def _base_ids(self) -> list[int]:
-        return [*self._job.base_prompt_ids, *self._job.prefix_ids, *self.trace.token_ids]
+        return self._job.base_ids(self.trace.token_ids)
 
     def _reasoning_ids(self, drafted: Sequence[int]) -> list[int]:
-        before = (*self._job.reasoning_prompt_ids, *self._job.prefix_ids)
-        return [*before, *self.trace.token_ids, *(int(i) for i in drafted)]
+        return self._job.reasoning_ids([*self.trace.token_ids, *(int(i) for i in drafted)])
 
     def _position(self) -> int:
         """Position of the next token, the given beginning included."""
@@ -338,45 +337,3 @@ def emit_relay(
             reasoning_token_ids=ids[1:],
             reasoning_logprobs=list(generation.output_logprobs[1:]),
         )
-
-
-class ReasoningSample:
-    """One sample decoded by the reasoning model alone, in one call: a takeover at every position."""
-
-    def __init__(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> None:
-        self.trace = TraceBuilder(k=options.k)
-        self._job, self._gate, self._options = job, gate, options
-
-    def next_call(self) -> Call | None:
-        """One request for the whole solution."""
-        if len(self.trace):
-            return None
-        options = self._options
-        return Call(
-            "reasoning",
-            GenerateRequest(
-                input_ids=list(self._job.reasoning_prompt_ids),
-                max_new_tokens=options.max_new_tokens,
-                k=options.k,
-                sampling=options.sampling,
-                stop_token_ids=tuple(options.stop_token_ids),
-                exact=options.exact,
-            ),
-        )
-
-    def receive(self, generation: Generation) -> None:
-        """Take the whole solution."""
-        self.trace.reasoning_calls.add(generation)
-        state = self._gate.begin()
-        n = len(generation.output_ids)
-        positions = np.arange(n, dtype=np.int32)
-        scores = self._gate.signal(Steps(positions, generation.output, generation.output, self._job.sample_seed))
-        self.trace.emit(
-            list(generation.output_ids),
-            [state.decide(t, float(scores[t])) for t in range(n)],
-            source="reasoning",
-            reasoning=generation.output,
-            reasoning_token_ids=list(generation.output_ids),
-            reasoning_logprobs=list(generation.output_logprobs),
-        )
-        self.trace.finish("stop" if self.trace.token_ids[-1] in self._options.stop_token_ids else "length")

@@ -12,6 +12,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
 from rrti_sgl.records import FinishReason, ProblemRecord, sample_key
 
 Role = Literal["base", "reasoning"]
+Decoding = Literal["chunked", "lockstep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,21 @@ class SampleJob:
         """Tokens of the given beginning, if there is one."""
         return self.prefix.token_ids if self.prefix is not None else ()
 
+    def base_ids(self, token_ids: Sequence[int]) -> list[int]:
+        """What the base model is shown: its prompt, a given beginning, and the tokens so far."""
+        return [*self.base_prompt_ids, *self.prefix_ids, *token_ids]
+
+    def reasoning_ids(self, token_ids: Sequence[int]) -> list[int]:
+        """What the reasoning model is shown, likewise."""
+        return [*self.reasoning_prompt_ids, *self.prefix_ids, *token_ids]
+
+    def ends_with_its_beginning(self, options: DecodeOptions) -> FinishReason | None:
+        """How the sample is over before its first token: a given beginning may stop, or leave no room. None: it is not."""
+        given = self.prefix_ids
+        if given and given[-1] in options.stop_token_ids:
+            return "stop"
+        return "length" if len(given) >= options.max_new_tokens else None
+
     @property
     def sample_id(self) -> str:
         """Id of the sample in the store."""
@@ -88,10 +104,12 @@ class DecodeOptions:
         max_new_tokens: most tokens a sample may have.
         sampling: how both models draw.
         stop_token_ids: end tokens of either model.
-        draft_tokens: how many tokens the base model drafts before they are scored (chunked decoding).
+        draft_tokens: how many tokens the base model drafts before they are scored (chunked decoding); as many as
+            `max_new_tokens` draft the whole solution, which suits gates that never take over.
         takeover_tokens: tokens that the reasoning model writes at a takeover; the paper's method takes 1.
         exact: ask the servers' plugin for exact entropies, and for the reasoning model's log-probabilities at the base's
             top k.
+        loop: "chunked", or "lockstep" for the reference.
     """
 
     k: int
@@ -101,6 +119,12 @@ class DecodeOptions:
     draft_tokens: int = 12
     takeover_tokens: int = 1
     exact: bool = False
+    loop: Decoding = "chunked"
+
+    @property
+    def whole(self) -> bool:
+        """Whether a solution is drafted in one call."""
+        return self.draft_tokens >= self.max_new_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +135,7 @@ class Call:
     request: GenerateRequest
 
 
-class Generator(Protocol):
+class SampleState(Protocol):
     """The state of one sample, without I/O: it says what to ask next and takes the answer."""
 
     trace: TraceBuilder

@@ -1,7 +1,7 @@
 """Scoring a continuation that is given: both models say what they would have written at each of its positions.
 
-`ScoredSample` has the interface of a sample that is decoded (`rrti_sgl.decoding.job.Generator`), so it goes through the same
-engine, batching and store. One request a model: the whole sequence, prefilled once.
+`ScoredSample` has the interface of a sample that is decoded (`rrti_sgl.decoding.job.SampleState`), so it goes through
+the same session and store. One request a model: the whole sequence, prefilled once.
 """
 
 from __future__ import annotations

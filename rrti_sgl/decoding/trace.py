@@ -21,15 +21,20 @@ from rrti_sgl.science.threshold import Decision
 
 @dataclass(slots=True)
 class CallTotals:
-    """What one server was asked for by one sample. Times are shares of batched calls, in ms."""
+    """What one model was asked for by one sample. Times are shares of batched calls, in ms.
+
+    `first` has the prompt's tokens and how many of them were cached, of the first call alone.
+    """
 
     calls: int = 0
     elapsed_ms: float = 0.0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    first: tuple[int, int] | None = None
 
     def add(self, generation: Generation) -> None:
         """Count one answer."""
+        self.first = self.first or (generation.prompt_tokens, generation.cached_tokens)
         self.calls += 1
         self.elapsed_ms += generation.elapsed_ms
         self.prompt_tokens += generation.prompt_tokens

@@ -6,7 +6,7 @@ alone. `rrti_sgl.engines.sglang` is the implementation over HTTP; a test brings 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,7 +75,7 @@ class GuidedEngine(Protocol):
     What a session asks of it in place of two engines: the trace that decoding with two engines would have given.
     """
 
-    def decode(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> AsyncIterator[TraceBuilder]:
+    def decode(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> AsyncGenerator[TraceBuilder, None]:
         """Decode one sample; yields its growing trace after every piece, the last time finished.
 
         Raises:

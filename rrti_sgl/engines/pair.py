@@ -1,20 +1,19 @@
-"""A base and a reasoning model on two SGLang servers: connecting, and everything that is checked before the first token."""
+"""A base and a reasoning model as two engines: connecting, and what is checked of them before the first token."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from rrti_sgl.engines.endpoint import Endpoint, ServerInfo, TransportLimits
-from rrti_sgl.engines.wire import GenerateRequest
+from rrti_sgl.engines.engine import Engine
+from rrti_sgl.engines.renumbered import RenumberedEngine
+from rrti_sgl.engines.sglang import connect_engine
+from rrti_sgl.engines.transport import TransportLimits
+from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.records import ScoreKind
-from rrti_sgl.server_plugin import VARIABLE
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 from rrti_sgl.tokens.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary, matching
 
@@ -23,20 +22,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pair:
-    """Two connected servers that share a vocabulary.
+    """Two engines whose models share a vocabulary.
 
     `vocabulary` is the base model's and the pair's. `reasoning_vocabulary` has the same ids, with the reasoning model's own
     tokenizer and chat template; where `special_tokens` is "mapped", its special tokens were renumbered to meet the base's.
     """
 
-    base: Endpoint
-    reasoning: Endpoint
-    base_info: ServerInfo
-    reasoning_info: ServerInfo
+    base: Engine
+    reasoning: Engine
     vocabulary: Vocabulary
     reasoning_vocabulary: Vocabulary
-    stop_token_ids: frozenset[int]
     special_tokens: SpecialTokens = "mapped"
+
+    @property
+    def stop_token_ids(self) -> frozenset[int]:
+        """End tokens of either model."""
+        return self.vocabulary.stop_token_ids | self.reasoning_vocabulary.stop_token_ids
 
     @property
     def vocab_size(self) -> int:
@@ -47,29 +48,13 @@ class Pair:
         """The kind of the scores that k top log-probabilities give: the whole vocabulary needs nothing beside them."""
         return "full" if k >= self.vocab_size else asked
 
-    async def check_exact(self) -> None:
-        """Refuse servers that give no exact numbers; found by trying.
-
-        Raises:
-            EndpointError: names the server and says why.
-        """
-        for endpoint in (self.base, self.reasoning):
-            ids = np.zeros((1, 1), dtype=np.int32)
-            [probe] = await endpoint.generate([GenerateRequest((0,), max_new_tokens=1, k=1, exact=True, named_ids=ids)])
-            if probe.exact_missing is not None:
-                raise EndpointError(
-                    f"{endpoint.url} gives no exact numbers: {probe.exact_missing}.",
-                    f"Start it with `rrti serve`, or with rrti-sgl installed beside SGLang and {VARIABLE}=1 in its "
-                    "environment; or use --score-kind topk.",
-                )
-
     def check_lengths(self, base_prompt: Sequence[int], reasoning_prompt: Sequence[int], max_new_tokens: int) -> None:
         """Refuse a prompt that does not fit a model's context together with the limit.
 
         Raises:
             UsageError: it does not fit, or is empty.
         """
-        sides = (("base", base_prompt, self.base_info), ("reasoning", reasoning_prompt, self.reasoning_info))
+        sides = (("base", base_prompt, self.base.info), ("reasoning", reasoning_prompt, self.reasoning.info))
         for side, prompt, info in sides:
             if not prompt:
                 raise UsageError(f"The {side} prompt is empty.", "Check the problem's question and the prompt template.")
@@ -89,12 +74,27 @@ def check_k(k: int, vocab_size: int) -> None:
         raise UsageError(f"k = {k} is outside 1..{vocab_size} (the vocabulary).", "Choose --k in that range.")
 
 
+async def check_raw_logprobs(engine: Engine) -> None:
+    """Refuse an engine whose log-probabilities are scaled by the temperature; found by trying, because servers do not say.
+
+    Raises:
+        EndpointError: names it.
+    """
+    probe = GenerateRequest(input_ids=(0,), max_new_tokens=1, k=min(2, engine.info.vocab_size))
+    greedy, hot = await engine.generate([probe, replace(probe, sampling=Sampling(temperature=2.0))])
+    if abs(float(greedy.output.logprobs[0, 0]) - float(hot.output.logprobs[0, 0])) >= 1e-2:
+        raise EndpointError(
+            f"{engine.info.name} returns log-probabilities after temperature scaling; scores would be wrong.",
+            "Restart it with SGLANG_RETURN_ORIGINAL_LOGPROB=1 in its environment (`rrti serve` sets it), or use "
+            "temperature 0.",
+        )
+
+
 @contextlib.asynccontextmanager
 async def connect(
     base_url: str,
     reasoning_url: str,
     *,
-    sampled: bool,
     tokenizer: str | None = None,
     reasoning_tokenizer: str | None = None,
     api_key: str | None = None,
@@ -106,7 +106,6 @@ async def connect(
     Args:
         base_url: address of the base model's server.
         reasoning_url: address of the reasoning model's server.
-        sampled: whether a temperature above 0 will be used; then raw log-probabilities must be switched on.
         tokenizer: folder or hub id to take both tokenizers from, for servers whose model path is not readable here.
         reasoning_tokenizer: the reasoning model's, where that is another one.
         api_key: bearer token for both servers.
@@ -115,41 +114,21 @@ async def connect(
             "as-is" compares id by id.
 
     Raises:
-        EndpointError: a server is unreachable, no SGLang server, or returns scaled log-probabilities.
+        EndpointError: a server is unreachable or no SGLang server.
         PairMismatchError: the models do not share a vocabulary.
     """
     async with (
-        Endpoint(base_url, api_key=api_key, limits=limits) as base,
-        Endpoint(reasoning_url, api_key=api_key, limits=limits) as reasoning,
+        connect_engine(base_url, api_key=api_key, limits=limits) as base,
+        connect_engine(reasoning_url, api_key=api_key, limits=limits) as reasoning,
     ):
-        base_info, reasoning_info = await asyncio.gather(base.server_info(), reasoning.server_info())
-        base_vocabulary = load_vocabulary(tokenizer or base_info.tokenizer)
-        reasoning_vocabulary = load_vocabulary(reasoning_tokenizer or tokenizer or reasoning_info.tokenizer)
+        vocabulary = load_vocabulary(tokenizer or base.info.tokenizer)
+        reasoning_vocabulary = load_vocabulary(reasoning_tokenizer or tokenizer or reasoning.info.tokenizer)
         if special_tokens == "mapped":
-            reasoning_vocabulary = matching(base_vocabulary, reasoning_vocabulary)
-            reasoning.renumbering = reasoning_vocabulary.renumbered
-        for line in check_same_vocabulary(base_vocabulary, reasoning_vocabulary):
+            reasoning_vocabulary = matching(vocabulary, reasoning_vocabulary)
+        for line in check_same_vocabulary(vocabulary, reasoning_vocabulary):
             logger.warning("special token differs: %s", line)
-        base.vocab_size = reasoning.vocab_size = base_vocabulary.size
-        if sampled:
-            await _check_original_logprobs(base, reasoning)
-        yield Pair(
-            base=base,
-            reasoning=reasoning,
-            base_info=base_info,
-            reasoning_info=reasoning_info,
-            vocabulary=base_vocabulary,
-            reasoning_vocabulary=reasoning_vocabulary,
-            stop_token_ids=base_vocabulary.stop_token_ids | reasoning_vocabulary.stop_token_ids,
-            special_tokens=special_tokens,
-        )
-
-
-async def _check_original_logprobs(*endpoints: Endpoint) -> None:
-    for endpoint in endpoints:
-        if not await endpoint.returns_original_logprobs(token_id=0):
-            raise EndpointError(
-                f"{endpoint.url} returns log-probabilities after temperature scaling; scores would be wrong.",
-                "Restart it with SGLANG_RETURN_ORIGINAL_LOGPROB=1 in its environment (`rrti serve` sets it), or use "
-                "--temperature 0.",
-            )
+        for engine in (base, reasoning):
+            engine.info = replace(engine.info, vocab_size=vocabulary.size)
+        to_pair = reasoning_vocabulary.renumbered
+        speaking = RenumberedEngine(reasoning, to_pair) if to_pair else reasoning
+        yield Pair(base, speaking, vocabulary, reasoning_vocabulary, special_tokens)

@@ -15,14 +15,12 @@ events meet; a permutation leaves every probability and every divergence what it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.records import IntArray
-from rrti_sgl.science.distributions import Distributions
 
 SpecialTokens = Literal["mapped", "as-is"]
 
@@ -69,29 +67,6 @@ class Renumbering:
         for own, pair in self.to_pair.items():
             renumbered[ids == own] = pair
         return renumbered
-
-    def request(self, request: GenerateRequest) -> GenerateRequest:
-        """A request with all its token ids renumbered."""
-        return replace(
-            request,
-            input_ids=self.ids(request.input_ids),
-            stop_token_ids=tuple(self.ids(request.stop_token_ids)),
-            logprob_ids=tuple(self.ids(request.logprob_ids)),
-            named_ids=None if request.named_ids is None else self.array(request.named_ids),
-        )
-
-    def generation(self, generation: Generation) -> Generation:
-        """An answer with all its token ids renumbered."""
-        return replace(
-            generation,
-            output_ids=self.array(generation.output_ids),
-            output=self._distributions(generation.output),
-            input=self._distributions(generation.input),
-        )
-
-    def _distributions(self, rows: Distributions) -> Distributions:
-        exact = rows.exact and replace(rows.exact, named_ids=self.array(rows.exact.named_ids))
-        return replace(rows, ids=self.array(rows.ids), exact=exact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rrti_sgl.decoding.engine import Concurrency, decode
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, Decoding, Prefix, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.records import ProblemRecord
 from rrti_sgl.science.gates import (
     AlwaysGate,
@@ -27,6 +27,7 @@ from rrti_sgl.science.gates import (
     RandomGate,
     ThresholdRule,
 )
+from tests.decoded import decode
 from tests.toy_pair import STOP, VOCAB_SIZE, toy_pair
 
 GATES: dict[str, Gate] = {
@@ -49,16 +50,15 @@ def make_job(seed: int, index: int = 0) -> SampleJob:
     return SampleJob("run", problem, index, seed, "", ids, "", [*ids, 1 + seed % 5])
 
 
-def run_decoding(
-    decoding: str, gate: Gate, options: DecodeOptions, jobs: list[SampleJob], seed: int = 1
-) -> list[TraceBuilder]:
-    async def go() -> dict[str, TraceBuilder]:
-        pair = toy_pair(seed)
-        found = decode(pair, jobs, gate, options, decoding=decoding, concurrency=Concurrency(8, 4))  # type: ignore[arg-type]
-        return {job.sample_id: trace async for job, trace in found}
+def given_beginning(job: SampleJob, tokens: list[int], scores: list[float]) -> SampleJob:
+    """The job with a beginning that is given."""
+    return replace(job, prefix=Prefix(tuple(tokens), "", tuple(scores), "parent", "taken"))
 
-    traces = asyncio.run(go())
-    return [traces[job.sample_id] for job in jobs]
+
+def run_decoding(
+    decoding: Decoding, gate: Gate, options: DecodeOptions, jobs: list[SampleJob], seed: int = 1
+) -> list[TraceBuilder]:
+    return asyncio.run(decode(toy_pair(seed), jobs, gate, options, loop=decoding, concurrency=Concurrency(8, 4)))
 
 
 def options(**changes: object) -> DecodeOptions:
@@ -97,10 +97,33 @@ def test_greedy_chunked_equals_lockstep(name: str, data: st.DataObject) -> None:
     )
     model_seed = data.draw(st.integers(0, 10_000))
     jobs = [make_job(data.draw(st.integers(0, 10_000)), index) for index in range(6)]
+    if data.draw(st.booleans()):
+        room = given_options.max_new_tokens - 1
+        beginning = data.draw(st.lists(st.integers(1, VOCAB_SIZE - 1), min_size=min(room, 1), max_size=min(room, 5)))
+        scores = data.draw(st.lists(st.floats(0, 5), max_size=len(beginning)))
+        jobs = [given_beginning(job, beginning, scores) for job in jobs]
     chunked = run_decoding("chunked", GATES[name], given_options, jobs, model_seed)
     lockstep = run_decoding("lockstep", GATES[name], given_options, jobs, model_seed)
     for one, other in zip(chunked, lockstep, strict=True):
         assert_same(one, other)
+
+
+@pytest.mark.parametrize("loop", ["chunked", "lockstep"])
+@pytest.mark.parametrize("name", ["ce", "entropy", "random", "never", "always"])
+def test_a_given_beginning_is_what_the_rest_goes_on_from(name: str, loop: Decoding) -> None:
+    """A sample that is cut in two and given its own first half ends as it ended; the limit counts what was given."""
+    gate = AlwaysGate() if name == "always" else GATES[name]
+    for seed in range(12):
+        [whole] = run_decoding(loop, gate, options(), [make_job(seed)])
+        half = len(whole) // 2
+        if not half:
+            continue
+        seen = [decision.score for decision in whole.decisions[:half]]
+        job = given_beginning(make_job(seed), whole.token_ids[:half], [score for score in seen if not np.isnan(score)])
+        [rest] = run_decoding(loop, gate, options(), [job])
+        assert rest.token_ids == whole.token_ids[half:]
+        assert rest.sources == whole.sources[half:]
+        np.testing.assert_equal([d.score for d in rest.decisions], [d.score for d in whole.decisions[half:]])
 
 
 def test_every_kind_of_position_occurs_in_the_conformance_cases() -> None:
@@ -123,7 +146,7 @@ def test_every_kind_of_position_occurs_in_the_conformance_cases() -> None:
     )
 
 
-def sampled_tokens(decoding: str, gate: Gate, given_options: DecodeOptions, n: int) -> np.ndarray:
+def sampled_tokens(decoding: Decoding, gate: Gate, given_options: DecodeOptions, n: int) -> np.ndarray:
     """(n, 4) tokens of n samples of one prompt; -1 after the end."""
     prompt = make_job(3)
     jobs = [replace(prompt, sample_index=index) for index in range(n)]
@@ -187,7 +210,7 @@ def test_chunked_asks_less_often_than_lockstep() -> None:
 
 
 def test_reasoning_alone_is_one_call_for_a_sample() -> None:
-    [trace] = run_decoding("chunked", AlwaysGate(), options(), [make_job(5)])
+    [trace] = run_decoding("chunked", AlwaysGate(), options(draft_tokens=40), [make_job(5)])
     assert (trace.base_calls.calls, trace.reasoning_calls.calls) == (0, 1)
     assert set(trace.sources) == {"reasoning"}
     assert all(decision.fired for decision in trace.decisions)

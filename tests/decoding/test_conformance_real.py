@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.problems import load_problems
+from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.science.gates import DivergenceGate, EarlyGate, EntropyGate, Gate, RandomGate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
+from tests.decoded import decode
 
 pytestmark = pytest.mark.server
 
@@ -40,11 +41,9 @@ def jobs(pair: Pair, n: int, *, different_prompts: bool) -> list[SampleJob]:
 
 
 async def run(pair: Pair, gate: Gate, options: DecodeOptions, some: list[SampleJob], how: Decoding) -> list[TraceBuilder]:
-    await pair.base.flush_cache()
-    await pair.reasoning.flush_cache()
-    decoded = decode(pair, some, gate, options, decoding=how, concurrency=Concurrency(32))
-    traces = {job.sample_id: trace async for job, trace in decoded}
-    return [traces[job.sample_id] for job in some]
+    await pair.base.flush()
+    await pair.reasoning.flush()
+    return await decode(pair, some, gate, options, loop=how, concurrency=Concurrency(32))
 
 
 def differing(chunked: TraceBuilder, lockstep: TraceBuilder, gate: Gate) -> str | None:
@@ -62,7 +61,7 @@ def differing(chunked: TraceBuilder, lockstep: TraceBuilder, gate: Gate) -> str 
 
 
 async def compare(served: ServedPair, name: str, n: int, **changes: int) -> list[str]:
-    async with connect(served.base.url, served.reasoning.url, sampled=False) as pair:
+    async with connect(served.base.url, served.reasoning.url) as pair:
         options = replace(DecodeOptions(8, 110, Sampling(), pair.stop_token_ids), **changes)  # type: ignore[arg-type]
         some = jobs(pair, n, different_prompts=name in ("ce", "entropy"))
         both = [await run(pair, GATES[name], options, some, how) for how in ("chunked", "lockstep")]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import cast
 
 import pytest
 
-from rrti_sgl.decoding.engine import Concurrency, decode
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
-from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.records import ProblemRecord
 from rrti_sgl.science.gates import NeverGate
 from tests.toy_pair import STOP, VOCAB_SIZE, toy_pair
@@ -31,16 +29,16 @@ def test_an_error_of_the_consumer_comes_through(closing: bool, samples: int) -> 
     jobs = [SampleJob("r", ProblemRecord(f"p{n}", "s", "q", None), 0, 0, "1", [1], "2", [2]) for n in range(20)]
 
     async def go() -> None:
-        pair = cast(Pair, toy_pair())
-        decoding = decode(pair, jobs, NeverGate("ce"), OPTIONS, concurrency=Concurrency(samples))
-        if closing:
-            async with aclosing(decoding) as decoded:
-                async for _ in decoded:
-                    await asyncio.sleep(0.01)  # the queue fills
-                    raise RefusedError
-        async for _ in decoding:
-            await asyncio.sleep(0.01)
-            raise RefusedError
+        async with PairSession(toy_pair(), Concurrency(samples)) as session:
+            decoding = session.run(jobs, NeverGate("ce"), OPTIONS)
+            if closing:
+                async with aclosing(decoding) as decoded:
+                    async for _ in decoded:
+                        await asyncio.sleep(0.01)  # the queue fills
+                        raise RefusedError
+            async for _ in decoding:
+                await asyncio.sleep(0.01)
+                raise RefusedError
 
     with pytest.raises(RefusedError):
         _run_in_time(go)

@@ -16,13 +16,12 @@ from rrti_sgl.cli import experiment_run
 from rrti_sgl.cli.experiment_progress import GridProgress, duration
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
 from rrti_sgl.programs.running.runner import Progress
+from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.records import RunRecord
 from rrti_sgl.serving.server import ServedPair
 from tests.experiments.files import BASE, SMALL, pair, write
@@ -58,9 +57,9 @@ def grid_of(tmp_path: Path, text: str = SMALL) -> Grid:
 def run(store: Store, served: ServedPair, grid: Grid, watch: Watch) -> tuple[GridRuns, PairIdentity]:
     async def go() -> tuple[GridRuns, PairIdentity]:
         runs = GridRuns()
-        async with connect(served.base.url, served.reasoning.url, sampled=False) as pair:
-            await GridRunner(store, Concurrency(4), watch, "rrti experiment mine.toml").run(pair, grid, runs)
-            return runs, PairIdentity.of(pair)
+        async with open_session(served.base.url, served.reasoning.url, Concurrency(4)) as session:
+            await GridRunner(store, watch, "rrti experiment mine.toml").run(session, grid, runs)
+            return runs, PairIdentity.of(session.pair)
 
     return asyncio.run(go())
 
@@ -92,7 +91,7 @@ def test_a_stopped_grid_goes_on_where_it_was_and_is_not_run_twice(tmp_path: Path
         assert run(store, served_pair, grid, watch)[0] == runs
         assert watch.begun == []
         taken = GridRuns()
-        assert GridRunner(store, Concurrency(4), watch, "").take_stored(identity, grid, taken)  # no server was asked
+        assert GridRunner(store, watch, "").take_stored(identity, grid, taken)  # no server was asked
         assert taken == runs
         assert samples(store) == after
         assert len(store.sql("SELECT 1 FROM calibrations")) == 1
@@ -100,7 +99,7 @@ def test_a_stopped_grid_goes_on_where_it_was_and_is_not_run_twice(tmp_path: Path
         # Another budget: only its own run is new.
         watch = Watch()
         more = grid_of(tmp_path, SMALL.replace("spike_ratio = 0.08", "spike_ratio = [0.08, 0.2]"))
-        assert not GridRunner(store, Concurrency(4), watch, "").take_stored(identity, more, GridRuns())
+        assert not GridRunner(store, watch, "").take_stored(identity, more, GridRuns())
         run(store, served_pair, more, watch)
         assert watch.begun == ["guided r=0.2"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rrti_sgl.engines.endpoint import TransportLimits
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.programs.frontend import InterventionBackend
 from rrti_sgl.programs.program import GateOptions
@@ -21,8 +21,6 @@ import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which m
 pytestmark = [
     pytest.mark.server,
     pytest.mark.timeout(120),
-    # SGLang warns of every error of a program, from the thread that it happened in.
-    pytest.mark.filterwarnings("ignore:Error in stream_executor"),
 ]
 
 
@@ -103,7 +101,8 @@ def test_without_a_thread_the_error_is_raised_at_once(open_backend: OpenBackend,
 @pytest.mark.parametrize("side", ["base", "reasoning"])
 def test_a_lost_server_is_named(side: str, open_backend: OpenBackend, questions: list[str]) -> None:
     backend = open_backend(limits=TransportLimits(timeout_s=10, retries=1, backoff_s=0.1))
-    getattr(backend._session.pair, side).url = url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
+    getattr(backend._session.pair, side)._transport.url = url
     state = more_after_gen.run(questions[0], backend=backend)
     with pytest.raises(EndpointError, match=url):
         state.text()
@@ -112,7 +111,7 @@ def test_a_lost_server_is_named(side: str, open_backend: OpenBackend, questions:
 def test_unreachable_servers_are_found_on_opening() -> None:
     with pytest.raises(EndpointError, match="127"):
         InterventionBackend(f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}", NeverGate())
-    assert "rrti-frontend" not in {thread.name for thread in threading.enumerate()}
+    assert "intervention backend" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_bad_options_are_found_on_opening(open_backend: OpenBackend) -> None:
@@ -159,9 +158,9 @@ def test_an_abandoned_stream_stops_decoding(open_backend: OpenBackend, questions
     next(pieces)
     pieces.close()
     deadline = time.monotonic() + 20
-    while backend._background._running and time.monotonic() < deadline:
+    while backend._portal._running and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert backend._background._running == 0
+    assert backend._portal._running == 0
 
 
 def test_num_api_spec_tokens_is_refused(open_backend: OpenBackend, questions: list[str]) -> None:

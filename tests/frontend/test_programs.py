@@ -20,6 +20,7 @@ from rrti_sgl.programs.frontend import InterventionBackend
 from rrti_sgl.programs.pass_at_k import pass_at_k
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.science.gates import AlwaysGate, NeverGate
 from rrti_sgl.serving.server import ServedPair
@@ -136,8 +137,8 @@ def test_guided_programs_decode_what_rrti_run_decodes(
     settings = RunSettings("guided", limit=len(questions), k=0, max_new_tokens=LENGTH, gate=GateOptions(tau=TAU))
 
     async def run(store: Store) -> str:
-        async with connect(served_pair.base.url, served_pair.reasoning.url, sampled=False) as pair:
-            return (await run_program(store, pair, settings)).run_id
+        async with connect(served_pair.base.url, served_pair.reasoning.url) as pair, PairSession(pair) as session:
+            return (await run_program(session, store, settings)).run_id
 
     with Store.open(tmp_path / "traces.duckdb") as store:
         expected_run = asyncio.run(run(store))
@@ -263,16 +264,17 @@ def _choice_logprobs(prompt: str, choice: str) -> list[float]:
     return [float(logprobs[i - 1, ids[i]]) for i in range(before, len(ids))]
 
 
-def test_select_refuses_what_has_no_score(open_backend: OpenBackend) -> None:
+def test_select_refuses_what_has_no_score(open_backend: OpenBackend, caplog: pytest.LogCaptureFixture) -> None:
     backend = open_backend()
 
     @sgl.function
     def nothing_before(s: Any) -> None:
         s += sgl.gen("word", choices=["ann", "bea"])
 
-    with pytest.warns(UserWarning, match="no token to score"):
-        error = nothing_before.run(backend=backend).error()
+    error = nothing_before.run(backend=backend).error()
     assert isinstance(error, UsageError)
+    assert "no token to score" in str(error)
+    assert "no token to score" in caplog.text  # for whoever asks for no result
 
 
 def test_pass_at_k_as_a_program(open_backend: OpenBackend, tmp_path: Path) -> None:

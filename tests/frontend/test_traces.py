@@ -87,23 +87,20 @@ def test_a_stop_string_ends_the_trace_with_the_token_that_completes_it(
 ) -> None:
     path = tmp_path / "traces.duckdb"
     backend = open_backend(store=path)
-    stopped = 0
+    ends: dict[str, str] = {}
     for question in questions:
         state = conversation.run(question, backend=backend)
         state.sync()
         info, text = state.get_meta_info("steps"), state["steps"]
         if info["finish_reason"]["type"] == "stop" and isinstance(info["finish_reason"]["matched"], str):
-            stopped += 1
-            backend.flush()
-            [row] = rows(
-                backend._session.recorder.store,  # type: ignore[arg-type]
-                "SELECT text, n_tokens FROM samples WHERE run_id = $run AND sample_id = $sample",
-                run=info["run_id"],
-                sample=info["sample_id"],
-            )
-            assert " " + row["text"] == text + info["finish_reason"]["matched"]
+            ends[info["sample_id"]] = text + info["finish_reason"]["matched"]
+    assert len(ends) > 2
+    backend.close()
+    for row in rows(path, "SELECT sample_id, text, n_tokens FROM samples"):
+        if row["sample_id"] in ends:
+            assert " " + row["text"] == ends.pop(row["sample_id"])
             assert len(row["text"].split()) == row["n_tokens"]
-    assert stopped > 2
+    assert not ends
 
 
 def test_prompts_are_problems_and_repetitions_are_samples(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrti_sgl.engines.endpoint import Endpoint
+from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.pair import connect
+from rrti_sgl.engines.renumbered import RenumberedEngine
+from rrti_sgl.engines.sglang import SGLangEngine
+from rrti_sgl.engines.transport import Transport
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import PairMismatchError
 from rrti_sgl.problems import load_problems
@@ -95,41 +99,71 @@ def test_no_permutation() -> None:
         Renumbering({1: 2})
 
 
+LOGPROBS = np.log(np.asarray([[0.5, 0.25]], dtype=np.float32))
+
+
+class Answering:
+    """A model that draws token 5 whatever it is asked."""
+
+    info = EngineInfo("none", "m", "m", "0", 9, 99, 1)
+
+    def __init__(self) -> None:
+        self.requests: list[GenerateRequest] = []
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
+        self.requests.extend(requests)
+        [named] = [request.named_ids for request in requests]
+        assert named is not None
+        exact = Exact(np.asarray([0.1]), np.asarray([0.2]), named, np.asarray([[-1.0, -2.0]]))
+        rows = Distributions(np.asarray([[5, 3]], dtype=np.int32), LOGPROBS, 9, exact)
+        none = np.empty(0)
+        drawn = np.asarray([5], dtype=np.int32), np.asarray([-0.7]), rows
+        return [Generation(*drawn, none, Distributions.empty(2, 9), none, True, 3, 0)]
+
+    async def flush(self) -> None:
+        """There is no cache."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
 def test_requests_and_answers_are_renumbered_whole() -> None:
     swap = Renumbering({1: 5, 5: 1})
     named = np.asarray([[1, 2]], dtype=np.int32)
     request = GenerateRequest((0, 1, 5), 4, 2, stop_token_ids=(1,), logprob_ids=(5,), exact=True, named_ids=named)
-    sent = swap.inverse.request(request)
+    own = Answering()
+    engine = RenumberedEngine(own, swap)
+    [read] = asyncio.run(engine.generate([request]))
+    [sent] = own.requests
     assert list(sent.input_ids) == [0, 5, 1]
     assert (sent.stop_token_ids, sent.logprob_ids) == ((5,), (1,))
     assert sent.named_ids is not None
     assert sent.named_ids.tolist() == [[5, 2]]
-    logprobs = np.log(np.asarray([[0.5, 0.25]], dtype=np.float32))
-    exact = Exact(np.asarray([0.1]), np.asarray([0.2]), sent.named_ids, np.asarray([[-1.0, -2.0]]))
-    rows = Distributions(np.asarray([[5, 3]], dtype=np.int32), logprobs, 9, exact)
-    empty = Distributions.empty(2, 9)
-    none = np.empty(0)
-    answer = Generation(np.asarray([5], dtype=np.int32), np.asarray([-0.7]), rows, none, empty, none, True, 3, 0)
-    read = swap.generation(answer)
     assert read.output_ids.tolist() == [1]
     assert read.output.ids.tolist() == [[1, 3]]
     assert read.output.exact is not None
     assert read.output.exact.named_ids.tolist() == [[1, 2]]
-    assert read.output.logprobs is logprobs
+    assert read.output.logprobs is LOGPROBS
 
 
 def test_an_endpoint_speaks_the_servers_ids_and_answers_in_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
 
-    async def post(self: Endpoint, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    async def post(self: Transport, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         sent.append(body)
         logprobs = {"output_token_logprobs": [[-0.1, 5, None]], "output_top_logprobs": [[[-0.1, 5, None], [-3.0, 1, None]]]}
         return [{"output_ids": [5], "meta_info": {"prompt_tokens": 3, "finish_reason": {"type": "stop"}, **logprobs}}]
 
-    monkeypatch.setattr(Endpoint, "_post", post)
-    endpoint = Endpoint("http://nowhere")
-    endpoint.vocab_size, endpoint.renumbering = 9, Renumbering({5: 1, 1: 5})
-    [answer] = asyncio.run(endpoint.generate([GenerateRequest((0, 1, 2), 1, 2, stop_token_ids=(1,))]))
+    async def generate() -> list[Generation]:
+        own = SGLangEngine(Transport("http://nowhere"), EngineInfo("none", "m", "m", "0", 9, 99, 1))
+        engine = RenumberedEngine(own, Renumbering({5: 1, 1: 5}))
+        try:
+            return await engine.generate([GenerateRequest((0, 1, 2), 1, 2, stop_token_ids=(1,))])
+        finally:
+            await engine.close()
+
+    monkeypatch.setattr(Transport, "post", post)
+    [answer] = asyncio.run(generate())
     assert sent[0]["input_ids"] == [[0, 5, 2]]
     assert sent[0]["sampling_params"][0]["stop_token_ids"] == [5]
     assert answer.output_ids.tolist() == [1]
@@ -141,14 +175,14 @@ def test_a_renumbered_server_generates_the_same_text(served_pair: ServedPair) ->
     """The reasoning model under other ids for two of its tokens: every distribution and draw is the same under them."""
 
     async def generate(renumbered: Renumbering) -> Generation:
-        async with connect(served_pair.base.url, served_pair.reasoning.url, sampled=False) as pair:
-            pair.reasoning.renumbering = renumbered
+        async with connect(served_pair.base.url, served_pair.reasoning.url) as pair:
+            engine = RenumberedEngine(pair.reasoning, renumbered)
             vocabulary = pair.reasoning_vocabulary.with_renumbering(renumbered)
             prompt = vocabulary.encode(load_problems("world:heldout", limit=1).problems[0].question)
             request = GenerateRequest(
                 prompt, 60, pair.vocab_size, stop_token_ids=tuple(vocabulary.stop_token_ids), score_from=1
             )
-            return (await pair.reasoning.generate([request]))[0]
+            return (await engine.generate([request]))[0]
 
     plain = asyncio.run(generate(Renumbering()))
     drawn = sorted({int(i) for i in plain.output_ids})

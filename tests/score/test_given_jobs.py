@@ -11,10 +11,11 @@ from typing import Any, cast
 import pytest
 
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import load_problems, problem_id
-from rrti_sgl.programs.running.runner import PreparedRun
+from rrti_sgl.programs.running.preparing import PreparedRun
 from rrti_sgl.programs.scoring.score import prepare_score
 from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.prompts import load_template
@@ -30,37 +31,23 @@ LIMIT = 60
 def pair() -> Pair:
     """The bundled pair's vocabularies with servers that take 60 tokens; nothing here asks them."""
     vocabulary = load_vocabulary(str(bundled_pair().base))
-    info = SimpleNamespace(model="m", max_input_tokens=LIMIT, info={})
-    return Pair(
-        base=cast(Any, None),
-        reasoning=cast(Any, None),
-        base_info=cast(Any, info),
-        reasoning_info=cast(Any, info),
-        vocabulary=vocabulary,
-        reasoning_vocabulary=vocabulary,
-        stop_token_ids=vocabulary.stop_token_ids,
-    )
+    engine = cast(Any, SimpleNamespace(info=EngineInfo("none", "m", "m", "0", vocabulary.size, LIMIT, 1)))
+    return Pair(engine, engine, vocabulary, vocabulary)
 
 
 class Preparing:
     def __init__(self, pair: Pair, folder: Path) -> None:
-        self.pair, self.path, self.store = pair, folder / "texts.jsonl", Store.open(folder / "traces.duckdb")
+        self.pair, self.path = pair, folder / "texts.jsonl"
 
     def __call__(self, *rows: dict[str, Any], source: dict[str, Any] | None = None, **options: Any) -> PreparedRun:
         self.path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         settings = ScoreSettings.of(TextInput(str(self.path), **(source or {})), **options)
-        return prepare_score(self.store, self.pair, settings, settings.input.read())
-
-    def stored(self) -> list[int]:
-        query = "SELECT (SELECT count(*) FROM runs) AS r, (SELECT count(*) FROM problems) AS p"
-        return list(self.store.sql(query).to_pylist()[0].values())
+        return prepare_score(self.pair, settings, settings.input.read())
 
 
 @pytest.fixture
-def prepare(pair: Pair, tmp_path: Path) -> Any:
-    preparing = Preparing(pair, tmp_path)
-    yield preparing
-    preparing.store.close()
+def prepare(pair: Pair, tmp_path: Path) -> Preparing:
+    return Preparing(pair, tmp_path)
 
 
 def given(prepared: PreparedRun) -> list[tuple[list[int], str]]:
@@ -160,7 +147,6 @@ def test_what_the_pair_cannot_score_is_refused_and_nothing_is_written(
     with pytest.raises(UsageError, match=rf"nothing was scored\.\n  \S+texts.jsonl, line 2: {message}") as error:
         prepare(good, row, source=source, **BARE)
     assert error.value.exit_code == 2
-    assert prepare.stored() == [0, 0]
 
 
 def test_problems_of_every_kind_are_reported_together(prepare: Preparing) -> None:
@@ -177,12 +163,14 @@ def test_problems_of_every_kind_are_reported_together(prepare: Preparing) -> Non
 
 def test_settings_survive_the_store(prepare: Preparing, tmp_path: Path) -> None:
     prepared = prepare({"question": "has", "text": TEXT}, source={"fields": {"text": "text"}}, k=3, **BARE)
-    stored = prepare.store.get_run(prepared.record.run_id)
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        store.begin_run(prepared.record)
+        stored = store.get_run(prepared.record.run_id)
     settings = ScoreSettings.from_dict(json.loads(json.dumps(dict(stored.config))))
     assert settings.input == TextInput(str(prepare.path), fields={"text": "text"})
     assert (settings.run.k, settings.run.base_prompt) == (3, BARE["base_prompt"])
     moved = prepare.path.rename(tmp_path / "moved.jsonl")
     again = settings.relocated(moved)
-    resumed = prepare_score(prepare.store, prepare.pair, again, again.input.read(), resume=stored.run_id)
+    resumed = prepare_score(prepare.pair, again, again.input.read(), run_id=stored.run_id)
     assert resumed.record.config_hash == stored.config_hash
     assert [job.sample_id for job in resumed.jobs] == [job.sample_id for job in prepared.jobs]

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.errors import RRTIError, UsageError
 from rrti_sgl.programs.registry import PROGRAMS
 from rrti_sgl.programs.running.runner import Progress, run_program
+from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.scoring.score import run_score
 from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
@@ -37,26 +36,23 @@ class Scoring:
     def __init__(self, store: Store, served: ServedPair, folder: Path) -> None:
         self.store, self._served, self.folder = store, served, folder
         settings = RunSettings("diagnose", "world:heldout", N, k=0)
-        self.diagnosed = self._with_pair(lambda pair: run_program(store, pair, settings))
+        self.diagnosed = self._with_pair(lambda session: run_program(session, store, settings))
 
-    def _with_pair(self, work: Any) -> RunRecord:
+    def _with_pair(self, work: Any, samples: int = 16) -> RunRecord:
         async def go() -> RunRecord:
-            async with connect(self._served.base.url, self._served.reasoning.url, sampled=False) as pair:
-                return await work(pair)
+            async with open_session(self._served.base.url, self._served.reasoning.url, Concurrency(samples)) as session:
+                return await work(session)
 
         return asyncio.run(go())
 
     def score(self, source: TextInput, *, resume: str | None = None, on_progress: Any = None, **options: Any) -> RunRecord:
         settings = ScoreSettings.of(source, **({"k": 0} | options))
 
-        async def work(pair: Pair) -> RunRecord:
-            one_by_one = Concurrency(1 if on_progress else 16)
+        async def work(session: PairSession) -> RunRecord:
             texts = source.read()
-            return await run_score(
-                self.store, pair, settings, texts, resume=resume, concurrency=one_by_one, on_progress=on_progress
-            )
+            return await run_score(session, self.store, settings, texts, resume=resume, on_progress=on_progress)
 
-        return self._with_pair(work)
+        return self._with_pair(work, 1 if on_progress else 16)
 
     def file(self, name: str, *columns: str) -> Path:
         """Samples of the diagnose run as JSONL, with the columns that are asked for."""
@@ -140,10 +136,10 @@ def test_a_run_that_ended_early_goes_on_without_doubling(scoring: Scoring) -> No
     stored = ScoreSettings.from_dict(scoring.store.get_run(run_id).config).relocated(moved)
     scored: list[int] = []
 
-    async def go_on(pair: Pair) -> RunRecord:
+    async def go_on(session: PairSession) -> RunRecord:
         return await run_score(
+            session,
             scoring.store,
-            pair,
             stored,
             stored.input.read(),
             resume=run_id,
@@ -170,8 +166,8 @@ def _bare() -> dict[str, Any]:
 
 
 def test_the_longest_text_fits_and_one_token_more_is_refused_by_name(scoring: Scoring) -> None:
-    async def limits(pair: Pair) -> Any:
-        return min(pair.base_info.max_input_tokens, pair.reasoning_info.max_input_tokens)
+    async def limits(session: PairSession) -> Any:
+        return min(session.pair.base.info.max_input_tokens, session.pair.reasoning.info.max_input_tokens)
 
     limit = scoring._with_pair(limits)
     path = scoring.folder / "long.jsonl"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 import numpy as np
 import pytest
 
-from rrti_sgl.decoding.engine import Concurrency, decode
 from rrti_sgl.decoding.job import DecodeOptions, GivenContinuation, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.records import ProblemRecord
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import METRICS
 from rrti_sgl.science.gates import NeverGate
-from tests.toy_pair import STOP, VOCAB_SIZE, ToyEndpoint, toy_pair
+from tests.decoded import decode
+from tests.toy_pair import STOP, VOCAB_SIZE, ToyEngine, toy_pair
 
 GIVEN = (3, 5, 2, 2, 6, STOP)
 
@@ -28,15 +27,13 @@ def scored(pair: object, *, k: int, metric: str = "ce", exact: bool = False) -> 
     options = DecodeOptions(k, len(GIVEN), Sampling(), frozenset({STOP}), draft_tokens=len(GIVEN), exact=exact)
 
     async def go() -> TraceBuilder:
-        [(_, trace)] = [
-            item async for item in decode(cast(Pair, pair), [job], NeverGate(metric), options, concurrency=Concurrency(2))
-        ]
+        [trace] = await decode(pair, [job], NeverGate(metric), options, concurrency=Concurrency(2))
         return trace
 
     return asyncio.run(go())
 
 
-def distributions(endpoint: ToyEndpoint, prompt: list[int]) -> Distributions:
+def distributions(endpoint: ToyEngine, prompt: list[int]) -> Distributions:
     """What a model says at every position of the continuation, asked one prefix at a time."""
     ids = [*prompt, *GIVEN]
     return Distributions.concatenate([endpoint.distribution(ids[:at], VOCAB_SIZE) for at in range(len(prompt), len(ids))])
@@ -70,7 +67,7 @@ def test_the_plugin_is_asked_for_the_reasoning_model_at_the_base_models_list() -
     trace, full = scored(pair, k=2, exact=True), scored(toy_pair(), k=VOCAB_SIZE)
     np.testing.assert_allclose(trace.metrics().entropy_base, full.metrics().entropy_base, rtol=1e-5)
     np.testing.assert_allclose(trace.metrics().entropy_reasoning, full.metrics().entropy_reasoning, rtol=1e-5)
-    named = pair.reasoning.requests[0].named_ids
+    named = pair.reasoning.requests[-1].named_ids  # the first was the session's probe
     assert named is not None
     np.testing.assert_array_equal(named, distributions(pair.base, [1, 4]).ids[:, :2])
     assert (trace.metrics().ce <= full.metrics().ce + 1e-6).all()

@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
+from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import METRICS, all_metrics, ce, entropy
 from rrti_sgl.science.exact_numbers import Exact
 from rrti_sgl.science.gates import DivergenceGate, EntropyGate, Gate, RandomGate, ThresholdRule
+from tests.decoded import decode
 from tests.decoding.test_conformance import assert_same, make_job, options
 from tests.toy_pair import toy_pair
 
@@ -108,8 +110,8 @@ def test_both_loops_store_exact_scores(name: str, changes: dict[str, object]) ->
 
     def run(decoding: Decoding) -> TraceBuilder:
         async def go() -> TraceBuilder:
-            found = decode(toy_pair(7), [make_job(5)], GATES[name], chosen, decoding=decoding, concurrency=Concurrency(1, 1))
-            [trace] = [trace async for _, trace in found]
+            pair, jobs = toy_pair(7), [make_job(5)]
+            [trace] = await decode(pair, jobs, GATES[name], chosen, loop=decoding, concurrency=Concurrency(1, 1))
             return trace
 
         return asyncio.run(go())

@@ -12,16 +12,18 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.plugin_numbers import check_exact
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.problems import load_problems
+from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.science.divergences import ce, entropy
 from rrti_sgl.science.gates import DivergenceGate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
+from tests.decoded import decode
 
 pytestmark = pytest.mark.server
 Result = TypeVar("Result")
@@ -30,7 +32,7 @@ K = 8
 
 def with_pair(served: ServedPair, use: Callable[[Pair], Awaitable[Result]]) -> Result:
     async def go() -> Result:
-        async with connect(served.base.url, served.reasoning.url, sampled=True) as pair:
+        async with connect(served.base.url, served.reasoning.url) as pair:
             return await use(pair)
 
     return asyncio.run(go())
@@ -51,7 +53,7 @@ def test_drafts_and_scores_are_exact(served_pair: ServedPair) -> None:
             scored.append(GenerateRequest(ids, 0, K, score_from=len(prompt), exact=True, named_ids=drafted.output.ids))
             full_b += await pair.base.generate([GenerateRequest(ids, 0, vocab_size, score_from=len(prompt))])
             full_r += await pair.reasoning.generate([GenerateRequest(ids, 0, vocab_size, score_from=len(prompt))])
-        await pair.reasoning.flush_cache()
+        await pair.reasoning.flush()
         for found, drafted, b, r in zip(await pair.reasoning.generate(scored), drafts, full_b, full_r, strict=True):
             assert found.exact_missing is None
             assert drafted.output.exact is not None
@@ -75,7 +77,7 @@ def test_the_cache_serves_what_it_served_before(served_pair: ServedPair) -> None
         ids = [*prompt, *prompt[:10]]
         cached = []
         for exact in (False, True):
-            await pair.reasoning.flush_cache()
+            await pair.reasoning.flush()
             named = np.zeros((10, K), np.int32)
             request = GenerateRequest(ids, 0, K, score_from=len(prompt), exact=exact, named_ids=named)
             first, second = [(await pair.reasoning.generate([request]))[0] for _ in range(2)]
@@ -106,7 +108,7 @@ def test_a_fault_inside_harms_nobody(served_pair: ServedPair, caplog: pytest.Log
             assert (len(answer.input), answer.input.k) == (rows, K)
             np.testing.assert_array_equal(answer.input.ids, found[1].input.ids)
         assert len(found[3].output_ids) == 5
-        assert (await pair.reasoning.server_info()).version
+        assert await pair.reasoning.generate([GenerateRequest((3, 4), 1, 1)])
 
     with_pair(served_pair, ask)
 
@@ -115,7 +117,8 @@ def test_both_loops_decode_alike_with_exact_scores(served_pair: ServedPair) -> N
     gate = DivergenceGate("ce", ThresholdRule(tau=0.5))
 
     async def ask(pair: Pair) -> None:
-        await pair.check_exact()
+        await check_exact(pair.base)
+        await check_exact(pair.reasoning)
         jobs = []
         for index, problem in enumerate(load_problems("world:heldout", limit=8).problems):
             ids = pair.vocabulary.encode(problem.question)
@@ -123,9 +126,9 @@ def test_both_loops_decode_alike_with_exact_scores(served_pair: ServedPair) -> N
         options = DecodeOptions(K, 60, Sampling(), pair.stop_token_ids, exact=True)
 
         async def run(decoding: Decoding) -> dict[str, TraceBuilder]:
-            await asyncio.gather(pair.base.flush_cache(), pair.reasoning.flush_cache())
-            found = decode(pair, jobs, gate, options, decoding=decoding, concurrency=Concurrency(8, 8))
-            return {job.sample_id: trace async for job, trace in found}
+            await asyncio.gather(pair.base.flush(), pair.reasoning.flush())
+            traces = await decode(pair, jobs, gate, options, loop=decoding, concurrency=Concurrency(8, 8))
+            return {job.sample_id: trace for job, trace in zip(jobs, traces, strict=True)}
 
         chunked, lockstep = await run("chunked"), await run("lockstep")
         for sample_id, trace in chunked.items():

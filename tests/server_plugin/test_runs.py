@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.decoding.engine import Concurrency
-from rrti_sgl.engines.pair import connect
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
 from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord, ScoreKind
@@ -24,8 +23,8 @@ K, N = 4, 12
 
 def run(store: Store, served: ServedPair, settings: RunSettings) -> RunRecord:
     async def go() -> RunRecord:
-        async with connect(served.base.url, served.reasoning.url, sampled=False) as pair:
-            return await run_program(store, pair, settings, concurrency=Concurrency(16, 16))
+        async with open_session(served.base.url, served.reasoning.url, Concurrency(16, 16)) as session:
+            return await run_program(session, store, settings)
 
     return asyncio.run(go())
 

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rrti_sgl.engines.endpoint import SEQUENCE_KEY, Batcher, Endpoint, TransportLimits
+from rrti_sgl.engines.batching import Batcher
+from rrti_sgl.engines.sglang import RoutedEngine, connect_engine
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest
 from rrti_sgl.errors import EndpointError, UsageError
 
@@ -97,15 +99,20 @@ def request(token: int, **changes: Any) -> GenerateRequest:
     return GenerateRequest((token,), max_new_tokens=1, k=0, **changes)
 
 
+async def refused(url: str, key: str | None) -> None:
+    async with connect_engine(url, api_key=key, limits=QUICK):
+        pass
+
+
 @pytest.mark.parametrize("version", ["0.5.17", "0.5.23"])
 def test_either_version_says_its_model(version: str) -> None:
     async def go() -> None:
         server = StandIn(version)
-        async with serving(server), Endpoint(server.url, api_key=KEY, limits=QUICK) as endpoint:
-            info = await endpoint.server_info()
+        async with serving(server), connect_engine(server.url, api_key=KEY, limits=QUICK) as engine:
+            info = engine.info
             assert (info.model, info.version, info.max_input_tokens) == ("bundled/base", version, 99)
-            assert not endpoint.routed
-            await endpoint.generate([request(1), request(2)])
+            assert not isinstance(engine, RoutedEngine)
+            await engine.generate([request(1), request(2)])
             assert len([call for call in server.calls if call[0] == "/generate"]) == 1
 
     asyncio.run(go())
@@ -114,9 +121,9 @@ def test_either_version_says_its_model(version: str) -> None:
 def test_an_old_version_is_refused_by_name() -> None:
     async def go() -> None:
         server = StandIn("0.5.9")
-        async with serving(server), Endpoint(server.url, api_key=KEY, limits=QUICK) as endpoint:
+        async with serving(server):
             with pytest.raises(EndpointError, match=r"SGLang 0\.5\.9 is not supported"):
-                await endpoint.server_info()
+                await refused(server.url, KEY)
 
     asyncio.run(go())
 
@@ -124,9 +131,9 @@ def test_an_old_version_is_refused_by_name() -> None:
 def test_a_missing_key_is_told_as_such() -> None:
     async def go() -> None:
         server = StandIn()
-        async with serving(server), Endpoint(server.url, limits=QUICK) as endpoint:
+        async with serving(server):
             with pytest.raises(EndpointError, match="refuses access") as caught:
-                await endpoint.server_info()
+                await refused(server.url, None)
             assert "RRTI_API_KEY" in caught.value.remedy
 
     asyncio.run(go())
@@ -136,12 +143,12 @@ def test_a_router_speaks_for_its_servers() -> None:
     async def go() -> None:
         workers = [StandIn(max_input=100), StandIn(max_input=90)]
         router = StandIn(workers=workers)
-        async with serving(*workers, router), Endpoint(router.url, api_key=KEY, limits=QUICK) as endpoint:
-            info = await endpoint.server_info()
-            assert (info.url, info.model, info.version) == (router.url, "bundled/base", "0.5.17")
-            assert (info.max_input_tokens, info.max_running_requests, info.info["replicas"]) == (89, 16, 2)
-            assert endpoint.routed
-            await endpoint.flush_cache()
+        async with serving(*workers, router), connect_engine(router.url, api_key=KEY, limits=QUICK) as engine:
+            info = engine.info
+            assert (info.name, info.model, info.version) == (router.url, "bundled/base", "0.5.17")
+            assert (info.max_input_tokens, info.max_running_requests, info.details["replicas"]) == (89, 16, 2)
+            assert isinstance(engine, RoutedEngine)
+            await engine.flush()
 
     asyncio.run(go())
 
@@ -158,9 +165,9 @@ def test_a_router_speaks_for_its_servers() -> None:
 def test_servers_that_do_not_belong_behind_one_router(workers: list[StandIn], message: str) -> None:
     async def go() -> None:
         router = StandIn(workers=workers)
-        async with serving(*workers, router), Endpoint(router.url, api_key=KEY, limits=QUICK) as endpoint:
+        async with serving(*workers, router):
             with pytest.raises(EndpointError, match=message):
-                await endpoint.server_info()
+                await refused(router.url, KEY)
 
     asyncio.run(go())
 
@@ -169,19 +176,18 @@ def test_behind_a_router_each_sequence_goes_alone_under_its_samples_key() -> Non
     async def go() -> None:
         workers = [StandIn()]
         router = StandIn(workers=workers)
-        async with serving(*workers, router), Endpoint(router.url, api_key=KEY, limits=QUICK) as endpoint:
-            await endpoint.server_info()
-            async with Batcher(endpoint, max_batch=8) as batcher:
+        async with serving(*workers, router), connect_engine(router.url, api_key=KEY, limits=QUICK) as engine:
+            async with Batcher(engine, max_batch=8) as batcher:
 
                 async def decode(sample: int) -> list[int]:
-                    SEQUENCE_KEY.set(f"sample-{sample}")
-                    return [int((await batcher.generate(request(10 * sample + at))).output_ids[0]) for at in range(3)]
+                    key = f"sample-{sample}"
+                    asked = [request(10 * sample + at, sequence_key=key) for at in range(3)]
+                    return [int((await batcher.generate(one)).output_ids[0]) for one in asked]
 
                 answers = await asyncio.gather(*(asyncio.create_task(decode(sample)) for sample in range(4)))
             assert answers == [[10 * sample + at for at in range(3)] for sample in range(4)]
         calls = [(body["input_ids"][0] // 10, key) for path, body, key in router.calls if path == "/generate"]
         assert sorted(calls) == sorted((sample, f"sample-{sample}") for sample in range(4) for _ in range(3))
-        assert endpoint.n_calls < len(calls)  # they were batched on the way
 
     asyncio.run(go())
 
@@ -190,11 +196,10 @@ def test_behind_a_router_exact_numbers_are_refused_and_cancelling_ends_the_work(
     async def go() -> None:
         workers = [StandIn()]
         router = StandIn(workers=workers)
-        async with serving(*workers, router), Endpoint(router.url, api_key=KEY, limits=QUICK) as endpoint:
-            await endpoint.server_info()
+        async with serving(*workers, router), connect_engine(router.url, api_key=KEY, limits=QUICK) as engine:
             with pytest.raises(UsageError, match="is a router"):
-                await endpoint.generate([request(1, exact=True)])
-            call = asyncio.create_task(endpoint.generate([request(666), request(1)]))
+                await engine.generate([request(1, exact=True)])
+            call = asyncio.create_task(engine.generate([request(666), request(1)]))
             await asyncio.sleep(0.3)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from rrti_sgl.decoding.engine import Concurrency, Decoding, decode
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.plugin_numbers import check_exact
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.prompts import PromptTemplate
 from rrti_sgl.records import ProblemRecord
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import ce, entropy
 from rrti_sgl.science.gates import DivergenceGate, EntropyGate, Gate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
+from tests.decoded import decode
 from tests.smollm2.models import SmolLM2Pair
 from tests.smollm2.test_commands import QUESTIONS
 
@@ -40,7 +42,7 @@ GATES: dict[str, Gate] = {
 
 def with_pair(served: ServedPair, use: Callable[[Pair], Awaitable[Result]]) -> Result:
     async def go() -> Result:
-        async with connect(served.base.url, served.reasoning.url, sampled=True) as pair:
+        async with connect(served.base.url, served.reasoning.url) as pair:
             return await use(pair)
 
     return asyncio.run(go())
@@ -92,7 +94,8 @@ def test_drafts_and_scores_equal_transformers(smollm2: ServedPair, folders: Smol
 
 def test_short_lists_bound_the_exact_scores_and_the_plugin_narrows_them(smollm2: ServedPair, folders: SmolLM2Pair) -> None:
     async def ask(pair: Pair) -> None:
-        await pair.check_exact()
+        await check_exact(pair.base)
+        await check_exact(pair.reasoning)
         for question in QUESTIONS[1:4]:
             base_prompt, reasoning_prompt = prompts(pair, question)
             [draft] = await pair.base.generate([GenerateRequest(base_prompt, 2 * N, K, exact=True)])
@@ -135,10 +138,8 @@ def test_chunked_equals_lockstep(smollm2: ServedPair, name: str) -> None:
         options = DecodeOptions(K, 32, Sampling(), pair.stop_token_ids)
 
         async def run(how: Decoding) -> list[TraceBuilder]:
-            await asyncio.gather(pair.base.flush_cache(), pair.reasoning.flush_cache())
-            decoded = decode(pair, jobs, GATES[name], options, decoding=how, concurrency=Concurrency(8))
-            traces = {job.sample_id: trace async for job, trace in decoded}
-            return [traces[job.sample_id] for job in jobs]
+            await asyncio.gather(pair.base.flush(), pair.reasoning.flush())
+            return await decode(pair, jobs, GATES[name], options, loop=how, concurrency=Concurrency(8))
 
         chunked, lockstep = await run("chunked"), await run("lockstep")
         assert any("reasoning" in trace.sources for trace in chunked)
@@ -159,13 +160,12 @@ def test_a_long_context_is_decoded_from_the_cache_and_a_longer_one_is_refused(sm
         pair.check_lengths(base, reasoning, 24)
         job = SampleJob("run", ProblemRecord("long", "own", text, None), 0, 0, "", base, "", reasoning)
         options = DecodeOptions(K, 24, Sampling(), pair.stop_token_ids, draft_tokens=8)
-        found = decode(pair, [job], GATES["ce"], options, decoding="chunked", concurrency=Concurrency(1))
-        [trace] = [trace async for _, trace in found]
+        [trace] = await decode(pair, [job], GATES["ce"], options, concurrency=Concurrency(1))
         assert np.isfinite([decision.score for decision in trace.decisions]).all()
         for calls, prompt in ((trace.base_calls, base), (trace.reasoning_calls, reasoning)):
             assert calls.calls > 1
             assert calls.prompt_tokens - calls.cached_tokens < len(prompt) + 100 * calls.calls
-        limit = pair.base_info.max_input_tokens
+        limit = pair.base.info.max_input_tokens
         too_long = [base[0]] * (limit - 23)
         with pytest.raises(UsageError, match=f"base prompt has {limit - 23} tokens .* takes {limit} in all") as error:
             pair.check_lengths(too_long, reasoning, 24)

@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from rrti_sgl.engines.endpoint import Endpoint, TransportLimits
 from rrti_sgl.engines.pair import Pair, connect
+from rrti_sgl.engines.sglang import connect_engine
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.serving.server import ServedPair
@@ -25,7 +26,7 @@ Result = TypeVar("Result")
 
 def with_pair(served: ServedPair, use: Callable[[Pair], Awaitable[Result]]) -> Result:
     async def go() -> Result:
-        async with connect(served.base.url, served.reasoning.url, sampled=True) as pair:
+        async with connect(served.base.url, served.reasoning.url) as pair:
             return await use(pair)
 
     return asyncio.run(go())
@@ -67,7 +68,7 @@ def test_drafts_and_scores_equal_transformers(served_pair: ServedPair, side: str
 
 def test_scoring_a_suffix_uses_the_cached_prefix(served_pair: ServedPair) -> None:
     async def ask(pair: Pair) -> None:
-        await pair.reasoning.flush_cache()
+        await pair.reasoning.flush()
         [prompt] = prompts(pair, 1)
         ids = [*prompt, *prompt[:10]]
         first, second = [
@@ -102,7 +103,7 @@ def test_too_large_a_k_is_refused_before_it_ends_the_server(served_pair: ServedP
     async def ask(pair: Pair) -> None:
         with pytest.raises(UsageError, match="vocabulary has"):
             await pair.base.generate([GenerateRequest((3, 4), 1, pair.vocab_size + 1)])
-        assert (await pair.base.server_info()).version
+        assert await pair.base.generate([GenerateRequest((3, 4), 1, 1)])
 
     with_pair(served_pair, ask)
 
@@ -144,8 +145,8 @@ def test_cancelling_a_call_ends_it_on_the_server(served_pair: ServedPair) -> Non
 )
 def test_an_address_without_a_server(url: str, match: str) -> None:
     async def ask() -> None:
-        async with Endpoint(url, limits=TransportLimits(retries=0)) as endpoint:
-            await endpoint.server_info()
+        async with connect_engine(url, limits=TransportLimits(retries=0)):
+            pass
 
     with pytest.raises((EndpointError, UsageError), match=match):
         asyncio.run(ask())
@@ -161,9 +162,10 @@ def test_a_server_that_is_not_sglang() -> None:
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server, Endpoint(f"http://127.0.0.1:{port}") as endpoint:
+        async with server:
             with pytest.raises(EndpointError, match="not like an SGLang server"):
-                await endpoint.server_info()
+                async with connect_engine(f"http://127.0.0.1:{port}"):
+                    pass
 
     asyncio.run(ask())
 
@@ -171,7 +173,8 @@ def test_a_server_that_is_not_sglang() -> None:
 @pytest.mark.parametrize("side", ["base", "reasoning"])
 def test_the_longest_input_is_taken_and_a_longer_one_is_not(served_pair: ServedPair, side: str) -> None:
     async def ask(pair: Pair) -> None:
-        endpoint, info = getattr(pair, side), getattr(pair, f"{side}_info")
+        endpoint = getattr(pair, side)
+        info = endpoint.info
         [prompt] = prompts(pair, 1)
         longest = (prompt * info.max_input_tokens)[: info.max_input_tokens]
         [scored] = await endpoint.generate([GenerateRequest(longest, 0, 1, score_from=len(longest) - 1)])

@@ -1,50 +1,54 @@
-"""The reasoning model alone, in drafts, so that a stop string ends it early and a stream moves on."""
+"""The reasoning model alone: a takeover at every position, and the base model is never asked."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from rrti_sgl.decoding.chunked import begin_after
 from rrti_sgl.decoding.job import Call, DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import GenerateRequest, Generation
-from rrti_sgl.science.gates import AlwaysGate, Steps
+from rrti_sgl.science.gates import Gate, Steps
 
 
-class ReasoningAlone:
-    """One sample of the reasoning model: a takeover at every position, and the base model is never asked.
+class ReasoningSample:
+    """One sample of the reasoning model, written `draft_tokens` at a time: all at once, or in pieces for a stream.
 
     Args:
         job: the sample.
         gate: gives the decisions that are stored.
-        options: how to decode; `draft_tokens` is asked for at a time.
+        options: how to decode.
     """
 
-    def __init__(self, job: SampleJob, gate: AlwaysGate, options: DecodeOptions) -> None:
+    def __init__(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> None:
         self.trace = TraceBuilder(k=options.k)
         self._job, self._gate, self._options = job, gate, options
-        self._state = gate.begin()
+        self._state = begin_after(job, gate)
+        self._limit = options.max_new_tokens - len(job.prefix_ids)
         self._ended = False
 
     def next_call(self) -> Call | None:
-        """A request for the next draft."""
+        """A request for the next piece."""
         if self._ended:
             return None
         options = self._options
         return Call(
             "reasoning",
             GenerateRequest(
-                input_ids=[*self._job.reasoning_prompt_ids, *self.trace.token_ids],
-                max_new_tokens=min(options.draft_tokens, options.max_new_tokens - len(self.trace)),
+                input_ids=self._job.reasoning_ids(self.trace.token_ids),
+                max_new_tokens=min(options.draft_tokens, self._limit - len(self.trace)),
                 k=options.k,
                 sampling=options.sampling,
                 stop_token_ids=tuple(options.stop_token_ids),
+                exact=options.exact,
             ),
         )
 
     def receive(self, generation: Generation) -> None:
         """Take all of it."""
-        trace, start, ids = self.trace, len(self.trace), list(generation.output_ids)
+        trace, ids = self.trace, [int(i) for i in generation.output_ids]
         trace.reasoning_calls.add(generation)
+        start = len(self._job.prefix_ids) + len(trace)
         positions = np.arange(start, start + len(ids), dtype=np.int32)
         scores = self._gate.signal(Steps(positions, generation.output, generation.output, self._job.sample_seed))
         trace.emit(
@@ -55,11 +59,7 @@ class ReasoningAlone:
             reasoning_token_ids=ids,
             reasoning_logprobs=list(generation.output_logprobs),
         )
-        if trace.token_ids[-1] in self._options.stop_token_ids:
-            self._end("stop")
-        elif len(trace) == self._options.max_new_tokens:
-            self._end("length")
-
-    def _end(self, reason: str) -> None:
-        self._ended = True
-        self.trace.finish("stop" if reason == "stop" else "length")
+        stopped = trace.token_ids[-1] in self._options.stop_token_ids
+        if stopped or len(trace) == self._limit:
+            trace.finish("stop" if stopped else "length")
+            self._ended = True

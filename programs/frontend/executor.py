@@ -1,0 +1,129 @@
+"""A failed program state raises its error instead of hanging.
+
+SGLang runs a state's expressions in a thread. When one fails there, the thread ends: what is appended afterwards stays in
+its queue for ever, so that `text()`, `fork()` and `run_batch()` wait for ever; reading a variable says `KeyError`, and a
+stream ends as if it were complete. `InterventionExecutor` is the executor of programs that run on an
+`InterventionBackend`: its thread lives on after an error and skips what follows, and whoever asks for a result of the state
+gets the error, also if they were waiting for it already. `state.error()` has it, as SGLang has it.
+
+SGLang has no hook for the class of its executors: `install` puts a function in the place of the one name that it looks up.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NoReturn
+
+from sglang.lang import interpreter
+from sglang.lang.interpreter import StreamExecutor
+
+logger = logging.getLogger(__name__)
+
+
+class _Variables(dict[str, Any]):
+    """Variables of a failed state: those that were finished are there, the others raise."""
+
+    def __init__(self, finished: dict[str, Any], error: Exception) -> None:
+        super().__init__(finished)
+        self.error = error
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise self.error
+
+    def keys(self) -> NoReturn:
+        """Asked by `join`, which would leave the missing ones out."""
+        raise self.error
+
+
+class InterventionExecutor(StreamExecutor):  # type: ignore[misc]  # SGLang is not typed
+    """The executor of one program state; see the module."""
+
+    variables: dict[str, Any]
+    failure: Exception | None = None
+    _text = ""
+    _finished = False
+
+    def _execute(self, other: Any) -> None:
+        if self.failure is None:
+            try:
+                super()._execute(other)
+            except Exception as error:
+                self._fail(error)
+                if not self.use_thread:
+                    raise
+        if self.failure is not None:
+            self._wake()  # also those who wait for what was appended since
+
+    def _fail(self, error: Exception) -> None:
+        finished = {
+            name: value
+            for name, value in dict(self.variables).items()
+            if name not in self.variable_event or self.variable_event[name].is_set()
+        }
+        self.variables = _Variables(finished, error)
+        self.failure = self.error_ = error
+        logger.warning("a program failed: %s", error)
+
+    def _wake(self) -> None:
+        for event in [*self.variable_event.values(), *(self.stream_var_event or {}).values()]:
+            event.set()
+
+    def _raise(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def text(self) -> Any:
+        """The state's text, or its error."""
+        self.sync()
+        return self.text_
+
+    def messages(self) -> Any:
+        """The state's messages, or its error."""
+        self.sync()
+        self._raise()
+        return self.messages_
+
+    def fork(self, size: int = 1, position_ids_offset: Any = None) -> Any:
+        """Further states that go on from this one, or its error."""
+        self.sync()
+        self._raise()
+        forked = super().fork(size, position_ids_offset)
+        self._raise()
+        return forked
+
+    def get_meta_info(self, name: str, timeout: float | None = None) -> Any:
+        """Of a finished variable, or the error."""
+        found = super().get_meta_info(name, timeout)
+        if name not in self.variables:
+            self._raise()
+        return found
+
+    @property
+    def text_(self) -> Any:
+        """Read by streams and by a state that joins the text of its branches."""
+        self._raise()
+        return self._text
+
+    @text_.setter
+    def text_(self, text: Any) -> None:
+        self._text = text
+
+    @property
+    def is_finished(self) -> bool:
+        """Asked by a stream that begins after the program has ended; SGLang would let it be empty."""
+        self._raise()
+        return self._finished
+
+    @is_finished.setter
+    def is_finished(self, finished: bool) -> None:
+        self._finished = finished
+
+
+def install(backend_type: type[Any]) -> None:
+    """Let programs on backends of this type run in an `InterventionExecutor`; all others keep SGLang's own."""
+
+    def make(backend: Any, *args: Any, **kwargs: Any) -> StreamExecutor:
+        kind = InterventionExecutor if isinstance(backend, backend_type) else StreamExecutor
+        return kind(backend, *args, **kwargs)
+
+    interpreter.StreamExecutor = make

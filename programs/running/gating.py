@@ -1,0 +1,75 @@
+"""The gate of a program: from its options, and from the calibration that its thresholds come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.grading import PlantedDecisions
+from rrti_sgl.programs.program import GateContext, GateOptions
+from rrti_sgl.programs.registry import find_program
+from rrti_sgl.programs.stored.calibrate import newest_calibration
+from rrti_sgl.records import CalibrationRecord, ScoreKind
+from rrti_sgl.science.calibration import check_compatible
+from rrti_sgl.science.gates import Gate, load_gate
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenGate:
+    """A gate that is ready, the calibration that it has its thresholds from, and the tokens of one takeover."""
+
+    gate: Gate
+    calibration: CalibrationRecord | None = None
+    takeover_tokens: int = 1
+
+
+def choose_gate(
+    pair: Pair,
+    program: str,
+    options: GateOptions,
+    *,
+    k: int,
+    score_kind: ScoreKind = "topk",
+    store: Store | None = None,
+    calibration_id: str | None = None,
+    planted: PlantedDecisions | None = None,
+) -> ChosenGate:
+    """Build the gate of a program, or the user's own where the options name one.
+
+    Args:
+        pair: the models.
+        program: by name.
+        options: of the gate.
+        k: top log-probabilities that scores are computed from.
+        score_kind: of these scores.
+        store: where calibrations are; None: the options must hold the thresholds.
+        calibration_id: which calibration; None takes the newest that fits, if a threshold is missing.
+        planted: knows planted decisions, for `oracle`.
+
+    Raises:
+        UsageError: no threshold, or a calibration that is not there.
+        CalibrationMismatchError: the named calibration is for other models, scores or k.
+    """
+    found = find_program(program)
+    if options.gate is not None:
+        return ChosenGate(load_gate(options.gate, options.gate_params), takeover_tokens=found.takeover_tokens(options))
+    metric, kind = found.calibrated_on(options), pair.score_kind(k, score_kind)
+    calibration = None
+    if metric is not None and store is not None:
+        if calibration_id is not None:
+            calibration = store.get_calibration(calibration_id)
+        elif options.tau is None or options.use_lambda:
+            calibration = newest_calibration(store, pair, metric, k, kind, options.spike_ratio)
+    if calibration is not None and metric is not None:
+        check_compatible(
+            calibration,
+            metric=metric,
+            score_kind=kind,
+            k=k,
+            base_model=pair.base.info.model,
+            reasoning_model=pair.reasoning.info.model,
+            tokenizer_hash=pair.vocabulary.digest,
+        )
+    gate = found.make_gate(options, GateContext(calibration, planted, pair.vocabulary))
+    return ChosenGate(gate, calibration, found.takeover_tokens(options))

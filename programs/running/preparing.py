@@ -1,0 +1,238 @@
+"""From settings to a run that can begin: resolved against the problem set and the pair, then built."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rrti_sgl import __version__
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.finishing import Finisher
+from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.engines.pair import Pair, check_k
+from rrti_sgl.problems import ProblemSet
+from rrti_sgl.programs.registry import find_program
+from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
+from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold, check_special_tokens
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord
+from rrti_sgl.science.gates import AlwaysGate, Gate
+from rrti_sgl.science.planning import LexicalTagger, PlanningTagger, load_tagger
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """Settings with everything filled in that was left to the problem set, the vocabulary or a calibration."""
+
+    settings: RunSettings
+    problem_set: ProblemSet
+    chosen: ChosenGate
+    tagger: PlanningTagger
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run with everything checked and built, before the first token and before anything is stored."""
+
+    record: RunRecord
+    problems: Sequence[ProblemRecord]
+    gate: Gate
+    jobs: list[SampleJob]
+    options: DecodeOptions
+    finisher: Finisher
+    calibration: CalibrationRecord | None = None
+    continue_with: str = ""  # what the user types to go on after an error
+
+    def under(self, run_id: str) -> PreparedRun:
+        """The same run under the id of a stored one, whose missing samples it then makes."""
+        jobs = [replace(job, run_id=run_id) for job in self.jobs]
+        return replace(self, record=replace(self.record, run_id=run_id), jobs=jobs)
+
+    def resumed_by(self, command: str, store: Store) -> PreparedRun:
+        """The same run with what a user types to go on with it."""
+        typed = f"{command} --resume {self.record.run_id} --db {store.path} (and the same models or addresses)"
+        return replace(self, continue_with=typed)
+
+
+def new_run_id(program: str) -> str:
+    """A readable, unique id: program, UTC time to the second, four random hex digits."""
+    return f"{program}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def prepare(pair: Pair, settings: RunSettings, store: Store | None, *, run_id: str | None = None) -> PreparedRun:
+    """Resolve and build a run.
+
+    Args:
+        pair: connected models.
+        settings: what to run.
+        store: where calibrations are; None: the settings must hold the thresholds.
+        run_id: of a run that is continued; None makes a new one.
+
+    Raises:
+        RRTIError: anything that the settings, the models or the store do not allow.
+    """
+    return build(pair, resolve(pair, settings, store), run_id or new_run_id(settings.program))
+
+
+def resolve(
+    pair: Pair, settings: RunSettings, store: Store | None, *, problem_ids: Collection[str] | None = None
+) -> ResolvedRun:
+    """Load the problems, fill the settings in, and choose the gate.
+
+    Args:
+        pair: connected models.
+        settings: what to run.
+        store: where calibrations are.
+        problem_ids: only these problems of the set, which then may be those of the calibration; None takes all.
+
+    Raises:
+        RRTIError: see `prepare`.
+    """
+    problem_set = settings.load_problems()
+    if problem_ids is not None:
+        chosen_problems = [problem for problem in problem_set.problems if problem.problem_id in problem_ids]
+        problem_set = replace(problem_set, problems=chosen_problems)
+    settings = settings.resolved(problem_set, pair.vocab_size)
+    check_k(settings.k, pair.vocab_size)
+    check_special_tokens(pair, settings)
+    check_gold(problem_set)
+    chosen = choose_gate(
+        pair,
+        settings.program,
+        settings.gate,
+        k=settings.k,
+        score_kind=settings.score_kind,
+        store=store,
+        calibration_id=settings.calibration_id,
+        planted=problem_set.planted,
+    )
+    calibration = chosen.calibration
+    if calibration is not None and store is not None and not settings.allow_overlap and problem_ids is None:
+        check_disjoint(store, calibration, problem_set)
+    settings = replace(settings, calibration_id=calibration.calibration_id if calibration else None)
+    tagger: PlanningTagger = load_tagger(settings.tagger) if settings.tagger else LexicalTagger()
+    return ResolvedRun(settings, problem_set, chosen, tagger)
+
+
+def build(pair: Pair, resolved: ResolvedRun, run_id: str) -> PreparedRun:
+    """Make the record, the prompts and the decoding options of a run.
+
+    Raises:
+        UsageError: a prompt that a model cannot be shown, or that does not fit.
+    """
+    settings, problem_set, chosen = resolved.settings, resolved.problem_set, resolved.chosen
+    record = run_record(pair, settings, problem_set, chosen, resolved.tagger, run_id)
+    limit = record.max_new_tokens
+    jobs = list(_jobs(pair, settings, problem_set, run_id))
+    for job in jobs:
+        pair.check_lengths(job.base_prompt_ids, job.reasoning_prompt_ids, limit)
+    options = DecodeOptions(
+        k=settings.k,
+        max_new_tokens=limit,
+        sampling=settings.sampling,
+        stop_token_ids=pair.stop_token_ids,
+        draft_tokens=limit if find_program(settings.program).whole_solutions else settings.draft_tokens,
+        takeover_tokens=chosen.takeover_tokens,
+        exact=record.score_kind == "plugin",
+        loop=settings.decoding,
+    )
+    whole = isinstance(chosen.gate, AlwaysGate)
+    stops = solution_stops(settings, whole=whole)
+    finisher = Finisher(pair.vocabulary, problem_set.grader, resolved.tagger, problem_set.planted, stops, whole)
+    return PreparedRun(record, problem_set.problems, chosen.gate, jobs, options, finisher, chosen.calibration)
+
+
+def solution_stops(settings: RunSettings, *, whole: bool) -> tuple[str, ...]:
+    """What ends a solution in its text, beside an end token: as the template of the model says that writes it.
+
+    Args:
+        settings: resolved.
+        whole: whether the reasoning model writes all of it.
+    """
+    template = settings.reasoning_prompt if whole else settings.base_prompt
+    return template.stops if template is not None else ()
+
+
+def run_record(
+    pair: Pair,
+    settings: RunSettings,
+    problem_set: ProblemSet,
+    chosen: ChosenGate,
+    tagger: PlanningTagger,
+    run_id: str,
+) -> RunRecord:
+    """The record of a run that begins now, with everything that it depends on."""
+    return RunRecord(
+        run_id=run_id,
+        program=settings.program,
+        status="running",
+        created_at=datetime.now(UTC),
+        config=settings.to_dict(),
+        config_hash=settings.digest(problem_set),
+        problem_set=problem_set.name,
+        n_problems=len(problem_set.problems),
+        samples_per_problem=settings.samples,
+        k=settings.k,
+        score_kind=pair.score_kind(settings.k, settings.score_kind),
+        calibration_id=chosen.calibration.calibration_id if chosen.calibration else None,
+        tagger=tagger.name,
+        grader=problem_set.grader.name,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens or problem_set.max_new_tokens,
+        seed=settings.seed,
+        **pair_fields(pair),
+        **gate_fields(chosen.gate),
+    )
+
+
+def pair_fields(pair: Pair) -> dict[str, Any]:
+    """What a run's record says of the models, and of the package that asks them."""
+    renumbered = pair.reasoning_vocabulary.renumbered.to_pair
+    details = dict(pair.reasoning.info.details)
+    return {
+        "base_model": pair.base.info.model,
+        "reasoning_model": pair.reasoning.info.model,
+        "tokenizer_hash": pair.vocabulary.digest,
+        "vocab_size": pair.vocab_size,
+        "base_server": dict(pair.base.info.details),
+        "reasoning_server": details | ({"renumbered_tokens": dict(renumbered)} if renumbered else {}),
+        "package_version": __version__,
+    }
+
+
+def gate_fields(gate: Gate) -> dict[str, Any]:
+    """What a run's record says of its gate."""
+    rule = gate.rule
+    finite = rule if rule is not None and math.isfinite(rule.tau) else None
+    return {
+        "metric": gate.metric,
+        "gate": gate.name,
+        "gate_params": gate.params(),
+        "tau": finite.tau if finite else None,
+        "lambda_": finite.lambda_ if finite else None,
+        "window": finite.window if finite else None,
+        "warmup": finite.warmup if finite else None,
+    }
+
+
+def _jobs(pair: Pair, settings: RunSettings, problem_set: ProblemSet, run_id: str) -> Iterator[SampleJob]:
+    """First one sample of every problem, then a second of every problem, and so on.
+
+    In this order a problem's later samples find its prompt in the radix cache; side by side they would all prefill it.
+    """
+    assert settings.base_prompt is not None
+    assert settings.reasoning_prompt is not None  # resolved
+    settings.base_prompt.check(pair.vocabulary)
+    settings.reasoning_prompt.check(pair.reasoning_vocabulary)
+    first = []
+    for problem in problem_set.problems:
+        base_text, base_ids = settings.base_prompt.render(problem.question, pair.vocabulary)
+        reasoning_text, reasoning_ids = settings.reasoning_prompt.render(problem.question, pair.reasoning_vocabulary)
+        first.append(SampleJob(run_id, problem, 0, settings.seed, base_text, base_ids, reasoning_text, reasoning_ids))
+    for index in range(settings.samples):
+        yield from (replace(job, sample_index=index) for job in first)

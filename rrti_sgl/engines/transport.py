@@ -1,0 +1,144 @@
+"""HTTP to one server: time limits, bounded retries, the key, and transport errors turned into ours. Nothing of any API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from rrti_sgl.errors import EndpointError, UsageError
+
+logger = logging.getLogger(__name__)
+
+_RETRIED_STATUS = frozenset({429, 502, 503, 504})
+_REFUSED_STATUS = frozenset({401, 403})
+
+
+@dataclass(frozen=True, slots=True)
+class TransportLimits:
+    """How long to wait and how often to try again.
+
+    Args:
+        timeout_s: for one call, queueing on the server included.
+        retries: further tries after a transport error.
+        backoff_s: wait before the first retry; it doubles each time.
+    """
+
+    timeout_s: float = 600.0
+    retries: int = 4
+    backoff_s: float = 0.5
+
+
+class Transport:
+    """Calls to one address. Made inside a running event loop; `close` it.
+
+    Args:
+        url: address, with or without a trailing slash.
+        api_key: sent as a bearer token where the server asks for one.
+        limits: time limits and retries.
+
+    Raises:
+        UsageError: the address is no URL.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None = None, limits: TransportLimits | None = None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"Server address {url!r} is no URL.", "Write it as http://HOST:PORT.")
+        self.url = url.rstrip("/")
+        self.api_key = api_key
+        self.limits = limits or TransportLimits()
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+        self._session: aiohttp.ClientSession | None = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self.limits.timeout_s, connect=10.0),
+            headers=headers,
+            # The server closes connections that were idle for 5 s; let go of them before it does.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0),
+        )
+
+    def beside(self, url: str) -> Transport:
+        """Another address with the same key and limits."""
+        return Transport(url, api_key=self.api_key, limits=self.limits)
+
+    async def close(self) -> None:
+        """Close all connections; closing again changes nothing."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def first_of(self, *paths: str) -> dict[str, Any]:
+        """What the first of several routes that exists returns.
+
+        Raises:
+            EndpointError: none does; the error of the last.
+        """
+        for path in paths[:-1]:
+            with contextlib.suppress(EndpointError):
+                return await self.get(path)
+        return await self.get(paths[-1])
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """The JSON object at a path; tried once.
+
+        Raises:
+            EndpointError: it cannot be had, or is none.
+        """
+        answer = await self._request("GET", path, None, retries=0)
+        if not isinstance(answer, dict):
+            raise EndpointError(f"{self.url}{path} returned no JSON object.", "Is it an SGLang server?")
+        return answer
+
+    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
+        """What a path answers to a JSON body: JSON as values, anything else as text.
+
+        Raises:
+            EndpointError: no answer after all tries, or a refusal.
+        """
+        return await self._request("POST", path, body, self.limits.retries, headers)
+
+    async def abort(self, rids: Sequence[str]) -> None:
+        """Stop work that nobody waits for any more; best effort, the server may be gone."""
+        if self._session is None:
+            return
+        for rid in rids:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with self._session.post(
+                    f"{self.url}/abort_request", data=orjson.dumps({"rid": rid}), timeout=aiohttp.ClientTimeout(total=2)
+                ):
+                    pass
+
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, retries: int, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        if self._session is None:
+            raise EndpointError(f"The client of {self.url} is closed.", "Use it before it is closed.")
+        data = None if body is None else orjson.dumps(body)
+        for attempt in range(retries + 1):
+            try:
+                async with self._session.request(method, self.url + path, data=data, headers=headers) as answer:
+                    content = await answer.read()
+                    if answer.status == 200:
+                        return orjson.loads(content) if content[:1] in b"[{" and content else content.decode()
+                    problem = f"HTTP {answer.status}: {content[:300].decode(errors='replace')}"
+                    if answer.status in _REFUSED_STATUS:
+                        raise EndpointError(
+                            f"{self.url} refuses access ({problem}).",
+                            "Give its key: RRTI_API_KEY in the environment, or --api-key.",
+                        )
+                    if answer.status not in _RETRIED_STATUS:
+                        break
+            except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, OSError) as error:
+                problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            if attempt < retries:
+                wait_s = self.limits.backoff_s * 2**attempt
+                logger.warning("%s%s failed (%s); trying again in %.1f s", self.url, path, problem, wait_s)
+                await asyncio.sleep(wait_s)
+        raise EndpointError(
+            f"{method} {self.url}{path} failed after {attempt + 1} tries: {problem}.",
+            "Check that the server runs and the address is right; `rrti serve` starts a pair.",
+        )

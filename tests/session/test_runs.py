@@ -1,0 +1,199 @@
+"""Runs on a pair without servers: every way of decoding through the runner, into every sink, and counterfactuals of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
+from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.job import Decoding
+from rrti_sgl.engines.wire import GenerateRequest, Generation
+from rrti_sgl.errors import CalibrationMismatchError, EndpointError, UsageError
+from rrti_sgl.grading import Grade
+from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running.counterfactual import run_counterfactual
+from rrti_sgl.programs.running.preparing import prepare
+from rrti_sgl.programs.running.runner import execute, run_program
+from rrti_sgl.programs.running.session import Concurrency, PairSession
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.prompts import load_template
+from rrti_sgl.records import ProblemRecord, RunRecord, SampleTrace
+from rrti_sgl.sinks.memory import MemorySink
+from tests.toy_pair import STOP, ToyEngine, toy_pair
+
+Result = TypeVar("Result")
+N = 12
+BARE = load_template("bare@1")
+GATE = GateOptions(tau=2.0)
+
+
+class LastWord:
+    """The answer is the last word of the solution."""
+
+    name = "last-word-v1"
+
+    def grade(self, problem: ProblemRecord, text: str) -> Grade:
+        """Right where it is the gold one."""
+        answer = ([*text.split(), ""])[-1]
+        return Grade(answer, answer == problem.answer)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> RunSettings:
+    rng = np.random.default_rng(0)
+    questions = [" ".join(f"w{i}" for i in rng.integers(1, 7, size=5)) for _ in range(N)]
+    rows = [{"question": question, "answer": f"w{1 + place % 6}"} for place, question in enumerate(questions)]
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    grader = f"{__name__}:{LastWord.__name__}"
+    return RunSettings(
+        "guided", str(path), k=4, max_new_tokens=30, gate=GATE, base_prompt=BARE, reasoning_prompt=BARE, grader=grader
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "traces.duckdb", precision="exact") as opened:
+        yield opened
+
+
+def on_session(work: Callable[[PairSession], Awaitable[Result]], base: ToyEngine | None = None) -> Result:
+    async def go() -> Result:
+        pair = toy_pair(3)
+        async with PairSession(replace(pair, base=base or pair.base), Concurrency(4)) as session:
+            return await work(session)
+
+    return asyncio.run(go())
+
+
+def run(store: Store, settings: RunSettings, **options: Any) -> RunRecord:
+    return on_session(lambda session: run_program(session, store, settings, **options))
+
+
+def traces(store: Store, run_id: str) -> list[SampleTrace]:
+    rows = store.sql("SELECT sample_id FROM samples WHERE run_id = $run ORDER BY problem_id", {"run": run_id}).to_pylist()
+    return [store.load_sample(row["sample_id"]) for row in rows]
+
+
+@pytest.mark.parametrize("program", ["base", "reasoning", "diagnose", "guided", "entropy", "random", "relay"])
+def test_lockstep_and_chunked_runs_store_the_same_tokens(program: str, store: Store, settings: RunSettings) -> None:
+    given = replace(settings, program=program)
+    chunked, lockstep = (traces(store, run(store, replace(given, decoding=how)).run_id) for how in ("chunked", "lockstep"))
+    assert len(chunked) == len(lockstep) == N
+    for one, other in zip(chunked, lockstep, strict=True):
+        np.testing.assert_array_equal(one.tokens.token_id, other.tokens.token_id)
+        assert list(one.tokens.source) == list(other.tokens.source)
+        assert (one.sample.answer, one.sample.correct) == (other.sample.answer, other.sample.correct)
+        if program != "reasoning":  # alone, it is asked in one call, and what the base model would have drawn is not known
+            np.testing.assert_array_equal(one.tokens.base_token_id, other.tokens.base_token_id)
+            np.testing.assert_allclose(one.tokens.score, other.tokens.score, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decoding", ["chunked", "lockstep"])
+def test_a_counterfactual_goes_on_from_its_token(decoding: Decoding, store: Store, settings: RunSettings) -> None:
+    """With the takeover the sample ends as it ended; without, the base model's token is what the rest goes on from."""
+    parents = traces(store, run(store, replace(settings, decoding=decoding)).run_id)
+    parent = next(trace for trace in parents if trace.sample.n_changed > 1)
+    work = lambda session: run_counterfactual(session, store, parent.sample.sample_id)  # noqa: E731
+    record, effects = on_session(work)
+    assert (record.program, record.status) == ("counterfactual", "finished")
+    assert len(effects) == parent.sample.n_changed
+    arms = traces(store, record.run_id)
+    assert len(arms) == 2 * len(effects)
+    changed = over = 0
+    for arm in arms:
+        position = arm.sample.parent_position
+        assert position is not None
+        assert arm.sample.parent_sample_id == parent.sample.sample_id
+        if arm.sample.arm == "taken":
+            np.testing.assert_array_equal(arm.tokens.token_id, parent.tokens.token_id[position + 1 :])
+        else:
+            changed += list(arm.tokens.token_id) != list(parent.tokens.token_id[position + 1 :])
+        before = [*parent.tokens.token_id[:position]]
+        token = (parent.tokens.token_id if arm.sample.arm == "taken" else parent.tokens.base_token_id)[position]
+        if not arm.sample.n_tokens:  # the token ended the solution
+            assert token == STOP or position == settings.max_new_tokens - 1
+            over += 1
+            continue
+        assert arm.sample.base_prompt is not None
+        assert parent.sample.base_prompt is not None
+        shown = parent.sample.base_prompt + "".join(f"w{i}" for i in [*before, token])
+        assert arm.sample.base_prompt.replace(" ", "") == shown.replace(" ", "")
+    assert changed
+    assert over
+
+
+def test_a_run_into_memory_and_into_a_file_is_the_same(store: Store, settings: RunSettings) -> None:
+    async def both(session: PairSession) -> tuple[RunRecord, MemorySink, RunRecord]:
+        prepared = prepare(session.pair, settings, store)
+        memory = MemorySink()
+        kept = await execute(session, memory, prepared)
+        async with DuckDBSink(store) as sink:
+            return kept, memory, await execute(session, sink, prepared)
+
+    kept, memory, stored = on_session(both)
+    assert (kept.run_id, kept.status, len(memory.problems)) == (stored.run_id, "finished", N)
+    for trace in traces(store, stored.run_id):
+        same = memory.traces[kept.run_id][trace.sample.sample_id]
+        np.testing.assert_array_equal(trace.tokens.token_id, same.tokens.token_id)
+        np.testing.assert_array_equal(trace.tokens.score, same.tokens.score)
+        assert trace.sample.correct == same.sample.correct
+
+
+class Breaking(ToyEngine):
+    """Fails for good after some calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(3)
+        self.left = calls
+
+    async def generate(self, requests: list[GenerateRequest]) -> list[Generation]:  # type: ignore[override]
+        self.left -= 1
+        if self.left < 0:
+            raise EndpointError("The server is gone.", "Start it again.")
+        return await super().generate(requests)
+
+
+def test_what_was_finished_is_kept_and_the_same_command_goes_on(store: Store, settings: RunSettings) -> None:
+    whole = traces(store, run(store, settings).run_id)
+    with pytest.raises(EndpointError, match="is gone") as error:
+        on_session(lambda session: run_program(session, store, settings), Breaking(20))
+    [broken] = store.sql("SELECT run_id, status, error FROM runs WHERE status <> 'finished'").to_pylist()
+    assert (broken["status"], broken["error"]) == ("failed", "The server is gone. Start it again.")
+    assert f"Continue with: rrti run --resume {broken['run_id']} --db {store.path}" in error.value.remedy
+    kept = len(traces(store, broken["run_id"]))
+    assert 0 < kept < N
+
+    with pytest.raises(CalibrationMismatchError, match=r"seed was 0 and is 1"):
+        run(store, replace(settings, seed=1), resume=broken["run_id"])
+    done: list[int] = []
+    record = run(store, settings, anew=False, on_progress=lambda progress: done.append(progress.done))
+    assert (record.run_id, record.status, record.error) == (broken["run_id"], "finished", None)
+    assert done == list(range(kept + 1, N + 1))
+    for one, other in zip(traces(store, record.run_id), whole, strict=True):
+        np.testing.assert_array_equal(one.tokens.token_id, other.tokens.token_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 8}, "k = 8 is outside 1..7"),
+        ({"gate": GateOptions()}, "no calibration for these models with metric ce, k = 4"),
+        ({"program": "oracle"}, "plants no decision points"),
+        ({"max_new_tokens": 10_000}, "the base server takes 10000 in all"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_stored(
+    changes: dict[str, Any], message: str, store: Store, settings: RunSettings
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(store, replace(settings, **changes))
+    assert store.sql("SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM problems) AS n").to_pylist() == [{"n": 0}]
