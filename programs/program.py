@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import PlantedDecisions
-from rrti_sgl.programs.options import FileTable, Option, check
+from rrti_sgl.programs.options import Option, check
 from rrti_sgl.programs.values import Count, Number, Positive, Ratio, Share, Text, one_of
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.science.divergences import METRICS
@@ -27,7 +28,7 @@ def _is_switch(value: object) -> object:
     return value
 
 
-_PROGRAMS: tuple[FileTable, ...] = ("programs",)
+_gate = partial(Option, panel="Gate", tables=("programs",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +42,21 @@ class GateOptions:
         UsageError: a value does not fit; names it.
     """
 
-    metric: Annotated[str, one_of(METRICS), Option("Divergence the gate watches.", "Gate", _PROGRAMS)] = "ce"
-    tau: Annotated[Number | None, Option("Threshold, in place of a calibration's.", "Gate", _PROGRAMS)] = None
-    spike_ratio: Annotated[Ratio | None, Option("Take the calibration of this ratio.", "Gate", _PROGRAMS)] = None
+    metric: Annotated[str, one_of(METRICS), _gate("Divergence the gate watches.")] = "ce"
+    tau: Annotated[Number | None, _gate("Threshold, in place of a calibration's.")] = None
+    spike_ratio: Annotated[Ratio | None, _gate("Take the calibration of this ratio.")] = None
     use_lambda: Annotated[
-        bool,
-        BeforeValidator(_is_switch),
-        Option("Second condition on or off.", "Gate", _PROGRAMS, name="lambda", flag="--lambda/--no-lambda"),
+        bool, BeforeValidator(_is_switch), _gate("Second condition on or off.", name="lambda", flag="--lambda/--no-lambda")
     ] = False
-    lambda_: Annotated[
-        Positive | None,
-        Option("Its factor, in place of a calibration's.", "Gate", _PROGRAMS, name="lambda_value"),
-    ] = None
-    window: Annotated[Count, Option("Length of the local mean, tokens.", "Gate", _PROGRAMS)] = WINDOW
-    warmup: Annotated[Warmup, Option("Rule for position < window: tau, partial or never.", "Gate", _PROGRAMS)] = "tau"
-    budget: Annotated[Share, Option("Share of positions, for random and early.", "Gate", _PROGRAMS)] = 0.25
-    relay_tokens: Annotated[Count, Option("Tokens of a takeover, for relay.", "Gate", _PROGRAMS)] = 4
-    mean_length: Annotated[Positive | None, Option("Typical solution length, for early.", "Gate", _PROGRAMS)] = None
-    gate: Annotated[Text | None, Option("A gate of your own.", "Gate", _PROGRAMS, metavar="PKG.MODULE:CLASS")] = None
+    lambda_: Annotated[Positive | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
+    window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
+    warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
+    budget: Annotated[Share, _gate("Share of positions, for random and early.")] = 0.25
+    relay_tokens: Annotated[Count, _gate("Tokens of a takeover, for relay.")] = 4
+    mean_length: Annotated[Positive | None, _gate("Typical solution length, for early.")] = None
+    gate: Annotated[Text | None, _gate("A gate of your own.", metavar="PKG.MODULE:CLASS")] = None
     gate_params: Annotated[
-        dict[str, Any],
-        Option("Argument of your gate, JSON or text; repeat.", "Gate", _PROGRAMS, flag="--gate-param", metavar="NAME=VALUE"),
+        dict[str, Any], _gate("Argument of your gate, JSON or text; repeat.", flag="--gate-param", metavar="NAME=VALUE")
     ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

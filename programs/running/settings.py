@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import InitVar, asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -15,7 +16,7 @@ from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import Part, ProblemSet, Selection, load_problems
-from rrti_sgl.programs.options import FileTable, Option, check, declared, validated
+from rrti_sgl.programs.options import Option, check, declared, validated
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.values import Count, Natural, Text, between
@@ -28,10 +29,9 @@ DEFAULT_K = 20
 DRAFT_TOKENS = 12
 GIVEN_TEXTS = "input"  # the key under which a run of `rrti score` stores where its texts came from
 
-
-_DECODING: tuple[FileTable, ...] = ("decoding",)
-_PROBLEMS: tuple[FileTable, ...] = ("problems",)
-_BOTH: tuple[FileTable, ...] = ("decoding", "problems")
+_problems = partial(Option, panel="Problems", tables=("problems",))
+_decoding = partial(Option, panel="Decoding", tables=("decoding",))
+_sampling = partial(Option, panel="Decoding", tables=("decoding", "problems"))
 
 
 def _from_text(value: object) -> object:
@@ -41,14 +41,7 @@ def _from_text(value: object) -> object:
 Prompt = Annotated[PromptTemplate | None, BeforeValidator(_from_text), Option('Text with {question}, or "chat".', "Prompts")]
 Template = Annotated[
     Text | None,
-    Option(
-        "Shipped template, or a TOML file.",
-        "Prompts",
-        _PROBLEMS,
-        metavar="NAME[@VERSION]",
-        path=True,
-        load=load_template,
-    ),
+    _problems("Shipped template, or a TOML file.", panel="Prompts", metavar="NAME[@VERSION]", path=True, load=load_template),
 ]
 
 
@@ -70,28 +63,21 @@ class RunSettings:
     """
 
     program: str
-    problems: Annotated[
-        Text,
-        Option("Problem set by name, or a JSONL, Parquet or CSV file.", "Problems", _PROBLEMS, path=True),
-    ] = "world:heldout"
-    limit: Annotated[Count | None, Option("Take the first so many problems.", "Problems", _PROBLEMS)] = None
-    samples: Annotated[Count, Option("Samples for each problem.", "Problems", _PROBLEMS)] = 1
-    split: Annotated[
-        Part, Option("all, or one of two parts without overlap: calibration, evaluation.", "Problems", _PROBLEMS)
-    ] = "all"
-    sample_problems: Annotated[Count | None, Option("Draw so many problems at random.", "Problems", _PROBLEMS)] = None
-    problem_seed: Annotated[int, Option("Of that draw.", "Problems", _PROBLEMS)] = 0
-    question_field: Annotated[Text, Option("Field of the question, in a file.", "Problems", _PROBLEMS)] = "question"
-    answer_field: Annotated[Text, Option("Field of the answer, in a file.", "Problems", _PROBLEMS)] = "answer"
-    choices_field: Annotated[
-        Text | None, Option("Field of the list of choices, in a multiple-choice file.", "Problems", _PROBLEMS)
-    ] = None
+    problems: Annotated[Text, _problems("Problem set by name, or a JSONL, Parquet or CSV file.", path=True)] = (
+        "world:heldout"
+    )
+    limit: Annotated[Count | None, _problems("Take the first so many problems.")] = None
+    samples: Annotated[Count, _problems("Samples for each problem.")] = 1
+    split: Annotated[Part, _problems("all, or one of two parts without overlap: calibration, evaluation.")] = "all"
+    sample_problems: Annotated[Count | None, _problems("Draw so many problems at random.")] = None
+    problem_seed: Annotated[int, _problems("Of that draw.")] = 0
+    question_field: Annotated[Text, _problems("Field of the question, in a file.")] = "question"
+    answer_field: Annotated[Text, _problems("Field of the answer, in a file.")] = "answer"
+    choices_field: Annotated[Text | None, _problems("Field of the list of choices, in a multiple-choice file.")] = None
     grader: Annotated[
         Text | None,
-        Option(
+        _problems(
             "last-number, math-verify, choice, or PKG.MODULE:CLASS; the problem set's own by default.",
-            "Problems",
-            _PROBLEMS,
             metavar="NAME",
             load=load_grader,
         ),
@@ -102,34 +88,28 @@ class RunSettings:
     reasoning_prompt: Prompt = None
     reasoning_template: InitVar[Template] = None
     thinking: Annotated[bool, Option("Reasoning model's chat template.", "Prompts", flag="--thinking/--no-thinking")] = True
-    special_tokens: Annotated[
-        SpecialTokens, Option("mapped: those of one meaning meet; or as-is.", "Prompts", _DECODING)
-    ] = "mapped"
-    k: Annotated[Natural, Option("Top logprobs kept of both models; 0: all.", "Decoding", _DECODING)] = DEFAULT_K
-    temperature: Annotated[float, between(0, 10, remedy="0 is greedy."), Option("0 is greedy.", "Decoding", _BOTH)] = 0.0
-    top_p: Annotated[
-        float,
-        between(0, 1, above=True, remedy="1 keeps the whole distribution."),
-        Option("Nucleus of both models.", "Decoding", _BOTH),
-    ] = 1.0
-    max_new_tokens: Annotated[Count | None, Option("Most tokens of a solution.", "Decoding", _BOTH)] = None
-    seed: Annotated[int, Option("Of what is drawn on our side.", "Decoding")] = 0
-    decoding: Annotated[Decoding, Option("chunked, or lockstep (the reference).", "Decoding", _DECODING)] = "chunked"
-    draft_tokens: Annotated[Count, Option("Drafted tokens a round.", "Decoding", _DECODING)] = DRAFT_TOKENS
-    score_kind: Annotated[ScoreKind, Option("topk, or plugin: exact numbers from the servers.", "Decoding", _DECODING)] = (
-        "topk"
+    special_tokens: Annotated[SpecialTokens, _decoding("mapped: those of one meaning meet; or as-is.", panel="Prompts")] = (
+        "mapped"
     )
+    k: Annotated[Natural, _decoding("Top logprobs kept of both models; 0: all.")] = DEFAULT_K
+    temperature: Annotated[float, between(0, 10, remedy="0 is greedy."), _sampling("0 is greedy.")] = 0.0
+    top_p: Annotated[
+        float, between(0, 1, above=True, remedy="1 keeps the whole distribution."), _sampling("Nucleus of both models.")
+    ] = 1.0
+    max_new_tokens: Annotated[Count | None, _sampling("Most tokens of a solution.")] = None
+    seed: Annotated[int, Option("Of what is drawn on our side.", "Decoding")] = 0
+    decoding: Annotated[Decoding, _decoding("chunked, or lockstep (the reference).")] = "chunked"
+    draft_tokens: Annotated[Count, _decoding("Drafted tokens a round.")] = DRAFT_TOKENS
+    score_kind: Annotated[ScoreKind, _decoding("topk, or plugin: exact numbers from the servers.")] = "topk"
     calibration_id: Annotated[
         Text | None, Option("Its id; the newest that fits by default.", "Gate", name="calibration")
     ] = None
     allow_overlap: Annotated[
-        bool,
-        Option("Evaluate on problems of the calibration, too.", "Gate", _PROBLEMS, flag="--allow-overlap"),
+        bool, _problems("Evaluate on problems of the calibration, too.", panel="Gate", flag="--allow-overlap")
     ] = False
     gate: GateOptions = field(default_factory=GateOptions)
     tagger: Annotated[
-        Text | None,
-        Option("A planning tagger of your own.", "Gate", _DECODING, metavar="PKG.MODULE:CLASS", load=load_tagger),
+        Text | None, _decoding("A planning tagger of your own.", panel="Gate", metavar="PKG.MODULE:CLASS", load=load_tagger)
     ] = None
 
     def __post_init__(self, base_template: str | None, reasoning_template: str | None) -> None:
