@@ -19,15 +19,17 @@ _OPTIONS = [name for name, entry in RUN_OPTIONS.items() if entry.option.panel ==
 def score(
     context: typer.Context,
     source: Annotated[
-        Path | None, typer.Option("--input", help="JSONL, Parquet, an lm-eval samples file or an inspect_ai log.")
+        Path | None, typer.Option("--input", help="JSONL, CSV, Parquet, an lm-eval samples file or an inspect_ai log.")
     ] = None,
-    format: Annotated[str, typer.Option(help="auto, jsonl, parquet, lm-eval or inspect.", rich_help_panel=_TEXTS)] = "auto",
+    format: Annotated[
+        str, typer.Option(help="auto, jsonl, csv, parquet, lm-eval or inspect.", rich_help_panel=_TEXTS)
+    ] = "auto",
     field: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=FIELD",
-            help="Field that holds text, token_ids, question, problem_id, prompt, reasoning_prompt, answer or "
-            "finish_reason, if not named so; dots lead inwards. Repeat.",
+            help="Field that holds text, token_ids, question, problem_id, prompt, reasoning_prompt, conversation, answer "
+            "or finish_reason, if not named so; dots lead inwards. Repeat.",
             rich_help_panel=_TEXTS,
         ),
     ] = None,
@@ -38,6 +40,12 @@ def score(
     end_token: Annotated[
         bool, typer.Option("--end-token/--no-end-token", help="After texts that stopped.", rich_help_panel=_TEXTS)
     ] = True,
+    thoughts: Annotated[
+        bool, typer.Option("--thoughts", help="Put reasoning parts of a log back, as <think>.", rich_help_panel=_TEXTS)
+    ] = False,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave out what cannot be scored, and name it.", rich_help_panel=_TEXTS)
+    ] = False,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that ended early, options as then.")
@@ -65,7 +73,7 @@ def score(
         raise UsageError("There is nothing to score.", "Name a file: rrti score --input FILE")
     else:
         names = {name: str(value) for name, value in (parse.name_value("--field", text) for text in field or [])}
-        settings = ScoreSettings.of(TextInput(str(source), format, names, problems, end_token), **options)
+        settings = ScoreSettings.of(TextInput(str(source), format, names, problems, end_token, thoughts, skip), **options)
     with open_input(db, settings, resume, source) as (store, settings, texts):
         with pair.open() as address:
             record = score_texts(

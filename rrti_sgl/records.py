@@ -25,7 +25,7 @@ BoolArray = NDArray[np.bool_]
 
 Source = Literal["base", "reasoning"]
 ScoreKind = Literal["full", "topk", "plugin"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "unknown"]  # unknown: a given text that does not say
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 Json = Any
 

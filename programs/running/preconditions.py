@@ -51,6 +51,24 @@ def check_gold(problem_set: ProblemSet) -> None:
         )
 
 
+def warn_of_special_tokens(pair: Pair, problem_set: ProblemSet) -> None:
+    """Name the questions that spell a special token: in a prompt it is that token, to both models.
+
+    A solution that is given as text is another matter: see `rrti_sgl.programs.scoring.jobs`.
+    """
+    vocabularies = (pair.vocabulary, pair.reasoning_vocabulary)
+    special = {token for known in vocabularies for token, i in known.token_ids.items() if i in known.skipped_ids}
+    found = [(problem, token) for problem in problem_set.problems for token in sorted(special) if token in problem.question]
+    if found:
+        logger.warning(
+            "%d of %d questions spell special tokens, which both models read as such: %s%s",
+            len({problem.problem_id for problem, _ in found}),
+            len(problem_set.problems),
+            "; ".join(f"{problem.problem_id} {token}" for problem, token in found[:_NAMED]),
+            " ..." if len(found) > _NAMED else "",
+        )
+
+
 def check_disjoint(store: Store, calibration: CalibrationRecord, problem_set: ProblemSet) -> None:
     """Refuse to evaluate on problems that the thresholds were taken from.
 

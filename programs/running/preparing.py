@@ -17,7 +17,7 @@ from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
-from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold, check_special_tokens
+from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold, check_special_tokens, warn_of_special_tokens
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord
 from rrti_sgl.science.gates import AlwaysGate, Gate
@@ -100,6 +100,7 @@ def resolve(
     check_k(settings.k, pair.vocab_size)
     check_special_tokens(pair, settings)
     check_gold(problem_set)
+    warn_of_special_tokens(pair, problem_set)
     chosen = choose_gate(
         pair,
         settings.program,

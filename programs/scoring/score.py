@@ -15,17 +15,18 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import DecodeOptions
 from rrti_sgl.engines.pair import Pair, check_k
-from rrti_sgl.given_texts import Complaints, GivenText
+from rrti_sgl.given_texts import GivenText
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.gating import ChosenGate
-from rrti_sgl.programs.running.preconditions import check_gold, check_special_tokens
+from rrti_sgl.programs.running.preconditions import check_gold, check_special_tokens, warn_of_special_tokens
 from rrti_sgl.programs.running.preparing import PreparedRun, new_run_id, run_record
 from rrti_sgl.programs.running.runner import OnProgress, execute
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.scoring.jobs import JobBuilder, problem_of, problems_in
 from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings
 from rrti_sgl.records import ProblemRecord, RunRecord
+from rrti_sgl.rows import Complaints
 from rrti_sgl.science.gates import NeverGate
 from rrti_sgl.science.planning import LexicalTagger, PlanningTagger, load_tagger
 
@@ -80,8 +81,18 @@ def prepare_score(
     templates = (resolved.base_prompt, resolved.reasoning_prompt)
     builder = JobBuilder(pair, given, *templates, settings.input.end_token, complaints)
     jobs = [builder.job(run_id, text, problem) for text, problem in answered]
-    complaints.raise_any(_REMEDY)
+    if settings.input.skip and complaints:
+        left_out = complaints.places
+        jobs = [job for job, (text, _) in zip(jobs, answered, strict=True) if text.place not in left_out]
+        kept = {job.problem.problem_id for job in jobs}
+        problem_set = replace(problem_set, problems=[known for known in problem_set.problems if known.problem_id in kept])
+    if jobs and settings.input.skip:
+        if complaints:
+            complaints.warn("text")
+    else:
+        complaints.raise_any(_REMEDY, "nothing was scored")
     check_gold(problem_set)
+    warn_of_special_tokens(pair, problem_set)
     builder.warn(len(texts))
     longest = max(len(job.given.token_ids) for job in jobs if job.given is not None)
     # Prompts of the texts' own do not say what begins the next problem; only a template does.

@@ -12,6 +12,7 @@ from typing import Any
 from rrti_sgl.given_texts import GivenText, TextFields, read_texts
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.settings import GIVEN_TEXTS, RunSettings, settings_from
+from rrti_sgl.rows import Complaints, name_of
 
 SCORE = "score"
 
@@ -27,6 +28,8 @@ class TextInput:
         problems: the problem set that the texts answer, by name or path: their gold answers, grader and prompts are its.
             None: the file itself holds the problems.
         end_token: put the base model's end token after texts whose finish_reason is "stop". Token ids are never changed.
+        thoughts: put the reasoning parts of an inspect_ai log back before the answer, as `<think>`.
+        skip: leave out what cannot be scored, and say how much and what, instead of refusing all of it.
     """
 
     path: str
@@ -34,6 +37,8 @@ class TextInput:
     fields: Mapping[str, str] = field(default_factory=dict)
     problems: str | None = None
     end_token: bool = True
+    thoughts: bool = False
+    skip: bool = False
 
     def read(self) -> list[GivenText]:
         """The continuations of the file.
@@ -41,7 +46,12 @@ class TextInput:
         Raises:
             UsageError: see `rrti_sgl.given_texts.read_texts`.
         """
-        return read_texts(Path(self.path), self.format, TextFields.of(self.fields))
+        skipped = Complaints() if self.skip else None
+        names = TextFields.of(self.fields)
+        texts = read_texts(Path(self.path), self.format, names, thoughts=self.thoughts, skipped=skipped)
+        if skipped:
+            skipped.warn("row")
+        return texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ class ScoreSettings:
     @classmethod
     def of(cls, source: TextInput, **options: Any) -> ScoreSettings:
         """Settings with options by name (`settings_from`); the problems are named after the file where no set is named."""
-        return cls(source, settings_from("diagnose", problems=source.problems or Path(source.path).stem, **options))
+        return cls(source, settings_from("diagnose", problems=source.problems or name_of(Path(source.path)), **options))
 
     def relocated(self, path: Path | None) -> ScoreSettings:
         """The same settings for a file that was moved."""

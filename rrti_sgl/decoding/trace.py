@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrti_sgl.engines.wire import Generation
-from rrti_sgl.records import FloatArray, IntArray, Source
+from rrti_sgl.records import FinishReason, FloatArray, IntArray, Source
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import DIVERGENCE_METRICS, all_metrics, entropy
 from rrti_sgl.science.threshold import Decision
@@ -102,7 +101,7 @@ class TraceBuilder:
     drafted: int = 0
     discarded: int = 0
     scored: int = 0
-    finish_reason: Literal["stop", "length"] = "length"
+    finish_reason: FinishReason = "length"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _start: float = field(default_factory=perf_counter)
     wall_ms: float = 0.0
@@ -137,7 +136,7 @@ class TraceBuilder:
         if reasoning is not None:
             self.reasoning.add(start, reasoning)
 
-    def finish(self, reason: Literal["stop", "length"]) -> None:
+    def finish(self, reason: FinishReason) -> None:
         """Note why and when the sample ended."""
         self.finish_reason = reason
         self.wall_ms = (perf_counter() - self._start) * 1e3

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from rrti_sgl.records import FinishReason
 
+Conversation = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class GivenText:
@@ -19,6 +21,7 @@ class GivenText:
         answer: gold answer; None: there is none.
         base_prompt: the whole prompt of the base model as text; None: a template makes it of the question.
         reasoning_prompt: the same for the reasoning model.
+        conversation: the prompt as turns of a chat, (role, content); stands in for the prompts that are not there as text.
         finish_reason: how it ended, where the file says so.
     """
 
@@ -30,10 +33,12 @@ class GivenText:
     base_prompt: str | None = None
     reasoning_prompt: str | None = None
     finish_reason: FinishReason | None = None
+    conversation: Conversation | None = None
 
     @property
     def content(self) -> tuple[object, ...]:
         """Everything but the place: what decides the scores and the grade, as JSON values."""
         given = self.continuation if isinstance(self.continuation, str) else list(self.continuation)
         prompts = (self.question, self.problem_id, self.base_prompt, self.reasoning_prompt)
-        return (*prompts, given, self.answer, self.finish_reason)
+        turns = () if self.conversation is None else ([list(turn) for turn in self.conversation],)
+        return (*prompts, given, self.answer, self.finish_reason, *turns)

@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.given_texts import inspect_log, jsonl, lm_eval, parquet
-from rrti_sgl.given_texts.complaints import Complaints
-from rrti_sgl.given_texts.fields import Place, Row, TextFields, given_texts
+from rrti_sgl.given_texts import inspect_log, lm_eval
+from rrti_sgl.given_texts.fields import TextFields, given_texts
 from rrti_sgl.given_texts.given import GivenText
+from rrti_sgl.rows import Complaints, Place, Row, kind_of, rows_of
 
 Rows = Callable[[Path, Complaints], Iterator[tuple[Place, Row]]]
 
 FORMATS: dict[str, Rows] = {
-    "jsonl": jsonl.rows,
-    "parquet": parquet.rows,
+    "jsonl": functools.partial(rows_of, kind="jsonl"),
+    "csv": functools.partial(rows_of, kind="csv"),
+    "parquet": functools.partial(rows_of, kind="parquet"),
     "lm-eval": lm_eval.rows,
     "inspect": inspect_log.rows,
 }
 AUTO = "auto"
-_BY_ENDING = {".parquet": "parquet", ".json": "inspect", ".eval": "inspect"}
+_REMEDY = "Correct or leave out these lines; --field NAME=FIELD says which field holds what, --skip leaves them out here."
 
 
-def read_texts(path: Path, format_name: str = AUTO, names: TextFields | None = None) -> list[GivenText]:
+def read_texts(
+    path: Path,
+    format_name: str = AUTO,
+    names: TextFields | None = None,
+    *,
+    thoughts: bool = False,
+    skipped: Complaints | None = None,
+) -> list[GivenText]:
     """All continuations of a file.
 
     Args:
         path: the file.
-        format_name: one of `FORMATS`; "auto" goes by the ending and, for JSON Lines, by the fields of the first line.
+        format_name: one of `FORMATS`; "auto" goes by the ending and by what the file begins with.
         names: which fields hold what.
+        thoughts: put the reasoning parts of an inspect_ai log back before the answer, as `<think>`.
+        skipped: where rows are noted that cannot be scored; None refuses a file with any.
 
     Raises:
-        UsageError: no such file or format, no continuation in it, or anything wrong with a line: all of that at once.
+        UsageError: no such file or format, no continuation in it, or anything wrong with a row: all of that at once.
     """
     if not path.is_file():
         raise UsageError(f"There is no file {path}.", "Give --input the path of a file.")
     rows = FORMATS[detect(path, format_name)]
-    complaints, names = Complaints(), names or TextFields()
+    if rows is inspect_log.rows:
+        rows = functools.partial(rows, thoughts=thoughts)
+    complaints, names = Complaints() if skipped is None else skipped, names or TextFields()
     texts = [text for place, row in rows(path, complaints) for text in given_texts(place, row, names, complaints)]
-    complaints.raise_any("Correct or leave out these lines; --field NAME=FIELD says which field holds what.")
+    if skipped is None or not texts:
+        complaints.raise_any(_REMEDY, "nothing was scored")
     if not texts:
         raise UsageError(f"{path} holds no continuation.", "Write one JSON object a line, or see --format.")
     return texts
@@ -55,7 +69,9 @@ def detect(path: Path, format_name: str = AUTO) -> str:
         return format_name
     if format_name != AUTO:
         raise UsageError(f"--format {format_name!r} is unknown.", f"Use {AUTO}, {', '.join(FORMATS)}.")
-    if ending := _BY_ENDING.get(path.suffix.lower()):
-        return ending
-    first = next(jsonl.rows(path, Complaints()), None)
-    return "lm-eval" if first is not None and lm_eval.is_sample(first[1]) else "jsonl"
+    if inspect_log.is_log(path):
+        return "inspect"
+    first = next(rows_of(path, Complaints()), None)
+    if first is not None and lm_eval.is_sample(first[1]):
+        return "lm-eval"
+    return kind_of(path)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.problems.fields import FieldMap, Row, problems_of
-from rrti_sgl.problems.files import READERS, rows_of
+from rrti_sgl.problems.fields import FieldMap, problems_of
 from rrti_sgl.problems.selection import Part
 from rrti_sgl.records import ProblemRecord
+from rrti_sgl.rows import Complaints, Place, Row, find_file, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +56,14 @@ class Benchmark:
             UsageError: there is no file and the hub gives nothing; says which file to put where.
             ProblemFileError: fields are missing.
         """
-        path = self._local_file(part)
-        rows = rows_of(path) if path else self._hub_rows(part)
-        problems = problems_of(rows, self.name, self.fields)
+        path, complaints = find_file(problem_folder() / self.file_stem(part)), Complaints()
+        rows = rows_of(path, complaints) if path else self._hub_rows(part)
+        problems = problems_of(rows, self.name, self.fields, complaints)
         if self.split_of(part) == self.split and len(problems) != self.count:
             logger.warning("%s has %d problems here, not the %d it is known for", self.name, len(problems), self.count)
         return problems
 
-    def _local_file(self, part: Part) -> Path | None:
-        places = (problem_folder() / f"{self.file_stem(part)}{ending}" for ending in READERS)
-        return next((place for place in places if place.is_file()), None)
-
-    def _hub_rows(self, part: Part) -> Iterator[tuple[str, Row]]:
+    def _hub_rows(self, part: Part) -> Iterator[tuple[Place, Row]]:
         from datasets import load_dataset
 
         split = self.split_of(part)

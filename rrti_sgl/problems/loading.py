@@ -10,10 +10,10 @@ from rrti_sgl.grading import load_grader
 from rrti_sgl.grading.world import WorldDecisions, WorldGrader
 from rrti_sgl.problems.benchmarks import BENCHMARKS, Benchmark
 from rrti_sgl.problems.fields import FieldMap, problems_of
-from rrti_sgl.problems.files import rows_of
 from rrti_sgl.problems.problem_set import ProblemSet
 from rrti_sgl.problems.selection import Selection
 from rrti_sgl.problems.world import WORLD_SETS, world_problems
+from rrti_sgl.rows import Complaints, name_of, rows_of
 
 _WORLD_SIZE = 1000
 
@@ -90,9 +90,10 @@ def _file(source: str, fields: FieldMap, selection: Selection) -> ProblemSet:
             f"Problem set {source!r} is neither a known name ({', '.join((*WORLD_SETS, *BENCHMARKS))}) nor a file.",
             "Give one of these names or the path of a JSONL, Parquet or CSV file.",
         )
-    problems = problems_of(rows_of(path), path.stem, fields)
+    complaints = Complaints()
+    problems = problems_of(rows_of(path, complaints), name_of(path), fields, complaints)
     if not problems:
         raise ProblemFileError(f"{path} holds no problem.", "Write one JSON object a line.")
     grader = load_grader("choice" if fields.choices else "last-number")
     templates = ("choice@1", "chat-choice@1") if fields.choices else ("question-answer@1", "chat@1")
-    return ProblemSet(path.stem, selection.apply(problems), grader, *templates)
+    return ProblemSet(name_of(path), selection.apply(problems), grader, *templates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rrti_sgl.errors import UsageError
@@ -15,12 +16,22 @@ def render_chat(tokenizer: Any, question: str, *, thinking: bool, system: str | 
     Raises:
         UsageError: the tokenizer has no chat template.
     """
+    return render_turns(tokenizer, [(turn["role"], turn["content"]) for turn in _turns(question, system)], thinking=thinking)
+
+
+def render_turns(tokenizer: Any, turns: Sequence[tuple[str, str]], *, thinking: bool) -> str:
+    """A conversation, (role, content), with the generation prompt, as text.
+
+    Raises:
+        UsageError: the tokenizer has no chat template.
+    """
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(
             "The prompt is a chat, but the tokenizer has no chat template.",
             'Give a template as text, e.g. --reasoning-prompt "Question: {question}\\nAnswer:".',
         )
-    return _apply(tokenizer, _turns(question, system), thinking=thinking, generation_prompt=True)
+    named = [{"role": role, "content": content} for role, content in turns]
+    return _apply(tokenizer, named, thinking=thinking, generation_prompt=True)
 
 
 def check_chat_template(tokenizer: Any, *, thinking: bool, system: str | None = None) -> None:

@@ -62,9 +62,20 @@ class Vocabulary:
         special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
         return frozenset(self.renumbered.ids(special))
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens of the tokenizer's own making."""
-        return self.renumbered.ids(self.tokenizer.encode(text, add_special_tokens=False))
+    def encode(self, text: str, *, plain: bool = False) -> list[int]:
+        """Token ids of a text, without special tokens of the tokenizer's own making.
+
+        Args:
+            text: the text.
+            plain: take special tokens that are spelled in it as text, too; where a tokenizer has no other token for such
+                a word, it is the unknown one.
+        """
+        ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=plain)
+        unknown = self.tokenizer.unk_token_id
+        if plain and unknown is not None:
+            special = set(self.tokenizer.all_special_ids)
+            ids = [unknown if i in special else i for i in ids]
+        return self.renumbered.ids(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated tokens, without end tokens."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -38,6 +40,46 @@ def test_every_format_gives_the_same_problems(tmp_path: Path) -> None:
     assert [problem.question for problem in loaded[0]] == [row["q"] for row in ROWS]
     assert loaded[0][3].answer == "3"
     assert loaded[0][3].metadata == {"level": "easy"}
+
+
+def test_missing_answers_and_further_fields_as_pandas_writes_them(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "question": ["a?", "b?", "c?"],
+            "answer": [18, None, 3],
+            "when": pd.to_datetime(["2026-01-02"] * 3),
+            "share": [0.5, None, 1.0],
+        }
+    )
+    frame.to_parquet(tmp_path / "set.parquet")
+    problems = load_problems(str(tmp_path / "set.parquet")).problems
+    assert [problem.answer for problem in problems] == ["18.0", None, "3.0"]
+    assert problems[1].metadata == {"when": "2026-01-02T00:00:00", "share": None}
+    (tmp_path / "set.jsonl").write_text('{"question": "a?", "answer": NaN}\n{"question": "b?", "answer": " "}\n')
+    assert [problem.answer for problem in load_problems(str(tmp_path / "set.jsonl")).problems] == [None, None]
+
+
+def test_everything_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
+    lines = ['{"question": "a?"}', '{"question": NaN}', "{", '{"question": "so 9 \\ud83d"}', "7"]
+    (tmp_path / "set.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ProblemFileError) as refused:
+        load_problems(str(tmp_path / "set.jsonl"))
+    for part in (
+        "4 problems",
+        "line 2: field 'question'",
+        "line 3: no valid",
+        "line 4: field 'question' has half",
+        "line 5: a int",
+    ):
+        assert part in refused.value.message
+    assert "--question-field" in refused.value.remedy
+
+
+def test_fields_within_others_and_compressed_sets(tmp_path: Path) -> None:
+    row = {"doc": {"problem": "a?", "gold": ["$2$", "$-3$"]}}
+    (tmp_path / "mine.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode()))
+    loaded = load_problems(str(tmp_path / "mine.jsonl.gz"), question_field="doc.problem", answer_field="doc.gold")
+    assert (loaded.name, loaded.problems[0].question, loaded.problems[0].answer) == ("mine", "a?", "2, -3")
 
 
 def test_ids_depend_on_the_question_alone(tmp_path: Path) -> None:
@@ -84,7 +126,7 @@ def test_malformed_tables(tmp_path: Path, name: str, content: bytes, match: str)
         load_problems(str(file))
 
 
-@pytest.mark.parametrize("answer", ["b", "cod", 1, "1"])
+@pytest.mark.parametrize("answer", ["b", "cod", 1, "1", 1.0])
 def test_multiple_choice(tmp_path: Path, answer: object) -> None:
     row = {"question": "Which is a fish?", "choices": ["crow", "cod", "cow"], "answer": answer}
     loaded = load_problems(str(write(tmp_path, ".jsonl", [row])), choices_field="choices")

@@ -25,7 +25,7 @@ GOOD = {"question": "has", "text": "5"}
             2,
             r"2 problems; nothing was scored.\n  bad.jsonl, line 2: .*\n  bad.jsonl, line 3: ",
         ),
-        (["--input", "good.jsonl", "--format", "csv"], 2, "--format 'csv' is unknown"),
+        (["--input", "good.jsonl", "--format", "xml"], 2, "--format 'xml' is unknown"),
         (["--input", "good.jsonl", "--field", "text"], 2, "--field 'text' is no NAME=VALUE"),
         (["--input", "good.jsonl", "--field", "answer=gold"], 2, r"field 'gold' \(answer\) is missing"),
         (["--input", "good.jsonl", "--metric", "cosine"], 2, "--metric 'cosine' is unknown"),

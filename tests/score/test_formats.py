@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from rrti_sgl.errors import UsageError
 from rrti_sgl.given_texts import GivenText, TextFields, read_texts
 from rrti_sgl.given_texts.reading import detect
+from rrti_sgl.rows import Complaints
 
 
 def jsonl(folder: Path, *rows: Any, name: str = "texts.jsonl") -> Path:
@@ -65,6 +67,39 @@ def test_parquet(tmp_path: Path) -> None:
     assert texts[2].place == f"{tmp_path / 't.parquet'}, row 3"
 
 
+def test_csv_and_compressed_files(tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("question,text,answer,finish_reason\r\n1 + 1?, 2,2,stop\r\nx?,y,,\r\n")
+    expected = [given(" 2", "1 + 1?", answer="2", finish_reason="stop"), given("y", "x?")]
+    assert without_place(read_texts(tmp_path / "texts.csv")) == expected
+    packed = gzip.compress(json.dumps(ROWS[0]).encode("utf-16"))
+    (tmp_path / "texts.jsonl.gz").write_bytes(packed)
+    assert without_place(read_texts(tmp_path / "texts.jsonl.gz")) == READ[:1]
+    (tmp_path / "texts.json").write_text(json.dumps(ROWS))
+    assert without_place(read_texts(tmp_path / "texts.json")) == READ
+
+
+def test_what_pandas_writes_for_missing_values(tmp_path: Path) -> None:
+    row = {"question": "q", "text": "t", "answer": float("nan"), "finish_reason": float("nan"), "problem_id": float("nan")}
+    ids = {"question": "q", "token_ids": [1.0, 2.0], "answer": 18, "text": float("nan")}
+    assert without_place(read_texts(jsonl(tmp_path, row, ids))) == [given("t", "q"), given([1, 2], "q", answer="18")]
+
+
+def test_a_conversation_is_the_prompt(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "u?"}]}]
+    [text] = read_texts(jsonl(tmp_path, {"conversation": turns, "text": "t"}))
+    assert (text.question, text.conversation) == ("u?", (("system", "s"), ("user", "u?")))
+    assert text.content[-1] == [["system", "s"], ["user", "u?"]]
+
+
+def test_rows_that_are_left_out_do_not_refuse_the_others(tmp_path: Path) -> None:
+    skipped = Complaints()
+    texts = read_texts(jsonl(tmp_path, ROWS[0], "{oops", {"question": "q"}, ROWS[1]), skipped=skipped)
+    assert without_place(texts) == READ[:2]
+    assert [place.rpartition(", ")[2] for place in skipped.places] == ["line 2", "line 3"]
+    with pytest.raises(UsageError, match=r"2 problems; nothing was scored"):
+        read_texts(jsonl(tmp_path, "{oops", {"question": "q"}), skipped=Complaints())
+
+
 def test_several_continuations_of_a_row_keep_their_order_and_end(tmp_path: Path) -> None:
     row = {"question": "q", "text": ["a", "b"], "finish_reason": ["stop", "length"]}
     assert without_place(read_texts(jsonl(tmp_path, row, {"question": "q", "token_ids": [[1], [2, 3]]}))) == [
@@ -104,6 +139,10 @@ def test_fields_of_other_names_and_inside_others(tmp_path: Path) -> None:
         ({"question": "q", "text": "t", "finish_reason": 3}, "finish_reason 3 is none of"),
         ({"question": "q", "text": ["a", "b"], "finish_reason": ["stop"]}, "has 1 entries for 2 continuations"),
         ({"question": "q", "text": "t", "answer": {"a": 1}}, "answer {'a': 1} is no text"),
+        ({"question": "q", "text": "so 9 \ud83d"}, r"field 'text' has half a character, '\\ud83d': a lone surrogate"),
+        ({"conversation": "Hi", "text": "t"}, "conversation 'Hi' is no list of turns"),
+        ({"conversation": [{"role": "user"}], "text": "t"}, "has a turn without a role or a text"),
+        ({"conversation": [{"role": "assistant", "content": "a"}], "text": "t"}, "ends with a turn of the assistant"),
     ],
     ids=lambda value: str(value)[:50],
 )
@@ -197,6 +236,27 @@ def test_lm_eval_samples_of_older_versions_and_other_documents(tmp_path: Path) -
     assert [(text.question, text.answer) for text in mapped] == [("x", "3")] * 2
 
 
+def test_lm_eval_lines_without_the_name_of_their_filter_are_one(tmp_path: Path) -> None:
+    lines = [lm_eval_line(doc, name) for name in ("strict", "flexible") for doc in (0, 1)]
+    bare = [{name: value for name, value in line.items() if name != "filter"} for line in lines]
+    assert len(read_texts(jsonl(tmp_path, *bare))) == 4
+    nameless = [{name: value for name, value in line.items() if name not in ("filter", "doc_id")} for line in lines]
+    assert len(read_texts(jsonl(tmp_path, *nameless))) == 4
+
+
+def test_lm_eval_prompts_that_are_chats(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "new?"}]
+    written = {"gen_args_0": {"arg_0": [json.dumps(turns)], "arg_1": {}}}
+    lines = [lm_eval_line(0, "a", arguments=written), lm_eval_line(1, "a", arguments=[[turns, {}]], doc={"n": 3})]
+    texts = read_texts(jsonl(tmp_path, *lines))
+    assert [(text.question, text.conversation, text.base_prompt) for text in texts[::2]] == [
+        ("new 0", (("user", "new?"),), None),
+        ("new?", (("user", "new?"),), None),
+    ]
+    plain = lm_eval_line(0, "a", arguments={"gen_args_0": {"arg_0": ["[no chat]"], "arg_1": {}}})
+    assert read_texts(jsonl(tmp_path, plain))[0].base_prompt == "[no chat]"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -279,13 +339,13 @@ def test_inspect_eval_archive(tmp_path: Path) -> None:
         ({"error": {"message": "rate limit"}}, "the sample failed: rate limit"),
         ({"output": {"choices": []}}, "'output.choices' is missing or empty"),
         (
-            {"input": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]},
-            r"conversation \(system, user\)",
+            {"input": [{"role": "user", "content": "u"}, {"role": "tool", "content": "t"}]},
+            r"no conversation that ends with a question \(user, tool\)",
         ),
         ({"messages": [{"role": "assistant", "content": "a"}] * 2}, "2 turns of the assistant"),
         ({"output": choice([{"type": "reasoning", "reasoning": "r"}, {"type": "text", "text": "t"}])}, r"\(reasoning\)"),
         ({"output": choice("t", tool_calls=[{"id": "1"}])}, "the answer calls a tool"),
-        ({"output": choice("t", "content_filter")}, "finish_reason 'content_filter' is none of"),
+        ({"output": choice("t", "content_filter")}, "the answer was filtered"),
         ({"output": choice("")}, "the continuation is empty"),
         ({"target": ["a", "b"]}, "2 targets"),
         ({"messages": "none"}, "'messages' is no list of objects"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,13 +15,19 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
+from rrti_sgl.given_texts import GivenText
 from rrti_sgl.problems import load_problems, problem_id
 from rrti_sgl.programs.running.preparing import PreparedRun
+from rrti_sgl.programs.scoring.jobs import JobBuilder
 from rrti_sgl.programs.scoring.score import prepare_score
 from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.prompts import load_template
+from rrti_sgl.prompts.chat import render_turns
+from rrti_sgl.records import ProblemRecord
+from rrti_sgl.rows import Complaints
 from rrti_sgl.tinypair.bundle import bundled_pair
 from rrti_sgl.tokens.vocabulary import load_vocabulary
+from tests.prompts.tokenizers import CHATML, synthetic
 
 BARE = {"base_prompt": load_template("bare@1"), "reasoning_prompt": load_template("bare@1")}
 TEXT = "first add 2 : 3 + 2 = 5 . so answer 5"
@@ -70,7 +77,7 @@ def test_the_end_token_follows_texts_that_stopped_and_nothing_else(prepare: Prep
         (ended, "stop"),
         (ended, "stop"),
         (open_end, "length"),
-        (open_end, "length"),
+        (open_end, "unknown"),
         (open_end, "stop"),
         (ended, "stop"),
     ]
@@ -121,6 +128,74 @@ def test_tokens_that_do_not_give_the_text_back_are_counted(prepare: Preparing, c
     [record] = caplog.records
     assert record.message.startswith("2 of 4 texts are not given back by their tokens")
     assert record.message.endswith("texts.jsonl, line 2")
+
+
+def test_special_tokens_that_are_spelled_are_text_and_counted(prepare: Preparing, caplog: pytest.LogCaptureFixture) -> None:
+    spelled = {"question": "ann has <eos> 2", "text": "ann has <eos> 2"}
+    with caplog.at_level(logging.WARNING):
+        [(ids, reason), _] = given(prepare(spelled, {"question": "has", "text": TEXT}, **BARE))
+    vocabulary = prepare.pair.vocabulary
+    assert (ids, reason) == (
+        [*vocabulary.encode("ann has"), vocabulary.tokenizer.unk_token_id, *vocabulary.encode("2")],
+        "unknown",
+    )
+    assert "1 of 2 texts spell special tokens, which are scored as text and not as these tokens. The first: " in caplog.text
+    assert (
+        f"1 of 2 questions spell special tokens, which both models read as such: {problem_id('ann has <eos> 2')} <eos>"
+        in (caplog.text)
+    )
+
+
+def test_special_tokens_of_byte_level_tokenizers(pair: Pair) -> None:
+    tokens = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+    vocabulary = synthetic(tokens, end="<|im_end|>", template=CHATML)
+    builder = JobBuilder(
+        replace(pair, vocabulary=vocabulary, reasoning_vocabulary=vocabulary),
+        ScoreSettings.of(TextInput("x")).run,
+        BARE["base_prompt"],
+        BARE["reasoning_prompt"],
+        end_token=True,
+        complaints=Complaints(),
+    )
+    end, think, thought = (vocabulary.token_ids[token] for token in ("<|im_end|>", "<think>", "</think>"))
+    letters = vocabulary.encode("<|im_end|>", plain=True)
+    assert len(letters) == len("<|im_end|>")
+    cases = {
+        "a<|im_end|>b": [*vocabulary.encode("a"), *letters, *vocabulary.encode("b")],
+        "<think>a</think>b": [think, *vocabulary.encode("a"), thought, *vocabulary.encode("b")],
+        "a<|im_end|>": [*vocabulary.encode("a"), end],
+        "a <|im_end|>\n": [*vocabulary.encode("a "), end],
+    }
+    turns = (("system", "s"), ("user", "1?"), ("assistant", "2"), ("user", "3?"))
+    for text, ids in cases.items():
+        job = builder.job("r", GivenText("here", text, "q", conversation=turns), ProblemRecord("p", "s", "q", None))
+        assert job.given is not None
+        assert list(job.given.token_ids) == ids
+    assert builder.spelled == ["here"]
+    assert job.base_prompt == "s\n\n1?\n\n2\n\n3?"
+    assert job.reasoning_prompt == render_turns(vocabulary.tokenizer, turns, thinking=True)
+    assert job.reasoning_prompt.startswith("<|im_start|>system\ns<|im_end|>\n<|im_start|>user\n1?<|im_end|>")
+    assert job.reasoning_prompt.endswith("<|im_start|>assistant\n")
+    assert list(job.reasoning_prompt_ids[:1]) == [vocabulary.token_ids["<|im_start|>"]]
+
+
+def test_texts_that_the_pair_cannot_score_can_be_left_out(prepare: Preparing, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        {"question": "has", "text": TEXT},
+        {"question": "has", "token_ids": [3] * LIMIT},
+        {"text": "no question"},
+        {"question": "has", "text": TEXT},
+        {"question": "had", "token_ids": [99]},
+    ]
+    with caplog.at_level(logging.WARNING):
+        prepared = prepare(*rows, source={"skip": True}, **BARE)
+    assert [job.sample_index for job in prepared.jobs] == [0, 2]
+    assert "1 row left out:\n" in caplog.text
+    assert "2 texts left out:\n" in caplog.text
+    assert prepared.record.n_problems == 1
+    assert prepared.record.config["input"]["skip"] is True
+    with pytest.raises(UsageError, match="are more than the 60 that the base server takes"):
+        prepare(rows[1], source={"skip": True}, **BARE)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Files as text: compression and encoding are told from the first bytes, whatever the name says.
+
+Compressed by gzip, bzip2, xz, Zstandard, or as the one member of a zip archive, as pandas and the hub write them; UTF-8 with
+or without a mark, UTF-16 and UTF-32, as Windows writes them. What is not UTF-8 and says nothing is refused by line:
+`surrogateescape` lets the lines before and after it be read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+import zstandard
+
+from rrti_sgl.errors import UsageError
+
+# What reading a damaged file raises, beside UnicodeError.
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zipfile.BadZipFile)
+_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_ZIP_ZSTD = 93  # in zipfile from Python 3.14 on
+
+
+def open_text(path: Path) -> IO[str]:
+    """The decompressed text of a file, with its line ends as they are; bytes that are no UTF-8 come as lone surrogates.
+
+    Raises:
+        UsageError: a zip archive of several files.
+        Exception: one of `DAMAGE`.
+    """
+    file = io.BufferedReader(cast(io.RawIOBase, open_bytes(path)))
+    encoding = json.detect_encoding(file.peek(4)[:4])
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+    return io.TextIOWrapper(file, encoding, errors, newline="")
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The decompressed bytes of a file."""
+    with path.open("rb") as file:
+        magic = file.read(6)
+    for beginning, compression in _MAGIC.items():
+        if magic.startswith(beginning):
+            import pyarrow as pa
+
+            # Unlike the reader of `zstandard`, this one tells a file that ends early.
+            return pa.input_stream(path, compression=compression)  # type: ignore[no-any-return]
+    if magic == b"\xfd7zXZ\x00":
+        return lzma.open(path)
+    if magic.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) != 1:
+                raise UsageError(f"{path} is an archive of {len(members)} files.", "Give one file.")
+            return io.BytesIO(member_bytes(archive, members[0]))
+    return path.open("rb")
+
+
+def member_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The content of a member of an archive, also where it is compressed by Zstandard.
+
+    Raises:
+        zipfile.BadZipFile: it is damaged, or compressed in a way that nobody here can read.
+    """
+    if member.compress_type != _ZIP_ZSTD:
+        try:
+            return archive.read(member)
+        except NotImplementedError as error:
+            raise zipfile.BadZipFile(f"{member.filename}: {error}") from error
+    assert archive.fp is not None
+    archive.fp.seek(member.header_offset)
+    header = archive.fp.read(30)
+    # Name and extra field stand between the local header and the data, and may differ from those of the directory.
+    name_length, extra_length = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
+    archive.fp.seek(name_length + extra_length, io.SEEK_CUR)
+    packed = archive.fp.read(member.compress_size)
+    try:
+        content = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
+    except zstandard.ZstdError as error:
+        raise zipfile.BadZipFile(f"{member.filename}: {error}") from error
+    if zlib.crc32(content) != member.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {member.filename!r}")
+    return content
