@@ -16,6 +16,7 @@ from rich.text import Text
 from rrti_sgl.programs.experiments.estimates import Measured, Waiting, seconds_left
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.running.runner import Progress
+from rrti_sgl.programs.tables.numbers import RATE, SHARE
 from rrti_sgl.records import RunRecord
 
 QUIET_S = 60.0  # between two plain lines of one run
@@ -189,8 +190,8 @@ def _facts(state: CellState) -> dict[str, str]:
         return {"rho": "", "accuracy": "", "speed": ""}
     rho = state.takeovers / max(state.tokens, 1)
     return {
-        "rho": f"rho {rho:.3f}",
-        "accuracy": f"accuracy {state.correct / state.new:.1%}",
+        "rho": f"rho {RATE.text(rho)}",
+        "accuracy": f"accuracy {SHARE.text(state.correct / state.new)}",
         "speed": f"{state.speed:,.0f} tok/s" if state.speed else "",
     }
 

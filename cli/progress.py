@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from rrti_sgl.programs.running.runner import Progress
+from rrti_sgl.programs.tables.numbers import RATE
 
 
 class RunProgress:
@@ -54,5 +55,5 @@ class RunTracker:
         self._shown = now
         seconds = max(now - self._start, 1e-9)
         rho = progress.takeovers / max(progress.tokens, 1)
-        rates = f"{progress.tokens / seconds:4.0f} tok/s, rho {rho:.3f}"
+        rates = f"{progress.tokens / seconds:4.0f} tok/s, rho {RATE.text(rho)}"
         self._bars.update(self._task, total=progress.total, completed=progress.done, rates=rates, visible=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from rrti_sgl.db.record_rows import METRICS
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.tables.numbers import COUNT, NUMBER, WHOLE_SHARE
 from rrti_sgl.records import FloatArray, ProblemRecord, RunRecord, SampleTrace
 
 # From low to high, one hue of growing strength: readable without colour vision, on light and dark terminals.
@@ -52,10 +53,11 @@ def print_sample(
     )
     bounds = shade_bounds(values)
     plain = not console.is_terminal
+    counts = [COUNT.text(count) for count in (sample.n_tokens, sample.n_takeovers, sample.n_changed)]
     console.print(solution_text(trace, values, bounds, plain=plain))
     console.print(
-        f"answer {sample.answer or 'none'}, {verdict}; {sample.n_tokens} tokens, {sample.n_takeovers} takeovers "
-        f"({sample.n_takeovers / sample.n_tokens:.0%}), {sample.n_changed} changed the token",
+        f"answer {sample.answer or 'none'}, {verdict}; {counts[0]} tokens, {counts[1]} takeovers "
+        f"({WHOLE_SHARE.text(sample.n_takeovers / sample.n_tokens)}), {counts[2]} changed the token",
         highlight=False,
     )
     if plain:
@@ -124,7 +126,7 @@ def _legend(metric: str, bounds: Sequence[float]) -> Text:
     unit = "" if metric == "tv" else " nats"
     text = Text(f"{metric}: ", style="dim")
     for shade, bound in zip(_SHADES[1:], bounds, strict=True):
-        text.append(f" > {bound:.2g} ", shade)
+        text.append(f" > {NUMBER.text(bound)} ", shade)
         text.append(" ")
     text.append(unit.strip() + "   ", style="dim")
     text.append("takeover", _TAKEOVER)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.tables.numbers import COUNT, LEVEL, SETTING
 from rrti_sgl.records import RunRecord
 
 # Programs whose samples are whole solutions of their own; a counterfactual run continues samples of another.
@@ -112,11 +113,11 @@ def _gate_label(run: RunRecord) -> str:
     gate: Mapping[str, Any] = run.config.get("gate") or {}
     parts = [run.program]
     if run.program in ("random", "early") and gate.get("budget") is not None:
-        parts.append(f"{gate['budget']:.0%}")
+        parts.append(LEVEL.text(gate["budget"]))
     elif gate.get("spike_ratio") is not None and run.tau is not None:
-        parts.append(f"r={gate['spike_ratio']:.2g}")
+        parts.append(f"r={SETTING.text(gate['spike_ratio'])}")
     elif run.tau is not None and run.program != "reasoning":
-        parts.append(f"τ={run.tau:.3g}")
+        parts.append(f"τ={SETTING.text(run.tau)}")
     if run.lambda_ is not None:
         parts.append(f"λ, t<W: {run.warmup}")
     if run.program == "guided" and run.metric not in (None, "ce"):
@@ -133,7 +134,7 @@ def _models_label(run: RunRecord) -> str:
 
 
 def _sampling_label(run: RunRecord) -> str:
-    drawn = f"T={run.temperature:g}" if run.temperature else "greedy"
+    drawn = f"T={SETTING.text(run.temperature)}" if run.temperature else "greedy"
     return f"{drawn}, {run.n_problems}×{run.samples_per_problem}"
 
 
@@ -164,8 +165,8 @@ def _comparisons(store: Store, records: Sequence[RunRecord]) -> list[Comparison]
 def _comparison(runs: Sequence[RunRecord], covered: Mapping[str, Any]) -> Comparison:
     first, n_problems = runs[0], int(covered["n_problems"])
     n_samples = first.samples_per_problem
-    sampling = f"temperature {first.temperature:g}" if first.temperature else "greedy"
-    counted = f"{n_problems:,} problems of {first.problem_set}"
+    sampling = f"temperature {SETTING.text(first.temperature)}" if first.temperature else "greedy"
+    counted = f"{COUNT.text(n_problems)} problems of {first.problem_set}"
     title = f"{counted}, {sampling}" + (f", {n_samples} samples each" if n_samples > 1 else "")
     name = "".join(c if c.isalnum() else "-" for c in f"{first.problem_set} {n_problems}x{n_samples}")
     ends = {run.program: run.run_id for run in runs if run.program in ("base", "reasoning")}

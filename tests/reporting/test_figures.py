@@ -33,7 +33,7 @@ def test_budget_marks_levels_and_knee(low: float | None) -> None:
     points = [BudgetPoint("guided", 0.04, 0.5, low, 0.7), BudgetPoint("unheard-of", 0.25, 0.3)]
     axes = budget_figure(points, "Accuracy", 10, base=0.1, reasoning=0.9, knee=0.04).axes[0]
     texts = {text.get_text() for text in axes.texts}
-    assert texts == {"base alone", "reasoning alone", "knee 4.0%"}
+    assert texts == {"base alone", "reasoning alone", "knee 0.040"}
 
 
 @pytest.mark.filterwarnings("error")

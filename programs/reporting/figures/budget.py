@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COUNT, RATE
 
 _KNOWN = {"guided": 0, "entropy": 1, "random": 2, "early": 3, "oracle": 4, "relay": 5}
 
@@ -75,16 +76,15 @@ def budget_figure(
     if knee is not None:
         axes.axvline(knee, color=style.INK, linewidth=0.8, linestyle=(0, (1, 1.5)))
         axes.annotate(
-            f"knee {knee:.1%}", (knee, 0.02), (2, 0), xycoords=("data", "axes fraction"), textcoords="offset points"
+            f"knee {RATE.text(knee)}", (knee, 0.02), (2, 0), xycoords=("data", "axes fraction"), textcoords="offset points"
         )
     axes.set(
         xlim=(0, right),
-        xlabel="Realised budget ρ (takeovers per token, %)",
-        ylabel=f"{quantity} (%), {n_problems:,} problems",
+        xlabel="Realised budget ρ (takeovers per token)",
+        ylabel=f"{quantity} (%), {COUNT.text(n_problems)} problems",
     )
     axes.set_ylim(0, 1.06)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     style.percent_axis(axes.yaxis)
-    style.percent_axis(axes.xaxis, 0 if right > 0.04 else 1)
     style.legend_above(axes, 4)
     return figure

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COUNT, RATIO, SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def enrichment_figure(bars: Sequence[EnrichmentBar]) -> Figure:
         if bar.low is not None and bar.high is not None:
             end = bar.high
             axes.plot([bar.low, bar.high], [place, place], color=style.INK, linewidth=0.9, marker="|", markersize=4)
-        text = f"{bar.enrichment:.1f}× ({bar.share:.0%}, n = {bar.n_tokens:,})"
+        text = f"{RATIO.text(bar.enrichment)}× ({SHARE.text(bar.share)}, n = {COUNT.text(bar.n_tokens)})"
         axes.annotate(text, (max(end, 1), place), (4, 0), textcoords="offset points", va="center", fontsize=7)
         below = (-4, -2) if several else (-4, 0)
         name: dict[str, Any] = {
@@ -63,5 +64,5 @@ def enrichment_figure(bars: Sequence[EnrichmentBar]) -> Figure:
     axes.set_yticks([])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(xlim=(0, 2.35 * reach), xlabel="Enrichment (share / share of all)")
+    axes.set(xlim=(0, 2.8 * reach), xlabel="Enrichment (share / share of all)")
     return figure

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def flips_figure(rows: Sequence[Flips], reference: str) -> Figure:
             )
             if count > 0.05 * total:
                 box = {"facecolor": color, "edgecolor": "none", "pad": 0.8} if hatch else None
-                axes.text(left + count / 2, place, f"{count:,}", ha="center", va="center", color=ink, fontsize=7, bbox=box)
+                axes.text(
+                    left + count / 2, place, COUNT.text(count), ha="center", va="center", color=ink, fontsize=7, bbox=box
+                )
             left += count
     axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=7)
     axes.tick_params(axis="y", length=0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COEFFICIENT, COUNT, LEVEL, SHARE
 from rrti_sgl.records import FloatArray
 
 
@@ -37,13 +38,13 @@ def lorenz_figure(curves: Sequence[LorenzCurve], metric: str, marked: float = 0.
     axes.annotate("equal scores", (0.3, 0.3), (-0.4, 0.4), textcoords="offset fontsize", ha="right", color=style.GREY)
     for index, curve in enumerate(curves):
         x, y = [0.0, *(1 - curve.tokens[::-1]), 1.0], [0.0, *(1 - curve.carried[::-1]), 1.0]
-        label = f"{curve.label}: Gini {curve.gini:.3f}, n = {curve.n_tokens:,}"
+        label = f"{curve.label}: Gini {COEFFICIENT.text(curve.gini)}, n = {COUNT.text(curve.n_tokens)}"
         axes.plot(x, y, color=style.SERIES[index], linestyle=style.DASHES[index], label=label, clip_on=False, zorder=3)
     first = curves[0]
     share = float(first.carried[first.tokens.searchsorted(marked)])
     axes.plot([1 - marked] * 2, [1 - share, 1], color=style.BLUE, linewidth=0.8, marker="_", markersize=4)
     axes.annotate(
-        f"top {marked:.0%} of tokens\ncarry {share:.0%}",
+        f"top {LEVEL.text(marked)} of tokens\ncarry {SHARE.text(share)}",
         (1 - marked, max(0.2, 0.45 - share / 4)),
         (-0.6, 0),
         textcoords="offset fontsize",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COUNT
 from rrti_sgl.records import FloatArray
 
 
@@ -40,7 +41,7 @@ def overlap_figure(curves: Sequence[OverlapCurve], metric: str) -> Figure:
         color = style.SERIES[index]
         if curve.low is not None and curve.high is not None:
             axes.fill_between(curve.shares, curve.low, curve.high, color=color, alpha=0.18, linewidth=0)
-        label = f"{curve.label}, n = {curve.n_tokens:,}"
+        label = f"{curve.label}, n = {COUNT.text(curve.n_tokens)}"
         axes.plot(
             curve.shares, curve.iou, color=color, linestyle=style.DASHES[index], marker=style.MARKERS[index], label=label
         )

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COUNT, LEVEL
 from rrti_sgl.records import FloatArray
 
 
@@ -41,7 +42,7 @@ def position_figure(densities: Sequence[PositionDensity], share: float, metric: 
     for index, density in enumerate(densities):
         color = style.SERIES[index]
         prefix = f"{density.label}: " if len(densities) > 1 else ""
-        label = f"{prefix}top {share:.0%} by {metric}, n = {density.n_top:,}"
+        label = f"{prefix}top {LEVEL.text(share)} by {metric}, n = {COUNT.text(density.n_top)}"
         if density.low is not None and density.high is not None:
             low, high = _steps(density.low), _steps(density.high)
             axes.fill_between(density.edges, low, high, step="post", color=color, alpha=0.18, linewidth=0)
@@ -49,9 +50,8 @@ def position_figure(densities: Sequence[PositionDensity], share: float, metric: 
             axes.fill_between(density.edges, _steps(density.top), step="post", color=color, alpha=0.12, linewidth=0)
         axes.step(density.edges, _steps(density.top), where="post", color=color, linestyle=style.DASHES[index], label=label)
     first = densities[0]
-    label = (
-        f"all tokens, n = {first.n_all:,}" if len(densities) == 1 else f"all tokens of {first.label}, n = {first.n_all:,}"
-    )
+    whose = "" if len(densities) == 1 else f" of {first.label}"
+    label = f"all tokens{whose}, n = {COUNT.text(first.n_all)}"
     axes.step(
         first.edges, _steps(first.all), where="post", color=style.GREY, linewidth=1.1, linestyle=style.DASHES[2], label=label
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import SETTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,18 @@ def regating_figure(points: Sequence[GatePoint], label: str, disagreement: str) 
     for point in points:
         if point.spike_ratio in MARKED:
             axes.annotate(
-                f"r = {point.spike_ratio:g}",
+                f"r = {SETTING.text(point.spike_ratio)}",
                 (point.budget, point.coverage),
                 (0.5, -0.9),
                 textcoords="offset fontsize",
                 color=style.BLUE,
                 va="center",
             )
-    style.percent_axis(axes.xaxis)
     style.percent_axis(axes.yaxis)
     axes.set(
         xlim=(0, reach),
         ylim=(0, 1.02),
-        xlabel="Expected budget (% of positions)",
+        xlabel="Expected budget (takeovers per position)",
         ylabel=f"Share of total {disagreement} covered (%)",
     )
     style.legend_above(axes, 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COEFFICIENT, COUNT
 from rrti_sgl.records import FloatArray
 
 
@@ -37,13 +38,12 @@ def roc_figure(curves: Sequence[RocCurve], n_wrong: int, n_right: int) -> Figure
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)))
     axes.annotate("chance", (0.55, 0.55), (0.3, -0.4), textcoords="offset fontsize", va="top", color=style.GREY)
     for index, curve in enumerate(curves):
-        interval = f" [{curve.low:.3f}, {curve.high:.3f}]" if curve.low is not None and curve.high is not None else ""
         axes.plot(
             curve.false_positive_rate,
             curve.true_positive_rate,
             color=style.SERIES[index],
             linestyle=style.DASHES[index],
-            label=f"{curve.label}: {curve.auroc:.3f}{interval}",
+            label=f"{curve.label}: {COEFFICIENT.interval(curve.auroc, curve.low, curve.high)}",
             clip_on=False,
             zorder=3,
         )
@@ -51,8 +51,8 @@ def roc_figure(curves: Sequence[RocCurve], n_wrong: int, n_right: int) -> Figure
         xlim=(0, 1),
         ylim=(0, 1),
         aspect="equal",
-        xlabel=f"Right answers flagged (%), n = {n_right:,}",
-        ylabel=f"Wrong answers flagged (%), n = {n_wrong:,}",
+        xlabel=f"Right answers flagged (%), n = {COUNT.text(n_right)}",
+        ylabel=f"Wrong answers flagged (%), n = {COUNT.text(n_wrong)}",
     )
     style.percent_axis(axes.xaxis)
     style.percent_axis(axes.yaxis)

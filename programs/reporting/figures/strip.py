@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import SETTING
 
 WIDTH_INCHES = 6.75
 _FONT = FontProperties(family="DejaVu Sans Mono", size=7)
@@ -118,7 +119,7 @@ def _scale(axes: Axes, top: float, norm: PowerNorm, shades: Colormap) -> None:
         axes.add_patch(Rectangle((step / steps, 0), 1.02 / steps, 1, facecolor=shades((step + 0.5) / steps), linewidth=0))
     marks = [mark for mark in MaxNLocator(4).tick_values(0, top) if 0 <= mark <= top]
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
-    axes.set_xticks([float(norm(mark)) for mark in marks], [f"{mark:.3g}" for mark in marks])
+    axes.set_xticks([float(norm(mark)) for mark in marks], [SETTING.text(mark) for mark in marks])
     axes.grid(visible=False)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_linewidth(0.5)
