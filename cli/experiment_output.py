@@ -112,16 +112,19 @@ def _sum(values: Sequence[int | None]) -> int | None:
 
 
 def _print_prompts(console: Console, shown: ShownPrompts) -> None:
-    pair = shown.pair
-    console.print(f"\nThe prompts of problem {pair.problem.problem_id} of {shown.evaluation}", style="bold")
-    sides = (("base", pair.base_text, pair.base_ids), ("reasoning", pair.reasoning_text, pair.reasoning_ids))
+    job = shown.job
+    console.print(f"\nThe prompts of problem {job.problem.problem_id} of {shown.evaluation}", style="bold")
+    sides = (
+        ("base", job.base_prompt, job.base_prompt_ids),
+        ("reasoning", job.reasoning_prompt, job.reasoning_prompt_ids),
+    )
     for (name, text, ids), context in zip(sides, shown.contexts, strict=True):
         room = f" of {context:,}" if context is not None else ""
         title = f"{name}: {len(ids):,} tokens, with a solution {len(ids) + shown.max_new_tokens:,}{room}"
         body = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " ..."
         console.print(Panel(Text(body), title=Text(title), title_align="left"))
-    if pair.problem.answer is not None:
-        console.print(f"gold answer: {pair.problem.answer[-200:]}", markup=False)
+    if job.problem.answer is not None:
+        console.print(f"gold answer: {job.problem.answer[-200:]}", markup=False)
 
 
 def _print_request(console: Console, request: ShownRequest) -> None:

@@ -13,7 +13,7 @@ from rrti_sgl.cli.experiment_progress import GridProgress
 from rrti_sgl.cli.pairing import PairAddress, open_pair
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
-from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec
+from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.grid import Grid
 from rrti_sgl.programs.experiments.models import model_of, serving_options
 from rrti_sgl.programs.experiments.preflight import Findings
@@ -72,16 +72,8 @@ def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command
 
 def expected_identity(spec: ExperimentSpec, findings: Findings, *, reference: bool) -> PairIdentity | None:
     """What servers that we start would report of a pair; None for servers that run already, and without a tokenizer."""
-    vocabulary = findings.vocabularies.get("base")
-    if spec.servers.running or vocabulary is None:
-        return None
-    base, reasoning = (_reported_name(spec, side) for side in ("base", "reference" if reference else "reasoning"))
-    return PairIdentity(base, reasoning, vocabulary.digest, vocabulary.size)
-
-
-def _reported_name(spec: ExperimentSpec, side: str) -> str:
-    model = model_of(spec, side).model
-    return f"bundled/{side}" if model == BUNDLED else model
+    pair = findings.pairs.get("reference" if reference else "reasoning")
+    return None if spec.servers.running or pair is None else PairIdentity.of(pair)
 
 
 def _run_pair(

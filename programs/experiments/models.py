@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.engines.engine import EngineInfo
+from rrti_sgl.engines.wire import GenerateRequest, Generation
+from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec, ModelSpec
 from rrti_sgl.serving.arrangement import ServingOptions, arrange, flag_value
 from rrti_sgl.serving.gpus import MIB, Gpu, visible_gpus
@@ -12,6 +17,48 @@ from rrti_sgl.serving.memory import GIB, Demand
 from rrti_sgl.serving.model_size import ModelSize, read_model_size
 from rrti_sgl.serving.server import Server
 from rrti_sgl.tinypair.bundle import bundled_pair
+
+# SGLang takes inputs that are shorter than its context by so many tokens.
+CONTEXT_KEPT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEngine:
+    """A model before it is served: what is known of it. It answers nothing.
+
+    Args:
+        info: as its server would report it, where that is known.
+    """
+
+    info: EngineInfo
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
+        """Refuse.
+
+        Raises:
+            EndpointError: always.
+        """
+        raise EndpointError(f"{self.info.name} is not served yet.", "Start its server.")
+
+    async def flush(self) -> None:
+        """There is nothing to forget."""
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def planned_engine(spec: ExperimentSpec, sizes: Mapping[str, ModelSize], side: str, vocab_size: int) -> PlannedEngine:
+    """A model of an experiment as its server would report it; where its context is not known here, it has no end."""
+    model, context = model_of(spec, side).model, context_of(spec, sizes, side)
+    name = f"bundled/{side}" if model == BUNDLED else model
+    longest = sys.maxsize if context is None else context - CONTEXT_KEPT
+    return PlannedEngine(EngineInfo(name, name, tokenizer_of(spec, side), "", vocab_size, longest, 0))
+
+
+def context_of(spec: ExperimentSpec, sizes: Mapping[str, ModelSize], side: str) -> int | None:
+    """Tokens that a model's server takes, prompt and solution together; None where that is not known here."""
+    known = [spec.servers.context, sizes[side].max_context if side in sizes else None]
+    return min((context for context in known if context is not None), default=None)
 
 
 def tokenizer_of(spec: ExperimentSpec, side: str) -> str:

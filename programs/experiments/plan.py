@@ -9,15 +9,21 @@ from typing import Any
 import numpy as np
 
 from rrti_sgl.decoding.chunked import ChunkedSample
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import SampleJob
+from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.renumbered import renumber_request
 from rrti_sgl.engines.wire import GenerateRequest, Generation, payload
+from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.estimates import CellCost, cell_cost
 from rrti_sgl.programs.experiments.grid import Cell, Grid
-from rrti_sgl.programs.experiments.preflight import Findings, PromptPair, context_of, render_prompts
+from rrti_sgl.programs.experiments.models import context_of
+from rrti_sgl.programs.experiments.preflight import Findings
+from rrti_sgl.programs.running.gating import ChosenGate
+from rrti_sgl.programs.running.preparing import PreparedRun, ResolvedRun, build
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import NeverGate
+from rrti_sgl.science.planning import LexicalTagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +40,13 @@ class ShownPrompts:
 
     Args:
         evaluation: its name.
-        pair: the prompts, each in the token ids of its own model.
+        job: the prompts, each in the token ids of its own model.
         max_new_tokens: the longest solution.
         contexts: tokens that the two models take; None where that is not known here.
     """
 
     evaluation: str
-    pair: PromptPair
+    job: SampleJob
     max_new_tokens: int
     contexts: tuple[int | None, int | None]
 
@@ -86,10 +92,10 @@ class Plan:
             "prompts": shown
             and {
                 "evaluation": shown.evaluation,
-                "problem_id": shown.pair.problem.problem_id,
+                "problem_id": shown.job.problem.problem_id,
                 "max_new_tokens": shown.max_new_tokens,
-                "base": _prompt(shown.pair.base_text, shown.pair.base_ids, shown.contexts[0]),
-                "reasoning": _prompt(shown.pair.reasoning_text, shown.pair.reasoning_ids, shown.contexts[1]),
+                "base": _prompt(shown.job.base_prompt, shown.job.base_prompt_ids, shown.contexts[0]),
+                "reasoning": _prompt(shown.job.reasoning_prompt, shown.job.reasoning_prompt_ids, shown.contexts[1]),
             },
             "requests": [asdict(request) for request in self.requests],
             "notes": list(self.notes),
@@ -98,57 +104,49 @@ class Plan:
 
 def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
     """The plan of an experiment that was checked and found right."""
-    vocabulary = findings.vocabularies.get("base")
-    size = vocabulary.size if vocabulary else findings.sizes["base"].vocab_size if "base" in findings.sizes else 0
     planned = []
     for cell in grid.all_cells:
         problem_set = findings.problem_sets[cell.evaluation.name]
         limit = cell.settings.max_new_tokens or problem_set.max_new_tokens
-        planned.append(PlannedCell(cell, cell_cost(cell, len(problem_set.problems), limit, size)))
+        planned.append(PlannedCell(cell, cell_cost(cell, len(problem_set.problems), limit, findings.vocab_size)))
     prompts, requests = None, list[ShownRequest]()
-    shown = _shown_cell(grid)
-    if shown is not None and {"base", "reasoning"} <= set(findings.vocabularies):
-        problem_set = findings.problem_sets[shown.evaluation.name]
-        [pair] = render_prompts(shown, findings, problem_set.problems[:1])
-        limit = shown.settings.max_new_tokens or problem_set.max_new_tokens
-        contexts = (context_of(spec, findings, "base"), context_of(spec, findings, "reasoning"))
-        prompts = ShownPrompts(shown.evaluation.name, pair, limit, contexts)
-        requests = first_requests(shown, pair, limit, findings)
-        own = findings.vocabularies["reasoning"].renumbered.inverse.ids(pair.reasoning_ids)
-        prompts = replace(prompts, pair=replace(pair, reasoning_ids=own))
+    shown, pair = _shown_cell(grid), findings.pairs.get("reasoning")
+    if shown is not None and pair is not None:
+        run = _first_problem(shown, pair, findings.problem_sets[shown.evaluation.name])
+        requests = first_requests(run, pair)
+        [job] = run.jobs[:1]
+        own = pair.reasoning_vocabulary.renumbered.inverse.ids(job.reasoning_prompt_ids)
+        contexts = (context_of(spec, findings.sizes, "base"), context_of(spec, findings.sizes, "reasoning"))
+        job = replace(job, reasoning_prompt_ids=own)
+        prompts = ShownPrompts(shown.evaluation.name, job, run.options.max_new_tokens, contexts)
     return Plan(spec, planned, prompts, requests, list(dict.fromkeys(findings.notes)))
 
 
-def first_requests(cell: Cell, pair: PromptPair, max_new_tokens: int, findings: Findings) -> list[ShownRequest]:
+def _first_problem(cell: Cell, pair: Pair, problem_set: ProblemSet) -> PreparedRun:
+    """A run on the first of its problems, as it would be built, but for its gate, whose calibration is not made yet."""
+    first = replace(problem_set, problems=problem_set.problems[:1])
+    settings = cell.settings.resolved(first, pair.vocab_size)
+    gate = ChosenGate(NeverGate(settings.gate.metric))
+    return build(pair, ResolvedRun(settings, first, gate, LexicalTagger()), "plan")
+
+
+def first_requests(run: PreparedRun, pair: Pair) -> list[ShownRequest]:
     """The first request to each server in guided decoding of one problem, as decoding makes them.
 
     The second holds the tokens that the base model drafted. There is no model here to draft any, so the first tokens of the
     question stand in for them.
     """
-    base, reasoning = findings.vocabularies["base"], findings.vocabularies["reasoning"]
-    settings = cell.settings.resolved(findings.problem_sets[cell.evaluation.name], base.size)
-    job = SampleJob(
-        "plan", pair.problem, 0, settings.seed, pair.base_text, pair.base_ids, pair.reasoning_text, pair.reasoning_ids
-    )
-    options = DecodeOptions(
-        k=settings.k,
-        max_new_tokens=max_new_tokens,
-        sampling=settings.sampling,
-        stop_token_ids=base.stop_token_ids | reasoning.stop_token_ids,
-        draft_tokens=settings.draft_tokens,
-        exact=settings.score_kind == "plugin",
-    )
-    sample = ChunkedSample(job, NeverGate(settings.gate.metric), options)
+    sample = ChunkedSample(run.jobs[0], run.gate, run.options)
     draft = sample.next_call()
     assert draft is not None
-    sample.receive(_stand_in(draft.request, base.encode(pair.problem.question), base.size))
+    sample.receive(_stand_in(draft.request, pair.vocabulary.encode(run.problems[0].question), pair.vocab_size))
     scores = sample.next_call()
     assert scores is not None
-    renumbered = renumber_request(scores.request, reasoning.renumbered.inverse)
-    k = settings.k
+    renumbered = renumber_request(scores.request, pair.reasoning_vocabulary.renumbered.inverse)
+    purpose = f"the scores of a draft, top {run.options.k} at each"
     return [
         ShownRequest("base", f"a draft of {draft.request.max_new_tokens} tokens", payload([draft.request], ["base-1"])),
-        ShownRequest("reasoning", f"the scores of a draft, top {k} at each", payload([renumbered], ["reasoning-1"])),
+        ShownRequest("reasoning", purpose, payload([renumbered], ["reasoning-1"])),
     ]
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
-from rrti_sgl.engines.pair import Pair, check_k
-from rrti_sgl.errors import UsageError
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.errors import RRTIError
+from rrti_sgl.programs.experiments.checking import Checked, check_cells
 from rrti_sgl.programs.experiments.grid import Cell, Grid
-from rrti_sgl.programs.running.preconditions import check_special_tokens
 from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import Progress, execute
 from rrti_sgl.programs.running.session import PairSession
@@ -96,7 +97,9 @@ class GridRunner:
             RRTIError: see `rrti_sgl.programs.running.runner.run_program`; what was finished is stored.
         """
         calibration, cells = grid.of_pair(reference=reference)
-        self.check(session.pair, [*([calibration] if calibration else []), *cells])
+        asked = [*([calibration] if calibration else []), *cells]
+        problem_sets = {cell.evaluation.name: cell.settings.load_problems() for cell in asked}
+        check_cells(session.pair, asked, problem_sets, _naming)
         thresholds: dict[tuple[str, float], str] = {}
         if calibration is not None:
             record = await self._run(session, calibration)
@@ -135,23 +138,6 @@ class GridRunner:
         for cell, record in taken:
             self.observer.end(cell, record, stored=True)
         return True
-
-    def check(self, pair: Pair, cells: Sequence[Cell]) -> None:
-        """Refuse what this pair cannot do, of any cell, before the first token of the first.
-
-        Raises:
-            UsageError: a prompt with its solution exceeds a server's context, or k the vocabulary; names the evaluation.
-        """
-        seen: set[str] = set()
-        for cell in cells:
-            if cell.evaluation.name in seen:
-                continue
-            seen.add(cell.evaluation.name)
-            try:
-                _check_cell(pair, cell)
-            except UsageError as error:
-                error.message = f"{cell.evaluation.name}: {error.message}"
-                raise
 
     async def _run(self, session: PairSession, cell: Cell) -> RunRecord:
         found = find_run(self.store, PairIdentity.of(session.pair), cell)
@@ -226,17 +212,11 @@ def calibration_of(store: Store, run_id: str, metric: str, spike_ratio: float) -
     return calibrate_on_run(store, run_id, metric=metric, spike_ratio=spike_ratio).calibration_id
 
 
-def _check_cell(pair: Pair, cell: Cell) -> None:
-    problem_set = cell.settings.load_problems()
-    settings = cell.settings.resolved(problem_set, pair.vocab_size)
-    check_k(settings.k, pair.vocab_size)
-    check_special_tokens(pair, settings)
-    assert settings.base_prompt is not None
-    assert settings.reasoning_prompt is not None  # resolved
-    settings.base_prompt.check(pair.vocabulary)
-    settings.reasoning_prompt.check(pair.reasoning_vocabulary)
-    limit = settings.max_new_tokens or problem_set.max_new_tokens
-    for problem in problem_set.problems:
-        _, base_ids = settings.base_prompt.render(problem.question, pair.vocabulary)
-        _, reasoning_ids = settings.reasoning_prompt.render(problem.question, pair.reasoning_vocabulary)
-        pair.check_lengths(base_ids, reasoning_ids, limit)
+@contextlib.contextmanager
+def _naming(cell: Cell, what: Checked) -> Iterator[None]:
+    """Name the evaluation in the error of a check."""
+    try:
+        yield
+    except RRTIError as error:
+        error.message = f"{cell.evaluation.name}: {error.message}"
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
@@ -13,7 +14,7 @@ from rrti_sgl.records import CalibrationRecord
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 5
+_NAMED, _REFUSED = 5, 3
 
 
 def check_special_tokens(pair: Pair, settings: RunSettings) -> None:
@@ -33,12 +34,19 @@ def check_gold(problem_set: ProblemSet) -> None:
     """Let the grader refuse gold answers that it could not grade with, and name those that it compares as text.
 
     Raises:
-        UsageError: names the first problem that it refuses.
+        UsageError: names the first problems that it refuses, and how many there are.
     """
     check = getattr(problem_set.grader, "check_gold", lambda problem: None)
     compares_as_text = getattr(problem_set.grader, "compares_as_text", lambda problem: False)
+    wrong: list[UsageError] = []
     for problem in problem_set.problems:
-        check(problem)
+        try:
+            check(problem)
+        except UsageError as error:
+            wrong.append(error)
+    if wrong:
+        more = f" And {len(wrong) - _REFUSED} more." if len(wrong) > _REFUSED else ""
+        raise UsageError(" ".join(error.message for error in wrong[:_REFUSED]) + more, wrong[0].remedy)
     texts = [problem for problem in problem_set.problems if compares_as_text(problem)]
     if texts:
         logger.warning(
@@ -69,18 +77,27 @@ def warn_of_special_tokens(pair: Pair, problem_set: ProblemSet) -> None:
         )
 
 
-def check_disjoint(store: Store, calibration: CalibrationRecord, problem_set: ProblemSet) -> None:
+def calibrated_on(store: Store, calibration: CalibrationRecord) -> set[str]:
+    """Ids of the problems that a calibration was made on."""
+    query = "SELECT DISTINCT problem_id FROM samples WHERE run_id = $run"
+    return {row["problem_id"] for row in store.sql(query, {"run": calibration.run_id}).to_pylist()}
+
+
+def check_disjoint(used: Collection[str], problem_set: ProblemSet, calibration: str) -> None:
     """Refuse to evaluate on problems that the thresholds were taken from.
+
+    Args:
+        used: ids of the calibration's problems.
+        problem_set: what is evaluated.
+        calibration: what the message calls it.
 
     Raises:
         UsageError: says how many.
     """
-    query = "SELECT DISTINCT problem_id FROM samples WHERE run_id = $run"
-    used = {row["problem_id"] for row in store.sql(query, {"run": calibration.run_id}).to_pylist()}
     shared = [problem for problem in problem_set.problems if problem.problem_id in used]
     if shared:
         raise UsageError(
-            f"{len(shared)} of {len(problem_set.problems)} problems of {problem_set.name} were used by calibration "
-            f"{calibration.calibration_id}, the first of them {shared[0].problem_id}.",
+            f"{len(shared)} of {len(problem_set.problems)} problems of {problem_set.name} were used by {calibration}, "
+            f"the first of them {shared[0].problem_id}.",
             "Use --split calibration there and --split evaluation here, other problems, or --allow-overlap.",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,13 @@ from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
-from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold, check_special_tokens, warn_of_special_tokens
+from rrti_sgl.programs.running.preconditions import (
+    calibrated_on,
+    check_disjoint,
+    check_gold,
+    check_special_tokens,
+    warn_of_special_tokens,
+)
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord
 from rrti_sgl.science.gates import AlwaysGate, Gate
@@ -113,7 +119,7 @@ def resolve(
     )
     calibration = chosen.calibration
     if calibration is not None and store is not None and not settings.allow_overlap and problem_ids is None:
-        check_disjoint(store, calibration, problem_set)
+        check_disjoint(calibrated_on(store, calibration), problem_set, f"calibration {calibration.calibration_id}")
     settings = replace(settings, calibration_id=calibration.calibration_id if calibration else None)
     tagger: PlanningTagger = load_tagger(settings.tagger) if settings.tagger else LexicalTagger()
     return ResolvedRun(settings, problem_set, chosen, tagger)
@@ -128,9 +134,11 @@ def build(pair: Pair, resolved: ResolvedRun, run_id: str) -> PreparedRun:
     settings, problem_set, chosen = resolved.settings, resolved.problem_set, resolved.chosen
     record = run_record(pair, settings, problem_set, chosen, resolved.tagger, run_id)
     limit = record.max_new_tokens
-    jobs = list(_jobs(pair, settings, problem_set, run_id))
-    for job in jobs:
-        pair.check_lengths(job.base_prompt_ids, job.reasoning_prompt_ids, limit)
+    first = first_jobs(pair, settings, problem_set, run_id)
+    check_room(pair, first, limit)
+    # Every problem once, then every problem again: so a problem's later samples find its prompt in the radix cache; side by
+    # side they would all prefill it.
+    jobs = [replace(job, sample_index=index) for index in range(settings.samples) for job in first]
     options = DecodeOptions(
         k=settings.k,
         max_new_tokens=limit,
@@ -221,19 +229,37 @@ def gate_fields(gate: Gate) -> dict[str, Any]:
     }
 
 
-def _jobs(pair: Pair, settings: RunSettings, problem_set: ProblemSet, run_id: str) -> Iterator[SampleJob]:
-    """First one sample of every problem, then a second of every problem, and so on.
+def first_jobs(pair: Pair, settings: RunSettings, problem_set: ProblemSet, run_id: str = "") -> list[SampleJob]:
+    """One sample of every problem, with its prompts as both models are shown them.
 
-    In this order a problem's later samples find its prompt in the radix cache; side by side they would all prefill it.
+    Args:
+        pair: the models; nothing is asked of them.
+        settings: resolved.
+        problem_set: the problems.
+        run_id: of their run.
+
+    Raises:
+        UsageError: a template that a model cannot be shown.
     """
     assert settings.base_prompt is not None
     assert settings.reasoning_prompt is not None  # resolved
     settings.base_prompt.check(pair.vocabulary)
     settings.reasoning_prompt.check(pair.reasoning_vocabulary)
-    first = []
+    jobs = []
     for problem in problem_set.problems:
         base_text, base_ids = settings.base_prompt.render(problem.question, pair.vocabulary)
         reasoning_text, reasoning_ids = settings.reasoning_prompt.render(problem.question, pair.reasoning_vocabulary)
-        first.append(SampleJob(run_id, problem, 0, settings.seed, base_text, base_ids, reasoning_text, reasoning_ids))
-    for index in range(settings.samples):
-        yield from (replace(job, sample_index=index) for job in first)
+        jobs.append(SampleJob(run_id, problem, 0, settings.seed, base_text, base_ids, reasoning_text, reasoning_ids))
+    return jobs
+
+
+def check_room(pair: Pair, jobs: Sequence[SampleJob], max_new_tokens: int) -> None:
+    """Refuse samples that do not fit; the longest prompts are named, and empty ones.
+
+    Raises:
+        UsageError: see `rrti_sgl.engines.pair.Pair.check_lengths`.
+    """
+    base = sorted((job.base_prompt_ids for job in jobs), key=len)
+    reasoning = sorted((job.reasoning_prompt_ids for job in jobs), key=len)
+    for place in (-1, 0):
+        pair.check_lengths(base[place], reasoning[place], max_new_tokens)

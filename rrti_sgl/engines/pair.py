@@ -55,17 +55,20 @@ class Pair:
             UsageError: it does not fit, or is empty.
         """
         sides = (("base", base_prompt, self.base.info), ("reasoning", reasoning_prompt, self.reasoning.info))
-        for side, prompt, info in sides:
-            if not prompt:
-                raise UsageError(f"The {side} prompt is empty.", "Check the problem's question and the prompt template.")
-            if len(prompt) + max_new_tokens > info.max_input_tokens:
-                room = info.max_input_tokens - len(prompt)
-                shorter = f"Use --max-new-tokens {room} or less" if room > 0 else "Shorten the prompt"
-                raise UsageError(
-                    f"The {side} prompt has {len(prompt)} tokens and max_new_tokens is {max_new_tokens}, but the "
-                    f"{side} server takes {info.max_input_tokens} in all.",
-                    f"{shorter}, or serve the model with a longer context.",
-                )
+        if empty := [side for side, prompt, _ in sides if not prompt]:
+            raise UsageError(
+                f"The {' and the '.join(empty)} prompt is empty.", "Check the problem's question and the prompt template."
+            )
+        wrong = [
+            f"The {side} prompt has {len(prompt)} tokens and max_new_tokens is {max_new_tokens}, but the {side} server "
+            f"takes {info.max_input_tokens} in all."
+            for side, prompt, info in sides
+            if len(prompt) + max_new_tokens > info.max_input_tokens
+        ]
+        if wrong:
+            room = min(info.max_input_tokens - len(prompt) for _, prompt, info in sides)
+            shorter = f"Use --max-new-tokens {room} or less" if room > 0 else "Shorten the prompt"
+            raise UsageError(" ".join(wrong), f"{shorter}, or serve the model with a longer context.")
 
 
 def check_k(k: int, vocab_size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import tomllib
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
-from rrti_sgl.errors import ExperimentFileError, UsageError
+from rrti_sgl.errors import EndpointError, ExperimentFileError, UsageError
 from rrti_sgl.programs.experiments import Complaints, load_experiment
 from rrti_sgl.programs.experiments.grid import build_grid
 from rrti_sgl.programs.experiments.loading import read_content
@@ -33,7 +34,7 @@ def assert_told(pattern: str, faults: list[str]) -> None:
     [
         ('out = "out"', "outt = 3", r"line 1, outt: unknown field; did you mean out\?"),
         ("k = 0", "k = -1", "line 7, decoding.k: -1 is too small. Use at least 0."),
-        ("k = 0", "k = 57", "line 7, decoding.k: 57 is above 56, the vocabulary"),
+        ("k = 0", "k = 57", "line 7, decoding.k: k = 57 is outside 1..56 .the vocabulary.. Choose k in"),
         ("k = 0", "top_p = 0", r"line 7, decoding.top_p: 0 is outside \(0, 1\]"),
         ("k = 0", "temperature = nan", "line 7, decoding.temperature: nan is no number"),
         ("k = 0", "temperature = true", "line 7, decoding.temperature: true is no number"),
@@ -51,9 +52,17 @@ def assert_told(pattern: str, faults: list[str]) -> None:
         ("limit = 4", 'base_template = "mth@1"', r"line 14, evaluations\[0\].base_template: Prompt template 'mth@1'"),
         ("limit = 4", 'question_field = "q"', r"line 14, .*question_field: world:heldout has fields of its own"),
         ("limit = 4", 'split = "test"', r"line 14, evaluations\[0\].split: 'test' is unknown"),
-        ("limit = 4", "max_new_tokens = 500", r"line 14, .*max_new_tokens: a base prompt of \d+ tokens .* context of 512"),
+        (
+            "limit = 4",
+            "max_new_tokens = 500",
+            r"line 14, .*max_new_tokens: The base prompt has \d+ .*takes 506 in all. The .* max_new_tokens 4\d\d or less",
+        ),
         ('"world:heldout"', '"gsm8q"', r"line 13, evaluations\[0\].problems: Problem set 'gsm8q' is neither"),
-        ('"world:heldout"', '"world:calibration"', r"line 13, .*: 4 of its 4 problems are the calibration's, too"),
+        (
+            '"world:heldout"',
+            '"world:calibration"',
+            r"line 13, .*: 4 of 4 problems of world:calibration were used by the calibration, .* allow_overlap",
+        ),
         ('name = "greedy"', 'name = "calibration"', r"line 12, evaluations\[0\].name: 'calibration' is the calibration's"),
         ('program = "guided"', 'program = "guded"', r"line 18, programs\[1\].program: Program 'guded' is unknown"),
         ("spike_ratio = 0.08", "spike_ratio = 8", r"line 19, programs\[1\].spike_ratio: 8 is outside \(0, 1\]"),
@@ -104,6 +113,15 @@ def test_a_right_file_has_none(tmp_path: Path) -> None:
     ]
     assert grid.thresholds == [("ce", 0.08)]
     assert findings.notes == []
+
+
+def test_the_checks_ask_nothing_of_models_that_are_not_served(tmp_path: Path) -> None:
+    _, findings, _ = checked(write(tmp_path, SMALL))
+    pair = findings.pairs["reasoning"]
+    assert (pair.base.info.model, pair.reasoning.info.model, pair.vocab_size) == ("bundled/base", "bundled/reasoning", 56)
+    assert pair.base.info.max_input_tokens == 506
+    with pytest.raises(EndpointError, match="bundled/base is not served yet"):
+        asyncio.run(pair.base.generate([]))
 
 
 def test_all_faults_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -272,7 +290,7 @@ def test_problem_files(tmp_path: Path, rows: list[dict[str, str]], more: str, fa
 def test_an_oracle_needs_planted_decisions(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"question": "ann", "answer": "1"}')
     _, _, faults = checked(write(tmp_path, OF_FILE.replace('"base"', '"oracle"', 1)))
-    assert_told("plants no decisions", faults)
+    assert_told("plants no decision points", faults)
 
 
 def test_more_worked_examples_than_there_are(tmp_path: Path) -> None:

@@ -184,8 +184,8 @@ def test_a_prompt_that_does_not_fit_with_its_solution(
     (problems / "aime24.jsonl").write_text(row)
     done = dry_run(qwen_folders, problems, monkeypatch)
     assert re.search(
-        r"line \d+, evaluations\[2\].max_new_tokens: a base prompt of 3,0\d\d tokens and a solution of 30,720 exceed the "
-        r"base model's context of 32,768",
+        r"line \d+, evaluations\[2\].max_new_tokens: The base prompt has 30\d\d tokens and max_new_tokens is 30720, but the "
+        r"base server takes 32762 in all",
         str(done.exception),
     )
 

@@ -16,7 +16,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold
+from rrti_sgl.programs.running.preconditions import calibrated_on, check_disjoint, check_gold
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.regrade import regrade
 from rrti_sgl.records import ProblemRecord
@@ -147,9 +147,11 @@ def test_a_calibration_on_evaluated_problems_is_refused(path: Path) -> None:
     with Store.open(path) as store:
         calibration = make_calibration("cal1", run_id="r1")
         apart = ProblemSet("tiny", [ProblemRecord("p9", "tiny", "question 9", "1")], load_grader("last-number"))
-        check_disjoint(store, calibration, apart)
+        used = calibrated_on(store, calibration)
+        check_disjoint(used, apart, "calibration cal1")
+        more = replace(apart, problems=[*apart.problems, PROBLEMS[1], PROBLEMS[2]])
         with pytest.raises(UsageError, match=r"2 of 3 problems of tiny were used by calibration cal1.*p1"):
-            check_disjoint(store, calibration, replace(apart, problems=[*apart.problems, PROBLEMS[1], PROBLEMS[2]]))
+            check_disjoint(used, more, "calibration cal1")
 
 
 def test_gold_answers_that_only_text_can_be_compared_with_are_counted_and_named(caplog: pytest.LogCaptureFixture) -> None:
