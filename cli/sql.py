@@ -26,7 +26,8 @@ def sql(
 ) -> None:
     """Ask the trace store with SQL: one statement that only reads, without access to files or the network.
 
-    Numbers are shown as they are stored: shares from 0 to 1.
+    Numbers are shown as they are stored: shares from 0 to 1. In JSON null is NULL and nothing else; numbers have all their
+    digits, bytes are hex digits, and NaN and infinities are texts.
     """
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
@@ -48,7 +49,7 @@ def sql(
     if chosen == "csv":
         typer.echo(formats.to_csv(result, bare=True).decode(), nl=False)
     elif chosen == "json":
-        typer.echo(formats.to_json(result.to_pylist()).decode(), nl=False)
+        typer.echo(formats.query_json(result).decode(), nl=False)
     else:
         tables.print_tables([stored_table(result)])
         typer.echo(f"{result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")

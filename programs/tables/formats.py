@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables import html, latex, markdown
-from rrti_sgl.programs.tables.table import Table, plain_value
+from rrti_sgl.programs.tables.table import Table
+from rrti_sgl.programs.tables.values import json_rows, json_text, json_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,14 @@ def find_format(name: str) -> Format:
 
 
 def to_csv(data: pa.Table, delimiter: str = ",", *, bare: bool = False) -> bytes:
-    """Values under a line of column names; NULL is empty, lists and structures are JSON.
+    """Values under a line of column names; NULL is empty; lists, structures, bytes and spans of time are as in JSON.
 
     Numbers have as many digits as it takes to read the same number back. Texts are in quotes; `bare` leaves these out where
     none needs them: then no text differs from NULL but by its letters.
     """
     import pyarrow.csv
 
-    flat = [_as_json_text(column) if pa.types.is_nested(column.type) else column for column in data.columns]
+    flat = [column if _is_plain(column.type) else _as_json_text(column) for column in data.columns]
     header = io.StringIO()
     csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(data.column_names)
     sink = io.BytesIO()
@@ -56,9 +57,14 @@ def to_csv(data: pa.Table, delimiter: str = ",", *, bare: bool = False) -> bytes
 
 
 def to_json(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """A list of row objects; NaN and infinities are null."""
+    """A list of row objects; NaN and infinities, which stand for what a statistic does not have, are null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    return orjson.dumps([dict(row) for row in rows], default=plain_value, option=options)
+    return orjson.dumps([dict(row) for row in rows], default=json_value, option=options)
+
+
+def query_json(data: pa.Table) -> bytes:
+    """The rows of a query as a list of objects, every value as it is: see `rrti_sgl.programs.tables.values`."""
+    return orjson.dumps(json_rows(data), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def to_parquet(data: pa.Table) -> bytes:
@@ -99,6 +105,11 @@ def _needs_quotes(column: pa.ChunkedArray | pa.Array) -> bool:
     return pa.types.is_string(column.type) and bool(pc.any(pc.match_substring_regex(column, r'[",\t\r\n]|^$')).as_py())
 
 
+def _is_plain(of: pa.DataType) -> bool:
+    odd = (pa.types.is_nested, pa.types.is_union, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_interval)
+    return not any(is_odd(of) for is_odd in odd)
+
+
 def _as_json_text(column: pa.ChunkedArray) -> pa.Array:
-    texts = [None if value is None else orjson.dumps(value, default=plain_value).decode() for value in column.to_pylist()]
-    return pa.array(texts, pa.string())
+    values = column.to_pylist(maps_as_pydicts="lossy")
+    return pa.array([None if value is None else json_text(value) for value in values], pa.string())

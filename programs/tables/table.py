@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pyarrow as pa
 
 from rrti_sgl.programs.tables.kinds import KINDS, ByRow
 from rrti_sgl.programs.tables.numbers import COUNT, IDENTIFIER, MISSING, NUMBER, SETTING, Kind
+from rrti_sgl.programs.tables.values import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -141,7 +140,7 @@ class Table:
         return cells
 
     def _written(self, name: str, kind: Kind | ByRow | None) -> list[str]:
-        values = self.data.column(name).to_pylist()
+        values = self.data.column(name).to_pylist(maps_as_pydicts="lossy")
         if kind is None:
             return [text_of(value) for value in values]
         kinds = [kind.of(row) for row in self.data.to_pylist()] if isinstance(kind, ByRow) else [kind] * len(values)
@@ -188,14 +187,5 @@ def text_of(value: Any) -> str:
             return "yes" if value else "no"
         case datetime():
             return value.isoformat(sep=" ", timespec="seconds")
-        case list() | dict():
-            return orjson.dumps(value, default=plain_value).decode()
         case _:
-            return str(value).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def plain_value(value: Any) -> int | float | str:
-    """What JSON has no type for: a decimal as a number, anything else as text."""
-    if isinstance(value, Decimal):
-        return int(value) if value.as_tuple().exponent == 0 else float(value)
-    return str(value)
+            return json_text(value).replace("\n", "\\n").replace("\t", "\\t")

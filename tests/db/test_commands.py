@@ -68,7 +68,7 @@ def test_sql(rrti, filled):
     query = "SELECT token_text, ce, base_topk_ids, 'nan'::DOUBLE AS x FROM tokens ORDER BY ALL LIMIT 2"
     assert (
         json.loads(rrti("sql", query, "--db", filled, "--json").stdout)
-        == [{"token_text": "t0", "ce": 0.0, "base_topk_ids": [3, 5], "x": None}] * 2
+        == [{"token_text": "t0", "ce": 0.0, "base_topk_ids": [3, 5], "x": "NaN"}] * 2
     )
     text = rrti("sql", "SELECT token_text, ce FROM tokens ORDER BY ce DESC", "--db", filled, "--csv").stdout
     assert list(csv.reader(io.StringIO(text)))[:2] == [["token_text", "ce"], ["t3", "12345"]]
