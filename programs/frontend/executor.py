@@ -3,7 +3,7 @@
 SGLang runs a state's expressions in a thread. When one fails there, the thread ends: what is appended afterwards stays in
 its queue for ever, so that `text()`, `fork()` and `run_batch()` wait for ever; reading a variable says `KeyError`, and a
 stream ends as if it were complete. `InterventionExecutor` is the executor of programs that run on an
-`InterventionBackend`: its thread lives on after an error and skips what follows, and whoever asks for a result of the state
+`InterventionBackend`: after an error its thread skips what is queued and ends, and whoever asks for a result of the state
 gets the error, also if they were waiting for it already. `state.error()` has it, as SGLang has it.
 
 SGLang has no hook for the class of its executors: `install` puts a function in the place of the one name that it looks up.
@@ -12,6 +12,7 @@ SGLang has no hook for the class of its executors: `install` puts a function in 
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any, NoReturn
 
 from sglang.lang import interpreter
@@ -42,6 +43,29 @@ class InterventionExecutor(StreamExecutor):  # type: ignore[misc]  # SGLang is n
     failure: Exception | None = None
     _text = ""
     _finished = False
+    _last = False  # whether what ends the thread is in its queue; a second one would never be taken out
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._lock = threading.RLock()
+        super().__init__(*args, **kwargs)
+
+    def submit(self, expr: Any) -> None:
+        """Queue an expression; after a failure nothing is done with it."""
+        with self._lock:
+            if self.failure is None:
+                super().submit(expr)
+                return
+        self._init_var_event(expr)
+        self._wake()
+
+    def end(self) -> None:
+        """End the thread when it has done what is queued."""
+        with self._lock:
+            if self._last or not self.use_thread:
+                self.backend.end_program(self)
+                return
+            self._last = True
+            super().end()
 
     def _execute(self, other: Any) -> None:
         if self.failure is None:
@@ -60,8 +84,12 @@ class InterventionExecutor(StreamExecutor):  # type: ignore[misc]  # SGLang is n
             for name, value in dict(self.variables).items()
             if name not in self.variable_event or self.variable_event[name].is_set()
         }
-        self.variables = _Variables(finished, error)
-        self.failure = self.error_ = error
+        with self._lock:
+            self.variables = _Variables(finished, error)
+            self.failure = self.error_ = error
+            if self.use_thread and not self._last:
+                self._last = True
+                self.queue.put(None)
         logger.warning("a program failed: %s", error)
 
     def _wake(self) -> None:

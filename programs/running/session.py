@@ -17,9 +17,10 @@ from typing import Any, Self
 
 from rrti_sgl.decoding.driving import events, grow
 from rrti_sgl.decoding.events import Event, Finished
+from rrti_sgl.decoding.guided_engine import GuidedEngine
 from rrti_sgl.decoding.job import Call, DecodeOptions, Role, SampleJob
 from rrti_sgl.engines.batching import Batcher
-from rrti_sgl.engines.engine import Engine, GuidedEngine
+from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.pair import Pair, check_raw_logprobs, connect
 from rrti_sgl.engines.plugin_numbers import check_exact
 from rrti_sgl.engines.wire import GenerateRequest, Generation

@@ -6,16 +6,11 @@ alone. `rrti_sgl.engines.sglang` is the implementation over HTTP; a test brings 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from rrti_sgl.engines.wire import GenerateRequest, Generation
-
-if TYPE_CHECKING:
-    from rrti_sgl.decoding.job import DecodeOptions, SampleJob
-    from rrti_sgl.decoding.trace import TraceBuilder
-    from rrti_sgl.science.gates import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +62,3 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; closing again changes nothing."""
-
-
-class GuidedEngine(Protocol):
-    """An engine that holds both models and decodes a whole sample itself, gate included.
-
-    What a session asks of it in place of two engines: the trace that decoding with two engines would have given.
-    """
-
-    def decode(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> AsyncGenerator[TraceBuilder, None]:
-        """Decode one sample; yields its growing trace after every piece, the last time finished.
-
-        Raises:
-            UsageError: a gate or an option that it does not know.
-            EndpointError: it failed.
-        """

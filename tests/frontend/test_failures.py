@@ -93,6 +93,25 @@ def test_joining_a_failed_branch_raises(mode: str, open_backend: OpenBackend, qu
         one_bad_branch.run(questions[0], mode, backend=open_backend()).text()
 
 
+def test_no_thread_of_a_failed_program_stays(open_backend: OpenBackend, questions: list[str]) -> None:
+    """A process would never end with it; the error's traceback holds the program's forks for as long as it is kept."""
+    before = set(threading.enumerate())
+    kept = []
+    for program, arguments in (
+        (one_bad_branch, ("concate_and_append",)),
+        (forked_after_gen, ()),
+        (more_after_gen, (99_999,)),
+    ):
+        with pytest.raises(UsageError) as error:
+            program.run(questions[0], *arguments, backend=(backend := open_backend())).text()
+        kept.append(error)
+        backend.close()
+    for thread in set(threading.enumerate()) - before:
+        if "_run_worker_in_context" in repr(getattr(thread, "_args", "")):
+            thread.join(20)
+            assert not thread.is_alive()
+
+
 def test_without_a_thread_the_error_is_raised_at_once(open_backend: OpenBackend, questions: list[str]) -> None:
     with pytest.raises(UsageError, match="regex"):
         more_after_gen.run(questions[0], regex="a", backend=open_backend(), use_thread=False)
