@@ -23,7 +23,7 @@ class Pieces:
     added_tokens_decoder: ClassVar[dict[int, SimpleNamespace]] = {200: SimpleNamespace(special=True)}
     euro = "€".encode()
 
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+    def encode(self, text: str, add_special_tokens: bool = True, **_: object) -> list[int]:
         ids: list[int] = []
         while text:
             piece = max((piece for piece in PIECES if text.startswith(piece)), key=len)
