@@ -44,7 +44,7 @@ budgets AS (
         avg(n_takeovers / NULLIF(n_tokens, 0)) AS rho_mean,
         sum(n_takeovers) / NULLIF(sum(n_tokens), 0) AS rho_pooled,
         sum(n_changed) / NULLIF(sum(n_tokens), 0) AS changed,
-        avg((finish_reason = 'length')::INTEGER) AS truncated
+        avg((finish_reason = 'length')::INTEGER) FILTER (finish_reason <> 'unknown') AS truncated
     FROM samples
     WHERE run_id IN (SELECT unnest($runs))
     GROUP BY run_id

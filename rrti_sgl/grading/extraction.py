@@ -71,14 +71,24 @@ def is_cut(text: str) -> bool:
 
 def explicit(text: str) -> Extraction | None:
     """The answer behind an explicit mark."""
-    if boxes := _last_boxes(text):
+    if boxes := last_boxes(text):
         return Extraction(", ".join(boxes), "boxed")
-    _, marker, after = text.rpartition("####")
-    if marker and (line := after.strip().partition("\n")[0].strip()):
-        return Extraction(line.rstrip("."), "hashes")
+    if line := after_hashes(text):
+        return Extraction(line, "hashes")
     for match in reversed(list(_PHRASE.finditer(text))):
         if answer := _phrase_answer(text[match.end() : match.end() + 400]):
             return Extraction(answer, "phrase")
+    return None
+
+
+def after_hashes(text: str) -> str | None:
+    """The line after the last `####` that is no heading: a text that goes on below words has a heading there."""
+    lines = [part.strip().partition("\n") for part in text.split("####")[1:]]
+    for place, (line, _, below) in reversed(list(enumerate(lines))):
+        answer = line.strip("# ").rstrip(".")
+        goes_on = below.strip() or place + 1 < len(lines)
+        if answer and not (goes_on and answer[0].isalpha()):
+            return answer
     return None
 
 
@@ -120,7 +130,7 @@ def _words(text: str) -> set[str]:
     return {word.lower() for word in _WORD.findall(text)} - _FUNCTIONS
 
 
-def _last_boxes(text: str) -> list[str]:
+def last_boxes(text: str) -> list[str]:
     """Contents of the last box and of those that stand right before it in one list ("\\boxed{1} and \\boxed{2}")."""
     boxes: list[tuple[int, int, str]] = []
     for match in _BOX.finditer(text):

@@ -56,8 +56,8 @@ class Judge:
         return None if verdict is None else bool(verdict)
 
     def readable(self, gold: str) -> bool:
-        """Whether a gold answer can be read as mathematics."""
-        return bool(self._ask({"gold": gold}))
+        """Whether a gold answer can be read as mathematics; one of which that was not known in time may be."""
+        return self._ask({"gold": gold}) is not False
 
     def close(self) -> None:
         """End the worker, if there is one."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 
-from rrti_sgl.grading.extraction import explicit
+from rrti_sgl.grading.extraction import after_hashes, explicit, is_cut, last_boxes
 from rrti_sgl.grading.grader import Grade
 from rrti_sgl.grading.notation import gold_answer, plain
 from rrti_sgl.records import ProblemRecord
 
 _NUMBER = re.compile(r"[-\u2212]?(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+)")
-_MARKERS = {"####": "hashes", "\\boxed{": "boxed"}
 
 
 class LastNumberGrader:
@@ -40,9 +39,12 @@ class LastNumberGrader:
 
 
 def _extract(text: str) -> tuple[str | None, str | None]:
-    for marker, method in _MARKERS.items():
-        if marker in text:
-            found = _NUMBER.search(text.rpartition(marker)[2])
+    if is_cut(text):
+        return None, None
+    line, boxes = after_hashes(text), last_boxes(text)
+    for marked, method in ((line, "hashes"), (boxes[-1] if boxes else None, "boxed")):
+        if marked is not None:
+            found = _NUMBER.search(marked)
             return (_plain_number(found.group()), method) if found else (None, None)
     numbers = _NUMBER.findall(text)
     return (_plain_number(numbers[-1]), "last-number") if numbers else (None, None)

@@ -312,6 +312,7 @@ LAST_NUMBER_TEXTS: list[tuple[str | None, str, str | None, bool | None, str | No
     ("27.0", r"2 \boxed{28} 27", "28", False, "boxed"),
     ("-3", "#### -3\nso 4", "-3", True, "hashes"),
     ("-3", "it is \u22123", "-3", True, "last-number"),
+    ("4", "#### Step 1: count\nso it is 4", "4", True, "last-number"),
     (".5", "that is 0.5", "0.5", True, "last-number"),
     ("12", "the pair (1,2)", "2", False, "last-number"),
     ("1200", "1,200", "1200", True, "last-number"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rrti_sgl.grading import grade_solution
+from rrti_sgl.grading import Grade, grade_solution
 from rrti_sgl.grading.extraction import extract, solution
 from rrti_sgl.grading.mathematics import MathGrader
 from rrti_sgl.records import ProblemRecord
@@ -27,6 +27,11 @@ from rrti_sgl.records import ProblemRecord
         (rf"a long one: \boxed{{{'1' * 3000} and 5", "5", "last-expression"),
         ("2 + 2 = 4\n#### 4\n", "4", "hashes"),
         ("#### 1,200 dollars\nQuestion", "1,200 dollars", "hashes"),
+        ("#### Step 1: count\nthere are 4\n#### 4\nQuestion: 5?", "4", "hashes"),
+        ("#### Step 1: count\n2 + 2\n#### Conclusion\nThe answer is 4.", "4", "phrase"),
+        ("#### Final Answer\n4", "4", "last-expression"),
+        ("It is her sister.\n#### Evelyn", "Evelyn", "hashes"),
+        ("####\n4", "4", "hashes"),
         ("The answer is 18.", "18", "phrase"),
         ("**Answer:** $x = 5$, since 3 < 4", "x = 5", "phrase"),
         ("The final answer is:\n\n$$\\frac{3}{4}$$\nChecked with 12.", r"\frac{3}{4}", "phrase"),
@@ -92,6 +97,12 @@ CUT = "cut at a stop string"
 def test_where_a_solution_ends(text: str, answer: str | None, method: str | None) -> None:
     grade = grade_solution(MathGrader(), ProblemRecord("id", "set", "q", None), text, ("\nQuestion:", "\nProblem:"))
     assert (grade.answer, grade.method) == (answer, method)
+
+
+def test_a_stop_string_within_the_reasoning_does_not_make_a_right_answer_wrong() -> None:
+    known = ProblemRecord("id", "set", "q", "18")
+    text = "Restating.\nQuestion: 14 and 4?\n#### 18"
+    assert grade_solution(MathGrader(), known, text, ("\nQuestion:",)) == Grade("18", True, "hashes")
 
 
 @pytest.mark.parametrize(

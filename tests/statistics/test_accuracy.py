@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from rrti_sgl.cli.summaries import print_run_summary
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
 from rrti_sgl.statistics.resampling import ProblemBootstrap
@@ -58,6 +59,15 @@ def test_budgets_of_samples_of_different_lengths(store, build):
     (row,) = rows(store, "accuracy")
     assert (row["rho_mean"], row["rho_pooled"]) == pytest.approx((0.5, 0.25))
     assert row["truncated"] == 0.5
+
+
+def test_samples_that_do_not_say_how_they_ended_were_not_cut_off(store, build, capsys):
+    ends = ["length", "stop", "unknown", "unknown"]
+    write_run(store, "r1", [build["trace"](index=i, finish_reason=end) for i, end in enumerate(ends)])
+    write_run(store, "r2", [build["trace"]("r2", finish_reason="unknown")])
+    assert {row["run_id"]: row["truncated"] for row in rows(store, "accuracy")} == {"r1": 0.5, "r2": None}
+    print_run_summary(store, store.get_run("r2"), as_json=False)
+    assert "reached the limit" not in capsys.readouterr().out
 
 
 def test_more_samples_than_k(store, build):
