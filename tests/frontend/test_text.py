@@ -20,6 +20,7 @@ class Pieces:
     """A tokenizer of fixed pieces that takes the longest at each place; the bytes of a euro sign are tokens 100-102."""
 
     all_special_ids = (END, SPECIAL)
+    unk_token_id: ClassVar[int | None] = None
     added_tokens_decoder: ClassVar[dict[int, SimpleNamespace]] = {200: SimpleNamespace(special=True)}
     euro = "€".encode()
 
