@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.options import Option, check
-from rrti_sgl.programs.values import Count, Number, Positive, Ratio, Share, Text, one_of
+from rrti_sgl.programs.values import Count, Positive, Ratio, Share, Text, one_of
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.science.divergences import METRICS
 from rrti_sgl.science.gates import Gate, ThresholdRule
@@ -43,7 +43,7 @@ class GateOptions:
     """
 
     metric: Annotated[str, one_of(METRICS), _gate("Divergence the gate watches.")] = "ce"
-    tau: Annotated[Number | None, _gate("Threshold, in place of a calibration's.")] = None
+    tau: Annotated[float | None, _gate("Threshold, in place of a calibration's.")] = None
     spike_ratio: Annotated[Ratio | None, _gate("Take the calibration of this ratio.")] = None
     use_lambda: Annotated[
         bool, BeforeValidator(_is_switch), _gate("Second condition on or off.", name="lambda", flag="--lambda/--no-lambda")

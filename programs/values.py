@@ -6,12 +6,11 @@ The types are for models with strict validation: pydantic then takes no text for
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic_core import ErrorDetails
 
 from rrti_sgl.errors import UsageError
@@ -25,6 +24,11 @@ _KINDS = {
     "dict": "table",
     "model": "table",
 }
+_BOUNDS = {
+    "greater_than": ("is too small.", "Use more than {gt:g}."),
+    "greater_than_equal": ("is too small.", "Use at least {ge:g}."),
+    "less_than_equal": ("is too large.", "Use at most {le:g}."),
+}
 SHOWN_LENGTH = 60
 
 
@@ -34,25 +38,6 @@ def limited(fits: Callable[[Any], bool], wrong: str, remedy: str = "") -> AfterV
     def check(value: Any) -> Any:
         if not fits(value):
             raise ValueError(wrong, remedy)
-        return value
-
-    return AfterValidator(check)
-
-
-def at_least(least: int) -> AfterValidator:
-    """Numbers from `least` on."""
-    return limited(lambda value: value >= least, "is too small.", f"Use at least {least}.")
-
-
-def between(low: float, high: float = math.inf, *, above: bool = False, remedy: str = "") -> AfterValidator:
-    """Finite numbers of [low, high], or of (low, high] where they must be above `low`."""
-    written = f"is outside {'(' if above else '['}{low:g}, {f'{high:g}]' if math.isfinite(high) else '...)'}."
-
-    def check(value: float) -> float:
-        if math.isnan(value):
-            raise ValueError("is no number.", "")
-        if value < low or value > high or (above and value == low) or math.isinf(value):
-            raise ValueError(written, remedy)
         return value
 
     return AfterValidator(check)
@@ -83,13 +68,12 @@ def loadable(load: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Count = Annotated[int, at_least(1)]
-Natural = Annotated[int, at_least(0)]
-Number = Annotated[float, limited(lambda value: not math.isnan(value), "is no number.")]
-Positive = Annotated[float, between(0, above=True)]
-Share = Annotated[float, between(0, 1)]
-Ratio = Annotated[float, between(0, 1, above=True)]
-Text = Annotated[str, limited(lambda value: bool(value.strip()), "is no text.")]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Text = Annotated[str, Field(pattern=r"\S")]
 
 
 def told(fault: ErrorDetails, known: Sequence[str] = ()) -> tuple[str, str]:
@@ -112,6 +96,9 @@ def told(fault: ErrorDetails, known: Sequence[str] = ()) -> tuple[str, str]:
         return f"unknown field{near or '.'}", "" if near else f"There are {', '.join(known)}."
     if kind == "missing":
         return "missing.", ""
+    if kind in _BOUNDS:
+        wrong, remedy = _BOUNDS[kind]
+        return f"{value} {wrong}", remedy.format(**fault["ctx"])
     if kind.startswith("bool"):
         return f"{value} is neither true nor false.", ""
     return f"{value} is no {_KINDS.get(kind.partition('_')[0], 'value of this kind')}.", ""

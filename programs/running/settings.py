@@ -9,7 +9,7 @@ from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.engines.wire import Sampling
@@ -19,7 +19,7 @@ from rrti_sgl.problems import Part, ProblemSet, Selection, load_problems
 from rrti_sgl.programs.options import Option, check, declared, validated
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import find_program
-from rrti_sgl.programs.values import Count, Natural, Text, between
+from rrti_sgl.programs.values import Count, Natural, Ratio, Text
 from rrti_sgl.prompts import TEMPLATES, PromptTemplate, load_template
 from rrti_sgl.records import ScoreKind
 from rrti_sgl.science.planning import load_tagger
@@ -92,10 +92,8 @@ class RunSettings:
         "mapped"
     )
     k: Annotated[Natural, _decoding("Top logprobs kept of both models; 0: all.")] = DEFAULT_K
-    temperature: Annotated[float, between(0, 10, remedy="0 is greedy."), _sampling("0 is greedy.")] = 0.0
-    top_p: Annotated[
-        float, between(0, 1, above=True, remedy="1 keeps the whole distribution."), _sampling("Nucleus of both models.")
-    ] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), _sampling("0 is greedy.")] = 0.0
+    top_p: Annotated[Ratio, _sampling("Nucleus of both models.")] = 1.0
     max_new_tokens: Annotated[Count | None, _sampling("Most tokens of a solution.")] = None
     seed: Annotated[int, Option("Of what is drawn on our side.", "Decoding")] = 0
     decoding: Annotated[Decoding, _decoding("chunked, or lockstep (the reference).")] = "chunked"
