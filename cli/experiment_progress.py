@@ -16,7 +16,7 @@ from rich.text import Text
 from rrti_sgl.programs.experiments.estimates import Measured, Waiting, seconds_left
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.running.runner import Progress
-from rrti_sgl.programs.tables.numbers import RATE, SHARE
+from rrti_sgl.programs.tables.numbers import RATE, SHARE, duration
 from rrti_sgl.records import RunRecord
 
 QUIET_S = 60.0  # between two plain lines of one run
@@ -194,14 +194,3 @@ def _facts(state: CellState) -> dict[str, str]:
         "accuracy": f"accuracy {SHARE.text(state.correct / state.new)}",
         "speed": f"{state.speed:,.0f} tok/s" if state.speed else "",
     }
-
-
-def duration(seconds: float | None) -> str:
-    """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
-    if seconds is None:
-        return "?"
-    for size, unit, decimals in ((86_400, "days", 1), (5_400, "h", 1), (100, "min", 0)):
-        if seconds >= size:
-            per = {"days": 86_400, "h": 3_600, "min": 60}[unit]
-            return f"{seconds / per:.{decimals}f} {unit}"
-    return f"{max(seconds, 1):.0f} s"

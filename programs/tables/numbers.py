@@ -109,3 +109,14 @@ IDENTIFIER = Kind(0, separated=False)  # ids, seeds, positions, k
 SETTING = Kind(trimmed=True)
 ROUGH = Kind(0, steps=((1e9, "G"), (1e6, "M"), (1e3, "k")))
 BYTES = Kind(0, steps=((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B")))
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    if seconds is None:
+        return "?"
+    for size, unit, decimals in ((86_400, "days", 1), (5_400, "h", 1), (100, "min", 0)):
+        if seconds >= size:
+            per = {"days": 86_400, "h": 3_600, "min": 60}[unit]
+            return f"{seconds / per:.{decimals}f} {unit}"
+    return f"{max(seconds, 1):.0f} s"

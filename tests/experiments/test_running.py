@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rrti_sgl.cli import experiment_run
-from rrti_sgl.cli.experiment_progress import GridProgress, duration
+from rrti_sgl.cli.experiment_progress import GridProgress
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import EndpointError, UsageError
@@ -170,11 +170,3 @@ def test_the_live_table_fits_80_by_24_and_shows_the_runs_of_one_evaluation(tmp_p
     assert "gsm8k  0/8" in shown
     assert shown.count("guided") == 2  # of the evaluation that is under way alone
     assert re.search(r"0 of 49 runs, 937 of [\d,]+ samples, about .* left", shown)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "?"), (0.2, "1 s"), (99, "99 s"), (100, "2 min"), (5_399, "90 min"), (7_200, "2.0 h"), (200_000, "2.3 days")],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text

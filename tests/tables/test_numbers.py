@@ -26,6 +26,7 @@ from rrti_sgl.programs.tables.numbers import (
     SHARE,
     WHOLE_SHARE,
     Kind,
+    duration,
 )
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -143,3 +144,11 @@ def test_a_column_of_unlike_numbers_goes_by_its_row() -> None:
 )
 def test_single_values_go_by_their_name(name: str, value: Any, shown: str) -> None:
     assert named_text(name, value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "?"), (0.2, "1 s"), (99, "99 s"), (100, "2 min"), (5_399, "90 min"), (7_200, "2.0 h"), (200_000, "2.3 days")],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
