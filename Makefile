@@ -56,6 +56,7 @@ pair: $(INSTALLED) ## Train the bundled pair again, into build/pair.
 docs: $(INSTALLED) ## Write the reference pages that are generated from the code.
 	$(RUN)/rrti db schema > docs/schema.md
 	$(RUN)/rrti stats --definitions > docs/statistics.md
+	$(RUN)/python docs/api_page.py > docs/api.md
 	$(RUN)/typer rrti_sgl.cli.main utils docs --name rrti --title Commands > docs/commands.md
 
 clean: ## Remove what was built and installed.

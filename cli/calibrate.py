@@ -39,14 +39,12 @@ def calibrate(
 ) -> None:
     """Score base rollouts on a small problem set (program `diagnose`), and take tau and lambda from them."""
     from rrti_sgl.cli import execution, summaries
-    from rrti_sgl.problems import BENCHMARKS
     from rrti_sgl.programs.running.session import Concurrency
-    from rrti_sgl.programs.running.settings import settings_from
+    from rrti_sgl.programs.running.settings import calibration_settings
     from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 
     metric = options.pop("metric", "ce")
-    split = split or ("calibration" if options.get("problems") in BENCHMARKS else "all")
-    settings = settings_from("diagnose", **options, split=split)
+    settings = calibration_settings(**options, **({} if split is None else {"split": split}))
     with execution.open_store(db, settings, None) as (store, settings):
         if from_run is None:
             with pair.open() as address:

@@ -23,13 +23,13 @@ def demo(
 
     from rrti_sgl.cli.pairing import open_pair
     from rrti_sgl.cli.progress import RunProgress
-    from rrti_sgl.cli.sample_view import print_sample
     from rrti_sgl.cli.signals import run_async
     from rrti_sgl.cli.tables import print_tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.demonstration.demo import DemoRuns, DemoSize, run_demo
     from rrti_sgl.programs.demonstration.report import report_tables, restored_sample, write_report
     from rrti_sgl.programs.running.session import Concurrency, open_session
+    from rrti_sgl.programs.tables.sample_view import SampleView
 
     size = DemoSize(problems=problems, sampled_problems=sampled_problems, samples=samples)
     database = fresh_database(out)
@@ -49,7 +49,7 @@ def demo(
     console = Console()
     print_tables(tables)
     console.print("[bold]A wrong answer put right[/] (base alone fails on this problem)")
-    print_sample(console, run, problem, sample, "ce", title=f"sample {sample.sample.sample_id}, guided")
+    console.print(SampleView(run, problem, sample, "ce", f"sample {sample.sample.sample_id}, guided"), highlight=False)
     write_report(out / "report.md", tables)
     console.print(f"\nStore: {database}   Report: {out / 'report.md'}\nTry next:", highlight=False)
     for command in (

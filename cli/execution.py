@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rrti_sgl.cli.pairing import PairAddress
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
@@ -15,6 +14,7 @@ from rrti_sgl.programs.running.runner import run_program
 from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord
+from rrti_sgl.serving.opening import PairAddress
 
 COUNTERFACTUAL = "counterfactual"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rrti_sgl.cli.experiment_progress import GridProgress
-from rrti_sgl.cli.pairing import PairAddress, open_pair
+from rrti_sgl.cli.pairing import open_pair
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.experiments import ExperimentSpec
@@ -22,6 +22,7 @@ from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIden
 from rrti_sgl.programs.reporting.report import make_report, write_report
 from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.tables.table import Table
+from rrti_sgl.serving.opening import PairAddress
 
 
 @dataclass(frozen=True, slots=True)

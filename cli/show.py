@@ -20,17 +20,17 @@ def show(
     """Print a sample: disagreement as background, takeovers underlined with what the base model wanted."""
     from rich.console import Console
 
-    from rrti_sgl.cli import sample_view, tables
+    from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
+    from rrti_sgl.programs.tables.sample_view import SampleView, rows
 
     with Store.open_readonly(db) as store:
         trace = store.load_sample(sample)
         run = store.get_run(trace.sample.run_id)
         problem = store.get_problem(run.problem_set, trace.sample.problem_id)
     if json:
-        tables.print_json(sample_view.rows(trace))
+        tables.print_json(rows(trace))
         return
-    console = Console()
-    sample_view.print_sample(console, run, problem, trace, metric)
+    Console(highlight=False).print(SampleView(run, problem, trace, metric))
     if tokens:
-        tables.print_rows(sample_view.rows(trace))
+        tables.print_rows(rows(trace))

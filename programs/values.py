@@ -92,7 +92,7 @@ def told(fault: ErrorDetails, known: Sequence[str] = ()) -> tuple[str, str]:
         return f"{value} {wrong}", remedy
     if kind == "extra_forbidden":
         name = str(fault["loc"][-1])
-        near = _suggestion(name, known)
+        near = suggestion(name, known)
         return f"unknown field{near or '.'}", "" if near else f"There are {', '.join(known)}."
     if kind == "missing":
         return "missing.", ""
@@ -111,9 +111,10 @@ def shown(value: object) -> str:
 
 
 def _unknown(value: object, known: Sequence[str]) -> tuple[str, str]:
-    return f"is unknown{_suggestion(str(value), known) or '.'}", f"Use one of {', '.join(known)}."
+    return f"is unknown{suggestion(str(value), known) or '.'}", f"Use one of {', '.join(known)}."
 
 
-def _suggestion(name: str, known: Sequence[str]) -> str:
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """The rest of a message on an unknown name: the one that was meant, if one is near."""
     near = difflib.get_close_matches(name, known, 1, 0.6)
     return f"; did you mean {near[0]}?" if near else ""

@@ -17,6 +17,7 @@ import pytest
 import typer
 from typer.cli import get_docs_for_click
 
+from api_page import api_markdown
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.definitions import definitions_markdown
 from rrti_sgl.db.schema import schema_markdown
@@ -239,6 +240,10 @@ def test_the_schema_page_is_the_generated_one() -> None:
 
 def test_the_statistics_page_is_the_generated_one() -> None:
     assert TEXTS["docs/statistics.md"] == definitions_markdown()
+
+
+def test_the_api_page_is_the_generated_one() -> None:
+    assert TEXTS["docs/api.md"] == api_markdown()
 
 
 def test_the_command_page_is_the_generated_one() -> None:

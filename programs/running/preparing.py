@@ -85,7 +85,12 @@ def prepare(pair: Pair, settings: RunSettings, store: Store | None, *, run_id: s
 
 
 def resolve(
-    pair: Pair, settings: RunSettings, store: Store | None, *, problem_ids: Collection[str] | None = None
+    pair: Pair,
+    settings: RunSettings,
+    store: Store | None,
+    *,
+    problem_ids: Collection[str] | None = None,
+    problem_set: ProblemSet | None = None,
 ) -> ResolvedRun:
     """Load the problems, fill the settings in, and choose the gate.
 
@@ -94,11 +99,12 @@ def resolve(
         settings: what to run.
         store: where calibrations are.
         problem_ids: only these problems of the set, which then may be those of the calibration; None takes all.
+        problem_set: in place of the one that the settings name.
 
     Raises:
         RRTIError: see `prepare`.
     """
-    problem_set = settings.load_problems()
+    problem_set = problem_set or settings.load_problems()
     if problem_ids is not None:
         chosen_problems = [problem for problem in problem_set.problems if problem.problem_id in problem_ids]
         problem_set = replace(problem_set, problems=chosen_problems)

@@ -15,7 +15,7 @@ from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import load_grader
-from rrti_sgl.problems import Part, ProblemSet, Selection, load_problems
+from rrti_sgl.problems import BENCHMARKS, Part, ProblemSet, Selection, load_problems
 from rrti_sgl.programs.options import Option, check, declared, validated
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import find_program
@@ -209,3 +209,16 @@ def settings_from(program: str, **options: Any) -> RunSettings:
     if gate.get("lambda_") is not None:
         gate.setdefault("use_lambda", True)
     return RunSettings(program, **values, gate=GateOptions(**gate))
+
+
+def calibration_settings(**options: Any) -> RunSettings:
+    """The settings of the rollouts that thresholds are taken from: program `diagnose`, of a benchmark the calibration part.
+
+    Args:
+        options: as in `settings_from`.
+
+    Raises:
+        UsageError: see `settings_from`.
+    """
+    part = "calibration" if options.get("problems") in BENCHMARKS else "all"
+    return settings_from("diagnose", **{"split": part, **options})

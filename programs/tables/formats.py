@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -35,6 +36,19 @@ def find_format(name: str) -> Format:
     if name not in FORMATS:
         raise UsageError(f"There is no format {name!r}.", f"Choose one of: {', '.join(FORMATS)}.")
     return FORMATS[name]
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file's ending asks for.
+
+    Raises:
+        UsageError: none does.
+    """
+    ending = path.suffix.removeprefix(".").lower()
+    named = {"tex": "latex", "md": "markdown", "feather": "arrow"}.get(ending, ending)
+    if named not in FORMATS:
+        raise UsageError(f"The ending of {path} is that of no format.", f"Name one: {', '.join(FORMATS)}.")
+    return FORMATS[named]
 
 
 def to_csv(data: pa.Table, delimiter: str = ",", *, bare: bool = False) -> bytes:

@@ -6,6 +6,7 @@ show the same.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,9 +45,9 @@ class Column:
     beside: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
-    """A table with what a reader needs to judge it.
+    """A table with what a reader needs to judge it. A notebook and a terminal draw it; data frames are made of it.
 
     Args:
         name: stem of its files.
@@ -102,6 +103,26 @@ class Table:
             return []
         values = self.data.column(self.rule_by).to_pylist()
         return [i for i in range(1, len(values)) if values[i] != values[i - 1]]
+
+    def to_pandas(self) -> Any:
+        """All numbers as a pandas data frame."""
+        return self.data.to_pandas()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """What lets polars, DuckDB and others take the table as it is: `polars.DataFrame(table)`."""
+        return self.data.__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        return int(self.data.num_rows)
+
+    def __repr__(self) -> str:
+        """The table as text, 100 characters wide."""
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=100, color_system=None, highlight=False)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get().rstrip()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich prints: the table in the width that there is."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rrti_sgl.cli.pairing import open_pair
 from rrti_sgl.serving import arrangement
 from rrti_sgl.serving.arrangement import ServingOptions
+from rrti_sgl.serving.opening import open_pair
 from rrti_sgl.serving.server import TOKEN_IDS_ONLY
 
 

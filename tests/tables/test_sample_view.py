@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from rrti_sgl.cli.sample_view import solution_text
+from rrti_sgl.programs.tables.sample_view import solution_text
 
 Token = tuple[str, str, str | None]  # its text, its source, what the base model drew where the reasoning model took over
 

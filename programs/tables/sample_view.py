@@ -1,13 +1,16 @@
-"""Draws one sample for the terminal: every token shaded by its disagreement, takeovers marked with what they replaced."""
+"""Draws one sample, for a terminal or a page: tokens shaded by disagreement, takeovers with what they replaced."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
 from rich.panel import Panel
 from rich.style import Style
 from rich.text import Text
@@ -20,50 +23,71 @@ from rrti_sgl.records import FloatArray, ProblemRecord, RunRecord, SampleTrace
 # From low to high, one hue of growing strength: readable without colour vision, on light and dark terminals.
 _SHADES = ("", "black on #fdebd0", "black on #f9c784", "black on #f39c34", "black on #e06c1a")
 _TAKEOVER = Style(bold=True, underline=True)
+WIDTH = 100
+_ELEMENT = '<pre style="font-family: monospace; line-height: 1.4; white-space: pre-wrap">{code}</pre>'
 
 
-def print_sample(
-    console: Console,
-    run: RunRecord,
-    problem: ProblemRecord,
-    trace: SampleTrace,
-    metric: str | None = None,
-    *,
-    title: str = "",
-) -> None:
-    """Print a sample with its header, its shaded text and a legend.
+@dataclass(frozen=True, eq=False, repr=False)
+class SampleView:
+    """A sample for rich to print: its header, its shaded text and a legend; without styles, takeovers stand in brackets.
+
+    Args:
+        run, problem, trace: the sample and what it belongs to.
+        metric: what the shades show; None takes the cross-entropy, or where one model was asked throughout, its entropy.
+        title: of the header; "" names the sample.
 
     Raises:
-        UsageError: the metric is unknown, or was not computed for this sample.
+        UsageError: the metric is unknown.
     """
-    metric = metric or _telling_metric(trace)
-    if metric not in METRICS:
-        raise UsageError(f"Metric {metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
-    values: FloatArray = getattr(trace.tokens, metric)
-    sample = trace.sample
-    verdict = {True: "[bold green]right[/]", False: "[bold red]wrong[/]", None: "not graded"}[sample.correct]
-    console.print(
-        Panel(
-            Text(problem.question),
-            title=title or f"sample {sample.sample_id}, {run.program}",
-            subtitle=f"gold answer {problem.answer or 'unknown'}",
+
+    run: RunRecord
+    problem: ProblemRecord
+    trace: SampleTrace
+    metric: str | None = None
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if self.metric is not None and self.metric not in METRICS:
+            raise UsageError(f"Metric {self.metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich prints."""
+        sample, plain = self.trace.sample, not console.is_terminal
+        metric = self.metric or _telling_metric(self.trace)
+        values: FloatArray = getattr(self.trace.tokens, metric)
+        verdict = {True: "[bold green]right[/]", False: "[bold red]wrong[/]", None: "not graded"}[sample.correct]
+        yield Panel(
+            Text(self.problem.question),
+            title=escape(self.title or f"sample {sample.sample_id}, {self.run.program}"),
+            subtitle=escape(f"gold answer {self.problem.answer or 'unknown'}"),
             title_align="left",
             subtitle_align="right",
         )
-    )
-    bounds = shade_bounds(values)
-    plain = not console.is_terminal
-    counts = [COUNT.text(count) for count in (sample.n_tokens, sample.n_takeovers, sample.n_changed)]
-    console.print(solution_text(trace, values, bounds, plain=plain))
-    console.print(
-        f"answer {sample.answer or 'none'}, {verdict}; {counts[0]} tokens, {counts[1]} takeovers "
-        f"({WHOLE_SHARE.text(sample.n_takeovers / sample.n_tokens)}), {counts[2]} changed the token",
-        highlight=False,
-    )
-    if plain:
-        console.print(Text("[drawn by base -> takeover], [takeover that agrees with base]", style="dim"))
-    elif bounds is not None:
-        console.print(_legend(metric, bounds))
+        bounds = shade_bounds(values)
+        yield solution_text(self.trace, values, bounds, plain=plain)
+        counts = [COUNT.text(count) for count in (sample.n_tokens, sample.n_takeovers, sample.n_changed)]
+        share = WHOLE_SHARE.text(sample.n_takeovers / sample.n_tokens if sample.n_tokens else None)
+        yield Text.from_markup(
+            f"answer {escape(sample.answer or 'none')}, {verdict}; {counts[0]} tokens, {counts[1]} takeovers "
+            f"({share}), {counts[2]} changed the token",
+        )
+        if plain:
+            yield Text("[drawn by base -> takeover], [takeover that agrees with base]", style="dim")
+        elif bounds is not None:
+            yield _legend(metric, bounds)
+
+    def __repr__(self) -> str:
+        """The sample without styles, 100 characters wide."""
+        console = Console(file=io.StringIO(), width=WIDTH, force_terminal=False, color_system=None)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get().rstrip()
+
+    def _repr_html_(self) -> str:
+        """The sample as it stands in a coloured terminal, as one element of a page."""
+        console = Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, color_system="truecolor")
+        console.print(self)
+        return console.export_html(inline_styles=True, code_format=_ELEMENT)
 
 
 def _telling_metric(trace: SampleTrace) -> str:

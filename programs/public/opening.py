@@ -1,0 +1,131 @@
+"""How a pair is opened, started here or found at its addresses, and how a store is."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from pathlib import Path
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.public.pair import ModelPair
+from rrti_sgl.programs.public.store import TraceStore
+from rrti_sgl.programs.public.twins import in_thread
+from rrti_sgl.programs.running.session import Concurrency, open_session
+from rrti_sgl.serving.opening import open_pair
+from rrti_sgl.tokens.special_tokens import SpecialTokens
+
+
+def serve(
+    name: str | None = None,
+    *,
+    base: str | None = None,
+    reasoning: str | None = None,
+    flags: str = "",
+    base_flags: str = "",
+    reasoning_flags: str = "",
+    device: str = "auto",
+    log_dir: str | Path | None = None,
+    in_flight: int = 64,
+    special_tokens: SpecialTokens = "mapped",
+) -> ModelPair:
+    """Start both models as SGLang servers, and stop them when the pair is closed.
+
+    Args:
+        name: "bundled" is the small pair that comes with the package; it is also what is served if nothing is named.
+        base, reasoning: hub ids or folders of two models that share a vocabulary.
+        flags: SGLang flags for both servers, as in a shell: `"--tp 2"`.
+        base_flags, reasoning_flags: of one server alone; they win.
+        device: "cpu", "cuda", or "auto" (a GPU if there is one).
+        log_dir: folder for the servers' logs; None takes a temporary one.
+        in_flight: samples at once.
+        special_tokens: "mapped": those of one meaning meet; or "as-is".
+
+    Raises:
+        UsageError: no such pair, half a pair, or models that do not fit into the memory.
+        PairMismatchError: the models do not share a vocabulary.
+        ServerLaunchError: a server does not come up; names its log.
+
+    Example:
+        >>> with rr.serve("bundled") as pair:
+        ...     pair.generate("how many has ann ?", tau=0.5)
+        >>> pair = rr.serve(base="Qwen/Qwen3-1.7B-Base", reasoning="Qwen/Qwen3-1.7B")
+    """
+    if name not in (None, "bundled"):
+        raise UsageError(f"There is no pair {name!r}.", "Use rr.serve('bundled'), or rr.serve(base=..., reasoning=...).")
+    if name is not None and (base is not None or reasoning is not None):
+        raise UsageError(f"Both the pair {name!r} and models were named.", "Leave one out.")
+    from rrti_sgl.serving.arrangement import ServingOptions
+
+    options = ServingOptions(shlex.split(base_flags), shlex.split(reasoning_flags), device)
+    logs = None if log_dir is None else Path(log_dir)
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(open_pair(None, None, base, reasoning, flags, log_dir=logs, options=options))
+        opening = open_session(
+            address.base_url, address.reasoning_url, Concurrency(in_flight), special_tokens=special_tokens
+        )
+        return ModelPair(opening, stack.pop_all())
+
+
+def connect(
+    base_url: str,
+    reasoning_url: str,
+    *,
+    tokenizer: str | None = None,
+    reasoning_tokenizer: str | None = None,
+    api_key: str | None = None,
+    in_flight: int = 64,
+    special_tokens: SpecialTokens = "mapped",
+) -> ModelPair:
+    """Connect to two SGLang servers that are running, such as those of `rrti serve`.
+
+    Args:
+        base_url, reasoning_url: their addresses.
+        tokenizer: folder or hub id, for servers whose model path is not readable here.
+        reasoning_tokenizer: the reasoning model's, where that is another one.
+        api_key: bearer token for both servers.
+        in_flight: samples at once.
+        special_tokens: "mapped": those of one meaning meet; or "as-is".
+
+    Raises:
+        EndpointError: a server is unreachable or no SGLang server.
+        PairMismatchError: the models do not share a vocabulary.
+
+    Example:
+        >>> pair = rr.connect("http://127.0.0.1:30000", "http://127.0.0.1:30001")
+    """
+    return ModelPair(
+        open_session(
+            base_url,
+            reasoning_url,
+            Concurrency(in_flight),
+            tokenizer=tokenizer,
+            reasoning_tokenizer=reasoning_tokenizer,
+            api_key=api_key,
+            special_tokens=special_tokens,
+        )
+    )
+
+
+def open(path: str | Path, *, read_only: bool = False) -> TraceStore:
+    """Open a trace store; a file that is not there is made.
+
+    Args:
+        path: the DuckDB file.
+        read_only: open it beside others that read; nothing can be run into it then.
+
+    Raises:
+        StoreLockedError: another process writes it.
+        StoreVersionError: its schema is older, and the message names the command that upgrades it, or newer.
+        StoreError: it is no trace store, or is to be read and not there.
+
+    Example:
+        >>> with rr.open("traces.duckdb") as store:
+        ...     store.runs
+    """
+    return TraceStore(Store.open_readonly(path) if read_only else Store.open(path))
+
+
+aserve = in_thread(serve)
+aconnect = in_thread(connect)
+aopen = in_thread(open)

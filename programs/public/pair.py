@@ -1,0 +1,365 @@
+"""A pair of models that is open: what it runs, generates, scores and calibrates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rrti_sgl.decoding.events import Event
+from rrti_sgl.errors import UsageError
+from rrti_sgl.grading import load_grader
+from rrti_sgl.problems import ProblemSet
+from rrti_sgl.problems.problem_set import problem_id
+from rrti_sgl.programs.public.samples import Sample
+from rrti_sgl.programs.public.store import Run, TraceStore
+from rrti_sgl.programs.public.streaming import aiterated, iterated
+from rrti_sgl.programs.public.twins import twins
+from rrti_sgl.programs.running.counterfactual import Effect, run_counterfactual
+from rrti_sgl.programs.running.portal import Portal
+from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
+from rrti_sgl.programs.running.runner import OnProgress, execute, run_program
+from rrti_sgl.programs.running.session import PairSession
+from rrti_sgl.programs.running.settings import RunSettings, calibration_settings, settings_from
+from rrti_sgl.programs.scoring.score import run_score
+from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
+from rrti_sgl.programs.stored.calibrate import calibrate_on_run
+from rrti_sgl.programs.tables.table import Table, rows_table
+from rrti_sgl.records import CalibrationRecord, ProblemRecord
+from rrti_sgl.sinks.memory import MemorySink
+from rrti_sgl.tokens.generated_text import GeneratedText
+
+BUNDLED = "bundled/base"  # what the bundled pair's server calls its base model
+# Of a run's options those that choose its problems; one text has none.
+_CHOOSING = ("problems", "limit", "samples", "split", "sample_problems", "problem_seed", "grader")
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """What single takeovers did.
+
+    Args:
+        run: the continuations, as a run of program `counterfactual`.
+        effects: one for each position that was tried.
+    """
+
+    run: Run
+    effects: Sequence[Effect]
+
+    @property
+    def table(self) -> Table:
+        """One row a position: both tokens, the share of right solutions with each, and the difference."""
+        names = ("position", "base_token", "reasoning_token", "score", "taken", "denied", "effect", "necessary")
+        return rows_table("Effect of takeovers", [{name: getattr(each, name) for name in names} for each in self.effects])
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+class ModelPair:
+    """A base and a reasoning model, open; a context manager that closes the connection and what was started for it.
+
+    `rrti_sgl.serve` and `rrti_sgl.connect` give one. Its work goes on in a thread with an event loop of its own, so it can
+    be used from scripts, from notebooks, and from inside of any event loop. Several calls at the same time, from threads or
+    by the awaited twins, are batched together.
+
+    What is run without a store goes into a temporary one, the pair's `store`, which is there as long as the pair or one of
+    its runs is.
+
+    Args:
+        opening: gives the session on the pair.
+        stack: is closed with the pair: servers that were started for it.
+    """
+
+    def __init__(self, opening: AbstractAsyncContextManager[PairSession], stack: contextlib.ExitStack | None = None) -> None:
+        self._stack = stack or contextlib.ExitStack()
+        self._store: TraceStore | None = None
+        self._newest: dict[str, dict[str, Any]] = {}
+        with self._stack as starting:
+            self._portal = Portal(opening, "pair of models")
+            starting.callback(self._portal.close)
+            self._stack = starting.pop_all()
+
+    @property
+    def store(self) -> TraceStore:
+        """Where runs without a store are."""
+        if self._store is None:
+            self._store = TraceStore.temporary()
+        return self._store
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """Names of the base and the reasoning model."""
+        pair = self._portal.opened.pair
+        return pair.base.info.model, pair.reasoning.info.model
+
+    def close(self) -> None:
+        """Cancel what is under way, disconnect, and stop the servers that were started for this pair; once."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"<pair of {self.models[0]} and {self.models[1]}>"
+
+    async def _run(
+        self,
+        program: str,
+        *,
+        store: TraceStore | None = None,
+        resume: str | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Any,
+    ) -> Run:
+        """Run a program of the method over a problem set.
+
+        Args:
+            program: base, reasoning, guided, diagnose, entropy, random, early, relay, oracle or pass-at-k.
+            store: open for writing; None takes the pair's own.
+            resume: id of a stored run of the same options that ended early, to go on with.
+            on_progress: called after each finished sample.
+            **options: those of `rrti run`, with `_` for `-`: `problems=`, `limit=`, `tau=`, `temperature=`, ...
+
+        Raises:
+            UsageError: an unknown option (the message suggests one), a value that does not fit, no threshold.
+            RRTIError: what the servers or the store do not allow.
+
+        Example:
+            >>> run = pair.run("guided", problems="world:heldout", limit=10, tau=0.5)
+        """
+        settings = settings_from(program, **self._with_tokens(options))
+        found = await self._execute(settings, store, resume, on_progress)
+        self._newest[program] = options
+        return found
+
+    async def _diagnose(
+        self, *, store: TraceStore | None = None, on_progress: OnProgress | None = None, **options: Any
+    ) -> Run:
+        """Roll the base model out and score every token by both models; nothing is taken over.
+
+        Args:
+            store, on_progress, **options: as in `run`.
+
+        Raises:
+            RRTIError: see `run`.
+
+        Example:
+            >>> pair.diagnose(problems="world:heldout", limit=20).statistic("sparsity").to_pandas()
+        """
+        return await self._execute(settings_from("diagnose", **self._with_tokens(options)), store, None, on_progress)
+
+    async def _calibrate(
+        self,
+        *,
+        metric: str = "ce",
+        spike_ratio: float = 0.08,
+        store: TraceStore | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Any,
+    ) -> CalibrationRecord:
+        """Take tau and lambda from base rollouts, for the runs in the same store that name no `tau`.
+
+        Args:
+            metric: the score to calibrate; "entropy_base" for the entropy gate.
+            spike_ratio: share of base tokens that are to lie above tau.
+            store, on_progress: as in `run`.
+            **options: as in `run`; by default the first 200 problems of `world:calibration`.
+
+        Raises:
+            RRTIError: see `run`.
+
+        Example:
+            >>> pair.calibrate(limit=50).tau
+        """
+        chosen = {"problems": "world:calibration", "limit": 200, **self._with_tokens(options)}
+        run = await self._execute(calibration_settings(**chosen), store, None, on_progress)
+        return calibrate_on_run(run.store.store, run.run_id, metric=metric, spike_ratio=spike_ratio)
+
+    async def _score(
+        self,
+        path: str | Path,
+        *,
+        problems: str | None = None,
+        format: str = "auto",
+        fields: Mapping[str, str] | None = None,
+        end_token: bool = True,
+        store: TraceStore | None = None,
+        resume: str | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Any,
+    ) -> Run:
+        """Score texts that are there already, at every position by both models; nothing is generated.
+
+        Args:
+            path: a JSONL or Parquet file, an lm-eval samples file, or an inspect_ai log.
+            problems: the problem set that the texts answer; None: the file itself holds the questions.
+            format: jsonl, parquet, lm-eval, inspect, or auto.
+            fields: which field of the file holds what, where it is not named so: `{"text": "response"}`.
+            end_token: put the end token after texts that stopped.
+            store, resume, on_progress: as in `run`.
+            **options: those of `rrti score`: `metric=`, `k=`, `base_prompt=`, ...
+
+        Raises:
+            UsageError: everything that is wrong with the file, at once.
+            RRTIError: what the servers or the store do not allow.
+
+        Example:
+            >>> pair.score("answers.jsonl", fields={"text": "response"}).statistic("sparsity")
+        """
+        source = TextInput(str(path), format, dict(fields or {}), problems, end_token)
+        settings = ScoreSettings.of(source, **self._with_tokens(options))
+        texts, kept = await asyncio.to_thread(source.read), store or self.store
+        record = await run_score(self._portal.opened, kept.store, settings, texts, resume=resume, on_progress=on_progress)
+        return Run(kept, record)
+
+    async def _counterfactual(
+        self,
+        sample: Sample | str,
+        *,
+        positions: Sequence[int] | None = None,
+        continuations: int | None = None,
+        temperature: float | None = None,
+        store: TraceStore | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Counterfactual:
+        """Deny or force single takeovers of a stored sample, and compare what becomes of it.
+
+        Args:
+            sample: a stored sample, or its id.
+            positions: which tokens; None takes every takeover that changed the token.
+            continuations: of each arm; None: 1 when greedy, 8 when sampling.
+            temperature: of the continuations; None takes that of the sample's run.
+            store: where the sample is; None: the pair's own.
+            on_progress: called after each finished continuation.
+
+        Raises:
+            UsageError: no such sample or position, or a sample without a gold answer.
+            RRTIError: what the servers or the store do not allow.
+
+        Example:
+            >>> pair.counterfactual(run.samples[0], store=store).table.to_pandas()
+        """
+        kept = store or self.store
+        record, effects = await run_counterfactual(
+            self._portal.opened,
+            kept.store,
+            sample.sample_id if isinstance(sample, Sample) else sample,
+            positions=positions,
+            continuations=continuations,
+            temperature=temperature,
+            on_progress=on_progress,
+        )
+        return Counterfactual(Run(kept, record), effects)
+
+    async def _generate(
+        self, text: str, program: str = "guided", *, store: TraceStore | None = None, **options: Any
+    ) -> Sample:
+        """Answer one question; the sample is returned and not stored.
+
+        Options that are not given are those of the pair's newest `run` of that program, if there was one. Without them,
+        the bundled pair is shown the question as it is, other models in the templates for questions of a file.
+
+        Args:
+            text: the question.
+            program: as in `run`.
+            store: where calibrations are, if no `tau` is given; None: the pair's own.
+            **options: as in `run`, but for those that choose problems.
+
+        Raises:
+            RRTIError: see `run`.
+
+        Example:
+            >>> pair.generate("how many has ann ?", tau=0.5).text
+        """
+        prepared, _ = self._question(text, program, store, options)
+        sink = MemorySink()
+        record = await execute(self._portal.opened, sink, prepared)
+        [trace] = sink.traces[record.run_id].values()
+        return Sample(record, prepared.problems[0], trace)
+
+    run, arun = twins(_run)
+    diagnose, adiagnose = twins(_diagnose)
+    calibrate, acalibrate = twins(_calibrate)
+    score, ascore = twins(_score)
+    counterfactual, acounterfactual = twins(_counterfactual)
+    generate, agenerate = twins(_generate)
+
+    def stream(
+        self, text: str, program: str = "guided", *, store: TraceStore | None = None, **options: Any
+    ) -> Iterator[Event]:
+        """Answer one question and yield what is settled as it is: `TokensAccepted`, `Takeover`, `TextSettled`, `Finished`.
+
+        Args:
+            text, program, store, **options: as in `generate`; `draft_tokens` is the size of a step.
+
+        Raises:
+            RRTIError: see `run`.
+
+        Example:
+            >>> for event in pair.stream("how many has ann ?", tau=0.5):
+            ...     if isinstance(event, rr.TextSettled):
+            ...         print(event.text, end="")
+        """
+        return iterated(self._portal, self._events(text, program, store, options))
+
+    def astream(
+        self, text: str, program: str = "guided", *, store: TraceStore | None = None, **options: Any
+    ) -> AsyncIterator[Event]:
+        """`stream`, with `async for`."""
+        return aiterated(self._portal, self._events(text, program, store, options))
+
+    async def _events(
+        self, text: str, program: str, store: TraceStore | None, options: dict[str, Any]
+    ) -> AsyncGenerator[Event, None]:
+        prepared, settings = self._question(text, program, store, options)
+        session, [job] = self._portal.opened, prepared.jobs
+        written = GeneratedText(
+            session.pair.vocabulary, job.base_prompt_ids, prepared.finisher.stops, session.pair.stop_token_ids
+        )
+        decoding = replace(prepared.options, draft_tokens=settings.draft_tokens)
+        async with aclosing(session.stream(job, prepared.gate, decoding, written)) as events:
+            async for event in events:
+                yield event
+
+    async def _execute(
+        self, settings: RunSettings, store: TraceStore | None, resume: str | None, on_progress: OnProgress | None
+    ) -> Run:
+        kept = store or self.store
+        record = await run_program(self._portal.opened, kept.store, settings, resume=resume, on_progress=on_progress)
+        return Run(kept, record)
+
+    def _with_tokens(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"special_tokens": self._portal.opened.pair.special_tokens, **options}
+
+    def _question(
+        self, text: str, program: str, store: TraceStore | None, options: dict[str, Any]
+    ) -> tuple[PreparedRun, RunSettings]:
+        """A run of one sample of one question."""
+        pair = self._portal.opened.pair
+        if chosen := [name for name in options if name in _CHOOSING]:
+            raise UsageError(f"{chosen[0]!r} chooses problems, and the question is one.", "Leave it out, or use `run`.")
+        newest = {name: value for name, value in self._newest.get(program, {}).items() if name not in _CHOOSING}
+        settings = settings_from(program, **self._with_tokens({**newest, **options, "allow_overlap": True}))
+        problem = ProblemRecord(problem_id(text), "question", text, None)
+        shown = ("bare@1", "bare@1", 110) if self.models[0] == BUNDLED else ()
+        problem_set = ProblemSet("question", [problem], load_grader("last-number"), *shown)
+        kept = store or self._store
+        resolved = resolve(pair, settings, None if kept is None else kept.store, problem_set=problem_set)
+        return build(pair, resolved, new_run_id(program)), settings

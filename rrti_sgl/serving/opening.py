@@ -1,0 +1,102 @@
+"""A pair of models by name or address, for as long as a context lasts: the servers that are there, or two of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rrti_sgl.errors import UsageError
+
+if TYPE_CHECKING:
+    from rrti_sgl.serving.arrangement import ServingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class PairAddress:
+    """Where the two servers are."""
+
+    base_url: str
+    reasoning_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who wants to know what happens while servers start.
+
+    Args:
+        note: called with a sentence on how memory is divided.
+        wait: called about twice a second with the seconds passed, the names still missing, and the folder of the logs.
+    """
+
+    note: Callable[[str], None] = lambda text: None
+    wait: Callable[[float, Sequence[str], Path], None] = lambda seconds, missing, logs: None
+
+
+@contextlib.contextmanager
+def open_pair(
+    base_url: str | None,
+    reasoning_url: str | None,
+    base: str | None,
+    reasoning: str | None,
+    server_flags: str = "",
+    *,
+    log_dir: Path | None = None,
+    options: ServingOptions | None = None,
+    text: bool = False,
+    watcher: Watcher | None = None,
+) -> Iterator[PairAddress]:
+    """Use the servers at the two addresses, or start a pair (by default the bundled one) for as long as this lasts.
+
+    Args:
+        base_url: address of a running base server.
+        reasoning_url: address of a running reasoning server.
+        base: base model to serve.
+        reasoning: reasoning model to serve.
+        server_flags: SGLang flags for both servers; each server's own come after them.
+        log_dir: folder for the servers' logs; None takes a temporary one.
+        options: how to serve.
+        text: let the servers that are started take and give text, for others than us; programs send and read token ids
+            alone, and servers that know only of these do about half as much again.
+        watcher: is told what happens meanwhile.
+
+    Raises:
+        UsageError: half a pair, both addresses and models, or servers that cannot be had here.
+        PairMismatchError: the two models to serve do not share a vocabulary.
+    """
+    if (base_url is None) != (reasoning_url is None) or (base is None) != (reasoning is None):
+        raise UsageError(
+            "Half a pair was given.", "Give both --base-url and --reasoning-url, or both --base and --reasoning."
+        )
+    if base_url is not None and reasoning_url is not None:
+        if base is not None:
+            raise UsageError("Both addresses and models were given.", "Leave out --base and --reasoning.")
+        yield PairAddress(base_url, reasoning_url)
+        return
+    from rrti_sgl.serving.arrangement import ServingOptions, arrange, check_tokenizers
+    from rrti_sgl.serving.server import TOKEN_IDS_ONLY, Server, bundled_servers
+
+    watching = watcher or Watcher()
+    logs = log_dir or Path(tempfile.mkdtemp(prefix="rrti-logs-"))
+    options = options or ServingOptions()
+    ids_only = () if text or options.replicas > 1 else TOKEN_IDS_ONLY
+    flags = [*ids_only, *shlex.split(server_flags)]
+    options = replace(options, base_flags=[*flags, *options.base_flags], reasoning_flags=[*flags, *options.reasoning_flags])
+    if base is None or reasoning is None:
+        servers = bundled_servers(logs, device=options.device)
+    else:
+        servers = (
+            Server(base, "base", logs, options.base_flags, device=options.device),
+            Server(reasoning, "reasoning", logs, options.reasoning_flags, device=options.device),
+        )
+        check_tokenizers(*servers)
+    arranged = arrange(*servers, options)
+    for note in arranged.notes:
+        watching.note(note)
+    arranged.pair.on_wait = lambda seconds, missing: watching.wait(seconds, missing, logs)
+    with arranged.pair as pair:
+        yield PairAddress(pair.base.url, pair.reasoning.url)
