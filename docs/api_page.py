@@ -52,7 +52,7 @@ def _entry(name: str, member: Any) -> str:
         if isinstance(found, property) or not callable(found):
             text.append(f"#### `{name}.{attribute}`\n\n{_described(found)}")
         elif inspect.isclass(member) and not _is_twin(member, attribute):
-            text.append(f"#### `{name}.{attribute}`\n\n{_described(found, f'{attribute}{_signature(found)}')}")
+            text.append(f"#### `{name}.{attribute}()`\n\n{_described(found, f'{attribute}{_signature(found)}')}")
     return "\n".join(text)
 
 
