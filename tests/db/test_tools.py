@@ -132,7 +132,7 @@ def test_life_of_a_run_by_commands(sealed, tmp_path, empty_store):
     assert rrti("db", "unseal", "b", sealed).stdout == f"{sealed}: run b is open again, 3 tokens\n"
     other = tmp_path / "other.duckdb"
     other.write_bytes(empty_store.read_bytes())
-    assert "run a attached" in rrti("db", "attach", relations.runs_folder(sealed) / "a", other).stdout
+    assert "run a (finished): 1 new samples" in rrti("db", "attach", relations.runs_folder(sealed) / "a", other).stdout
     [facts] = json.loads(rrti("db", "info", sealed, "--json").stdout)
     assert [run["life"] for run in facts["run_list"]] == ["sealed", "open"]
     assert facts["sealed_bytes"] > 0
