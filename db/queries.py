@@ -20,7 +20,7 @@ import pyarrow as pa
 from rrti_sgl.db.analysis import parameters
 from rrti_sgl.db.analysis.needs import coverage, lacking, refuse_undefined_scores
 from rrti_sgl.db.analysis.parameters import Parameter
-from rrti_sgl.db.analysis.query import QUERY_DIR, Query, run_sql
+from rrti_sgl.db.analysis.query import QUERY_DIR, Query
 from rrti_sgl.db.analysis.registry import QUERIES
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
@@ -29,7 +29,7 @@ from rrti_sgl.statistics.resampling import RESAMPLES, SEED
 __all__ = ["QUERIES", "QUERY_DIR", "Query", "Runs", "find_query", "parameters_of", "run_query"]
 
 Runs = str | Sequence[str] | None
-# Of every statistic that has intervals; 0 resamples leave the intervals out.
+# Of every statistic; 0 resamples leave the intervals out.
 BOOTSTRAP: Mapping[str, Parameter] = {
     "resamples": parameters.count(RESAMPLES, least=0),
     "seed": parameters.count(SEED, least=0),
@@ -43,8 +43,8 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
         store: where the runs are.
         name: one of `QUERIES`.
         run: run ids, prefixes of them or program names; None takes every run that has what the statistic needs.
-        **params: values in place of the defaults of the statistic; where it has intervals, `resamples` (0: no intervals)
-            and `seed` of the bootstrap over problems as well.
+        **params: values in place of the defaults of the statistic, and of `resamples` (0: no intervals) and `seed` of the
+            bootstrap over problems.
 
     Raises:
         UsageError: an unknown name, parameter, value or run, or a run without what the statistic needs.
@@ -68,14 +68,9 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
     values["runs"] = [row["run_id"] for row in kept]
     if query.prepare is not None:
         values = dict(query.prepare(store, kept, values))
-    if query.compute is None:
-        table = run_sql(store, name, values)
-    else:
-        table, values = query.compute(store, values)
+    table = query.table(store, values)
     _refuse_undefined(query, table, values)
-    if query.intervals is None or not values["resamples"]:
-        return table
-    return query.intervals(store, table, values)
+    return table
 
 
 def find_query(name: str) -> Query:
@@ -90,8 +85,8 @@ def find_query(name: str) -> Query:
 
 
 def parameters_of(query: Query) -> Mapping[str, Parameter]:
-    """Every parameter of a statistic by name, those of the bootstrap included where it has intervals."""
-    return query.parameters if query.intervals is None else {**query.parameters, **BOOTSTRAP}
+    """Every parameter of a statistic by name, those of the bootstrap included."""
+    return {**query.parameters, **BOOTSTRAP}
 
 
 def _run_ids(store: Store, name: str, parameter: Parameter, reference: Any) -> str | list[str] | None:

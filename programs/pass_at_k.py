@@ -13,8 +13,8 @@ from typing import Any
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.frontend import InterventionBackend
-from rrti_sgl.statistics.estimates import Interval, share_interval
 from rrti_sgl.statistics.estimates import pass_at_k as unbiased_pass_at_k
+from rrti_sgl.statistics.resampling import Interval, ProblemBootstrap
 
 import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which makes it importable on a machine without a GPU
 
@@ -77,4 +77,5 @@ def pass_at_k(
         sum(bool(problem_set.grader.grade(problem, text).correct) for text in state["solutions"])
         for problem, state in zip(problem_set.problems, states, strict=True)
     ]
-    return PassAtK(k, samples, share_interval(unbiased_pass_at_k(samples, correct, k), seed), correct)
+    passed = unbiased_pass_at_k(samples, correct, k)
+    return PassAtK(k, samples, ProblemBootstrap(len(passed), seed=seed, exact=True).share(passed, 1.0), correct)

@@ -8,12 +8,15 @@ import pyarrow as pa
 
 from rrti_sgl.db.analysis.comparison import require_same_settings
 from rrti_sgl.db.analysis.graded import (
-    Replicates,
+    Ends,
+    Outcomes,
     common_k,
-    insert_replicate_intervals,
-    replicates_of,
+    difference_bounds,
+    insert_ends,
+    outcomes_of,
+    recovery_bounds,
     require_same_problems,
-    shares_of_lead,
+    share_bounds,
 )
 from rrti_sgl.db.analysis.parameters import count, one_run
 from rrti_sgl.db.analysis.query import Query, Row, Values
@@ -46,21 +49,21 @@ def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> V
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     runs = table["run_id"].to_pylist()
-    replicates = replicates_of(store, {run: int(values["k"]) for run in runs}, values)
-    references = {name: replicates.get(values[name], {}) for name in ("base", "guided", "reasoning")}
-    return insert_replicate_intervals(table, _COLUMNS, [_compared(replicates[run], references) for run in runs])
+    outcomes = outcomes_of(store, dict.fromkeys(runs, int(values["k"])), values)
+    references = {name: outcomes[values[name]] for name in ("base", "guided", "reasoning") if values[name] is not None}
+    return insert_ends(table, _COLUMNS, [_ends(outcomes[run], references) for run in runs])
 
 
-def _compared(run: Replicates, references: dict[str, Replicates]) -> Replicates:
-    """The replicates of a run and of its differences, resample by resample."""
-    found = dict(run)
+def _ends(run: Outcomes, references: dict[str, Outcomes]) -> dict[str, Ends]:
+    """The intervals of a run and of its differences."""
+    found = share_bounds([run])
+    found["rho"] = found["rho_pooled"]
     for column, short in (("accuracy", "accuracy"), ("pass_at_k", "pass")):
-        for name in ("base", "guided"):
-            if run and references[name]:
-                found[f"{short}_over_{name}"] = run[column] - references[name][column]
-        if run and references["reasoning"]:
-            lead = references["reasoning"][column] - references["base"][column]
-            found[f"recovery_{short}"] = shares_of_lead(found[f"{short}_over_base"], lead)
+        for name in references.keys() & {"base", "guided"}:
+            if references[name] is not run:
+                found[f"{short}_over_{name}"] = difference_bounds(run, references[name], column)
+        if "reasoning" in references and run is not references["base"] and run is not references["reasoning"]:
+            found[f"recovery_{short}"] = recovery_bounds([(run, references["base"], references["reasoning"])], column)
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from rrti_sgl.db.analysis.graded import Replicates, common_k, insert_replicate_intervals, replicates_of
+from rrti_sgl.db.analysis.graded import Outcomes, common_k, insert_ends, outcomes_of, share_bounds
 from rrti_sgl.db.analysis.parameters import choice, count
 from rrti_sgl.db.analysis.query import Query, Row, Values
 from rrti_sgl.db.store import Store
@@ -39,20 +39,23 @@ def knee_support(rho: FloatArray, height: FloatArray) -> FloatArray:
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     rows = table.to_pylist()
-    found: dict[tuple[str, int], Replicates] = {}
+    outcomes: dict[tuple[str, int], Outcomes] = {}
     for k in {row["k"] for row in rows}:
         runs = {row["run_id"]: k for row in rows if row["k"] == k}
-        found |= {(run, k): replicates for run, replicates in replicates_of(store, runs, values).items()}
-    replicates = [found[row["run_id"], row["k"]] for row in rows]
+        outcomes |= {(run, k): found for run, found in outcomes_of(store, runs, values).items()}
+    points = [outcomes[row["run_id"], row["k"]] for row in rows]
+    ends = [share_bounds([point]) for point in points]
+    for each in ends:
+        each["rho"] = each["rho_pooled"]
     support = np.full(len(rows), np.nan)
     for curve in {row["curve_id"] for row in rows}:
         places = [i for i, row in enumerate(rows) if row["curve_id"] == curve]
-        if len(places) >= 3 and all(replicates[i] for i in places):
-            rho, height = (np.stack([replicates[i][name] for i in places], axis=1) for name in ("rho", values["of"]))
+        if len(places) >= 3 and all(points[i].of_graded.has_spread for i in places):
+            rho, height = (np.stack([points[i].plain[name] for i in places], axis=1) for name in ("rho", values["of"]))
             support[places] = knee_support(rho, height)
     place = table.column_names.index("knee") + 1
     table = table.add_column(place, "knee_support", pa.array(support, pa.float64(), from_pandas=True))
-    return insert_replicate_intervals(table, ("rho", "accuracy", "pass_at_k"), replicates)
+    return insert_ends(table, ("rho", "accuracy", "pass_at_k"), ends)
 
 
 QUERY = Query(

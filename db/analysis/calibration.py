@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rrti_sgl.db.analysis.intervals import insert_interval
+from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
 from rrti_sgl.db.analysis.parameters import count, metric, share, shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
-from rrti_sgl.db.analysis.ratios import bootstrap_of, bounds, problem_matrix, problems_of, run_by_problem
+from rrti_sgl.db.analysis.ratios import problem_matrix, problems_of, run_by_problem
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray
@@ -51,27 +51,33 @@ def resampled_thresholds(n: FloatArray, totals: FloatArray, spike_ratio: float) 
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     by_problem = run_by_problem(store, "calibration", values)
-    found = np.full((len(table), 2), np.nan)
-    rows = table.select(["part", "run_id", "quantity", "share"]).to_pylist()
+    lows, highs = np.full((2, len(table)), np.nan)
+    rows = table.select(["part", "run_id", "quantity", "share", "n_samples", "n_tokens"]).to_pylist()
     for run, problems in problems_of(store, table["run_id"].unique().to_pylist()).items():
         cells = by_problem.filter(pc.equal(by_problem["run_id"], run))
-        if len(problems) < 2 or not len(cells):
+        bootstrap = bootstrap_of(len(problems), values)
+        if bootstrap is None or not len(cells):
             continue
-        replicates = _replicates(cells, problems, bootstrap_of(len(problems), values), values["spike_ratio"])
-        for place, row in enumerate(rows):
-            if row["run_id"] == run and row["part"] != "stored" and row["share"] == 1:
-                found[place] = np.stack(bounds(replicates[row["quantity"]]))
-    return insert_interval(table, "value", found[:, 0], found[:, 1])
+        own = [(at, row) for at, row in enumerate(rows) if row["run_id"] == run and row["share"] == 1]
+        if cells["quantity"][0].as_py() == "rho":
+            columns = np.zeros(len(cells), dtype=np.int64)
+            rho, there = (problem_matrix(cells, problems, columns, name, 1) for name in ("total", "n"))
+            [(at, row)] = [(at, row) for at, row in own if row["part"] == "rho"]
+            # The trial is a token, of which a problem has so many.
+            unit = len(cells) / row["n_tokens"]
+            lows[[at]], highs[[at]] = bootstrap.shares(rho, there, unit=unit)
+            continue
+        replicates = _thresholds(cells, problems, bootstrap, values["spike_ratio"])
+        for at, row in own:
+            if row["part"] == "recomputed":
+                lows[at], highs[at] = bootstrap.percentiles(replicates[row["quantity"]])
+    return insert_interval(table, "value", lows, highs)
 
 
-def _replicates(
+def _thresholds(
     cells: pa.Table, problems: pa.Array, bootstrap: ProblemBootstrap, spike_ratio: float
 ) -> dict[str, FloatArray]:
-    """The resampled quantities (B,) of a run, by name."""
-    if cells["quantity"][0].as_py() == "rho":
-        matrix = [problem_matrix(cells, problems, np.zeros(len(cells), np.int64), name, 1) for name in ("total", "n")]
-        rho, n = (bootstrap.sums(each)[:, 0] for each in matrix)
-        return {"rho": rho / n}
+    """The resampled thresholds (B,) of a run, by name."""
     classes, columns = np.unique(cells["class"].to_numpy(), return_inverse=True)
     n, totals = (bootstrap.sums(problem_matrix(cells, problems, columns, name, len(classes))) for name in ("n", "total"))
     tau, lambda_ = resampled_thresholds(n, totals, spike_ratio)

@@ -13,7 +13,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 
 _COLUMNS = ("taken", "denied", "effect", "necessary", "harmful")
-_RATIOS = {name: Ratio(name, "n", is_share=name != "effect") for name in _COLUMNS}
+_RATIOS = {name: Ratio(name, "n", kind="difference" if name == "effect" else "share") for name in _COLUMNS}
 
 
 def _check_arms(store: Store, coverage: Sequence[Row], values: Values) -> Values:

@@ -8,7 +8,7 @@ from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.ratios import Ratio, insert_ratio_intervals, run_by_problem
 from rrti_sgl.db.store import Store
 
-_RATIOS = {"per_token": Ratio("total", "tokens"), "share": Ratio("total", "whole")}
+_RATIOS = {"per_token": Ratio("total", "tokens"), "share": Ratio("total", "whole", kind="share")}
 
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:

@@ -1,8 +1,4 @@
-"""Failure: whether large disagreement predicts that the final answer is wrong.
-
-A resample draws problems with all their samples. Where every resample detects perfectly (or never), there is no spread to
-show; the bound of `ProblemBootstrap.share_interval` is taken then.
-"""
+"""Failure: whether large disagreement predicts that the final answer is wrong. A resample weights problems, all samples."""
 
 from __future__ import annotations
 
@@ -11,33 +7,73 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rrti_sgl.db.analysis.intervals import insert_interval
+from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
 from rrti_sgl.db.analysis.parameters import counts, metric
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
 from rrti_sgl.db.store import Store
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from rrti_sgl.statistics.roc import weighted_detection
+from rrti_sgl.records import BoolArray
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap, group_sums
+from rrti_sgl.statistics.roc import classes_of, quality_bounds, ranking_quality
 
-ESTIMATES = ("auroc", "average_precision")
+ABOUT = """\
+Does large disagreement predict that the final answer is wrong?
+Definitions: a sample's predictor is the mean of its K largest values (of all, when it has fewer), in nats for ce, kl and
+  entropies; predictor length is its number of tokens, top_k NULL. auroc: probability that a wrong sample has a larger
+  predictor than a right one, ties counting half (Mann-Whitney, average ranks). average_precision: area under the
+  precision-recall curve for wrong samples, sum (R_i - R_(i-1)) P_i over the distinct values in descending order; a
+  predictor that says nothing has n_wrong / n_samples. Samples without a grade or without a value are left out.
+Paper: mean of a sample's 100 largest scores predicts failure; the same with base entropy (diagnosis, failure).
+Parameters: $runs run ids; $metric column of tokens; $top_k the values of K above
+"""
+_ESTIMATES = ("auroc", "average_precision")
+_SCHEMA = pa.schema(
+    {
+        **{"run_id": pa.string(), "predictor": pa.string(), "top_k": pa.int32()},
+        **dict.fromkeys(("n_samples", "n_wrong"), pa.int64()),
+        **dict.fromkeys(_ESTIMATES, pa.float64()),
+    }
+)
+# Weights of some resamples at a time: all of them at once would be several arrays of B times the number of samples.
+_BLOCK = 1 << 20
 
 
-def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
+def _compute(store: Store, values: Values) -> pa.Table:
     samples = run_sql(store, "_failure_samples", values)
-    columns: dict[str, Any] = {name: samples.column(name).to_numpy(zero_copy_only=False) for name in samples.column_names}
-    columns["top_k"] = np.nan_to_num(columns["top_k"].astype(np.float64))
-    bounds: dict[str, list[tuple[float, float]]] = {name: [] for name in ESTIMATES}
-    for row in table.to_pylist():
-        mask = columns["run"] == values["runs"].index(row["run_id"])
-        bootstrap = ProblemBootstrap(int(columns["problem"][mask].max()) + 1, seed=values["seed"], n=values["resamples"])
-        mask &= (columns["predictor"] == row["predictor"]) & (columns["top_k"] == (row["top_k"] or 0))
-        weights = bootstrap.counts[:, columns["problem"][mask]]
-        replicates = weighted_detection(columns["value"][mask], columns["wrong"][mask], weights)
-        for name, found in zip(ESTIMATES, replicates, strict=True):
-            interval = bootstrap.share_interval(row[name], found)
-            bounds[name].append((interval.low, interval.high))
-    for name in ESTIMATES:
-        table = insert_interval(table, name, *zip(*bounds[name], strict=True))
-    return table
+    columns: dict[str, Any] = {name: samples[name].to_numpy(zero_copy_only=False) for name in samples.column_names}
+    top_k = np.nan_to_num(columns["top_k"].astype(np.float64))
+    rows = []
+    for place, run in enumerate(values["runs"]):
+        of_run = columns["run"] == place
+        bootstrap = bootstrap_of(int(columns["problem"][of_run].max()) + 1, values)
+        for predictor in dict.fromkeys((values["metric"], "entropy_base", "length")):
+            for k in [0] if predictor == "length" else values["top_k"]:
+                chosen = of_run & (columns["predictor"] == predictor) & (top_k == k)
+                if chosen.any():
+                    about = {"run_id": run, "predictor": predictor, "top_k": k or None}
+                    ranking = Ranking.of(columns["value"][chosen])
+                    problem, wrong = columns["problem"][chosen], columns["wrong"][chosen].astype(np.bool_)
+                    rows.append({**about, **_quality(ranking, problem, wrong, bootstrap)})
+    return table_of(rows, _SCHEMA, _ESTIMATES, values)
+
+
+def _quality(ranking: Ranking, problem: Any, wrong: BoolArray, bootstrap: ProblemBootstrap | None) -> dict[str, Any]:
+    found = ranking_quality(*(each[None] for each in classes_of(ranking, wrong)))
+    estimates = {name: None if np.isnan(each[0]) else float(each[0]) for name, each in zip(_ESTIMATES, found, strict=True)}
+    row = {"n_samples": len(wrong), "n_wrong": int(np.count_nonzero(wrong)), **estimates}
+    if bootstrap is None or estimates["auroc"] is None:
+        return row
+    order = ranking.order[::-1]
+    starts = np.flatnonzero(np.r_[True, np.diff(ranking.ordered[::-1]) != 0])
+    size = max(1, _BLOCK // len(order))
+    parts = []
+    for first in range(0, bootstrap.n, size):
+        weights = bootstrap.weights[first : first + size, problem[order]]
+        parts.append(ranking_quality(*(np.add.reduceat(each, starts, axis=1) for each in (weights, weights * wrong[order]))))
+    auroc, average = (np.concatenate(each) for each in zip(*parts, strict=True))
+    kinds = (group_sums(mask, problem, bootstrap.n_problems) for mask in (wrong, ~wrong))
+    bounds: tuple[Bounds, Bounds] = quality_bounds(bootstrap, found, (auroc, average), *kinds)
+    return row | named("auroc", bounds[0]) | named("average_precision", bounds[1])
 
 
 QUERY = Query(
@@ -45,5 +81,6 @@ QUERY = Query(
     {"metric": metric(), "top_k": counts(100)},
     needs=("metric", "entropy_base", "both"),
     undefined={"auroc": "all samples with a value are right, or all are wrong"},
-    intervals=_add_intervals,
+    about=ABOUT,
+    compute=_compute,
 )

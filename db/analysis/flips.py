@@ -36,7 +36,8 @@ def _check_pair(store: Store, coverage: Sequence[Row], values: Values) -> Values
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     by_problem = run_by_problem(store, "flips", values)
-    return insert_ratio_intervals(store, table, by_problem, values, {"difference": Ratio("gained", "pairs")})
+    ratios = {"difference": Ratio("gained", "pairs", kind="difference")}
+    return insert_ratio_intervals(store, table, by_problem, values, ratios)
 
 
 QUERY = Query(

@@ -1,8 +1,9 @@
-"""Resamples of budget, accuracy and pass@k of a run, paired between runs on the same problems."""
+"""Intervals of budget, accuracy, pass@k and recovery, the same ones in every statistic; paired on the same problems."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -10,14 +11,14 @@ import pyarrow.compute as pc
 
 from rrti_sgl.db.analysis.intervals import insert_interval
 from rrti_sgl.db.analysis.query import Row, Values, run_sql
-from rrti_sgl.db.analysis.ratios import at_the_ends, bootstrap_of, bounds
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray
 from rrti_sgl.statistics.estimates import pass_at_k
-from rrti_sgl.statistics.resampling import LEVEL
+from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 
-Replicates = dict[str, FloatArray]
+Ends = tuple[float, float]
+NONE: Ends = (float("nan"), float("nan"))
 
 
 def common_k(coverage: Sequence[Row], asked: int | None) -> int:
@@ -50,50 +51,113 @@ def require_same_problems(coverage: Sequence[Row], purpose: str) -> None:
             )
 
 
-def replicates_of(store: Store, k_of: Mapping[str, int], values: Values) -> dict[str, Replicates]:
-    """For each run its resampled `rho`, `changed`, `accuracy` and `pass_at_k`, each (B,); empty with a single problem."""
-    table = run_sql(store, "_graded_by_problem", {"runs": list(k_of)}).combine_chunks()
-    return {run: _of_run(table.filter(pc.equal(table["run_id"], run)), k, values) for run, k in k_of.items()}
-
-
-def _of_run(table: pa.Table, k: int, values: Values) -> Replicates:
-    columns = {name: table[name].to_numpy().astype(np.float64) for name in ("tokens", "takeovers", "changed", "n", "c")}
-    graded = columns["n"] > 0
-    n, c = columns["n"][graded], columns["c"][graded]
-    if len(n) < 2:
-        return {}
-    tokens, takeovers, changed = np.moveaxis(
-        bootstrap_of(len(graded), values).sums(
-            np.stack([columns[name] for name in ("tokens", "takeovers", "changed")], axis=1)
-        ),
-        -1,
-        0,
-    )
-    right = bootstrap_of(len(n), values).sums(np.stack([c / n, pass_at_k(n, c, k)], axis=1)) / len(n)
-    return {"rho": takeovers / tokens, "changed": changed / tokens, "accuracy": right[:, 0], "pass_at_k": right[:, 1]}
-
-
-def shares_of_lead(gains: FloatArray, leads: FloatArray) -> FloatArray:
-    """(B,) resampled gains over leads; NaN throughout where the sign of the lead is not certain at the interval's level."""
-    uncertain = min(np.mean(leads <= 0), np.mean(leads >= 0)) > (1 - LEVEL) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.full_like(gains, np.nan) if uncertain else gains / leads
-
-
-def insert_replicate_intervals(table: pa.Table, columns: Sequence[str], replicates: Sequence[Replicates]) -> pa.Table:
-    """The table, one of whose columns is `n_problems`, with intervals of some columns.
+class Outcomes:
+    """What the problems of one run add to its budget, accuracy and pass@k, and their replicates.
 
     Args:
-        table: of point estimates.
-        columns: what gets an interval.
-        replicates: for each row the resampled values (B,) by column; a column that a row does not have gets NULL.
+        columns: of `_graded_by_problem.sql`, (P,) each.
+        k: of pass@k.
+        has_gate: a threshold decided on takeovers.
+        values: `resamples` and `seed`.
     """
-    n_problems = table["n_problems"].to_numpy()
+
+    def __init__(self, columns: Mapping[str, FloatArray], k: int, values: Values, *, has_gate: bool) -> None:
+        self.columns, self.has_gate = columns, has_gate
+        graded = columns["n"] > 0
+        n, c = columns["n"][graded], columns["c"][graded]
+        # Of each graded problem: the estimate, and what one trial of it is, a sample or a problem.
+        self.by_problem = {"accuracy": c / n, "pass_at_k": pass_at_k(n, c, k)}
+        self.trial = {"accuracy": 1 / float(n.mean()), "pass_at_k": 1.0}
+        drawn = {"seed": values["seed"], "n": values["resamples"]}
+        self.of_all = ProblemBootstrap(len(graded), **drawn)
+        self.of_graded = ProblemBootstrap(len(n), **drawn)
+        self.exact = ProblemBootstrap(len(n), **drawn, exact=True)
+
+    @property
+    def budget_is_given(self) -> bool:
+        """The run takes over always, or never and without a threshold: a fact, which has no interval."""
+        takeovers, tokens = self.columns["takeovers"].sum(), self.columns["tokens"].sum()
+        return bool(takeovers == tokens or (takeovers == 0 and not self.has_gate))
+
+    @cached_property
+    def replicates(self) -> dict[str, Bounds]:
+        """For each share replicates (B,) of its low and of its high end."""
+        columns, tokens = self.columns, self.columns["tokens"]
+        mean_length = tokens.sum() / columns["rho_samples"].sum()
+        found = {
+            "rho_mean": _pair(self.of_all, columns["rho_sum"], columns["rho_samples"], 1 / mean_length),
+            "rho_pooled": _pair(self.of_all, columns["takeovers"], tokens),
+            "changed": _pair(self.of_all, columns["changed"], tokens),
+        }
+        ones = np.ones(self.exact.n_problems)
+        return found | {name: _pair(self.exact, values, ones) for name, values in self.by_problem.items()}
+
+    @cached_property
+    def plain(self) -> dict[str, FloatArray]:
+        """Replicates (B,) without an imaginary trial."""
+        found = {name: self.of_graded.sums(each) / len(each) for name, each in self.by_problem.items()}
+        return found | {"rho": self.of_all.sums(self.columns["takeovers"]) / self.of_all.sums(self.columns["tokens"])}
+
+    def one_more(self, column: str) -> FloatArray:
+        """(B,) what one imaginary trial adds to an estimate."""
+        n = self.of_graded.n_problems
+        return self.of_graded.imaginary(np.ones((n, 1)))[:, 0] / n * self.trial[column]
+
+
+def _pair(bootstrap: ProblemBootstrap, hits: FloatArray, trials: FloatArray, unit: float = 1.0) -> Bounds:
+    low, high = bootstrap.share_replicates(hits[:, None], trials[:, None], unit=unit)
+    return low[:, 0], high[:, 0]
+
+
+def outcomes_of(store: Store, k_of: Mapping[str, int], values: Values) -> dict[str, Outcomes]:
+    """The outcomes of each run."""
+    table = run_sql(store, "_graded_by_problem", {"runs": list(k_of)}).combine_chunks()
+    found = {}
+    for run, k in k_of.items():
+        rows = table.filter(pc.equal(table["run_id"], run)).drop_columns("run_id")
+        columns = {name: np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in rows.column_names}
+        found[run] = Outcomes(columns, k, values, has_gate=store.get_run(run).tau is not None)
+    return found
+
+
+def share_bounds(runs: Sequence[Outcomes]) -> dict[str, Ends]:
+    """The ends of the shares of one run, or of their means over several, drawn apart.
+
+    What takeovers changed is a part of them, and so are its ends.
+    """
+    found = {}
+    for column in ("rho_mean", "rho_pooled", "changed", "accuracy", "pass_at_k"):
+        lows, highs = (np.mean([run.replicates[column][end] for run in runs], axis=0) for end in (0, 1))
+        few = min((run.exact if column in run.by_problem else run.of_all for run in runs), key=lambda each: each.n_problems)
+        low, high = few.percentiles(lows, highs)
+        found[column] = (float(low), float(high))
+    found["changed"] = (min(found["changed"][0], found["rho_pooled"][0]), min(found["changed"][1], found["rho_pooled"][1]))
+    if all(run.budget_is_given for run in runs):
+        found |= dict.fromkeys(("rho_mean", "rho_pooled", "changed"), NONE)
+    return found
+
+
+def difference_bounds(run: Outcomes, other: Outcomes, column: str) -> Ends:
+    """The ends of the mean difference of two runs graded on the same problems."""
+    gains = (run.by_problem[column] - other.by_problem[column])[:, None]
+    low, high = run.of_graded.differences(gains, np.ones_like(gains), unit=max(run.trial[column], other.trial[column]))
+    return float(low[0]), float(high[0])
+
+
+def recovery_bounds(runs: Sequence[tuple[Outcomes, Outcomes, Outcomes]], column: str) -> Ends:
+    """The ends of (run - base) / (reasoning - base) of means over some sets of runs on the same problems."""
+    gain, lead, one_more = (np.mean(each, axis=0) for each in zip(*(_lead(*each, column) for each in runs), strict=True))
+    few = min((run.of_graded for run, *_ in runs), key=lambda each: each.n_problems)
+    return few.parts_of_lead(gain, lead, one_more)
+
+
+def _lead(run: Outcomes, base: Outcomes, reasoning: Outcomes, column: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    run_of, base_of, reasoning_of = (each.plain[column] for each in (run, base, reasoning))
+    return run_of - base_of, reasoning_of - base_of, run.one_more(column)
+
+
+def insert_ends(table: pa.Table, columns: Sequence[str], ends: Sequence[Mapping[str, Ends]]) -> pa.Table:
+    """The table with intervals of some columns, from those of each row; a column that a row does not have gets NULL."""
     for column in columns:
-        pairs = [bounds(each[column]) if column in each else (np.nan, np.nan) for each in replicates]
-        low, high = np.array(pairs, dtype=np.float64).T
-        if column in ("accuracy", "pass_at_k"):
-            low, high = at_the_ends(low, high, n_problems)
-        low[table[column].is_null().to_numpy()] = high[table[column].is_null().to_numpy()] = np.nan
-        table = insert_interval(table, column, low, high)
+        table = insert_interval(table, column, *zip(*(each.get(column, NONE) for each in ends), strict=True))
     return table

@@ -1,116 +1,152 @@
-"""Planning: whether the tokens of large disagreement are planning words.
-
-In a resample the thresholds of both top sets move (`rrti_sgl.statistics.top_sets`); which words are listed is
-decided by the estimate.
-A set in which nothing (or everything) matches shows no spread: its share then gets the exact binomial bound over problems.
-"""
+"""Planning: whether the tokens of large disagreement are planning words; the estimate decides which words are listed."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from rrti_sgl.db.analysis.intervals import insert_interval
+from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
 from rrti_sgl.db.analysis.parameters import count, metric, share
-from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
+from rrti_sgl.db.analysis.query import Query, Values
+from rrti_sgl.db.analysis.token_values import TokenValues, run_token_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from rrti_sgl.statistics.top_sets import TopSet
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
+from rrti_sgl.statistics.top_sets import ResampledScores
 
-COUNTS = {"all": "n_all", "top_metric": "n_metric", "top_entropy": "n_entropy", "takeovers": "n_fired"}
-MARGINS = {"top_metric": "metric", "top_entropy": "entropy"}
-ESTIMATES = ("odds_ratio", "enrichment", "share")
+_ESTIMATES = ("odds_ratio", "enrichment", "share")
+_TOP = {"top_metric": "value", "top_entropy": "entropy"}
+_PARTS = ("planning", "category", "word")
+_ROUNDING = 1e-9
 
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     rows = table.to_pylist()
-    listed = [f"{row['run_id']}\n{row['label']}" for row in rows if row["part"] == "word"]
-    cells = run_sql(store, "_planning_problems", {**values, "listed": listed or [""]}).to_pylist()
-    runs = {run: _Resampled([cell for cell in cells if cell["run_id"] == run], values) for run in values["runs"]}
-    found = [runs[row["run_id"]].intervals(row) for row in rows]
-    for name in ESTIMATES:
-        lows, highs = zip(*(intervals[name] for intervals in found), strict=True)
-        table = insert_interval(table, name, lows, highs)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in _ESTIMATES}
+    for run in dict.fromkeys(row["run_id"] for row in rows):  # one after the other in the table
+        of_run = [row for row in rows if row["run_id"] == run]
+        labels = list(dict.fromkeys((row["part"], row["label"]) for row in of_run))
+        named = {part: [label for of, label in labels if of == part] for part in _PARTS}
+        # A list of SQL may not be empty, and no tag or word is.
+        given = {"tags": named["category"] or [""], "words": named["word"] or [""]}
+        sets = _Sets(run_token_sql(store, run, "_planning_tokens", {**values, **given}), named, values)
+        bounds = {name: sets.bounds(name) for name in dict.fromkeys(row["tokens"] for row in of_run)}
+        for row in of_run:
+            at = labels.index((row["part"], row["label"]))
+            for name in _ESTIMATES:
+                low, high = bounds[row["tokens"]][name]
+                found[name].append((low[at], high[at]))
+    for name in _ESTIMATES:
+        table = insert_interval(table, name, *zip(*found[name], strict=True))
     return table
 
 
-class _Resampled:
-    """Tokens of each set, and of them those that match, for every resample of one run."""
+@dataclass(frozen=True, eq=False)
+class _Counts:
+    """A set of tokens: of each problem (P, K) and each resample (B, K) its tokens, and those that match each of K labels."""
 
-    def __init__(self, cells: list[dict[str, Any]], values: Values) -> None:
-        self.problems = 1 + max(cell["problem"] for cell in cells)
-        self.bootstrap = ProblemBootstrap(self.problems, seed=values["seed"], n=values["resamples"])
-        self.cells: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
-        for cell in cells:
-            self.cells.setdefault((cell["part"], cell["label"]), []).append(cell)
-        self.totals = self.cells["total", None]
-        self._found: dict[tuple[tuple[str, str | None], str], FloatArray] = {}
+    tokens: FloatArray
+    matching: FloatArray
+    tokens_of: FloatArray
+    matching_of: FloatArray
 
-    def intervals(self, row: Row) -> dict[str, tuple[float, float]]:
-        """Low and high of each estimate of a row of the table; NaN where there is no estimate."""
-        kind, total = (row["part"], row["label"]), ("total", None)
-        cells = self.cells.get(kind, [])
-        matching, overall = self._of(kind, row["tokens"]), self._of(kind, "all")
-        size, everything = self._of(total, row["tokens"]), self._of(total, "all")
-        rest, rest_size = overall - matching, everything - size
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares = matching / size
-            odds = (matching / (size - matching)) / (rest / (rest_size - rest))
-            replicates = {"share": shares, "enrichment": shares / (overall / everything), "odds_ratio": odds}
-        bounds = {name: self._interval(row, name, found) for name, found in replicates.items()}
-        if not row["n_matching"] and row["n_tokens"]:
-            # Nothing matches in any resample: the bound of the share bounds the enrichment too.
-            bounds["enrichment"] = (0.0, bounds["share"][1] * _total(self.totals) / _total(cells))
-        return bounds
 
-    def _interval(self, row: Row, name: str, replicates: FloatArray) -> tuple[float, float]:
-        if row[name] is None or (row["tokens"] == "all" and name == "enrichment"):
-            return float("nan"), float("nan")
-        if name == "share":
-            interval = self.bootstrap.share_interval(row[name], replicates)
-        else:
-            interval = self.bootstrap.interval(row[name], replicates)
-        return interval.low, interval.high
+class _Sets:
+    """The sets of tokens of one run, matched by its K labels: planning words, then categories, then words."""
 
-    @cached_property
-    def _top(self) -> dict[str, TopSet]:
-        """Both top sets by name."""
-        return {
-            tokens: TopSet(
-                self.bootstrap,
-                self._by_problem(self.totals, "n_all"),
-                self._by_problem(self.totals, COUNTS[tokens]),
-                float(sum(cell[f"{name}_margin"] for cell in self.totals)),
-                float(sum(cell[f"{name}_tied"] for cell in self.totals)),
-            )
-            for tokens, name in MARGINS.items()
+    def __init__(self, tokens: TokenValues, labels: Mapping[str, list[str]], values: Values) -> None:
+        bootstrap = bootstrap_of(tokens.n_problems, values)
+        assert bootstrap is not None  # intervals are asked for
+        self.tokens, self.bootstrap, self.p = tokens, bootstrap, values["p"]
+        self.sizes = [len(labels[part]) for part in _PARTS]
+        self.all = self._resampled(tokens)
+
+    def bounds(self, name: str) -> dict[str, Bounds]:
+        """The ends (K,) of share, enrichment and odds ratio of a set."""
+        if name == "all":
+            return _bounds(self.bootstrap, self.all, self.all)
+        if name == "takeovers":
+            return _bounds(self.bootstrap, self._resampled(self.tokens.take(self.tokens.columns["fired"] > 0)), self.all)
+        scored = self.tokens.complete(_TOP[name])
+        ranking = Ranking.of(scored.columns[_TOP[name]])
+        top = ResampledScores(ranking, scored.problem, self.bootstrap).top(self.p)
+        codes = self._codes(scored.take(top.candidates))
+        matching_of = np.concatenate([top.having(each, n, tokens=top.candidates) for each, n in codes], axis=1)
+        counts = self._counts(scored.take(ranking.in_top(self.p)))
+        return _bounds(self.bootstrap, _Counts(*counts, _beside(top.n, matching_of), matching_of), self.all)
+
+    def _resampled(self, tokens: TokenValues) -> _Counts:
+        """A set that is the same in every resample."""
+        n, matching = self._counts(tokens)
+        matching_of = self.bootstrap.sums(matching)
+        return _Counts(n, matching, _beside(self.bootstrap.sums(n[:, 0]), matching_of), matching_of)
+
+    def _counts(self, tokens: TokenValues) -> tuple[FloatArray, FloatArray]:
+        """(P, K) tokens, and those that match each label."""
+        matching = []
+        for codes, n in self._codes(tokens):
+            there = codes >= 0
+            cells = tokens.problem[there].astype(np.int64) * n + codes[there]
+            matching.append(np.bincount(cells, minlength=tokens.n_problems * n).reshape(-1, n))
+        found = np.concatenate(matching, axis=1).astype(np.float64)
+        return _beside(tokens.by_problem(), found), found
+
+    def _codes(self, tokens: TokenValues) -> list[tuple[NDArray[np.int64], int]]:
+        """For each part (N,) number of each token's label, -1 for none, and how many labels there are."""
+        tag, word = (
+            np.where(np.isnan(column), -1, column).astype(np.int64)
+            for column in (tokens.columns["tag"], tokens.columns["word"])
+        )
+        return [(codes, n) for codes, n in zip((np.minimum(tag, 0), tag, word), self.sizes, strict=True) if n]
+
+
+def _beside(sizes: FloatArray, matching: FloatArray) -> FloatArray:
+    """(..., K) sizes (...) of a set, the same for each label."""
+    return np.broadcast_to(sizes[:, None], matching.shape)
+
+
+def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dict[str, Bounds]:
+    """The ends (K,) of share, enrichment and odds ratio.
+
+    The imaginary trial of a high end is a matching token of the set; of a low end, one of the set that does not match, and
+    for what compares with the rest a matching one of the rest as well.
+    """
+    share = bootstrap.shares(chosen.matching, chosen.tokens, resampled=(chosen.matching_of, chosen.tokens_of))
+    nothing = (np.full(len(share[0]), np.nan), np.full(len(share[0]), np.nan))
+    if chosen is whole:
+        return {"share": share, "enrichment": nothing, "odds_ratio": nothing}
+    one = bootstrap.imaginary(chosen.tokens)
+    inside, others = chosen.matching_of, chosen.tokens_of - chosen.matching_of
+    outside = whole.matching_of - inside
+    outside = np.where(outside > _ROUNDING * whole.matching_of, outside, 0.0)
+    rest = whole.tokens_of - chosen.tokens_of - outside
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = {
+            "enrichment": (
+                _enrichment(inside, others + one, outside + one, rest),
+                _enrichment(inside + one, others, outside, rest),
+            ),
+            "odds_ratio": (
+                inside * rest / ((others + one) * (outside + one)),
+                (inside + one) * rest / (others * outside),
+            ),
         }
-
-    def _of(self, kind: tuple[str, str | None], tokens: str) -> FloatArray:
-        """(B,) of the tokens of a part and label, how many each resample has in a set; each is asked for by several rows."""
-        if (kind, tokens) not in self._found:
-            cells = self.cells.get(kind, [])
-            counts = self._by_problem(cells, COUNTS[tokens])
-            if tokens in MARGINS:
-                found = self._top[tokens].having(counts, sum(cell[f"{MARGINS[tokens]}_margin"] for cell in cells))
-            else:
-                found = self.bootstrap.sums(counts)
-            self._found[kind, tokens] = found
-        return self._found[kind, tokens]
-
-    def _by_problem(self, cells: list[dict[str, Any]], column: str) -> FloatArray:
-        counts = np.zeros(self.problems)
-        for cell in cells:
-            counts[cell["problem"]] += cell[column]
-        return counts
+        found = {name: bootstrap.percentiles(*ends) for name, ends in replicates.items()}
+    unknown = np.isnan(share[0])
+    return {"share": share} | {
+        name: (np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)) for name, (low, high) in found.items()
+    }
 
 
-def _total(cells: list[dict[str, Any]]) -> int:
-    return sum(cell["n_all"] for cell in cells)
+def _enrichment(inside: FloatArray, others: FloatArray, outside: FloatArray, rest: FloatArray) -> FloatArray:
+    """Share of matching tokens in a set over their share in all, from the four cells."""
+    found: FloatArray = inside / (inside + others) / ((inside + outside) / (inside + others + outside + rest))
+    return found
 
 
 QUERY = Query(

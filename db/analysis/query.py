@@ -1,20 +1,20 @@
 """What the declaration of a statistic holds.
 
-A statistic NAME is `db/queries/NAME.sql` (its point estimates, for any number of runs) and a module `db/analysis/NAME.py`
-with one `Query`::
+A statistic NAME is a module `db/analysis/NAME.py` with one `Query`::
 
     QUERY = Query(
-        "sparsity",
-        parameters={"metric": metric("ce"), "carried": shares(0.5, 0.8)},  # $metric and $carried of the SQL
-        needs=("metric",),                                                 # checked for each run beforehand
-        undefined={"value": "it sums to 0"},                               # NULL here is an error with this reason
+        "flips",
+        parameters={"base": one_run()},                                    # $base of the SQL
+        needs=("graded",),                                                 # checked for each run beforehand
+        undefined={"difference": "it shares no sample index"},             # NULL here is an error with this reason
         prepare=None,                                                      # what depends on the runs (see below)
         intervals=add_intervals,                                           # 95 % intervals (see below)
     )
 
-The SQL gets the parameters that it names, and `$runs`: ids in the order in which they were named. Its header has the lines
-`-- <question>?`, `-- Definitions: `, `-- Paper: ` and `-- Parameters: `. Other SQL of a statistic (counts by problem for the
-bootstrap) lies in `db/queries/_NAME_<what>.sql`.
+Its estimates are those of `db/queries/NAME.sql`, which gets the parameters that it names and `$runs`, ids in the order in
+which they were named; or, where all tokens have to be sorted or a top set found again in every resample, those of `compute`.
+What it is stands in `about`, or in the header of the SQL: a question, then `Definitions: `, `Paper: ` and `Parameters: `.
+Other SQL of a statistic lies in `db/queries/_NAME_<what>.sql`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ QUERY_DIR = Path(__file__).resolve().parents[1] / "queries"
 Row = Mapping[str, Any]
 Values = Mapping[str, Any]
 Prepare = Callable[[Store, Sequence[Row], Values], Values]
-Compute = Callable[[Store, Values], tuple[pa.Table, dict[str, Any]]]
+Compute = Callable[[Store, Values], pa.Table]
 Intervals = Callable[[Store, pa.Table, Values], pa.Table]
 
 
@@ -43,37 +43,48 @@ class Query:
     """A statistic.
 
     Attributes:
-        name: of the statistic and of its file.
+        name: of the statistic.
         parameters: by name; the SQL gets those that it mentions.
         needs: what every run must have (`rrti_sgl.db.analysis.needs`): token columns, "metric" for the metric asked for,
             "graded", "both" (right and wrong answers), "takeovers", "arms".
         undefined: columns that must not be NULL or NaN, with the reason why they can be.
+        about: the question that it answers, its definitions and parameters; empty where SQL has them in its header.
         prepare: takes the store, a row of coverage for each run (`_coverage.sql`) and the checked values; returns the values
             with what depends on the runs filled in. Raises UsageError where the runs do not belong together.
-        compute: finds the rows of the SQL without its window functions over all tokens (`token_values` says why): takes the
-            store and the values, returns the table and the values with what `intervals` needs. None runs the SQL.
-        intervals: takes the store, the table of point estimates and the values (also `resamples`, `seed`, `runs`); returns
-            the table with `<column>_low` and `<column>_high` right after `<column>`
-            (`rrti_sgl.db.analysis.intervals.insert_interval`). None where a statistic is a count and has none.
+        compute: takes the store and the values (also `resamples`, `seed`, `runs`); returns the table, with intervals where
+            resamples are asked for. None runs the SQL, then `intervals`.
+        intervals: takes the store, the table of point estimates and the values; returns the table with `<column>_low` and
+            `<column>_high` right after `<column>` (`rrti_sgl.db.analysis.intervals.insert_interval`).
     """
 
     name: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     undefined: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
     prepare: Prepare | None = None
     compute: Compute | None = None
     intervals: Intervals | None = None
 
     @property
-    def sql(self) -> str:
-        """The text of its file."""
-        return sql_text(self.name)
+    def header(self) -> str:
+        """What it is: `about`, or the header of its SQL."""
+        if self.about:
+            return self.about
+        lines = re.match(r"(--.*\n)+", sql_text(self.name))
+        return re.sub(r"(?m)^-- ?", "", lines.group()) if lines else ""
 
     @property
     def question(self) -> str:
-        """The first line of its header: the question it answers."""
-        return self.sql.splitlines()[0].removeprefix("-- ")
+        """The question it answers, the first line of its header."""
+        return self.header.partition("\n")[0]
+
+    def table(self, store: Store, values: Values) -> pa.Table:
+        """Its rows, with intervals where resamples are asked for."""
+        if self.compute is not None:
+            return self.compute(store, values)
+        table = run_sql(store, self.name, values)
+        return table if self.intervals is None or not values["resamples"] else self.intervals(store, table, values)
 
 
 def sql_text(name: str) -> str:
@@ -83,6 +94,10 @@ def sql_text(name: str) -> str:
 
 def run_sql(store: Store, name: str, values: Values) -> pa.Table:
     """The rows of `db/queries/<name>.sql`, given those of the values that it names as `$parameter`."""
-    text = sql_text(name)
+    return run_text(store, sql_text(name), values)
+
+
+def run_text(store: Store, text: str, values: Values) -> pa.Table:
+    """The rows of a statement, given those of the values that it names as `$parameter`."""
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
     return store.sql(text, {key: values[key] for key in set(re.findall(r"\$([a-z_]+)", code))})

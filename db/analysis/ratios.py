@@ -1,28 +1,25 @@
-"""Intervals of ratios of sums over problems: shares, means and totals per token.
+"""Intervals of ratios of sums over problems: shares, differences, means and totals per token.
 
 A statistic of this kind has a CTE `by_problem` before the last SELECT of its SQL: what each problem adds, in long form. Its
-estimates are sums over that CTE and its intervals resample it, a resample of problems being one matrix product. A run with
-a single problem has no interval.
+estimates are sums over that CTE and its intervals resample it.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from rrti_sgl.db.analysis.intervals import insert_interval
-from rrti_sgl.db.analysis.query import Values, run_sql, sql_text
+from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
+from rrti_sgl.db.analysis.query import Values, run_sql, run_text, sql_text
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.resampling import LEVEL, ProblemBootstrap
+from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +27,20 @@ class Ratio:
     """Columns of `by_problem` whose sums are numerator and denominator.
 
     `over`: the denominator is summed over all rows of a run that agree in this column, as a share of a whole is; None: over
-    the rows of the numerator. `is_share`: it lies in 0..1, so that an interval at an end is widened (`at_the_ends`).
+    the rows of the numerator. `kind`: what the intervals of `ProblemBootstrap` are told: a share lies in 0..1, a difference
+    of two shares in -1..1, a mean has no ends.
     """
 
     above: str
     below: str
     over: str | None = None
-    is_share: bool = False
+    kind: Literal["mean", "share", "difference"] = "mean"
 
 
 def run_by_problem(store: Store, name: str, values: Values) -> pa.Table:
     """The CTE `by_problem` of `db/queries/<name>.sql`."""
     head, _, _ = sql_text(name).rpartition("\n)\nSELECT")
-    text = f"{head}\n)\nSELECT * FROM by_problem"
-    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
-    return store.sql(text, {key: values[key] for key in set(re.findall(r"\$([a-z_]+)", code))})
+    return run_text(store, f"{head}\n)\nSELECT * FROM by_problem", values)
 
 
 def problems_of(store: Store, runs: Sequence[str]) -> dict[str, pa.Array]:
@@ -61,31 +57,6 @@ def problem_matrix(
     matrix = np.zeros((len(problems), width))
     np.add.at(matrix, (places, columns), rows[name].cast(pa.float64()).fill_null(0).to_numpy())
     return matrix
-
-
-def bootstrap_of(n_problems: int, values: Values) -> ProblemBootstrap:
-    """The bootstrap that the parameters of a statistic ask for."""
-    return ProblemBootstrap(n_problems, seed=values["seed"], n=values["resamples"])
-
-
-def bounds(replicates: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Percentile bounds (K,) of replicates (B, K) or (B,); those that are not finite are left out, NaN if none is left."""
-    found = np.asarray(replicates, dtype=np.float64)
-    found = np.where(np.isfinite(found), found, np.nan)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-        low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return low, high
-
-
-def at_the_ends(low: FloatArray, high: FloatArray, n_problems: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """The bounds (K,) of shares, honest where all of n_problems (K,) agree on 0 or on 1 and resampling shows no spread.
-
-    Such an interval takes the exact binomial bound (Clopper and Pearson 1934): the share p with p^n = (1 - level) / 2 for
-    1, mirrored for 0.
-    """
-    bound = ((1 - LEVEL) / 2) ** (1 / np.maximum(np.asarray(n_problems, dtype=np.float64), 1.0))
-    return np.where((low == 1) & (high == 1), bound, low), np.where((low == 0) & (high == 0), 1 - bound, high)
 
 
 def insert_ratio_intervals(
@@ -113,14 +84,14 @@ def insert_ratio_intervals(
     bounds_of = {column: np.full((len(table), 2), np.nan) for column in ratios}
     for run, of_run in (problems or problems_of(store, runs.unique().to_pylist())).items():
         rows = by_problem.filter(pc.equal(by_problem["run_id"], run)).combine_chunks()
-        if len(of_run) < 2 or not len(rows):
+        bootstrap = bootstrap_of(len(of_run), values)
+        if bootstrap is None or not len(rows):
             continue
         places = pc.equal(runs, run).to_numpy(zero_copy_only=False)
-        sums = _RunSums(rows, of_run, bootstrap_of(len(of_run), values))
+        sums = _RunSums(rows, of_run, bootstrap)
         for column, ratio in ratios.items():
             bounds_of[column][places] = np.stack(sums.bounds(ratio, table.filter(pa.array(places)), items), axis=1)
     for column, found in bounds_of.items():
-        found[table[column].is_null().to_numpy(zero_copy_only=False)] = np.nan
         table = insert_interval(table, column, found[:, 0], found[:, 1])
     return table
 
@@ -131,13 +102,16 @@ class _RunSums:
     def __init__(self, rows: pa.Table, problems: pa.Array, bootstrap: ProblemBootstrap) -> None:
         self._rows, self._problems, self._bootstrap = rows, problems, bootstrap
 
-    def bounds(self, ratio: Ratio, wanted: pa.Table, items: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    def bounds(self, ratio: Ratio, wanted: pa.Table, items: Sequence[str]) -> Bounds:
         """Bounds (K,) of a ratio for the K rows of a table, told apart by `items`."""
         above = self._matrix(ratio.above, wanted, items)
         below = self._matrix(ratio.below, wanted, items if ratio.over is None else [ratio.over])
+        if ratio.kind == "share":
+            return self._bootstrap.shares(above, below)
+        if ratio.kind == "difference":
+            return self._bootstrap.differences(above, below)
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = bounds(self._bootstrap.sums(above) / self._bootstrap.sums(below))
-        return at_the_ends(low, high, (below > 0).sum(axis=0)) if ratio.is_share else (low, high)
+            return self._bootstrap.percentiles(self._bootstrap.sums(above) / self._bootstrap.sums(below))
 
     def _matrix(self, column: str, wanted: pa.Table, items: Sequence[str]) -> FloatArray:
         """(P, K) sums of a column over the rows of each problem that agree with each of K rows in `items`."""

@@ -1,45 +1,63 @@
 """Sparsity: how concentrated the disagreement is on a few tokens.
 
-Intervals come from tokens and mass of each problem in bins of the score (`rrti_sgl.statistics.lorenz`, at most `BINS` of
-them). The replicates are shifted by the difference of the exact and the binned estimate; what is left is bounded by the
-difference of two binning errors (below 0.001 for the Gini coefficient), and is nothing where each bin holds
-one distinct value.
+Intervals come from tokens and mass of each problem in bins of the score's ranks. The replicates are shifted by the
+difference of the exact and the binned estimate, which for the Gini coefficient is below 0.001 and nothing where each bin
+holds one distinct value (`rrti_sgl.statistics.lorenz`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from rrti_sgl.db.analysis.intervals import insert_interval
+from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
 from rrti_sgl.db.analysis.needs import SCORE_COLUMNS, require_same
 from rrti_sgl.db.analysis.parameters import choice, metric, shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
+from rrti_sgl.db.analysis.ratios import problems_of
 from rrti_sgl.db.analysis.token_values import read_token_values
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.records import FloatArray, RunRecord
-from rrti_sgl.statistics.lorenz import LorenzBins, coarser_bins
-from rrti_sgl.statistics.ranking import top_threshold
-from rrti_sgl.statistics.resampling import ProblemBootstrap, group_sums
+from rrti_sgl.records import FloatArray, IntArray, RunRecord
+from rrti_sgl.statistics.lorenz import LorenzBins
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.top_sets import ResampledScores
 
-BINS = 512
+ABOUT = """\
+How concentrated is the disagreement on a few tokens?
+Definitions: over all n tokens of a unit that have the metric (x, sorted; x_1 the largest). A unit is a run, a benchmark
+  (the runs of one program on one problem set, pooled) or a sample; run_id and sample_id are NULL where they are pooled;
+  a sample whose values are all 0 has no rows.
+  gini: Gini coefficient of x, 2 sum((n + 1 - j) x_j) / (n sum(x)) - (n + 1) / n.
+  tokens_carrying (level c): share of tokens m / n, with m the smallest number of tokens whose sum reaches c of the
+    total (to a relative 1e-12).
+  carried_by_top (level p): share of the total that the top-p set carries. The top-p set is every token with
+    x >= Q(1 - p), Q the linearly interpolated quantile less a relative 1e-12; ties at the threshold are all in.
+  lorenz (level g): share of the total that the largest tokens carry, g their share of all tokens, linear between whole
+    numbers of tokens. The Lorenz curve of the paper counts from the smallest: it is 1 - value at 1 - g.
+  level and value are shares from 0 to 1.
+Paper: Lorenz curve and Gini coefficient of the disagreement (diagnosis, sparsity).
+Parameters: $runs run ids; $metric column of tokens; $by run, benchmark or sample; $carried shares c; $top shares p;
+  $grid shares g
+"""
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-SCHEMA = pa.schema(
+_SCHEMA = pa.schema(
     {
         **dict.fromkeys(("run_id", "program", "problem_set", "sample_id", "statistic"), pa.string()),
         **{"level": pa.float64(), "value": pa.float64(), "n_tokens": pa.int64()},
     }
 )
-MEASURES: dict[str, Callable[[LorenzBins, Any], FloatArray]] = {
+_MEASURES: dict[str, Callable[[LorenzBins, Any], FloatArray]] = {
     "gini": lambda bins, level: bins.gini(),
     "tokens_carrying": lambda bins, level: bins.tokens_carrying(level),
     "carried_by_top": lambda bins, level: bins.carried_by_top(level),
     "lorenz": lambda bins, level: bins.carried(level),
 }
+_LEVELS = {"tokens_carrying": "carried", "carried_by_top": "top", "lorenz": "grid"}
 
 
 def _check_runs(store: Store, coverage: Sequence[Row], values: Values) -> Values:
@@ -58,81 +76,92 @@ def _check_runs(store: Store, coverage: Sequence[Row], values: Values) -> Values
     return values
 
 
-def _compute(store: Store, values: Values) -> tuple[pa.Table, dict[str, Any]]:
-    if values["by"] == "sample":  # many small units: nothing to gain
-        return run_sql(store, "sparsity", values), dict(values)
+def _compute(store: Store, values: Values) -> pa.Table:
+    runs = [store.get_run(run) for run in values["runs"]]
     units: dict[tuple[str, ...], list[RunRecord]] = {}
-    for run in map(store.get_run, values["runs"]):
-        key = (run.run_id,) if values["by"] == "run" else (run.program, run.problem_set)
+    for run in runs:
+        key = (run.program, run.problem_set) if values["by"] == "benchmark" else (run.run_id,)
         units.setdefault(key, []).append(run)
     rows: list[dict[str, Any]] = []
-    for runs in units.values():
-        name = values["metric"]
-        parts = [read_token_values(store, run.run_id, [name]).complete(name).columns[name] for run in runs]
-        ordered = np.sort(np.concatenate(parts))
-        unit = {
-            "run_id": runs[0].run_id if values["by"] == "run" else None,
-            **{"program": runs[0].program, "problem_set": runs[0].problem_set, "n_tokens": len(ordered)},
-        }
-        rows += [{**unit, **row} for row in _measures(ordered, values)]
-    return pa.Table.from_pylist(rows, SCHEMA), dict(values)
+    for of_unit in units.values():
+        about = {"program": of_unit[0].program, "problem_set": of_unit[0].problem_set}
+        if values["by"] != "benchmark":
+            about["run_id"] = of_unit[0].run_id
+        if values["by"] == "sample":
+            rows += [{**about, **row} for row in _of_samples(store, of_unit[0].run_id, values)]
+        else:
+            found = _of_unit(*_pooled(store, [run.run_id for run in of_unit], values["metric"]), values)
+            rows += [{**about, **row} for row in found]
+    return table_of(rows, _SCHEMA, ["value"], values)
 
 
-def _measures(ordered: FloatArray, values: Values) -> list[dict[str, Any]]:
-    """The rows of a unit, of its scores (n,) in ascending order."""
-    n, largest_first = len(ordered), ordered[::-1]
-    carried = np.cumsum(largest_first)
-    total = float(carried[-1])
-    if not total:
-        return [{"statistic": "gini"}]
-    found = [("gini", None, (2 * float(carried.sum()) / total - (n + 1)) / n)]
-    for level in values["carried"]:
-        found.append(("tokens_carrying", level, (int(np.searchsorted(carried, level * total * (1 - 1e-12))) + 1) / n))
-    for level in values["top"]:
-        n_top = n - int(np.searchsorted(ordered, top_threshold(ordered, level)))
-        found.append(("carried_by_top", level, float(carried[n_top - 1]) / total))
-    for level in values["grid"]:
-        last = int(np.floor(level * n))
-        left_out = (last + 1 - level * n) * float(largest_first[last])
-        found.append(("lorenz", level, (float(carried[last]) - left_out) / total))
-    return [{"statistic": statistic, "level": level, "value": value} for statistic, level, value in found]
+def _pooled(store: Store, runs: Sequence[str], metric: str) -> tuple[FloatArray, IntArray]:
+    """(N,) scores of some runs, and the number of each one's problem."""
+    read = (read_token_values(store, run, [metric]).complete(metric) for run in runs)
+    if len(runs) == 1:
+        [tokens] = read
+        return tokens.columns[metric], tokens.problem
+    problems = problems_of(store, runs)
+    union = pc.unique(pa.concat_arrays(list(problems.values()))).sort()
+    scores, numbers = [], []
+    for run, tokens in zip(runs, read, strict=True):
+        scores.append(tokens.columns[metric])
+        numbers.append(pc.index_in(problems[run], union).to_numpy()[tokens.problem])
+    return np.concatenate(scores), np.concatenate(numbers)
 
 
-def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
-    low = np.full(table.num_rows, np.nan)
-    high = low.copy()
-    if values["by"] != "sample":
-        cells = run_sql(store, "_sparsity_bins", values)
-        columns = {name: cells.column(name).to_numpy() for name in cells.column_names}
-        rows = table.to_pylist()
-        keys = [(row["run_id"], row["program"], row["problem_set"]) for row in rows]
-        for unit, key in zip(np.unique(columns["unit"]), dict.fromkeys(keys), strict=True):
-            chosen = columns["unit"] == unit
-            estimate, resampled, bootstrap = _binned({name: column[chosen] for name, column in columns.items()}, values)
-            for place in (place for place, other in enumerate(keys) if other == key):
-                measure, level, exact = MEASURES[rows[place]["statistic"]], rows[place]["level"], rows[place]["value"]
-                shift = exact - measure(estimate, level)[0]
-                interval = bootstrap.interval(exact, np.clip(measure(resampled, level) + shift, 0.0, 1.0))
-                low[place], high[place] = interval.low, interval.high
-    return insert_interval(table, "value", low, high)
+def _of_samples(store: Store, run: str, values: Values) -> Iterator[dict[str, Any]]:
+    """The rows of each sample of a run, without intervals."""
+    tokens = read_token_values(store, run, [values["metric"]]).complete(values["metric"])
+    ids = run_sql(store, "_run_samples", {"run": run})["sample_id"].to_pylist()
+    order = np.argsort(tokens.sample, kind="stable")
+    there, starts = np.unique(tokens.sample[order], return_index=True)
+    for sample, scores in zip(there, np.split(tokens.columns[values["metric"]][order], starts[1:]), strict=True):
+        if scores.any():
+            for row in _rows(LorenzBins.of(scores), values):
+                yield {**row, "sample_id": ids[sample]}
 
 
-def _binned(cells: dict[str, Any], values: Values) -> tuple[LorenzBins, LorenzBins, ProblemBootstrap]:
-    """The bins of all tokens of a unit, and those of the resamples."""
-    fine, place = np.unique(-cells["bin"], return_inverse=True)
-    problems = int(cells["problem"].max()) + 1
-    tokens, mass = (group_sums(cells[name], place, len(fine)) for name in ("n", "mass"))
-    merged = coarser_bins(tokens, mass, BINS)
-    bins = merged[place]
-    shape = (problems, int(merged.max()) + 1)
-    flat = cells["problem"] * shape[1] + bins
-    counts, masses = (group_sums(cells[name], flat, shape[0] * shape[1]).reshape(shape) for name in ("n", "mass"))
-    lows, highs = np.full(shape[1], np.inf), np.zeros(shape[1])
-    np.minimum.at(lows, bins, cells["low"])
-    np.maximum.at(highs, bins, cells["high"])
-    bootstrap = ProblemBootstrap(problems, seed=values["seed"], n=values["resamples"])
-    estimate = LorenzBins(counts.sum(axis=0)[None], masses.sum(axis=0)[None], lows, highs)
-    return estimate, LorenzBins(bootstrap.sums(counts), bootstrap.sums(masses), lows, highs), bootstrap
+def _of_unit(scores: FloatArray, problem: IntArray, values: Values) -> list[dict[str, Any]]:
+    """The rows of the pooled tokens (N,) of a unit."""
+    if not scores.any():
+        return [{"statistic": "gini", "n_tokens": len(scores)}]
+    ranking = Ranking.of(scores)
+    rows = _rows(LorenzBins.of(ranking.ordered), values)
+    bootstrap = bootstrap_of(int(problem.max()) + 1, values)
+    if bootstrap is None:
+        return rows
+    resampled = ResampledScores(ranking, problem, bootstrap)
+    counts, masses = resampled.by_problem(), resampled.by_problem(scores)
+    first = np.flatnonzero(np.r_[True, np.diff(resampled.bins.of_value) > 0])
+    largest_first = ranking.ordered[::-1]
+    ends = (largest_first[np.r_[first[1:], len(scores)] - 1], largest_first[first], resampled.bins.tied, len(scores))
+    binned = LorenzBins(counts.sum(axis=0)[None], masses.sum(axis=0)[None], *ends, whole=True)
+    of_resamples = LorenzBins(bootstrap.sums(counts), bootstrap.sums(masses), *ends)
+    exact = np.array([row["value"] for row in rows])
+    measured = [
+        np.stack([_MEASURES[row["statistic"]](bins, row["level"]) for row in rows], axis=1)
+        for bins in (of_resamples, binned)
+    ]
+    found = np.clip(measured[0] + exact - measured[1], 0.0, 1.0)
+    rows[0] |= named("value", bootstrap.percentiles(found[:, :1]))
+    # What the shares are of, in tokens: all tokens, or their mass in units of a token's mean.
+    of_tokens = np.array([row["statistic"] == "tokens_carrying" for row in rows[1:]])
+    whole = np.where(of_tokens, counts.sum(axis=1)[:, None], masses.sum(axis=1)[:, None] / scores.mean())
+    of_whole = bootstrap.sums(whole)
+    bounds = bootstrap.shares(exact[1:] * whole, whole, resampled=(found[:, 1:] * of_whole, of_whole))
+    for place, row in enumerate(rows[1:]):
+        row |= named("value", bounds, place)
+    return rows
+
+
+def _rows(bins: LorenzBins, values: Values) -> list[dict[str, Any]]:
+    """The rows of one weighting of tokens, the Gini coefficient first."""
+    levels = [("gini", None), *((name, level) for name, which in _LEVELS.items() for level in values[which])]
+    return [
+        {"statistic": name, "level": level, "value": float(_MEASURES[name](bins, level)[0]), "n_tokens": bins.n_tokens}
+        for name, level in levels
+    ]
 
 
 QUERY = Query(
@@ -146,7 +175,7 @@ QUERY = Query(
     },
     needs=("metric",),
     undefined={"value": "it sums to 0"},
+    about=ABOUT,
     prepare=_check_runs,
     compute=_compute,
-    intervals=_add_intervals,
 )

@@ -9,7 +9,7 @@ from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.ratios import Ratio, insert_ratio_intervals, run_by_problem
 from rrti_sgl.db.store import Store
 
-_RATIOS = {"share": Ratio("n", "n", over="part", is_share=True), "mean": Ratio("total", "n")}
+_RATIOS = {"share": Ratio("n", "n", over="part", kind="share"), "mean": Ratio("total", "n")}
 _ITEMS = ("part", "label", "base_token_id", "token_id")
 
 

@@ -23,7 +23,7 @@ from rrti_sgl.records import RunRecord
 from rrti_sgl.science.calibration import check_compatible
 from rrti_sgl.science.regating import Outcome, Regating, calibrated_rules, ratio_for_budget
 from rrti_sgl.science.threshold import ThresholdRule, Warmup
-from rrti_sgl.statistics.estimates import Interval
+from rrti_sgl.statistics.resampling import Interval
 
 SHOWN = ("spike_ratio", "tau", "lambda", "n_fired", "budget", "problem_sd", "coverage", "best_coverage", "realised_budget")
 SWEEP = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
@@ -152,7 +152,7 @@ class WhatIf:
 
 
 def _with_bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
-    """An estimate with its interval as columns; the bounds of a single problem are not defined."""
+    """An estimate with its interval as columns; the bounds are NULL where there is none."""
     if interval is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
     low, high = (None if math.isnan(bound) else bound for bound in (interval.low, interval.high))

@@ -20,8 +20,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.science.calibration import sweep
 from rrti_sgl.science.threshold import ThresholdRule
-from rrti_sgl.statistics.estimates import Interval
-from rrti_sgl.statistics.resampling import ProblemBootstrap
+from rrti_sgl.statistics.resampling import Interval, ProblemBootstrap
 
 _BLOCK = 1 << 21  # scores copied at a time for the local means
 
@@ -153,12 +152,13 @@ class Regating:
         coverage, best = None, None
         if tokens.disagreement is not None:
             covered = tokens.by_problem(np.where(fired, tokens.disagreement, 0.0))
-            coverage = self._bootstrap.ratio(covered, tokens.by_problem(tokens.disagreement))
+            whole = tokens.by_problem(tokens.disagreement)
+            coverage = self._bootstrap.share(covered, whole, unit=float(whole.sum() / len(tokens.scores)))
             best = float(self._carried[np.count_nonzero(fired)] / self._carried[-1])
         return Outcome(
             rule=rule,
             fired=fired,
-            budget=self._bootstrap.ratio(taken, self._per_problem),
+            budget=self._bootstrap.share(taken, self._per_problem),
             coverage=coverage,
             best_coverage=best,
             by_problem=taken / self._per_problem,

@@ -1,4 +1,4 @@
-"""Lorenz curves of binned masses: many weightings of the same tokens at once, for the bootstrap, with the error of binning.
+"""Concentration: Lorenz curves of values, or of binned masses under many weightings of the same tokens at once.
 
 Bins are in descending order of value. Bin b holds `counts[b]` tokens that carry `masses[b]` together, each of them between
 `lows[b]` and `highs[b]`. Where a bin holds one distinct value (`lows == highs`) nothing is lost; where every bin does, all
@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrti_sgl.records import FloatArray
+from rrti_sgl.errors import UsageError
+from rrti_sgl.records import BoolArray, FloatArray
 
 Places = NDArray[np.intp]
 _ROUNDING = 1e-12
@@ -23,15 +24,43 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class LorenzBins:
-    """Binned values of B weightings, largest first: `counts` and `masses` (B, n_bins), `lows` and `highs` (n_bins,)."""
+    """Binned values of B weightings, largest first.
+
+    Attributes:
+        counts, masses: (B, n_bins).
+        lows, highs: (n_bins,).
+        tied: (n_bins,) whether a bin is a single value that several tokens have.
+        n_tokens: tokens there are, each of weight 1.
+        whole: every weight is 1: a number of tokens is a whole one.
+    """
 
     counts: FloatArray
     masses: FloatArray
     lows: FloatArray
     highs: FloatArray
+    tied: BoolArray
+    n_tokens: int
+    whole: bool = False
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> LorenzBins:
+        """One weighting of values (N,) in bins of one distinct value.
+
+        Raises:
+            UsageError: no values, negative or non-finite ones, or a total of 0.
+        """
+        found = np.sort(np.asarray(values, dtype=np.float64).ravel())[::-1]
+        if not found.size or not np.isfinite(found).all() or found[-1] < 0 or not found[0]:
+            raise UsageError(
+                "Concentration needs values that are neither negative, NaN nor infinite, and not all 0.",
+                "Use scores that are divergences or entropies.",
+            )
+        first = np.flatnonzero(np.r_[True, found[1:] != found[:-1]])
+        counts, each = np.diff(np.r_[first, len(found)]).astype(np.float64), found[first]
+        return cls(counts[None], (counts * each)[None], each, each, counts > 1, len(found), whole=True)
 
     def gini(self) -> FloatArray:
-        """(B,) Gini coefficients: a lower bound, short by at most `gini_error`."""
+        """(B,) Gini coefficients, 0 if all are equal, near 1 if one carries everything; short by at most `gini_error`."""
         area: FloatArray = (self.counts * (self._carried - self.masses / 2)).sum(axis=1)
         return 2 * area / (self._tokens * self._total) - 1
 
@@ -50,13 +79,11 @@ class LorenzBins:
         return lost / self._total
 
     def carried_by_top(self, p: float) -> FloatArray:
-        """(B,) shares of the mass in the top-p set: values from the interpolated (1 - p)-quantile on, ties all in.
-
-        Tokens of a bin of several values are not tied.
-        """
-        rank = self._tokens - np.ceil((self._tokens - 1) * (1 - p) * (1 - _ROUNDING))
+        """(B,) shares of the mass in the top-p set: values from the interpolated (1 - p)-quantile on, ties all in."""
+        part = 1 - np.ceil((self.n_tokens - 1) * (1 - p) * (1 - _ROUNDING)) / self.n_tokens
+        rank = part * self._tokens
         last = _first_reaching(self._reached, rank)
-        return self._mass_of(np.where((self.lows == self.highs)[last], _at(self._reached, last), rank))
+        return self._mass_of(np.where(self.tied[last], _at(self._reached, last), rank))
 
     def tokens_carrying(self, share: float) -> FloatArray:
         """(B,) smallest shares of tokens that carry `share` of the mass."""
@@ -64,9 +91,10 @@ class LorenzBins:
         last = _first_reaching(self._carried, wanted)
         counts, masses = _at(self.counts, last), _at(self.masses, last)
         missing = wanted - (_at(self._carried, last) - masses)
-        tokens = np.clip(np.ceil(missing * counts / masses * (1 - _ROUNDING)), 1, counts)
-        reached: FloatArray = _at(self._reached, last) - counts + tokens
-        return reached / self._tokens
+        tokens: FloatArray = _at(self._reached, last) - counts + np.clip(missing * counts / masses, 0, counts)
+        if self.whole:
+            tokens = np.ceil(tokens * (1 - _ROUNDING))
+        return tokens / self._tokens
 
     @cached_property
     def _reached(self) -> FloatArray:
@@ -108,12 +136,3 @@ def _first_reaching(cumulative: FloatArray, wanted: FloatArray) -> Places:
 def _at(values: FloatArray, bins: Places) -> FloatArray:
     """(B,) of (B, n_bins): the value at one bin of each row."""
     return values[np.arange(len(bins)), bins]
-
-
-def coarser_bins(counts: ArrayLike, masses: ArrayLike, most: int) -> Places:
-    """(n_bins,) of fine bins to at most `most + 1` runs of neighbours, each with about an equal part of tokens and mass."""
-    n, s = np.asarray(counts, dtype=np.float64), np.asarray(masses, dtype=np.float64)
-    if len(n) <= most:
-        return np.arange(len(n))
-    part = (np.cumsum(n) - n / 2) / n.sum() + (np.cumsum(s) - s / 2) / s.sum()
-    return np.unique(np.floor(part / 2 * most), return_inverse=True)[1]

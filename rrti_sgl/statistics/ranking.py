@@ -1,18 +1,17 @@
-"""Values in order, with ties: ranks, quantiles and top-p sets as the statistics define them."""
+"""Values in order, with ties: ranks, quantiles, top-p sets, and bins of ranks, as the statistics define them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrti_sgl.records import FloatArray
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
 
 Places = NDArray[np.intp]
 # A threshold is lowered by this much, relatively: interpolation between equal values may end one rounding above them.
-_SLACK = 1e-12
+SLACK = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,6 @@ class Ranking:
         order: Places = np.argsort(found)
         return cls(order, found[order])
 
-    @cached_property
     def steps(self) -> tuple[Places, Places]:
         """For each place of the order (N,) how many values are smaller, and how many are not larger."""
         first = np.flatnonzero(np.r_[True, self.ordered[1:] != self.ordered[:-1]])
@@ -43,9 +41,22 @@ class Ranking:
         sizes = np.diff(np.r_[first, len(self.ordered)])
         return np.repeat(first, sizes), np.repeat(first + sizes, sizes)
 
+    def ties(self, first: int, last: int) -> tuple[Places, Places]:
+        """For values number `first` to before `last` in descending order: how many are larger, and how many are equal.
+
+        Equal values are all in that range or none is.
+        """
+        n = len(self.ordered)
+        values = self.ordered[n - last : n - first][::-1]
+        starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+        if len(starts) == len(values):
+            return np.arange(first, last), np.ones(len(values), dtype=np.intp)
+        sizes = np.diff(np.r_[starts, len(values)])
+        return np.repeat(starts + first, sizes), np.repeat(sizes, sizes)
+
     def average_ranks(self) -> FloatArray:
         """(N,) ranks of the values from 1, equal values having the mean of theirs."""
-        smaller, not_larger = self.steps
+        smaller, not_larger = self.steps()
         ranks = np.empty(len(self.ordered))
         ranks[self.order] = (smaller + 1 + not_larger) / 2
         return ranks
@@ -53,6 +64,12 @@ class Ranking:
     def n_top(self, p: float) -> int:
         """Size of the top-p set: values from its threshold on."""
         return len(self.ordered) - int(np.searchsorted(self.ordered, top_threshold(self.ordered, p)))
+
+    def in_top(self, p: float) -> BoolArray:
+        """(N,) which values are in the top-p set."""
+        chosen = np.zeros(len(self.order), dtype=np.bool_)
+        chosen[self.order[len(self.order) - self.n_top(p) :]] = True
+        return chosen
 
 
 def quantile(ordered: FloatArray, q: float) -> float:
@@ -66,4 +83,44 @@ def quantile(ordered: FloatArray, q: float) -> float:
 def top_threshold(ordered: FloatArray, p: float) -> float:
     """Q(1 - p) of values (N,) in ascending order, less a relative 1e-12, so that ties at the threshold are all in."""
     found = quantile(ordered, 1 - p)
-    return found - _SLACK * abs(found)
+    return found - SLACK * abs(found)
+
+
+@dataclass(frozen=True, eq=False)
+class RankBins:
+    """Bins of M values in descending order.
+
+    Attributes:
+        of_value: (M,) bin of each, from 0; equal values share one.
+        tied: (n_bins,) whether a bin is a single value that several have.
+    """
+
+    of_value: IntArray
+    tied: BoolArray
+
+    @classmethod
+    def fine_at_the_top(cls, ranking: Ranking, fineness: int) -> RankBins:
+        """All values: one value a bin among the first `fineness`, then bins of 1 / fineness of the values above them."""
+        above, sizes = ranking.ties(0, len(ranking.order))
+        with np.errstate(divide="ignore"):
+            bins = np.where(above < fineness, above, fineness * (1 + np.log(above / fineness)))
+        return cls._with_ties(bins.astype(np.int32), above, sizes, above / fineness)
+
+    @classmethod
+    def even(cls, ranking: Ranking, first: int, last: int, most: int) -> RankBins:
+        """Values number `first` to before `last`: one distinct value a bin, or about `most` bins where there are more."""
+        above, sizes = ranking.ties(first, last)
+        width = 1.0
+        if np.count_nonzero(np.diff(above)) >= most:
+            width = (last - first) / most
+        return cls._with_ties(((above - first) / width).astype(np.int32), above, sizes, width)
+
+    @classmethod
+    def _with_ties(cls, bins: IntArray, above: Places, sizes: Places, widths: FloatArray | float) -> RankBins:
+        """The bins, in which no equal values are apart, and values that fill half a bin have one of their own."""
+        own = (sizes > 1) & (2 * sizes >= widths)
+        starts = (bins[1:] != bins[:-1]) | ((above[1:] != above[:-1]) & (own[1:] | own[:-1]))
+        found = np.r_[0, np.cumsum(starts)].astype(np.int32)
+        tied = np.zeros(found[-1] + 1, dtype=np.bool_)
+        tied[found[own]] = True
+        return cls(found, tied)

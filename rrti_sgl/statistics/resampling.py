@@ -1,13 +1,21 @@
-"""Bootstrap over problems for any statistic, from what each problem contributes to it.
+"""Intervals over problems, for any statistic that is a function of sums over problems.
 
-Tokens of one problem are not independent, nor are its samples, so a resample draws problems. A statistic that is a function
-of sums over problems (means, ratios, histograms) is resampled by one matrix product: resamples times contributions.
+Tokens of one problem are not independent, nor are its samples, so a resample weights whole problems. Its weights are
+positive (Rubin's Bayesian bootstrap, 1981): no problem is ever missing, a ratio does not lose its denominator, and every
+resample is one row of a matrix product. They spread as far as makes the interval of a mean as wide as Student's t; below
+`MIN_PROBLEMS` problems no weights spread that far, and there is no interval.
+
+Resampling alone shows no spread where everything agrees. A share therefore gets one imaginary trial, a failure for its low
+end and a success for its high end, with the weight that one more problem has in a resample. Of k right among n problems
+that makes the interval of Clopper and Pearson (1934): for 0 of n it ends at 1 - 0.025^(1/n), for all of n it begins at
+0.025^(1/n), and more successes never lower an end. Of any numbers in [0, 1] it is the bound of Gaffke (2005).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,103 +23,184 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.estimates import Interval
 
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
+MIN_PROBLEMS = 5
+Bounds = tuple[FloatArray, FloatArray]
+_TAIL = (1 - LEVEL) / 2
+_Z = NormalDist().inv_cdf(1 - _TAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and the ends of its interval; they are NaN where there is none."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 class ProblemBootstrap:
-    """Resamples of P problems with replacement.
+    """Resamples of P problems.
 
-    Two bootstraps of the same number of problems and the same seed draw the same problems: differences between two runs
+    Two bootstraps of the same number of problems and the same seed draw the same weights: differences between two runs
     whose problems are in the same order are paired.
 
     Args:
         n_problems: P.
         seed: of the draws.
         n: resamples B.
-        level: of the percentile intervals.
+        exact: weights of plain Bayesian bootstrap, for outcomes of which a whole problem is the trial: with the imaginary
+            one their interval holds for any number of problems from 2 on.
 
     Raises:
-        UsageError: no problems, n below 1 or a level outside (0, 1).
+        UsageError: no problems, or n below 2.
     """
 
-    def __init__(self, n_problems: int, *, seed: int = SEED, n: int = RESAMPLES, level: float = LEVEL) -> None:
+    def __init__(self, n_problems: int, *, seed: int = SEED, n: int = RESAMPLES, exact: bool = False) -> None:
         if n_problems < 1:
             raise UsageError("There is no problem to resample.", "Name runs with samples.")
-        if n < 1 or not 0 < level < 1:
-            raise UsageError(f"n = {n} or level = {level} is out of range.", "Use n >= 1 and a level between 0 and 1.")
-        self.n_problems, self.seed, self.n, self.level = n_problems, seed, n, level
+        if n < 2:
+            raise UsageError(f"{n} resamples have no spread.", "Use at least 2, or 0 for no intervals.")
+        self.n_problems, self.n, self.seed, self.exact = n_problems, n, seed, exact
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether there are problems enough for an interval."""
+        return self.n_problems >= (2 if self.exact else MIN_PROBLEMS)
+
+    @property
+    def weights(self) -> FloatArray:
+        """(B, P) weights, 1 on average in each resample."""
+        return self._drawn[0]
 
     @cached_property
-    def counts(self) -> FloatArray:
-        """(B, P) how often each resample holds each problem."""
-        draws = np.random.default_rng(self.seed)
-        return draws.multinomial(self.n_problems, np.full(self.n_problems, 1 / self.n_problems), self.n).astype(np.float64)
+    def _drawn(self) -> tuple[FloatArray, FloatArray]:
+        shape = 1.0 if self.exact or not self.has_spread else student_shape(self.n_problems)
+        return _draw(self.n_problems, self.n, self.seed, shape)
 
     def sums(self, contributions: ArrayLike) -> FloatArray:
-        """(B, ...) sums over the problems of each resample, of contributions (P, ...)."""
+        """(B, ...) weighted sums over the problems of each resample, of contributions (P, ...)."""
         values = np.asarray(contributions, dtype=np.float64)
-        flat: FloatArray = self.counts @ values.reshape(len(values), -1)
+        flat: FloatArray = self.weights @ values.reshape(len(values), -1)
         return flat.reshape(self.n, *values.shape[1:])
 
-    def interval(self, estimate: float, replicates: ArrayLike) -> Interval:
-        """The percentile interval of replicates (B,); those that are NaN (undefined in a resample) are left out.
+    def imaginary(self, trials: ArrayLike) -> FloatArray:
+        """(B, K) weights of one more problem among those that have trials (P, K).
 
-        One problem says nothing of how problems differ: the bounds are NaN then, as where no replicate is defined.
+        Beside m problems of exponential weights one more has the share 1 - (1 - u)^(1/m) of the whole, u uniform.
         """
-        found = np.asarray(replicates, dtype=np.float64)
-        found = found[np.isfinite(found)]
-        if self.n_problems == 1 or not found.size:
-            return Interval(estimate, float("nan"), float("nan"), self.level)
-        low, high = np.quantile(found, [(1 - self.level) / 2, (1 + self.level) / 2])
-        return Interval(estimate, float(low), float(high), self.level)
+        there = np.asarray(trials) > 0
+        m = np.maximum(there.sum(axis=0), 1)
+        odds: FloatArray = (1 - self._drawn[1][:, None]) ** (-1 / m) - 1
+        return self.sums(there) * odds
 
-    def share_interval(self, estimate: float, replicates: ArrayLike) -> Interval:
-        """`interval` of a share in [0, 1] that stays honest at the ends.
+    def percentiles(self, replicates: ArrayLike, highs: ArrayLike | None = None) -> Bounds:
+        """The ends (K,) of replicates (B, K).
 
-        Where every resample has 0, or 1, the interval takes the exact binomial bound of P problems that agree (Clopper and
-        Pearson 1934): the share p with p^P = (1 - level) / 2 for all right, mirrored for all wrong.
+        NaN where there are too few problems, where nothing varies, and where the statistic is undefined or infinite in more
+        resamples than lie outside an interval on one side.
+
+        Args:
+            replicates: of which the low end is taken, and the high end as well unless `highs` are given.
+            highs: (B, K) of which the high end is taken.
         """
-        interval = self.interval(estimate, replicates)
-        bound = ((1 - self.level) / 2) ** (1 / self.n_problems)
-        if interval.low == interval.high == 1.0:
-            return replace(interval, low=bound)
-        if interval.low == interval.high == 0.0:
-            return replace(interval, high=1.0 - bound)
-        return interval
+        ends = []
+        for values, place in ((replicates, _TAIL), (replicates if highs is None else highs, 1 - _TAIL)):
+            found = np.asarray(values, dtype=np.float64)
+            undefined = ~np.isfinite(found)
+            end = np.quantile(np.where(undefined, 0.0, found), place, axis=0)
+            if undefined.any():
+                few = undefined.mean(axis=0) <= _TAIL
+                end[few] = np.nanquantile(np.where(undefined, np.nan, found)[:, few], place, axis=0)
+                end[~few] = np.nan
+            ends.append(end)
+        low, high = ends
+        none = ~(high > low) | (not self.has_spread)
+        return np.where(none, np.nan, low), np.where(none, np.nan, high)
 
-    def ratio(self, numerators: ArrayLike, denominators: ArrayLike) -> Interval:
-        """Sum of numerators (P,) over sum of denominators (P,); a mean over problems has ones below."""
-        above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    def share_replicates(
+        self, hits: ArrayLike, trials: ArrayLike, *, unit: float = 1.0, resampled: Bounds | None = None
+    ) -> Bounds:
+        """Replicates (B, K) for the low and for the high end of shares, arguments as for `shares`."""
+        x, n = (self.sums(hits), self.sums(trials)) if resampled is None else resampled
+        one_more = self.imaginary(trials) * unit
         with np.errstate(divide="ignore", invalid="ignore"):
-            replicates = self.sums(above) / self.sums(below)
-            return self.interval(float(above.sum() / below.sum()), replicates)
+            return x / (n + one_more), (x + one_more) / (n + one_more)
+
+    def shares(self, hits: ArrayLike, trials: ArrayLike, *, unit: float = 1.0, resampled: Bounds | None = None) -> Bounds:
+        """The ends (K,) of shares: sums of hits over sums of trials, 0 <= hits <= trials, with the imaginary trial.
+
+        Args:
+            hits: (P, K) of each problem.
+            trials: (P, K) likewise.
+            unit: what one trial adds to the trials.
+            resampled: hits and trials (B, K) of each resample, where they are not the weighted sums: in top sets.
+
+        Returns:
+            NaN where there are too few problems, of the run or (unless every trial hits or none does) with trials.
+        """
+        hits, trials = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+        low, high = self.percentiles(*self.share_replicates(hits, trials, unit=unit, resampled=resampled))
+        n_hits, n_trials = hits.sum(axis=0), trials.sum(axis=0)
+        at_an_end = (n_hits <= 0) | (n_hits >= n_trials)
+        few = (trials > 0).sum(axis=0) < (1 if self.exact else MIN_PROBLEMS)
+        none = (n_trials <= 0) | (few & ~at_an_end)
+        return np.where(none, np.nan, np.maximum(low, 0.0)), np.where(none, np.nan, np.minimum(high, 1.0))
+
+    def share(self, hits: ArrayLike, trials: ArrayLike, *, unit: float = 1.0) -> Interval:
+        """One share with its interval, of hits (P,) and trials (P,) or the same number everywhere; as `shares`."""
+        x = np.asarray(hits, dtype=np.float64)
+        n = np.broadcast_to(np.asarray(trials, dtype=np.float64), x.shape)
+        low, high = self.shares(x[:, None], n[:, None], unit=unit)
+        return Interval(float(x.sum() / n.sum()), float(low[0]), float(high[0]))
+
+    def differences(self, gains: ArrayLike, pairs: ArrayLike, *, unit: float = 1.0) -> Bounds:
+        """The ends (K,) of mean differences in [-1, 1]: sums of gains over sums of pairs, both (P, K); as `shares`."""
+        n = np.asarray(pairs, dtype=np.float64)
+        low, high = self.shares((np.asarray(gains) + n) / 2, n, unit=unit)
+        return 2 * low - 1, 2 * high - 1
+
+    def parts_of_lead(self, gain: FloatArray, lead: FloatArray, one_more: FloatArray) -> tuple[float, float]:
+        """The ends of gain over lead, each (B,), where one imaginary problem gains or loses `one_more` (B,).
+
+        NaN where the interval of the lead, with the imaginary problem, contains 0: then no part of it can be told.
+        """
+        if max(np.mean(lead > one_more), np.mean(lead < -one_more)) < 1 - _TAIL:
+            return float("nan"), float("nan")
+        ends = np.sort(np.stack([(gain - one_more) / lead, (gain + one_more) / lead]), axis=0)
+        low, high = self.percentiles(*ends)
+        return float(low), float(high)
+
+
+@lru_cache(maxsize=4)  # the statistics of a report resample the same problems
+def _draw(n_problems: int, n: int, seed: int, shape: float) -> tuple[FloatArray, FloatArray]:
+    """(B, P) weights, and (B,) places in 0..1 of the imaginary trial's weight in its distribution, evenly spread."""
+    draws = np.random.default_rng(seed)
+    weights: FloatArray = draws.standard_gamma(shape, (n, n_problems))
+    weights /= weights.mean(axis=1, keepdims=True)
+    places = np.minimum(draws.permutation(n) / (n - 1), 1 - 0.5 / n)
+    for each in (weights, places):
+        each.setflags(write=False)
+    return weights, places
+
+
+def student_shape(n_problems: int) -> float:
+    """Shape of gamma weights under which the interval of a mean over so many problems is as wide as Student's t.
+
+    Normalised gamma weights of shape a give a mean the variance s² / (n a + 1), s² dividing by n; Student's interval with
+    n - 1 degrees of freedom is that of a normal with the variance (t / z)² s² / (n - 1). Its quantile t is taken from the
+    expansion of Fisher and Cornish (1960), good to 0.001 from 4 degrees of freedom on.
+    """
+    z, nu = _Z, n_problems - 1
+    t = z + (z**3 + z) / (4 * nu) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * nu**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * nu**3)
+    t += (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * nu**4)
+    return float((nu * (z / t) ** 2 - 1) / n_problems)
 
 
 def group_sums(values: ArrayLike, groups: NDArray[np.integer[Any]], n: int) -> FloatArray:
     """(n,) sums of values (N,) over the members of each of n groups, whose numbers (N,) count from 0."""
     return np.bincount(groups, np.asarray(values, dtype=np.float64), n).astype(np.float64, copy=False)
-
-
-def binned_spearman(counts: ArrayLike) -> FloatArray:
-    """(B,) Spearman coefficients of B tables of counts (B, bins of x, bins of y), ascending, with average ranks.
-
-    Exact where each bin holds one value; with n equally filled bins a side it is short by about 1 / n² of its size. NaN
-    where all of x or all of y is in one bin.
-    """
-    table = np.asarray(counts, dtype=np.float64)
-    total = table.sum(axis=(1, 2))
-    ranks = []
-    for axis in (2, 1):
-        margin = table.sum(axis=axis)
-        centred = np.cumsum(margin, axis=1) - margin / 2 - total[:, None] / 2
-        ranks.append((margin, centred))
-    (across, x), (down, y) = ranks
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: FloatArray = np.einsum("bi,bij,bj->b", x, table, y, optimize=True) / np.sqrt(
-            (across * x**2).sum(axis=1) * (down * y**2).sum(axis=1)
-        )
-    return found

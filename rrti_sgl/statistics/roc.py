@@ -1,45 +1,63 @@
-"""How well a number detects positives, for many weightings of the same cases at once: AUROC and average precision.
-
-Values are (N,), labels (N,) and weights (B, N), the number of times that each resample holds each case. Ties are exact: a
-tied pair counts half in AUROC, and tied cases enter the precision-recall curve together.
-"""
+"""How well a number detects positives, for many weightings of the same cases at once: AUROC and average precision."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 
-# Weights of some resamples at a time: all of them at once would be several arrays of B times N.
-BLOCK = 1 << 20
+Quality = tuple[FloatArray, FloatArray]
 
 
-def weighted_detection(values: ArrayLike, positive: ArrayLike, weights: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """(B,) AUROC and (B,) average precision of each weighting; NaN where a weighting lacks positives or negatives.
+def ranking_quality(cases: FloatArray, hits: FloatArray) -> Quality:
+    """(B,) AUROC and (B,) average precision of B weightings; NaN where one lacks positives or negatives.
 
-    AUROC is the probability that a positive has a larger value than a negative (Mann-Whitney); average precision is the sum
-    of (R_i - R_(i-1)) P_i over the distinct values in descending order, as in scikit-learn.
+    AUROC is the probability that a positive has a larger value than a negative, equal ones counting half (Mann-Whitney).
+    Average precision is the sum of (R_i - R_(i-1)) P_i over the distinct values, largest first, as in scikit-learn.
+
+    Args:
+        cases: (B, C) weight of the cases in each of C classes of equal values, the largest first.
+        hits: (B, C) of them, positives.
     """
-    found, labels = np.asarray(values, dtype=np.float64), np.asarray(positive, dtype=bool)
-    drawn = np.asarray(weights, dtype=np.float64)
-    order = np.argsort(-found, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(found[order]) != 0])
-    rows = max(1, BLOCK // max(1, len(found)))
-    blocks = [_in_order(drawn[i : i + rows, order], labels[order], starts) for i in range(0, len(drawn), rows)]
-    auroc, average = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return auroc, average
-
-
-def _in_order(drawn: FloatArray, labels: BoolArray, starts: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """Both of cases in descending order: weights (B, N), labels (N,), and where each distinct value starts."""
-    tied = np.add.reduceat(drawn, starts, axis=1)
-    hits = np.add.reduceat(drawn * labels, starts, axis=1)
-    flagged, caught = np.cumsum(tied, axis=1), np.cumsum(hits, axis=1)
-    positives, cases = caught[:, -1], flagged[:, -1]
-    negatives_below = (cases - positives)[:, None] - (flagged - caught)
+    flagged, caught = np.cumsum(cases, axis=1), np.cumsum(hits, axis=1)
+    positives, total = caught[:, -1], flagged[:, -1]
+    misses = cases - hits
+    negatives_below = (total - positives)[:, None] - (flagged - caught)
     with np.errstate(divide="ignore", invalid="ignore"):
-        auroc = (hits * (negatives_below + (tied - hits) / 2)).sum(axis=1) / (positives * (cases - positives))
+        auroc = (hits * (negatives_below + misses / 2)).sum(axis=1) / (positives * (total - positives))
         precision = np.divide(caught, flagged, out=np.zeros_like(caught), where=flagged > 0)
         average = (hits * precision).sum(axis=1) / positives
     return auroc, average
+
+
+def classes_of(ranking: Ranking, positive: BoolArray) -> Quality:
+    """(C,) cases and (C,) positives among them, given for each case (N,), at each distinct value, the largest first."""
+    values = ranking.ordered[::-1]
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    hits = np.add.reduceat(positive[ranking.order[::-1]].astype(np.float64), starts)
+    return np.diff(np.r_[starts, len(values)]).astype(np.float64), hits
+
+
+def quality_bounds(
+    bootstrap: ProblemBootstrap, found: Quality, resampled: Quality, positives: FloatArray, negatives: FloatArray
+) -> tuple[Bounds, Bounds]:
+    """The intervals of AUROC and average precision.
+
+    Both are shares: of the cases of the rarer kind, that part of the other kind which each is on the right side of; of the
+    positives, the precision down to each. The imaginary trial is one more of them, on the wrong (right) side of all.
+
+    Args:
+        bootstrap: of P problems.
+        found: (1,) AUROC and average precision.
+        resampled: (B,) likewise, of each resample.
+        positives, negatives: (P,) cases of each problem.
+    """
+    rarer = positives if positives.sum() <= negatives.sum() else negatives
+    bounds = []
+    for estimate, replicates, trials in zip(found, resampled, (rarer, positives), strict=True):
+        weights = bootstrap.sums(trials[:, None])
+        hits = (estimate * trials)[:, None]
+        bounds.append(bootstrap.shares(hits, trials[:, None], resampled=(replicates[:, None] * weights, weights)))
+    return bounds[0], bounds[1]

@@ -1,69 +1,146 @@
-"""Top-p sets in resamples: their threshold is a quantile, so it moves with the resample.
+"""Top-p sets whose threshold is found again in every resample.
 
-Counts are taken at one threshold, the estimate's. A resample of n* tokens has N* of them above it, where its own top set has
-a share N / n of them, N of n in the data. The difference is made up at the threshold: tokens that enter or leave have a
-property as often as the tokens at the margin of the set do (Bahadur's representation of a quantile, first order). What is
-neglected is of second order: how that share changes between the threshold and where it moves to.
+A resample weights problems; its top set is the tokens of largest score that have the same part of the weight of all as the
+estimate's top set has of the tokens. Tokens above every resample's threshold are counted by problem; those between the
+highest and the lowest are put into bins of rank, one or a few scores wide, so that a resample is a weighted sum of counts.
+A threshold inside a bin takes a part of it, unless the bin is a single value: ties are all in.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from rrti_sgl.records import FloatArray
+from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.statistics.ranking import RankBins, Ranking
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 
-# Where more of the margin than this lies on the threshold itself, it stays there in a resample: nothing is made up.
-MOST_TIED = 0.1
+FINENESS = 64
+_MOST_BINS, _MOST_CELLS = 128, 1 << 22
+_ROUNDING = 1e-12
+Codes = NDArray[np.integer[Any]]
 
 
-def margin_ends(p: float) -> tuple[float, float]:
-    """Shares whose thresholds are the ends of the margin of a top-p set: 1.25 p, at most half way to all, and p / 1.25."""
-    return min(1.25 * p, (1 + p) / 2), p / 1.25
+class ResampledScores:
+    """One score of N tokens of P problems under the weights of B resamples; made once for any number of top sets.
 
-
-@dataclass(frozen=True)
-class TopSet:
-    """The top set of some tokens, by problem.
-
-    Attributes:
+    Args:
+        ranking: of the scores (N,).
+        problem: (N,) number of each token's problem, from 0.
         bootstrap: of the P problems.
-        n_all: (P,) tokens.
-        n_top: (P,) tokens at or above the threshold.
-        n_margin: tokens close to the threshold, on both sides.
-        n_tied: of them, those at the threshold itself.
     """
 
-    bootstrap: ProblemBootstrap
-    n_all: FloatArray
-    n_top: FloatArray
-    n_margin: float
-    n_tied: float
-
-    def size(self) -> FloatArray:
-        """(B,) tokens of the top set of each resample."""
-        return self.bootstrap.sums(self.n_top) - self._excess
-
-    def having(self, n_having: ArrayLike, margin_having: ArrayLike) -> FloatArray:
-        """(B, ...) tokens of the top set of each resample that have a property.
-
-        Args:
-            n_having: (P, ...) tokens at or above the threshold that have it.
-            margin_having: (...) tokens close to the threshold that have it.
-        """
-        counts = self.bootstrap.sums(n_having)
-        rate = np.asarray(margin_having, dtype=np.float64) / max(self.n_margin, 1.0)
-        excess = self._excess.reshape(-1, *[1] * (counts.ndim - 1))
-        return np.clip(counts - excess * rate, 0.0, None)
+    def __init__(self, ranking: Ranking, problem: Codes, bootstrap: ProblemBootstrap) -> None:
+        self.ranking, self.problem, self.bootstrap = ranking, problem, bootstrap
 
     @cached_property
-    def _excess(self) -> FloatArray:
-        """(B,) tokens above the threshold beyond the share of the estimate's top set."""
-        if self.n_margin == 0 or self.n_tied > MOST_TIED * self.n_margin:
-            return np.zeros(self.bootstrap.n)
-        share = float(self.n_top.sum() / self.n_all.sum())
-        return self.bootstrap.sums(self.n_top) - share * self.bootstrap.sums(self.n_all)
+    def bins(self) -> RankBins:
+        """All tokens in bins, in descending order of score."""
+        return RankBins.fine_at_the_top(self.ranking, FINENESS)
+
+    @cached_property
+    def _cells(self) -> Codes:
+        """(N,) number of each token's problem and bin."""
+        bins = np.empty(len(self.problem), dtype=np.int32)
+        bins[self.ranking.order[::-1]] = self.bins.of_value
+        return self.problem * len(self.bins.tied) + bins
+
+    def by_problem(self, values: FloatArray | BoolArray | None = None) -> FloatArray:
+        """(P, n_bins) tokens in each bin, or those of a mask (N,), or the sums of values (N,) of theirs."""
+        shape = (self.bootstrap.n_problems, len(self.bins.tied))
+        if values is not None and values.dtype == np.bool_:
+            cells, values = self._cells[values], None
+        else:
+            cells = self._cells
+        return np.bincount(cells, values, int(np.prod(shape))).astype(np.float64, copy=False).reshape(shape)
+
+    @cached_property
+    def reached(self) -> FloatArray:
+        """(B, n_bins) weight of the tokens up to each bin."""
+        return np.cumsum(self.bootstrap.sums(self.by_problem()), axis=1)
+
+    def top(self, p: float) -> TopSet:
+        """The top-p set."""
+        return TopSet(self, p)
+
+
+class TopSet:
+    """The top-p set of a score, in the data and in every resample.
+
+    Attributes:
+        candidates: (M,) the tokens that are in the top set of some resample, the largest score first.
+        n: (B,) weight of the tokens of each resample's.
+    """
+
+    def __init__(self, scores: ResampledScores, p: float) -> None:
+        self.bootstrap, self._problem = scores.bootstrap, scores.problem
+        n_tokens = len(scores.problem)
+        part = 1 - np.ceil((n_tokens - 1) * (1 - p) * (1 - _ROUNDING)) / n_tokens
+        wanted = part * scores.reached[:, -1]
+        at = _first_reaching(scores.reached, wanted)
+        first, last = (int(place) for place in np.searchsorted(scores.bins.of_value, [at.min(), at.max() + 1]))
+        most = int(np.clip(np.sqrt(_MOST_CELLS / self.bootstrap.n_problems), 8, _MOST_BINS))
+        window = RankBins.even(scores.ranking, first, last, most)
+        self.candidates: Codes = scores.ranking.order[::-1][:last].astype(np.int32)
+        # Place of each token: 0 surely in, then bins of the window, -1 surely out.
+        self._n_places = 1 + len(window.tied)
+        self._places = np.full(n_tokens, -1, dtype=np.int16)
+        self._places[self.candidates] = np.r_[np.zeros(first, np.int16), 1 + window.of_value]
+        weights = self.bootstrap.sums(self._cells(self.candidates, np.zeros(last, np.int64), 1))[:, 0]
+        reached = np.cumsum(weights, axis=1)
+        at = _first_reaching(reached, wanted)
+        rows = np.arange(self.bootstrap.n)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside = 1 - (reached[rows, at] - wanted) / weights[rows, at]
+        inside = np.where(np.r_[False, window.tied][at], 1.0, np.clip(np.nan_to_num(inside, nan=1.0), 0.0, 1.0))
+        self._inside = (np.arange(self._n_places) < at[:, None]).astype(np.float64)
+        self._inside[rows, at] = inside
+        self.n: FloatArray = (weights * self._inside).sum(axis=1)
+
+    def having(
+        self, codes: Codes, n_codes: int, *, tokens: Codes | None = None, signs: FloatArray | None = None
+    ) -> FloatArray:
+        """(B, n_codes) weight of the tokens of each resample's top set, by code.
+
+        Args:
+            codes: (N,) of all tokens, or (M,) of those that are named; -1: not counted.
+            n_codes: how many codes there are.
+            tokens: (M,) indices, where not all tokens count once.
+            signs: (M,) what each of them counts; None: 1.
+        """
+        if tokens is None:
+            tokens, codes = self.candidates, codes[self.candidates]
+        found: FloatArray = np.einsum(
+            "bki,bi->bk", self.bootstrap.sums(self._cells(tokens, codes, n_codes, signs)), self._inside
+        )
+        return found
+
+    def both(self, other: TopSet) -> FloatArray:
+        """(B,) weight of the tokens that are in both top sets of each resample, of the same tokens and problems."""
+        tokens = self.candidates[other._places[self.candidates] >= 0]
+        pairs = self._places[tokens] * np.int64(other._n_places) + other._places[tokens]
+        there, code = np.unique(pairs, return_inverse=True)
+        shape = (self.bootstrap.n_problems, len(there))
+        cells = np.ravel_multi_index((self._problem[tokens], code), shape)
+        weights = self.bootstrap.sums(np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape))
+        mine, theirs = np.divmod(there, other._n_places)
+        found: FloatArray = (weights * self._inside[:, mine] * other._inside[:, theirs]).sum(axis=1)
+        return found
+
+    def _cells(self, tokens: Codes, codes: Codes, n_codes: int, signs: FloatArray | None = None) -> FloatArray:
+        """(P, n_codes, n_places) how many of some tokens (M,) there are, or the sums of their signs."""
+        shape = (self.bootstrap.n_problems, n_codes, self._n_places)
+        kept = (self._places[tokens] >= 0) & (codes >= 0)
+        tokens, codes = tokens[kept], codes[kept]
+        cells = np.ravel_multi_index((self._problem[tokens], codes, self._places[tokens]), shape)
+        weights = None if signs is None else signs[kept]
+        return np.bincount(cells, weights, int(np.prod(shape))).astype(np.float64).reshape(shape)
+
+
+def _first_reaching(cumulative: FloatArray, wanted: FloatArray) -> NDArray[np.intp]:
+    """(B,) the first bin at which the cumulative sums (B, n_bins) reach what is wanted (B,)."""
+    first: NDArray[np.intp] = np.argmax(cumulative >= wanted[:, None] * (1 - _ROUNDING), axis=1)
+    return first

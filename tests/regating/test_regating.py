@@ -89,10 +89,10 @@ def test_budget_and_coverage_are_ratios_of_sums_with_the_bootstrap_over_problems
     mass = np.array([tokens.disagreement[of_token == problem].sum() for problem in range(20)])
     covered = np.array([tokens.disagreement[(of_token == problem) & outcome.fired].sum() for problem in range(20)])
     bootstrap = ProblemBootstrap(20, seed=3)
-    assert outcome.budget == bootstrap.ratio(taken, there)
+    assert outcome.budget == bootstrap.share(taken, there)
     assert outcome.budget.estimate == outcome.n_fired / len(tokens.scores)
     assert outcome.coverage is not None
-    expected = bootstrap.ratio(covered, mass)
+    expected = bootstrap.share(covered, mass, unit=mass.sum() / len(tokens.scores))
     for name in ("estimate", "low", "high"):
         assert getattr(outcome.coverage, name) == pytest.approx(getattr(expected, name), rel=1e-12)
     np.testing.assert_allclose(outcome.by_problem, taken / there)

@@ -47,7 +47,7 @@ def gated_trace(
     values = np.array(score)
     columns = {"score": values, "fired": fired, "base_token_id": np.where(asked, 10 + np.arange(len(asked)), -1)}
     columns |= {"entropy_base": np.where(asked, values / 2, np.nan)}
-    return make_trace(run_id, f"p{index % 4}", index, values, tokens=columns | tokens)
+    return make_trace(run_id, f"p{index % 6}", index, values, tokens=columns | tokens)
 
 
 def fill(store: Store, run_id: str, samples: list[np.ndarray], rule: ThresholdRule, relay: int = 1, **run: Any) -> None:

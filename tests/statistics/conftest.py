@@ -99,12 +99,45 @@ def write_run(store: Store, run_id: str, traces: Sequence[SampleTrace], **change
     store.write_samples(list(traces))
 
 
-def percentiles(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Bounds of sum(above) / sum(below), each (P,) by sorted problem, one resample after the other."""
+def bootstrap(n: int, *, exact: bool = False) -> ProblemBootstrap:
+    """The resamples that a statistic draws when it is asked for `RESAMPLES`."""
+    return ProblemBootstrap(n, n=RESAMPLES, exact=exact)
+
+
+def ratio_ends(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Ends of sum(above) / sum(below), each (P,) by sorted problem, one resample after the other."""
     found = []
-    for weights in ProblemBootstrap(len(above), seed=0, n=RESAMPLES).counts:
-        drawn = np.repeat(np.arange(len(above)), weights.astype(int))
-        total = sum(below[i] for i in drawn)
-        if total:
-            found.append(sum(above[i] for i in drawn) / total)
+    for weights in bootstrap(len(above)).weights:
+        found.append(sum(w * a for w, a in zip(weights, above, strict=True)) / np.dot(weights, below))
     return [float(value) for value in np.quantile(found, [0.025, 0.975])]
+
+
+def share_ends(
+    hits: Sequence[float], trials: Sequence[float], *, unit: float = 1.0, exact: bool = False, low: float = 0.0
+) -> list[float]:
+    """Ends of sum(hits) / sum(trials) with one more trial, `low` for the low end and 1 for the high end."""
+    drawn = bootstrap(len(hits), exact=exact)
+    one_more = unit * drawn.imaginary(np.array(trials, dtype=float)[:, None])[:, 0]
+    ends = []
+    for value, place in ((low, 0.025), (1.0, 0.975)):
+        found = [
+            (np.dot(w, hits) + value * one) / (np.dot(w, trials) + one)
+            for w, one in zip(drawn.weights, one_more, strict=True)
+        ]
+        ends.append(float(np.quantile(found, place)))
+    return ends
+
+
+def weighted_top(values: np.ndarray, weights: np.ndarray, p: float) -> np.ndarray:
+    """(N,) how much of each token's weight is in the top-p set of a resample, found token by token; ties are all in."""
+    n = len(values)
+    part = 1 - np.ceil((n - 1) * (1 - p) * (1 - 1e-12)) / n
+    wanted, inside, reached = part * weights.sum(), np.zeros(n), 0.0
+    for value in sorted(set(values.tolist()), reverse=True):
+        tied = values == value
+        weight = weights[tied].sum()
+        if reached + weight >= wanted * (1 - 1e-12):
+            inside[tied] = 1.0 if tied.sum() > 1 else (wanted - reached) / weight
+            break
+        inside[tied], reached = 1.0, reached + weight
+    return inside

@@ -8,7 +8,7 @@ import pytest
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
 from rrti_sgl.statistics.estimates import pass_at_k
-from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, random_traces, rows, share_ends, write_run
 
 PROGRAMS = {"b": "base", "g": "guided", "r": "random", "t": "reasoning"}
 
@@ -61,15 +61,40 @@ def test_equal_to_an_independent_computation(store, seed):
         assert row["changed"] == pytest.approx(sum(trace.sample.n_changed for trace in runs[run_id]) / tokens, abs=1e-9)
         gains = (np.array(right[run_id]) - right["g"]) / 3
         assert row["accuracy_over_guided"] == pytest.approx(gains.mean(), abs=1e-9)
-        bounds = [row["accuracy_over_guided_low"], row["accuracy_over_guided_high"]]
-        assert bounds == pytest.approx(percentiles(gains, [1] * 6), abs=1e-9)
+        if run_id == "g":
+            assert row["accuracy_over_guided_low"] is None, "a run less itself is 0 by definition"
+        else:
+            # A share of the way from -1 to 1; one more trial is one of three samples.
+            ends = share_ends((gains + 1) / 2, [1] * 6, unit=1 / 3)
+            bounds = [row["accuracy_over_guided_low"], row["accuracy_over_guided_high"]]
+            assert bounds == pytest.approx([2 * end - 1 for end in ends], abs=1e-9)
         assert row["pass_over_base"] == pytest.approx((passed[run_id] - passed["b"]).mean(), abs=1e-9)
 
 
 def test_all_right_has_an_interval(store, build):
     right_answers(store, build, "b", "1 1 1 1")
     (row,) = run_query(store, "ablation").to_pylist()
-    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.025 ** (1 / 4), 1.0))
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.025 ** (1 / 4), 1.0), rel=1e-3)
+
+
+@pytest.mark.parametrize("changed", [0, 1, 4])
+def test_what_takeovers_changed_ends_where_the_budget_does(store, build, changed):
+    """Ten problems: `changed` ended at .31, the bound of ten problems, where rho, which contains it, ended at .16."""
+    fired = np.arange(20) % 8 == 0
+    for run_id in "bg":
+        traces = [
+            build["trace"](
+                run_id, f"p{p:02d}", 0, np.ones(20), tokens={"fired": np.roll(fired, p % 3) & (run_id == "g")}, n_changed=n
+            )
+            for p, n in enumerate([run_id == "g" and p < changed for p in range(10)])
+        ]
+        write_run(store, run_id, traces, program=PROGRAMS[run_id])
+    ablation = run_query(store, "ablation").to_pylist()[1]
+    accuracy = next(row for row in run_query(store, "accuracy").to_pylist() if row["run_id"] == "g")
+    assert ablation["changed_low"] <= ablation["changed"] == changed / 200 < ablation["changed_high"] <= ablation["rho_high"]
+    for ours, theirs in (("rho", "rho_pooled"), ("changed", "changed"), ("accuracy", "accuracy")):
+        for end in ("low", "high"):
+            assert ablation[f"{ours}_{end}"] == accuracy[f"{theirs}_{end}"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rrti_sgl.cli.summaries import print_run_summary
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
 from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, share_ends, write_run
 
 RIGHT = {"b": "0100", "t": "1111", "g": "0111"}
 
@@ -89,22 +89,26 @@ def test_intervals_are_those_of_resampled_problems(store, seed):
 
     right = {run_id: np.mean(by_problem(run_id, lambda t: t.sample.correct), axis=1) for run_id in runs}
     got = run_query(store, "accuracy", base="base", reasoning="think", resamples=RESAMPLES).to_pylist()[-1]
-    assert (got["accuracy_low"], got["accuracy_high"]) == pytest.approx(percentiles(right["guided"], [1] * 9))
+    assert (got["accuracy_low"], got["accuracy_high"]) == pytest.approx(share_ends(right["guided"], [1] * 9, exact=True))
     takeovers, tokens = (
         np.sum(by_problem("guided", lambda t, name=name: getattr(t.sample, name)), axis=1)
         for name in ("n_takeovers", "n_tokens")
     )
-    assert (got["rho_pooled_low"], got["rho_pooled_high"]) == pytest.approx(percentiles(takeovers, tokens))
+    assert (got["rho_pooled_low"], got["rho_pooled_high"]) == pytest.approx(share_ends(takeovers, tokens))
     shares = by_problem("guided", lambda t: t.sample.n_takeovers / t.sample.n_tokens)
-    assert (got["rho_mean_low"], got["rho_mean_high"]) == pytest.approx(percentiles(np.mean(shares, axis=1), [1] * 9))
-    leads, gains = (ProblemBootstrap(9, n=RESAMPLES).sums(right[run] - right["base"]) for run in ("think", "guided"))
+    # One more trial is a token, of which a sample has so many.
+    expected = share_ends(np.sum(shares, axis=1), [3] * 9, unit=27 / tokens.sum())
+    assert (got["rho_mean_low"], got["rho_mean_high"]) == pytest.approx(expected)
+    leads, gains = (bootstrap(9).sums(right[run] - right["base"]) for run in ("think", "guided"))
+    one_more = bootstrap(9).imaginary(np.ones((9, 1)))[:, 0] / 3
     assert got["recovery_accuracy"] == pytest.approx(
         (right["guided"] - right["base"]).sum() / (right["think"] - right["base"]).sum(), abs=1e-9
     )
-    if min((leads <= 0).mean(), (leads >= 0).mean()) > 0.025:
+    if max((leads > one_more).mean(), (leads < -one_more).mean()) < 0.975:
         assert (got["recovery_accuracy_low"], got["recovery_accuracy_high"]) == (None, None)
     else:
-        expected = np.quantile(gains / leads, [0.025, 0.975])
+        ends = np.sort([(gains - one_more) / leads, (gains + one_more) / leads], axis=0)
+        expected = [np.quantile(ends[0], 0.025), np.quantile(ends[1], 0.975)]
         assert (got["recovery_accuracy_low"], got["recovery_accuracy_high"]) == pytest.approx(expected)
 
 
@@ -119,14 +123,26 @@ def test_a_certain_lead_has_an_interval_and_an_uncertain_one_has_none(store, bui
 
 def test_all_right_is_not_certainly_always_right(three):
     got = {row["run_id"]: row for row in run_query(three, "accuracy").to_pylist()}
-    assert (got["t"]["accuracy_low"], got["t"]["accuracy_high"]) == pytest.approx((0.025**0.5, 1.0))
-    assert (got["t"]["rho_pooled"], got["t"]["rho_pooled_high"]) == pytest.approx((0.0, 1 - 0.025**0.5))
+    assert (got["t"]["accuracy_low"], got["t"]["accuracy_high"]) == pytest.approx((0.025**0.5, 1.0), rel=1e-3)
+    assert got["t"]["rho_pooled_high"] is None, "two problems say too little of tokens"
 
 
-def test_a_model_alone_has_an_exact_budget(store, build):
-    write_run(store, "b", graded(build, "b", "0100"), program="base", tau=None)
+def test_recovery_between_two_perfect_runs_is_not_certainly_all(store, build):
+    """It was 100 [100, 100] between two pass@2 of [88.4, 100]."""
+    for run_id, right in (("b", "00" * 11 + "10" * 19), ("t", "11" * 30), ("g", "10" * 30)):
+        write_run(store, run_id, graded(build, run_id, right))
+    got = run_query(store, "accuracy", run="g", base="b", reasoning="t").to_pylist()[-1]
+    assert (got["pass_at_k_low"], got["pass_at_k_high"]) == pytest.approx((0.884, 1.0), abs=1e-3)
+    assert got["recovery_pass_low"] < 0.7 < got["recovery_pass"] == 1.0 < got["recovery_pass_high"]
+
+
+@pytest.mark.parametrize(("program", "tau", "fires"), [("base", None, False), ("reasoning", 0.5, True)])
+def test_a_budget_that_is_given_has_no_interval(store, build, program, tau, fires):
+    traces = [build["trace"]("r", f"p{i}", tokens={"fired": np.full(3, fires)}) for i in range(8)]
+    write_run(store, "r", traces, program=program, tau=tau)
     [got] = run_query(store, "accuracy").to_pylist()
-    assert (got["rho_pooled_low"], got["rho_pooled_high"]) == (0.0, 0.0)
+    assert got["rho_pooled"] == float(fires)
+    assert got["rho_pooled_low"] is got["rho_mean_high"] is got["changed_high"] is None
 
 
 def test_averages_over_problem_sets(store, build):
@@ -144,9 +160,14 @@ def test_averages_over_problem_sets(store, build):
     assert guided["accuracy"] == pytest.approx((3 / 4 + 1 / 3) / 2)
     lead = reasoning["accuracy"] - base["accuracy"]
     assert guided["recovery_accuracy"] == pytest.approx((guided["accuracy"] - base["accuracy"]) / lead)
-    draws = [ProblemBootstrap(2, seed=0).sums([0.5, 1.0]) / 2, ProblemBootstrap(3, seed=1).sums([1.0, 0.0, 0.0]) / 3]
-    low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
-    assert (guided["accuracy_low"], guided["accuracy_high"]) == pytest.approx((low, high))
+    ends = []
+    for seed, right in enumerate(([0.5, 1.0], [1.0, 0.0, 0.0])):
+        drawn = ProblemBootstrap(len(right), seed=seed, exact=True)
+        one_more = drawn.imaginary(np.ones((len(right), 1)))[:, 0]
+        ends.append([(drawn.sums(right) + value * one_more) / (len(right) + one_more) for value in (0, 1)])
+    low, high = np.mean(ends, axis=0)
+    expected = (np.quantile(low, 0.025), np.quantile(high, 0.975))
+    assert (guided["accuracy_low"], guided["accuracy_high"]) == pytest.approx(expected)
 
 
 def test_two_runs_on_one_problem_set_have_no_average(store, build):

@@ -9,7 +9,7 @@ from rrti_sgl.db.analysis.budget import knee_support
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
 from rrti_sgl.statistics.estimates import pass_at_k
-from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, random_traces, rows, share_ends, write_run
 
 
 def point(store, build, run_id, takeovers, right, *, samples=1, **changes):
@@ -87,7 +87,7 @@ def test_equal_to_an_independent_computation(store, seed):
             [sum(getattr(s, name) for s in group) for group in by_problem] for name in ("n_takeovers", "n_tokens")
         )
         assert row["rho"] == pytest.approx(sum(takeovers) / sum(tokens), abs=1e-9)
-        assert [row["rho_low"], row["rho_high"]] == pytest.approx(percentiles(takeovers, tokens), abs=1e-9)
+        assert [row["rho_low"], row["rho_high"]] == pytest.approx(share_ends(takeovers, tokens), abs=1e-9)
         right = [sum(s.correct for s in group) for group in by_problem]
         assert row["accuracy"] == pytest.approx(np.mean(right) / 3, abs=1e-9)
         assert row["pass_at_k"] == pytest.approx(pass_at_k([3] * 6, right, 2).mean(), abs=1e-9)

@@ -12,8 +12,7 @@ from rrti_sgl.db.analysis.calibration import resampled_thresholds
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
 from rrti_sgl.science.calibration import calibrate
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, share_ends, write_run
 
 
 def base_rollouts(rng, run_id, **sizes):
@@ -81,7 +80,8 @@ def test_rho_between_problems(store, seed):
     rho = [sum(s.n_takeovers for s in group) / sum(s.n_tokens for s in group) for group in groups]
     assert (row["value"], row["sd"]) == pytest.approx((np.mean(rho), np.std(rho, ddof=1)), abs=1e-9)
     assert [row["q25"], row["median"], row["q75"]] == pytest.approx(np.quantile(rho, [0.25, 0.5, 0.75]), abs=1e-9)
-    assert [row["value_low"], row["value_high"]] == pytest.approx(percentiles(rho, [1] * 6), abs=1e-9)
+    tokens = sum(t.sample.n_tokens for t in traces)
+    assert [row["value_low"], row["value_high"]] == pytest.approx(share_ends(rho, [1] * 6, unit=6 / tokens), abs=1e-9)
 
 
 def test_intervals_of_thresholds_are_as_close_as_their_classes(store):
@@ -91,11 +91,15 @@ def test_intervals_of_thresholds_are_as_close_as_their_classes(store):
     found = run_query(store, "calibration", spike_ratio=0.1, resamples=RESAMPLES).to_pylist()
     ordered = sorted(traces, key=lambda trace: trace.sample.problem_id)
     taus, lambdas = [], []
-    for weights in ProblemBootstrap(20, seed=0, n=RESAMPLES).counts:
-        scores = np.concatenate([ordered[i].tokens.ce for i in np.repeat(np.arange(20), weights.astype(int))])
-        thresholds = calibrate(scores, 0.1)
-        taus.append(thresholds.tau)
-        lambdas.append(thresholds.lambda_)
+    scores = np.concatenate([trace.tokens.ce for trace in ordered])
+    order = np.argsort(-scores)
+    for weights in bootstrap(20).weights:
+        weight = np.repeat(weights, [len(trace.tokens.ce) for trace in ordered])[order]
+        above = np.cumsum(weight) - weight
+        at = int(np.flatnonzero(above <= 0.1 * weight.sum())[-1])
+        taus.append(scores[order][at])
+        spikes = np.dot(weight[:at], scores[order][:at]) / weight[:at].sum()
+        lambdas.append(spikes / (np.dot(weight, scores[order]) / weight.sum()))
     whole = {row["quantity"]: row for row in found if row["share"] == 1}
     for quantity, values in (("tau", taus), ("lambda", lambdas)):
         bounds = [whole[quantity]["value_low"], whole[quantity]["value_high"]]

@@ -7,7 +7,7 @@ import pytest
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from tests.statistics.conftest import RESAMPLES, percentiles, rows, write_run
+from tests.statistics.conftest import RESAMPLES, rows, share_ends, write_run
 
 
 def counterfactual(store, build, run_id, parents, outcomes):
@@ -64,8 +64,10 @@ def test_equal_to_an_independent_computation(store, build, seed):
     taken, denied = np.moveaxis(arms.mean(axis=3), -1, 0)
     necessary = (taken > 0.5) & (denied <= 0.5)
     assert found[0]["effect"] == pytest.approx((taken - denied).mean(), abs=1e-9)
-    bounds = percentiles((taken - denied).sum(axis=1), [5] * 8)
-    assert [found[0]["effect_low"], found[0]["effect_high"]] == pytest.approx(bounds, abs=1e-9)
+    ends = [2 * end - 1 for end in share_ends((taken - denied + 1).sum(axis=1) / 2, [5] * 8)]
+    assert [found[0]["effect_low"], found[0]["effect_high"]] == pytest.approx(ends, abs=1e-9)
+    ends = share_ends(necessary.sum(axis=1), [5] * 8)
+    assert [found[0]["necessary_low"], found[0]["necessary_high"]] == pytest.approx(ends, abs=1e-9)
     assert found[0]["necessary"] == pytest.approx(necessary.mean(), abs=1e-9)
     smaller = (scores.ravel()[:, None] > scores.ravel()).sum(axis=1)
     decile = 1 + 10 * smaller // scores.size

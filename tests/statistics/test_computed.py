@@ -1,13 +1,14 @@
-"""Statistics that are computed outside of SQL give the rows that their SQL defines."""
+"""Statistics that are computed from arrays give the rows of the SQL that says the same: `oracles/*.sql`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rrti_sgl.db.analysis.query import run_sql
+from rrti_sgl.db.analysis.query import run_text
 from rrti_sgl.db.queries import QUERIES, find_query, parameters_of
 from rrti_sgl.db.store import Store
 from tests.statistics.conftest import random_traces, write_run
@@ -16,7 +17,10 @@ COMPUTED = [name for name, query in QUERIES.items() if query.compute is not None
 PARAMS: dict[str, list[dict[str, Any]]] = {
     "sparsity": [{"by": by, "metric": metric} for by in ("run", "benchmark", "sample") for metric in ("ce", "entropy_base")],
     "uncertainty": [{"metric": "ce"}, {"metric": "tv"}, {"metric": "entropy_base"}],
+    "position": [{"metric": metric, "p": p, "bins": 4} for metric in ("ce", "tv") for p in (0.02, 0.3)],
+    "failure": [{"top_k": [1, 3]}, {"metric": "kl", "top_k": [2]}],
 }
+ORACLES = Path(__file__).parent / "oracles"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -35,9 +39,9 @@ def test_the_sql_gives_the_same_rows(store: Store, name: str, seed: int) -> None
     assert query.compute is not None
     for given in PARAMS.get(name, [{}]):
         values = {key: parameter.default for key, parameter in parameters_of(query).items()}
-        values |= given | {"runs": ["r2", "r1"], "pairs": True}
-        computed, _ = query.compute(store, values)
-        defined = run_sql(store, name, values)
+        values |= given | {"runs": ["r2", "r1"], "pairs": True, "resamples": 0}
+        computed = query.compute(store, values)
+        defined = run_text(store, (ORACLES / f"{name}.sql").read_text(), values)
         assert computed.schema.names == defined.schema.names
         assert [str(field.type) for field in computed.schema] == [str(field.type) for field in defined.schema]
         assert computed.num_rows == defined.num_rows > 0
@@ -45,3 +49,7 @@ def test_the_sql_gives_the_same_rows(store: Store, name: str, seed: int) -> None
             for column, value in wanted.items():
                 expected = pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value
                 assert ours[column] == expected, (column, ours, wanted)
+
+
+def test_every_oracle_is_used() -> None:
+    assert {path.stem for path in ORACLES.glob("*.sql")} == set(COMPUTED)

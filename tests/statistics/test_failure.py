@@ -8,8 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import RESAMPLES, random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, write_run
 
 
 def test_golden(store, build):
@@ -46,12 +45,21 @@ def test_equal_to_scikit_learn(store, seed):
     predictors = [[top_mean(getattr(t.tokens, name), k) for t in traces] for name in ("ce", "entropy_base") for k in (1, 3)]
     predictors.append([t.sample.n_tokens for t in traces])
     problem = np.array([int(t.sample.problem_id[1:]) for t in traces])
-    weights = ProblemBootstrap(8, n=RESAMPLES).counts[:, problem]
+    drawn = bootstrap(8)
+    rarer = wrong if wrong.sum() <= (~wrong).sum() else ~wrong
     for row, predictor in zip(got, predictors, strict=True):
-        for name, score in (("auroc", roc_auc_score), ("average_precision", average_precision_score)):
+        for name, score, trials in (
+            ("auroc", roc_auc_score, rarer),
+            ("average_precision", average_precision_score, wrong),
+        ):
             assert row[name] == pytest.approx(score(wrong, predictor), abs=1e-9)
-            drawn = [score(wrong, predictor, sample_weight=w) for w in weights if 0 < (w * wrong).sum() < w.sum()]
-            low, high = np.quantile(drawn, [0.025, 0.975])
+            one_more = drawn.imaginary(np.bincount(problem, trials)[:, None])[:, 0]
+            ends = []
+            for weights, one in zip(drawn.weights, one_more, strict=True):
+                n = (weights[problem] * trials).sum()
+                value = score(wrong, predictor, sample_weight=weights[problem]) * n
+                ends.append((value / (n + one), (value + one) / (n + one)))
+            low, high = (np.quantile(each, place) for each, place in zip(np.transpose(ends), (0.025, 0.975), strict=True))
             assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((low, high), abs=1e-9)
 
 

@@ -8,7 +8,7 @@ from scipy.stats import binom, binomtest
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from tests.statistics.conftest import RESAMPLES, percentiles, rows, write_run
+from tests.statistics.conftest import RESAMPLES, rows, share_ends, write_run
 
 
 def graded(build, run_id, outcomes, samples=1):
@@ -44,7 +44,7 @@ def test_the_paper_counts(store, build):
 @pytest.mark.parametrize("seed", range(6))
 def test_equal_to_an_independent_computation(store, build, seed):
     rng = np.random.default_rng(seed)
-    n, samples = int(rng.integers(2, 60)), 2
+    n, samples = int(rng.integers(10, 60)), 2
     a, b = (rng.random(n) < share for share in rng.random(2))
     for run_id, outcomes in (("a", a), ("b", b)):
         write_run(store, run_id, graded(build, run_id, ["01"[int(right)] for right in outcomes], samples))
@@ -57,10 +57,28 @@ def test_equal_to_an_independent_computation(store, build, seed):
     mid = 1 - binom.pmf(m, trials, 0.5) / 2 if up == down else exact - binom.pmf(m, trials, 0.5)
     assert row["p_mid"] == pytest.approx(mid, abs=1e-9)
     gains = b.astype(int) - a.astype(int)
-    if n > samples:
-        by_problem = [(sum(gains[i : i + samples]), len(gains[i : i + samples])) for i in range(0, n, samples)]
-        bounds = percentiles(*zip(*by_problem, strict=True))
-        assert [row["difference_low"], row["difference_high"]] == pytest.approx(bounds, abs=1e-9)
+    by_problem = [((gains[i : i + samples] + 1).sum() / 2, len(gains[i : i + samples])) for i in range(0, n, samples)]
+    ends = [2 * end - 1 for end in share_ends(*zip(*by_problem, strict=True))]
+    assert [row["difference_low"], row["difference_high"]] == pytest.approx(ends, abs=1e-9)
+
+
+def test_ten_agreeing_problems_may_yet_differ(store, build):
+    """It was 0 [0, 0]."""
+    for run_id in "ab":
+        write_run(store, run_id, graded(build, run_id, "1110000111"))
+    (row,) = run_query(store, "flips", run=["a", "b"]).to_pylist()
+    bound = 1 - 0.025 ** (1 / 10)
+    assert (row["difference"], row["difference_low"], row["difference_high"]) == pytest.approx((0, -bound, bound), rel=1e-3)
+
+
+def test_the_gain_in_accuracy_has_the_interval_of_the_ablation(store, build):
+    outcomes = {"a": "110001001100", "b": "111111001110"}
+    for run_id, right in outcomes.items():
+        write_run(store, run_id, graded(build, run_id, right, 2), program={"a": "base", "b": "guided"}[run_id])
+    (flips,) = run_query(store, "flips", run=["a", "b"]).to_pylist()
+    ablation = run_query(store, "ablation").to_pylist()[1]
+    for end in ("", "_low", "_high"):
+        assert flips[f"difference{end}"] == pytest.approx(ablation[f"accuracy_over_base{end}"])
 
 
 def test_the_base_run_is_the_reference(store, build):

@@ -13,8 +13,7 @@ from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import ce
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import METRICS, RESAMPLES, random_traces, rows, write_run
+from tests.statistics.conftest import METRICS, RESAMPLES, bootstrap, random_traces, rows, weighted_top, write_run
 
 VOCAB = 16
 
@@ -56,13 +55,24 @@ def test_intervals_are_those_of_a_resample_of_problems(store):
     traces = random_traces(np.random.default_rng(1), "r", problems=6, samples=1, longest=30)
     write_run(store, "r", traces)
     row = run_query(store, "metrics", resamples=RESAMPLES).to_pylist()[0]
-    replicates = []
-    for weights in ProblemBootstrap(6, seed=0, n=RESAMPLES).counts:
-        drawn = [traces[i].tokens for i in np.repeat(np.arange(6), weights.astype(int))]
-        x, y = (np.concatenate([getattr(tokens, name) for tokens in drawn]) for name in METRICS[:2])
-        replicates.append(pearsonr(x, y).statistic)
+    x, y = (np.concatenate([getattr(trace.tokens, name) for trace in traces]) for name in METRICS[:2])
+    problem = np.repeat(np.arange(6), [trace.sample.n_tokens for trace in traces])
+    replicates, changed = [], []
+    in_both = [weighted_top(each, np.ones(len(x)), 0.05) for each in (x, y)]
+    drawn = bootstrap(6)
+    one_more = drawn.imaginary(np.ones((6, 1)))[:, 0]
+    for weights, one in zip(drawn.weights, one_more, strict=True):
+        weight = weights[problem]
+        covariance = np.cov(x, y, aweights=weight)
+        replicates.append(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+        in_x, in_y = (weighted_top(each, weight, 0.05) for each in (x, y))
+        apart = (weight * (in_x + in_y - 2 * in_x * in_y)).sum()
+        changed.append((apart / (weight.sum() + one), (apart + one) / (weight.sum() + one)))
     assert [row["pearson_low"], row["pearson_high"]] == pytest.approx(np.quantile(replicates, [0.025, 0.975]), abs=1e-9)
     assert row["spearman_low"] < row["spearman"] < row["spearman_high"]
+    assert row["decisions_changed"] == pytest.approx(np.mean(in_both[0] != in_both[1]))
+    low, high = (np.quantile(each, place) for each, place in zip(np.transpose(changed), (0.025, 0.975), strict=True))
+    assert (row["decisions_changed_low"], row["decisions_changed_high"]) == pytest.approx((low, high), abs=1e-9)
 
 
 def with_lists(rng, traces, k):

@@ -1,4 +1,4 @@
-"""Planning words: against counts, scipy's odds ratio, and intervals against the bootstrap of every token."""
+"""Planning words: against counts, scipy's odds ratio, and intervals against resamples token by token."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from scipy.stats import chi2_contingency
 from scipy.stats.contingency import odds_ratio
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, weighted_top, write_run
 
 SETS = ("all", "top_metric", "top_entropy", "takeovers")
 TAGS = np.array([None, None, "goal", "revision"])
@@ -97,13 +96,44 @@ def test_intervals_follow_the_threshold_of_the_resample(store, build):
         data.append((x, rng.random(length) < np.clip(x / 8, 0.05, 0.9)))
     tags = [{"planning_tag": ["goal" if flag else None for flag in plan]} for _, plan in data]
     write_run(store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens=tags[i]) for i, (x, _) in enumerate(data)])
-    got = next(row for row in run_query(store, "planning", p=p).to_pylist() if row["tokens"] == "top_metric")
-    drawn = []
-    for weights in ProblemBootstrap(problems).counts.astype(int):
-        x, plan = (np.concatenate([data[i][side] for i in np.repeat(np.arange(problems), weights)]) for side in (0, 1))
-        drawn.append(plan[top(x, p)].mean() / plan.mean())
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    assert (got["enrichment_low"], got["enrichment_high"]) == pytest.approx((low, high), abs=0.15 * (high - low))
+    got = run_query(store, "planning", p=p, resamples=RESAMPLES).to_pylist()
+    got = next(row for row in got if row["tokens"] == "top_metric")
+    x, plan = (np.concatenate([each[side] for each in data]) for side in (0, 1))
+    problem = np.repeat(np.arange(problems), length)
+    drawn = bootstrap(problems)
+    one_more = drawn.imaginary(np.bincount(problem, top(x, p), problems)[:, None])[:, 0]
+    ends = {name: [] for name in ("share", "enrichment", "odds_ratio")}
+    for weights, one in zip(drawn.weights, one_more, strict=True):
+        weight = weights[problem]
+        inside = weight * weighted_top(x, weight, p)
+        a, b, c, d = (float((part * mask).sum()) for part in (inside, weight - inside) for mask in (plan, ~plan))
+        ends["share"].append((a / (a + b + one), (a + one) / (a + b + one)))
+        low = a / (a + b + one) / ((a + c + one) / (a + b + c + d + 2 * one))
+        ends["enrichment"].append((low, (a + one) / (a + b + one) / ((a + c + one) / (a + b + c + d + one))))
+        ends["odds_ratio"].append((a * d / ((b + one) * (c + one)), (a + one) * d / (b * c)))
+    for name, found in ends.items():
+        low, high = (np.quantile(each, place) for each, place in zip(np.transpose(found), (0.025, 0.975), strict=True))
+        assert (got[f"{name}_low"], got[f"{name}_high"]) == pytest.approx((low, high), abs=0.02 * (high - low))
+
+
+def test_a_word_that_is_nearly_all_of_a_set_has_possible_bounds(store, build):
+    """`add` of an early run: share_high was 1.037, the odds ratio 491.6 [-4920, 5485]."""
+    rng = np.random.default_rng(0)
+    for i in range(200):
+        words, values = rng.choice(["add", "take", "9"], 12, p=[0.05, 0.3, 0.65]), rng.random(12)
+        if i % 8 == 0:
+            words[0], values[0] = "add" if i else "take", 9.0
+        tokens = {"token_text": words.tolist(), "planning_tag": ["goal", *[None] * 11]}
+        store_traces = [build["trace"]("r", f"p{i:03d}", 0, values, tokens=tokens)]
+        if i == 0:
+            write_run(store, "r", store_traces)
+        else:
+            store.write_samples(store_traces)
+    [got] = [row for row in run_query(store, "planning", p=0.0105).to_pylist() if row["label"] == "add"]
+    assert (got["n_tokens"], got["n_matching"]) == (26, 24)
+    assert 0 < got["share_low"] < got["share"] < got["share_high"] <= 1
+    assert 0 < got["odds_ratio_low"] < got["odds_ratio"] < got["odds_ratio_high"]
+    assert 1 < got["enrichment_low"] < got["enrichment"] < got["enrichment_high"]
 
 
 def test_no_planning_word_in_the_set_bounds_its_share(store, build):
@@ -111,5 +141,7 @@ def test_no_planning_word_in_the_set_bounds_its_share(store, build):
     write_run(store, "r", [build["trace"]("r", f"p{i}", 0, [0.0, 1.0, 2.0, 9.0], tokens=tokens) for i in range(5)])
     got = run_query(store, "planning", p=0.2).to_pylist()[1]
     bound = 1 - 0.025 ** (1 / 5)
-    assert (got["share"], got["share_low"], got["share_high"]) == pytest.approx((0, 0, bound))
-    assert got["enrichment_high"] == pytest.approx(4 * bound)
+    assert (got["share"], got["share_low"], got["share_high"]) == pytest.approx((0, 0, bound), rel=1e-3)
+    # One of the four tokens of each problem is a planning word, and so is the one more, of such a weight beside a problem's.
+    weight = bound / (1 - bound)
+    assert got["enrichment_high"] == pytest.approx(bound / ((1 + weight) / (4 + weight)), rel=1e-3)

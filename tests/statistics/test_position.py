@@ -1,4 +1,4 @@
-"""Position: against histograms, and intervals against the bootstrap that takes the top set of every resample anew."""
+"""Position: against histograms, and intervals against resamples whose top set is found token by token."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, weighted_top, write_run
 
 
 def parts(got, name):
@@ -63,19 +62,36 @@ def test_intervals_follow_the_threshold_of_the_resample(store, build):
         late = np.arange(length) / length
         values.append(rng.exponential(1.0, length) * np.exp(rng.normal(0, 0.5)) * (2 - 1.5 * late))
     write_run(store, "r", [build["trace"]("r", f"p{i:02d}", 0, x) for i, x in enumerate(values)])
-    got = [row for row in run_query(store, "position", p=p).to_pylist() if row["part"] == "beyond"][-1]
-    drawn = []
-    for weights in ProblemBootstrap(problems).counts.astype(int):
-        chosen = np.repeat(np.arange(problems), weights)
-        x = np.concatenate([values[i] for i in chosen])
-        top = np.tile(np.arange(length) / length, problems)[x >= np.quantile(x, 1 - p)]
-        drawn.append((top >= 0.2).mean())
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    assert (got["share_top_low"], got["share_top_high"]) == pytest.approx((low, high), abs=0.15 * (high - low))
+    got = parts(run_query(store, "position", p=p, resamples=RESAMPLES).to_pylist(), "beyond")[-1]
+    x, problem = np.concatenate(values), np.repeat(np.arange(problems), length)
+    u = np.tile(np.arange(length) / length, problems)
+    drawn = bootstrap(problems)
+    ends = {"top": [], "first": []}
+    one_more = drawn.imaginary(np.ones((problems, 1)))[:, 0]  # every problem has top tokens
+    for weights, one in zip(drawn.weights, one_more, strict=True):
+        inside = weighted_top(x, weights[problem], p)
+        weight = inside * weights[problem]
+        late, all_of = (weight * (u >= 0.2)).sum(), weight.sum()
+        ends["top"].append((late / (all_of + one), (late + one) / (all_of + one)))
+        # The token at the threshold is in by a part of its weight; what it is the first of, it is so by that part.
+        later, samples = 0.0, 0.0
+        for i in range(problems):
+            places = np.flatnonzero((problem == i) & (inside > 0))
+            by_part = places[inside[places] < 1]
+            whole = places[inside[places] == 1]
+            part = inside[by_part][0] if len(by_part) else 0.0
+            for chosen, share in ((places, part), (whole, 1 - part)):
+                if len(chosen):
+                    samples += share * weights[i]
+                    later += share * weights[i] * (u[chosen].min() >= 0.2)
+        ends["first"].append((later / (samples + one), (later + one) / (samples + one)))
+    for kind, found in ends.items():
+        low, high = (np.quantile(each, place) for each, place in zip(np.transpose(found), (0.025, 0.975), strict=True))
+        assert (got[f"share_{kind}_low"], got[f"share_{kind}_high"]) == pytest.approx((low, high), abs=0.02 * (high - low))
 
 
 def test_a_bin_without_top_tokens_is_not_certainly_empty(store, build):
     ce = [[9.0, 0.0, 0.0, 0.0]] * 5
     write_run(store, "g", [build["trace"]("g", f"p{i}", 0, values) for i, values in enumerate(ce)])
     last = parts(run_query(store, "position", bins=4, p=0.2).to_pylist(), "density")[-1]
-    assert (last["density_top_low"], last["density_top_high"]) == pytest.approx((0, 4 * (1 - 0.025 ** (1 / 5))))
+    assert (last["density_top_low"], last["density_top_high"]) == pytest.approx((0, 4 * (1 - 0.025 ** (1 / 5))), rel=1e-3)

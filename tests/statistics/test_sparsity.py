@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.statistics.estimates import gini, share_of_tokens_carrying
-from rrti_sgl.statistics.lorenz import LorenzBins, coarser_bins
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import RESAMPLES, random_traces, rows, write_run
+from rrti_sgl.statistics.lorenz import LorenzBins
+from rrti_sgl.statistics.ranking import RankBins, Ranking
+from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, weighted_top, write_run
 
 LEVELS = {"carried": [0.5, 0.9], "top": [0.05, 0.3], "grid": [0.1, 0.25, 0.7]}
 
@@ -19,7 +18,7 @@ def measures(x):
     descending = np.sort(x)[::-1]
     curve = np.r_[0, np.cumsum(descending)] / x.sum()
     found = [np.abs(x[:, None] - x[None, :]).mean() / (2 * x.mean())]
-    found += [share_of_tokens_carrying(x, level) for level in LEVELS["carried"]]
+    found += [np.argmax(np.cumsum(descending) >= c * x.sum() * (1 - 1e-12)) / len(x) + 1 / len(x) for c in LEVELS["carried"]]
     for p in LEVELS["top"]:
         threshold = np.quantile(x, 1 - p)
         found.append(x[x >= threshold - 1e-12 * abs(threshold)].sum() / x.sum())
@@ -49,16 +48,39 @@ def test_equal_to_an_independent_computation(store, seed):
     got = run_query(store, "sparsity", resamples=RESAMPLES, **LEVELS).to_pylist()
     by_problem = [np.concatenate([t.tokens.ce for t in traces if t.sample.problem_id == f"p{i}"]) for i in range(6)]
     assert [row["value"] for row in got] == pytest.approx(measures(np.concatenate(by_problem)), abs=1e-9)
-    weights = ProblemBootstrap(6, n=RESAMPLES).counts.astype(int)
-    drawn = [measures(np.concatenate([by_problem[i] for i in np.repeat(np.arange(6), w)])) for w in weights]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    assert [row["value_low"] for row in got] == pytest.approx(low, abs=1e-9)
-    assert [row["value_high"] for row in got] == pytest.approx(high, abs=1e-9)
+    problem = np.repeat(np.arange(6), [len(x) for x in by_problem])
+    drawn = np.array([weighted(np.concatenate(by_problem), weights[problem]) for weights in bootstrap(6).weights])
+    assert [got[0]["value_low"], got[0]["value_high"]] == pytest.approx(np.quantile(drawn[:, 0], [0.025, 0.975]), abs=1e-9)
+    # Shares of tokens and of mass, in units of a token's mean, get one more trial outside and inside.
+    sizes = {name: np.array([f(x) for x in by_problem]) for name, f in (("tokens", len), ("mass", np.sum))}
+    sizes["mass"] = sizes["mass"] / np.concatenate(by_problem).mean()
+    for place, row in enumerate(got[1:], 1):
+        whole = bootstrap(6).sums(sizes["tokens" if row["statistic"] == "tokens_carrying" else "mass"])
+        one_more = bootstrap(6).imaginary(np.ones((6, 1)))[:, 0]
+        ends = [(drawn[:, place] * whole + value * one_more) / (whole + one_more) for value in (0, 1)]
+        expected = (np.quantile(ends[0], 0.025), np.quantile(ends[1], 0.975))
+        assert (row["value_low"], row["value_high"]) == pytest.approx(expected, abs=1e-9)
+
+
+def weighted(x, weight):
+    """Every value of the table, from all values of a unit and their weights."""
+    order = np.argsort(-x, kind="stable")
+    values, w = x[order], weight[order]
+    reached, carried = np.r_[0, np.cumsum(w)], np.r_[0, np.cumsum(w * values)]
+    reached, carried = reached / reached[-1], carried / carried[-1]
+    found = [np.sum(np.diff(reached) * (carried[1:] + carried[:-1])) - 1]
+    for level in LEVELS["carried"]:
+        # Within equal values the mass grows evenly.
+        ends = np.r_[0, np.flatnonzero(np.r_[np.diff(values) != 0, True]) + 1]
+        found.append(np.interp(level, carried[ends], reached[ends]))
+    for p in LEVELS["top"]:
+        found.append((weighted_top(x, weight, p) * weight * x).sum() / (weight * x).sum())
+    return found + [np.interp(g, reached, carried) for g in LEVELS["grid"]]
 
 
 def test_by_sample_and_by_benchmark(store):
     rng = np.random.default_rng(7)
-    traces = {run: [t for t in random_traces(rng, run, problems=3) if t.tokens.ce.sum() > 0] for run in ("a", "b")}
+    traces = {run: [t for t in random_traces(rng, run, problems=6) if t.tokens.ce.sum() > 0] for run in ("a", "b")}
     for run, samples in traces.items():
         write_run(store, run, samples)
     samples = {t.sample.sample_id: measures(t.tokens.ce) for t in traces["a"]}
@@ -77,34 +99,26 @@ def test_one_problem_has_no_interval(store, build):
     assert {row["value_low"] for row in run_query(store, "sparsity").to_pylist()} == {None}
 
 
-def binned(by_problem, most):
-    """Bins of 32 an octave, merged, for each problem: (problem, bin) tokens and mass, least and largest value of a bin."""
-    x = np.concatenate(by_problem)
-    fine = [np.floor(32 * np.log2(values)).astype(int) for values in by_problem]
-    _ids, place = np.unique(-np.concatenate(fine), return_inverse=True)
-    merged = coarser_bins(np.bincount(place), np.bincount(place, x), most)[place]
-    n = merged.max() + 1
-    ends = np.cumsum([len(values) for values in by_problem])[:-1]
-    parts = list(zip(np.split(merged, ends), by_problem, strict=True))
-    counts = np.array([np.bincount(bins, minlength=n) for bins, _ in parts], dtype=float)
-    masses = np.array([np.bincount(bins, values, n) for bins, values in parts])
-    lows, highs = (np.array([edge(x[merged == b]) for b in range(n)]) for edge in (np.min, np.max))
-    return counts, masses, lows, highs
-
-
-@pytest.mark.parametrize("most", [20, 512])
+@pytest.mark.parametrize("fineness", [4, 64])
 @pytest.mark.parametrize("sigma", [0.5, 3.0])
-def test_the_error_of_binning_is_within_its_bound(most, sigma):
+def test_the_error_of_binning_is_within_its_bound(fineness, sigma):
     rng = np.random.default_rng(1)
-    by_problem = [np.exp(rng.normal(rng.normal(), sigma, 300)) for _ in range(8)]
-    counts, masses, lows, highs = binned(by_problem, most)
-    weights = ProblemBootstrap(8, n=50).counts
-    bins = LorenzBins(weights @ counts, weights @ masses, lows, highs)
-    for at, w in enumerate(weights.astype(int)):
+    by_problem = np.array([np.exp(rng.normal(rng.normal(), sigma, 300)) for _ in range(8)])
+    ranking = Ranking.of(by_problem.ravel())
+    rank = RankBins.fine_at_the_top(ranking, fineness).of_value
+    bins = np.empty(rank.shape, dtype=int)
+    bins[ranking.order[::-1]] = rank
+    n, per_problem = rank.max() + 1, bins.reshape(8, 300)
+    counts = np.array([np.bincount(each, minlength=n) for each in per_problem], dtype=float)
+    masses = np.array([np.bincount(each, x, n) for each, x in zip(per_problem, by_problem, strict=True)])
+    lows, highs = (np.array([edge(by_problem.ravel()[bins == b]) for b in range(n)]) for edge in (np.min, np.max))
+    weights = np.random.default_rng(2).multinomial(8, np.full(8, 1 / 8), 50)
+    binned = LorenzBins(weights @ counts, weights @ masses, lows, highs, np.zeros(n, bool), by_problem.size)
+    for at, w in enumerate(weights):
         x = np.sort(np.concatenate([by_problem[i] for i in np.repeat(np.arange(8), w)]))[::-1]
-        short = gini(x) - bins.gini()[at]
-        assert -1e-12 <= short <= bins.gini_error()[at] + 1e-12
+        short = LorenzBins.of(x).gini()[0] - binned.gini()[at]
+        assert -1e-12 <= short <= binned.gini_error()[at] + 1e-12
         for share in (0.01, 0.1, 0.5):
             exact = np.interp(share * len(x), np.arange(len(x) + 1), np.r_[0, np.cumsum(x)] / x.sum())
-            assert -1e-12 <= exact - bins.carried(share)[at] <= bins.carried_error()[at] + 1e-12
-    assert bins.gini_error().max() < (1e-3 if most == 512 else 0.05)
+            assert -1e-12 <= exact - binned.carried(share)[at] <= binned.carried_error()[at] + 1e-12
+    assert binned.gini_error().max() < (1e-3 if fineness == 64 else 0.05)

@@ -10,7 +10,7 @@ import pytest
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
-from tests.statistics.conftest import RESAMPLES, percentiles, random_traces, rows, write_run
+from tests.statistics.conftest import RESAMPLES, random_traces, ratio_ends, rows, share_ends, write_run
 
 
 def by_part(found, part, *columns):
@@ -63,7 +63,7 @@ def name_of(length):
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_to_an_independent_computation(store, seed):
     rng = np.random.default_rng(seed)
-    traces = random_traces(rng, "r", problems=4, fires=0.5, longest=40)
+    traces = random_traces(rng, "r", problems=6, fires=0.5, longest=40)
     write_run(store, "r", traces)
     found = run_query(store, "takeovers", bins=3, top=4, resamples=RESAMPLES).to_pylist()
     both = [lengths(trace.tokens.fired) for trace in traces]
@@ -83,17 +83,17 @@ def test_equal_to_an_independent_computation(store, seed):
     others = [
         (t.tokens.token_id != t.tokens.base_token_id)[asked].sum() for t, asked in zip(traces, both_asked, strict=True)
     ]
-    changed = [sum(others[i : i + 3]) for i in range(0, 12, 3)]
-    taken = [sum(trace.sample.n_takeovers for trace in traces[i : i + 3]) for i in range(0, 12, 3)]
+    changed = [sum(others[i : i + 3]) for i in range(0, 18, 3)]
+    taken = [sum(trace.sample.n_takeovers for trace in traces[i : i + 3]) for i in range(0, 18, 3)]
     (row,) = [row for row in found if row["label"] == "changed"]
     assert row["share"] == pytest.approx(sum(changed) / sum(taken), abs=1e-9)
-    assert [row["share_low"], row["share_high"]] == pytest.approx(percentiles(changed, taken), abs=1e-9)
+    assert [row["share_low"], row["share_high"]] == pytest.approx(share_ends(changed, taken), abs=1e-9)
     after = [t.tokens.entropy_base[1:][t.tokens.fired[:-1]] for t in traces]
     (row,) = [row for row in found if row["label"] == "after"]
     assert row["mean"] == pytest.approx(np.concatenate(after).mean(), abs=1e-9)
     assert row["share"] is row["share_low"] is None
-    of_problem = [np.concatenate(after[i : i + 3]) for i in range(0, 12, 3)]
-    bounds = percentiles([values.sum() for values in of_problem], [len(values) for values in of_problem])
+    of_problem = [np.concatenate(after[i : i + 3]) for i in range(0, 18, 3)]
+    bounds = ratio_ends([values.sum() for values in of_problem], [len(values) for values in of_problem])
     assert [row["mean_low"], row["mean_high"]] == pytest.approx(bounds, abs=1e-9)
 
 

@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from rrti_sgl.db.queries import run_query
-from rrti_sgl.statistics.resampling import ProblemBootstrap, binned_spearman
-from tests.statistics.conftest import random_traces, rows, write_run
+from rrti_sgl.statistics.correlation import binned_spearman
+from rrti_sgl.statistics.resampling import ProblemBootstrap
+from tests.statistics.conftest import random_traces, rows, weighted_top, write_run
 
 
 def top(values, p):
@@ -68,15 +69,45 @@ def test_intervals_are_those_of_all_tokens(store, build):
     write_run(
         store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens={"entropy_base": h}) for i, (x, h) in enumerate(data)]
     )
-    iou, correlation = run_query(store, "uncertainty", ps=[p]).to_pylist()
-    drawn = []
-    for weights in ProblemBootstrap(problems).counts.astype(int):
-        x, h = (np.concatenate([data[i][side] for i in np.repeat(np.arange(problems), weights)]) for side in (0, 1))
-        drawn.append((overlap(x, h, p), spearmanr(x, h).statistic))
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    assert (iou["iou_low"], iou["iou_high"]) == pytest.approx((low[0], high[0]), abs=0.15 * (high[0] - low[0]))
+    iou, correlation = run_query(store, "uncertainty", ps=[p], resamples=400).to_pylist()
+    drawn = ProblemBootstrap(problems, n=400)
+    all_x, all_h = (np.concatenate([each[side] for each in data]) for side in (0, 1))
+    problem = np.repeat(np.arange(problems), length)
+    either = np.bincount(problem, top(all_x, p) | top(all_h, p))
+    one_more = drawn.imaginary(either[:, None])[:, 0]
+    shares, ranks = [], []
+    for weights, one in zip(drawn.weights, one_more, strict=True):
+        weight = weights[problem]
+        in_x, in_h = (weighted_top(each, weight, p) for each in (all_x, all_h))
+        both = (weight * in_x * in_h).sum()
+        union = (weight * (in_x + in_h)).sum() - both
+        shares.append((both / (union + one), (both + one) / (union + one)))
+        ranked = [np.interp(each, *cumulative(each, weight)) for each in (all_x, all_h)]
+        ranks.append(np.cov(*ranked, aweights=weight)[0, 1] / np.prod([np.sqrt(np.cov(r, aweights=weight)) for r in ranked]))
+    low, high = (np.quantile(each, place) for each, place in zip(np.transpose(shares), (0.025, 0.975), strict=True))
+    assert (iou["iou_low"], iou["iou_high"]) == pytest.approx((low, high), abs=0.02 * (high - low))
+    low, high = np.quantile(ranks, [0.025, 0.975])
     found = (correlation["spearman_low"], correlation["spearman_high"])
-    assert found == pytest.approx((low[1], high[1]), abs=0.05 * (high[1] - low[1]))
+    assert found == pytest.approx((low, high), abs=0.05 * (high - low))
+
+
+def cumulative(values, weight):
+    """Values in order, and the weight of those below each, half of its own included: its rank in a resample."""
+    order = np.argsort(values)
+    return values[order], np.cumsum(weight[order]) - weight[order] / 2
+
+
+def test_the_interval_is_that_of_the_statistic_metrics(store):
+    """(ce, entropy, p = .05) had two intervals, [.281, .337] and [.257, .359]."""
+    traces = random_traces(np.random.default_rng(8), "r", problems=12, longest=60)
+    write_run(store, "r", traces)
+    ours, ranks = run_query(store, "uncertainty", ps=[0.05]).to_pylist()
+    pairs = run_query(store, "metrics", p=0.05).to_pylist()
+    [theirs] = [row for row in pairs if (row["metric_a"], row["metric_b"]) == ("ce", "entropy_base")]
+    for end in ("", "_low", "_high"):
+        assert ours[f"iou{end}"] == theirs[f"iou{end}"]
+        assert ranks[f"spearman{end}"] == theirs[f"spearman{end}"]
+    assert ours["iou_low"] < ours["iou"] < ours["iou_high"]
 
 
 def test_binned_ranks_are_exact_for_values_in_bins_of_their_own():
