@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
 from rrti_sgl.db.analysis.parameters import count, metric, share, shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
-from rrti_sgl.db.analysis.ratios import problem_matrix, problems_of, run_by_problem
+from rrti_sgl.db.analysis.ratios import run_by_problem
+from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.resampling import ProblemBootstrap
-
-_CLASSES_PER_E = 2000  # classes of scores in a factor of e: 0.05 % wide
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.resampling import Bounds
+from rrti_sgl.statistics.top_sets import ResampledScores
 
 
 def _check_sources(store: Store, coverage: Sequence[Row], values: Values) -> Values:
@@ -33,55 +33,42 @@ def _check_sources(store: Store, coverage: Sequence[Row], values: Values) -> Val
     return {**values, "runs": usable}
 
 
-def resampled_thresholds(n: FloatArray, totals: FloatArray, spike_ratio: float) -> tuple[FloatArray, FloatArray]:
-    """Class of tau (B,) and lambda (B,) of scores in classes, smallest first.
-
-    Args:
-        n: (B, C) scores in each class.
-        totals: (B, C) their sums.
-        spike_ratio: share of scores above tau.
-    """
-    above = n.sum(axis=1, keepdims=True) - np.cumsum(n, axis=1)
-    tau = np.argmax(above <= spike_ratio * n.sum(axis=1, keepdims=True) * (1 + 1e-12), axis=1)
-    higher = np.arange(n.shape[1]) > tau[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_spike = (totals * higher).sum(axis=1) / (n * higher).sum(axis=1)
-        return tau, mean_spike / (totals.sum(axis=1) / n.sum(axis=1))
-
-
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
-    by_problem = run_by_problem(store, "calibration", values)
     lows, highs = np.full((2, len(table)), np.nan)
-    rows = table.select(["part", "run_id", "quantity", "share", "n_samples", "n_tokens"]).to_pylist()
-    for run, problems in problems_of(store, table["run_id"].unique().to_pylist()).items():
-        cells = by_problem.filter(pc.equal(by_problem["run_id"], run))
-        bootstrap = bootstrap_of(len(problems), values)
-        if bootstrap is None or not len(cells):
-            continue
-        own = [(at, row) for at, row in enumerate(rows) if row["run_id"] == run and row["share"] == 1]
-        if cells["quantity"][0].as_py() == "rho":
-            columns = np.zeros(len(cells), dtype=np.int64)
-            rho, there = (problem_matrix(cells, problems, columns, name, 1) for name in ("total", "n"))
-            [(at, row)] = [(at, row) for at, row in own if row["part"] == "rho"]
-            # The trial is a token, of which a problem has so many.
-            unit = len(cells) / row["n_tokens"]
-            lows[[at]], highs[[at]] = bootstrap.shares(rho, there, unit=unit)
-            continue
-        replicates = _thresholds(cells, problems, bootstrap, values["spike_ratio"])
-        for at, row in own:
-            if row["part"] == "recomputed":
-                lows[at], highs[at] = bootstrap.percentiles(replicates[row["quantity"]])
+    rows = table.select(["part", "run_id", "quantity", "share", "n_tokens"]).to_pylist()
+    by_problem = run_by_problem(store, "calibration", values)
+    for at, row in enumerate(rows):
+        if row["part"] == "rho":
+            cells = by_problem.filter(pc.equal(by_problem["run_id"], row["run_id"])).sort_by("problem_id")
+            bootstrap = bootstrap_of(len(cells), values)
+            if bootstrap is not None:
+                # The trial is a token, of which a problem has so many.
+                interval = bootstrap.share(cells["rho"].to_numpy(), 1.0, unit=len(cells) / row["n_tokens"])
+                lows[at], highs[at] = interval.low, interval.high
+    whole = [at for at, row in enumerate(rows) if row["part"] == "recomputed" and row["share"] == 1]
+    for run in dict.fromkeys(rows[at]["run_id"] for at in whole):
+        found = _thresholds(read_token_values(store, run, [values["metric"]]).complete(values["metric"]), values)
+        for at in whole:
+            if rows[at]["run_id"] == run:
+                lows[at], highs[at] = found[rows[at]["quantity"]]
     return insert_interval(table, "value", lows, highs)
 
 
-def _thresholds(
-    cells: pa.Table, problems: pa.Array, bootstrap: ProblemBootstrap, spike_ratio: float
-) -> dict[str, FloatArray]:
-    """The resampled thresholds (B,) of a run, by name."""
-    classes, columns = np.unique(cells["class"].to_numpy(), return_inverse=True)
-    n, totals = (bootstrap.sums(problem_matrix(cells, problems, columns, name, len(classes))) for name in ("n", "total"))
-    tau, lambda_ = resampled_thresholds(n, totals, spike_ratio)
-    return {"tau": cells["tau"][0].as_py() * np.exp((classes[tau] + 0.5) / _CLASSES_PER_E), "lambda": lambda_}
+def _thresholds(tokens: TokenValues, values: Values) -> dict[str, Bounds]:
+    """The intervals of tau and lambda of a run."""
+    bootstrap = bootstrap_of(tokens.n_problems, values)
+    assert bootstrap is not None  # intervals are asked for
+    scores = tokens.columns[values["metric"]]
+    top = ResampledScores(Ranking.of(scores), tokens.problem, bootstrap).top(values["spike_ratio"])
+    codes = np.zeros(len(top.candidates), dtype=np.int64)
+    mass_above = top.having(codes, 1, tokens=top.candidates, signs=scores[top.candidates])[:, 0]
+    mass, n = (
+        bootstrap.sums(np.bincount(tokens.problem, each, tokens.n_problems)) for each in (scores, np.ones(len(scores)))
+    )
+    return {
+        "tau": bootstrap.percentiles(top.threshold),
+        "lambda": bootstrap.percentiles(mass_above / top.n / (mass / n)),
+    }
 
 
 QUERY = Query(

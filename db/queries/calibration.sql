@@ -8,7 +8,7 @@
 --   part rho: of runs with takeovers, over n_values problems: takeovers per token of each problem; value: their mean.
 --   sd: sample standard deviation over the values (NULL of one value); smallest, q25, median, q75, largest: of the values,
 --   quantiles linearly interpolated. n_samples, n_tokens: mean size of the subsets, or all of the run.
---   Intervals of tau and lambda are those of share 1, their scores put into classes 0.05 % wide around tau.
+--   Intervals of tau and lambda are those of share 1.
 -- Paper: tau keeps its order of magnitude across benchmarks; rho varies little between problems (intervention).
 -- Parameters: $runs run ids; $metric column of tokens; $spike_ratio r (8 decimals); $shares of the samples; $seeds number of
 --   seeds
@@ -91,23 +91,7 @@ measured AS (
     SELECT 'rho', run_id, 1, n_samples, n_tokens, 'rho', rho FROM rho_of WHERE run_id IN (SELECT run_id FROM guided)
 ),
 by_problem AS (
-    SELECT run_id, problem_id, 'rho' AS quantity, NULL AS class, 1 AS n, rho AS total, NULL AS tau
-    FROM rho_of
-    WHERE run_id IN (SELECT run_id FROM guided)
-    UNION ALL
-    SELECT
-        run_id,
-        problem_id,
-        'tau',
-        CASE WHEN value > 0 THEN greatest(-1000, least(1000, floor(2000 * ln(value / tau)))) ELSE -1000 END,
-        count(*),
-        sum(value),
-        any_value(tau)
-    FROM scored
-    JOIN rollouts USING (run_id, sample_id)
-    JOIN thresholds USING (run_id)
-    WHERE share = 1 AND tau > 0 AND value IS NOT NULL
-    GROUP BY ALL
+    SELECT run_id, problem_id, rho FROM rho_of WHERE run_id IN (SELECT run_id FROM guided)
 )
 SELECT
     part,

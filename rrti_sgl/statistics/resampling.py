@@ -113,9 +113,10 @@ class ProblemBootstrap:
             undefined = ~np.isfinite(found)
             end = np.quantile(np.where(undefined, 0.0, found), place, axis=0)
             if undefined.any():
-                few = undefined.mean(axis=0) <= _TAIL
-                end[few] = np.nanquantile(np.where(undefined, np.nan, found)[:, few], place, axis=0)
-                end[~few] = np.nan
+                # No column is undefined throughout where 0 stands for what is undefined too often.
+                often = undefined.mean(axis=0) > _TAIL
+                kept = np.where(undefined, np.where(often, 0.0, np.nan), found)
+                end = np.where(often, np.nan, np.nanquantile(kept, place, axis=0))
             ends.append(end)
         low, high = ends
         none = ~(high > low) | (not self.has_spread)

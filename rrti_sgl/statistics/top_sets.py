@@ -73,6 +73,7 @@ class TopSet:
     Attributes:
         candidates: (M,) the tokens that are in the top set of some resample, the largest score first.
         n: (B,) weight of the tokens of each resample's.
+        threshold: (B,) the score at which each resample's ends.
     """
 
     def __init__(self, scores: ResampledScores, p: float) -> None:
@@ -99,6 +100,10 @@ class TopSet:
         self._inside = (np.arange(self._n_places) < at[:, None]).astype(np.float64)
         self._inside[rows, at] = inside
         self.n: FloatArray = (weights * self._inside).sum(axis=1)
+        scored = scores.ranking.ordered[::-1][first:last]
+        starts = np.flatnonzero(np.r_[True, np.diff(window.of_value) > 0])
+        highest, lowest = scored[starts][at - 1], scored[np.r_[starts[1:], len(scored)] - 1][at - 1]
+        self.threshold: FloatArray = highest - inside * (highest - lowest)
 
     def having(
         self, codes: Codes, n_codes: int, *, tokens: Codes | None = None, signs: FloatArray | None = None

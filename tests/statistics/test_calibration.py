@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rrti_sgl.db.analysis.calibration import resampled_thresholds
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
 from rrti_sgl.science.calibration import calibrate
@@ -84,7 +83,7 @@ def test_rho_between_problems(store, seed):
     assert [row["value_low"], row["value_high"]] == pytest.approx(share_ends(rho, [1] * 6, unit=6 / tokens), abs=1e-9)
 
 
-def test_intervals_of_thresholds_are_as_close_as_their_classes(store):
+def test_intervals_of_thresholds_are_those_of_all_scores(store):
     rng = np.random.default_rng(0)
     traces = base_rollouts(rng, "d", problems=20, samples=1, longest=40)
     write_run(store, "d", traces)
@@ -104,13 +103,6 @@ def test_intervals_of_thresholds_are_as_close_as_their_classes(store):
     for quantity, values in (("tau", taus), ("lambda", lambdas)):
         bounds = [whole[quantity]["value_low"], whole[quantity]["value_high"]]
         assert bounds == pytest.approx(np.quantile(values, [0.025, 0.975]), rel=2e-2)
-
-
-def test_thresholds_of_classes():
-    n = np.array([[5.0, 3, 2]])
-    tau, lambda_ = resampled_thresholds(n, n * [1.0, 2, 3], 0.2)
-    assert tau.tolist() == [1]
-    assert lambda_ == pytest.approx([3 / (17 / 10)])
 
 
 def test_equal_scores_have_no_threshold(store, build):
