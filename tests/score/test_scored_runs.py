@@ -179,7 +179,7 @@ def test_the_longest_text_fits_and_one_token_more_is_refused_by_name(scoring: Sc
     path.write_text(json.dumps({"question": "has", "token_ids": [4] * (limit - 1)}) + "\n")
     run = scoring.score(TextInput(str(path)), k=3, score_kind="plugin", **_bare())
     [trace] = scoring.traces(run.run_id).values()
-    assert (trace.sample.n_tokens, trace.sample.finish_reason, run.score_kind) == (limit - 1, "length", "plugin")
+    assert (trace.sample.n_tokens, trace.sample.finish_reason, run.score_kind) == (limit - 1, "unknown", "plugin")
     assert np.isfinite(trace.tokens.score).all()
 
 
