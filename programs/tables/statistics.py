@@ -37,7 +37,9 @@ def part_tables(
     found = []
     for part in dict.fromkeys(data["part"].to_pylist()):
         rows = data.filter(pc.equal(data["part"], part)).drop_columns("part")
-        used = [column for column in rows.column_names if rows[column].null_count < rows.num_rows]
+        names = rows.column_names
+        of = {name: name.rpartition("_")[0] if is_bound(name, names) else name for name in names}
+        used = [name for name in names if rows[of[name]].null_count < rows.num_rows]
         titled = ": ".join(filter(None, [title, part.replace("_", " ")]))
         found.append(_table(f"{name}-{part}", titled, rows.select(used), hidden, notes, rule_by))
     return found

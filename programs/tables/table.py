@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 BOUNDS = ("_low", "_high")
 INTERVAL = " [95 %]"
+NO_INTERVAL = (
+    "A number without brackets has no interval: too few problems stand behind it, or other problems would not change it "
+    "(`rrti stats --definitions`)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,21 @@ class Table:
         notes = list(self.notes)
         if any(self._has_interval(column.name) for column in self.columns):
             notes.append("In brackets: 95 % intervals, bootstrap over problems.")
+        if self.lacks_intervals:
+            notes.append(NO_INTERVAL)
         if any(cell == MISSING for row in self.cells for cell in row):
             notes.append(f"{MISSING}: not defined, or not published.")
         return notes
+
+    @property
+    def lacks_intervals(self) -> bool:
+        """Whether some numbers have no interval in columns that can have one."""
+        for column in self.columns:
+            if self._has_bounds(column.name):
+                values, lows = (self.data.column(name) for name in (column.name, column.name + BOUNDS[0]))
+                if lows.null_count > values.null_count:
+                    return True
+        return False
 
     @property
     def rules(self) -> list[int]:
@@ -151,8 +167,11 @@ class Table:
             return None
         return column.kind or KINDS.get(column.name) or (COUNT if pa.types.is_integer(kind) else NUMBER)
 
-    def _has_interval(self, name: str) -> bool:
+    def _has_bounds(self, name: str) -> bool:
         return all(name + end in self.data.column_names for end in BOUNDS)
+
+    def _has_interval(self, name: str) -> bool:
+        return self._has_bounds(name) and self.data.column(name + BOUNDS[0]).null_count < self.data.num_rows
 
     def _cells(self, column: Column) -> list[str]:
         cells = self._written(column.name, self._kind(column))

@@ -23,7 +23,16 @@ from rrti_sgl.programs.tables.accuracy import accuracy_table
 from rrti_sgl.programs.tables.kinds import KINDS
 from rrti_sgl.programs.tables.numbers import COUNT, SHARE
 from rrti_sgl.programs.tables.statistics import printed_tables
-from rrti_sgl.programs.tables.table import Column, Table, is_bound, plain_table, rows_table, stored_table, text_of
+from rrti_sgl.programs.tables.table import (
+    NO_INTERVAL,
+    Column,
+    Table,
+    is_bound,
+    plain_table,
+    rows_table,
+    stored_table,
+    text_of,
+)
 
 
 def printed(table: Table, width: int, encoding: str = "utf-8") -> str:
@@ -38,7 +47,10 @@ def test_intervals_stand_behind_their_number() -> None:
     table = plain_table("t", data)
     assert table.headings == ["accuracy [95 %]"]
     assert table.cells == [["50.0% [41.0, 63.2]"], ["25.0%"]]
-    assert any("95 % intervals" in note for note in table.all_notes)
+    assert [note.split(":")[0] for note in table.all_notes] == ["In brackets", NO_INTERVAL.split(":")[0]]
+    assert plain_table("t", data.slice(0, 1)).all_notes == table.all_notes[:1]
+    alone = plain_table("t", data.slice(1))
+    assert (alone.headings, alone.all_notes) == (["accuracy"], [NO_INTERVAL])
     assert rows_table("t", data.to_pylist(), [Column("accuracy_low", kind=SHARE)]).cells == [["41.0%"], ["–"]]
 
 
@@ -165,8 +177,9 @@ def test_a_number_looks_the_same_wherever_it_stands(tiny_path: Path, monkeypatch
             shown.setdefault(name, set()).add(guided[names.index(name)].split(" ")[0])
     assert shown == {"accuracy": {"75.0%"}, "changed": {"0.042"}, "recovery_accuracy": {"67%"}}
     done = CliRunner().invoke(app, ["stats", "accuracy", "--db", str(tiny_path), "--run", "guided"])
-    assert "75.0% [" in done.stdout
-    assert "0.042 [" in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "75.0% [" in line]
+    assert re.search(r" 0\.167 +0\.042 +0\.0% +75\.0% \[19\.\d, 99\.\d\] ", line), "no interval of shares of tokens"
+    assert "A number without brackets has no interval" in done.stdout
 
 
 def test_json_has_the_numbers_themselves(capsys: pytest.CaptureFixture[str], tiny: Store) -> None:
