@@ -63,7 +63,7 @@ def _meanings(found: WhatIf) -> list[str]:
             "many positions of largest disagreement."
         )
     if any(trial.realised_budget is not None for trial in found.trials):
-        meanings.append("realised budget: of the newest run in the store that used this gate.")
+        meanings.append("realised budget: of the newest run in the store that used this gate at the same temperature.")
     return meanings
 
 

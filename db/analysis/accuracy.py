@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from rrti_sgl.db.analysis.comparison import require_same_settings
 from rrti_sgl.db.analysis.graded import Ends, Outcomes, common_k, insert_ends, outcomes_of, recovery_bounds, share_bounds
 from rrti_sgl.db.analysis.needs import require_same
 from rrti_sgl.db.analysis.parameters import count, many_runs
@@ -16,6 +17,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.records import RunRecord
 
 _INTERVALS = ("recovery_accuracy", "recovery_pass", "rho_mean", "rho_pooled", "changed", "accuracy", "pass_at_k")
+_DRAWING, _ALIKE = ("temperature", "top_p"), "Recovery compares runs that decode alike"
 # What may differ between the runs of an average: the problems, and what is chosen by problem set.
 OF_PROBLEM_SET = (
     *("problems", "limit", "samples", "max_new_tokens", "calibration_id", "base_prompt", "reasoning_prompt"),
@@ -26,6 +28,12 @@ OF_PROBLEM_SET = (
 def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> Values:
     """The k of pass@k, the runs that each run is compared with, and which runs are averaged."""
     references = {name: _references(coverage, name, values[name]) for name in ("base", "reasoning")}
+    for found in references.values():
+        for row, reference in zip(coverage, found, strict=True):
+            if reference is not None:
+                require_same_settings(
+                    store, [reference, row["run_id"]], _DRAWING, "Recovery compares runs that decode alike"
+                )
     return {
         **values,
         "k": common_k(coverage, values["k"]),

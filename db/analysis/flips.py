@@ -13,6 +13,8 @@ from rrti_sgl.db.analysis.ratios import Ratio, insert_ratio_intervals, run_by_pr
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 
+_SETTINGS = ("problem_set", "base_model", "grader", "temperature", "top_p")
+
 
 def _check_pair(store: Store, coverage: Sequence[Row], values: Values) -> Values:
     """The reference and at least one other run, on shared problems of one set, graded alike."""
@@ -20,9 +22,7 @@ def _check_pair(store: Store, coverage: Sequence[Row], values: Values) -> Values
         raise UsageError(
             f"Flips compare two runs; there is {coverage[0]['run_id']} alone.", "Name two runs, the reference first."
         )
-    require_same_settings(
-        store, values["runs"], ("problem_set", "base_model", "grader"), "Flips compare runs on one problem set"
-    )
+    require_same_settings(store, values["runs"], _SETTINGS, "Flips compare runs that decode alike")
     reference = set(coverage[0]["graded_problems"])
     for row in coverage[1:]:
         if reference.isdisjoint(row["graded_problems"]):

@@ -38,6 +38,11 @@ IN_SAMPLE = (
     "Calibrate on another run (--calibrate-on) to see how it carries over."
 )
 INTERVENED = "The run's own gate took over at {share} of these positions: its scores are those after its own takeovers."
+ELSEWHERE = (
+    "Run {run} used the same gate at {there}; this run is of {here}, so its budget of {budget} is not comparable and does "
+    "not stand beside the expected one."
+)
+OTHER_PROBLEMS = "The realised budget of {run} is that of other problems: {there}, not {here}."
 NO_COVERAGE = "ce is not stored at every position, so the coverage of the disagreement is not known."
 
 
@@ -195,8 +200,12 @@ def what_if(store: Store, reference: str | None, options: WhatIfOptions) -> What
         else:
             scores = read_scored_tokens(store, source, metric, metric).tokens.scores
         gates = _calibrated_gates(regating, scores, options)
-    trials = [Trial(ratio, regating.outcome(rule), *_realised(store, found, rule)) for ratio, rule in gates]
-    return WhatIf(found, trials, notes)
+    trials = []
+    for ratio, rule in gates:
+        beside, said = _realised(store, found, rule)
+        trials.append(Trial(ratio, regating.outcome(rule), *beside))
+        notes += said
+    return WhatIf(found, trials, list(dict.fromkeys(notes)))
 
 
 def _one_run(store: Store, reference: str | None) -> RunRecord:
@@ -274,17 +283,21 @@ def _calibrated_gates(regating: Regating, scores: Any, options: WhatIfOptions) -
     return list(zip(ratios, rules, strict=True))
 
 
-def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[str | None, float | None]:
-    """The newest other run that used exactly this gate on these models, on the same problem set if there is one; its rho."""
+def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[tuple[str | None, float | None], list[str]]:
+    """The newest other run that used exactly this gate on these models and drew alike, and its rho; what must be said of it.
+
+    A run on the same problem set comes first. One that drew at another temperature has another budget for that alone: it is
+    named, and its budget does not stand beside the expected one.
+    """
     run = found.run
     rows = store.sql(
         """
-        SELECT run_id, rho FROM run_view
+        SELECT run_id, rho, temperature, top_p, problem_set FROM run_view
         WHERE run_id <> $run AND metric = $metric AND gate IN ('divergence', 'entropy') AND program <> 'relay'
           AND tau = $tau AND lambda_ IS NOT DISTINCT FROM $lambda
           AND ($lambda IS NULL OR ("window" = $window AND warmup = $warmup))
           AND base_model = $base AND reasoning_model = $reasoning AND k = $k AND score_kind = $kind AND rho IS NOT NULL
-        ORDER BY problem_set = $problems DESC, created_at DESC LIMIT 1
+        ORDER BY problem_set = $problems DESC, created_at DESC, run_id
         """,
         {
             "run": run.run_id,
@@ -300,4 +313,19 @@ def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[str 
             "problems": run.problem_set,
         },
     ).to_pylist()
-    return (rows[0]["run_id"], rows[0]["rho"]) if rows else (None, None)
+    here = _drawing(run.temperature, run.top_p)
+    alike = [row for row in rows if _drawing(row["temperature"], row["top_p"]) == here]
+    if alike:
+        chosen = alike[0]
+        other = {"run": chosen["run_id"], "there": chosen["problem_set"], "here": run.problem_set}
+        said = [OTHER_PROBLEMS.format(**other)] if other["there"] != other["here"] else []
+        return (chosen["run_id"], chosen["rho"]), said
+    there = [(row, _drawing(row["temperature"], row["top_p"])) for row in rows[:1]]
+    return (None, None), [
+        ELSEWHERE.format(run=row["run_id"], there=drawn, here=here, budget=RATE.text(row["rho"])) for row, drawn in there
+    ]
+
+
+def _drawing(temperature: float, top_p: float) -> str:
+    """How tokens were drawn; top-p decides nothing in greedy decoding."""
+    return f"temperature {temperature:g} and top-p {top_p:g}" if temperature else "temperature 0"

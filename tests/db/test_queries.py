@@ -153,6 +153,13 @@ def test_runs_of_different_models_are_not_pooled(store, build):
     assert len({row["run_id"] for row in rows(store, "sparsity")}) == 2
 
 
+def test_recovery_is_of_one_temperature(tiny, build):
+    tiny.begin_run(build["run"]("warm", temperature=1.0))
+    tiny.write_samples([build["trace"]("warm", f"p{i // 2}", i % 2) for i in range(4)])
+    with pytest.raises(UsageError, match=r"decode alike: run warm has temperature 1.0, run b 0.6"):
+        run_query(tiny, "accuracy", run="warm", base="b", reasoning="t")
+
+
 def test_recovery_is_of_one_base_model(tiny, build):
     tiny.begin_run(build["run"]("large", base_model="base-large"))
     tiny.write_samples([build["trace"]("large", f"p{i // 2}", i % 2) for i in range(4)])

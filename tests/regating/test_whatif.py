@@ -155,6 +155,29 @@ def test_a_run_that_used_the_gate_stands_beside(store: Store) -> None:
     assert row["realised_run"] is None
 
 
+@pytest.mark.parametrize("drawn", [{"temperature": 0.8}, {"temperature": 0.0}, {"top_p": 0.5}])
+def test_a_budget_of_another_temperature_does_not_stand_beside(store: Store, drawn: dict[str, float]) -> None:
+    rule = ThresholdRule(0.7, None, 16, "tau")
+    fill(store, "guided-2", scores_of(4), rule, **drawn)
+    found = what_if(store, "diagnose-1", WhatIfOptions(tau=0.7))
+    assert (found.rows[0]["realised_run"], found.rows[0]["realised_budget"]) == (None, None)
+    [note] = [note for note in found.notes if "guided-2" in note]
+    assert "not comparable" in note
+    for name, value in drawn.items():
+        assert f"{name.replace('_', '-')} {value:g}" in note
+    fill(store, "guided-3", scores_of(5), rule, problem_set="other")
+    found = what_if(store, "diagnose-1", WhatIfOptions(tau=0.7))
+    assert found.rows[0]["realised_run"] == "guided-3"
+    assert any("guided-3 is that of other problems: other, not tiny" in note for note in found.notes)
+
+
+def test_greedy_runs_are_alike_at_any_top_p(store: Store) -> None:
+    fill(store, "diagnose-2", scores_of(1), ThresholdRule(np.inf), **DIAGNOSE, temperature=0.0, top_p=1.0)
+    fill(store, "guided-2", scores_of(4), ThresholdRule(0.7, None, 16, "tau"), temperature=0.0, top_p=0.9)
+    [row] = what_if(store, "diagnose-2", WhatIfOptions(tau=0.7)).rows
+    assert row["realised_run"] == "guided-2"
+
+
 def test_a_single_problem_has_no_interval_and_no_spread(store: Store) -> None:
     store.begin_run(make_run("diagnose-2", **DIAGNOSE))
     store.write_samples([make_trace("diagnose-2", "p1", 0, [0.1, 2.0, 0.3])])

@@ -95,6 +95,7 @@ def test_the_base_run_is_the_reference(store, build):
         ({"problem_set": "other"}, "01", "run b has problem_set 'other', run a 'tiny'"),
         ({"base_model": "other"}, "01", "base_model 'other'"),
         ({"grader": "other"}, "01", "grader 'other'"),
+        ({"temperature": 0.0}, "01", "decode alike: run b has temperature 0.0, run a 0.6"),
         ({}, "--01", "share no graded problem of tiny: the one has 2, the other 2"),
         ({}, "--", "run b: no sample is graded"),
     ],
