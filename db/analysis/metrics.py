@@ -1,4 +1,4 @@
-"""Metrics: whether the metrics of disagreement agree with each other, and truncated scores with stored or exact ones."""
+"""Metrics: whether the metrics of disagreement agree with each other, and scores of truncated, rounded and exact lists."""
 
 from __future__ import annotations
 
@@ -15,30 +15,37 @@ from rrti_sgl.db.analysis.intervals import named, table_of
 from rrti_sgl.db.analysis.parameters import count, counts, one_run, share
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
+from rrti_sgl.db.quantisation import CODES_PER_E
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
 
 ABOUT = """\
-Do the metrics of disagreement agree with each other, and truncated scores with the stored or exact ones?
+Do the metrics of disagreement agree with each other, and scores of truncated or rounded lists with those of whole ones?
 Definitions: part metrics: over the tokens of a run that have all six metrics, for each pair of them. pearson: correlation
   of the values. spearman: correlation of their ranks, equal values having the mean of their ranks; both -1 to 1, NULL
   where a metric is constant. iou: tokens in both top-p sets over tokens in either; the top-p set is every token with
   value >= Q(1 - p), Q the linearly interpolated quantile less a relative 1e-12 (ties at the threshold are all in).
   iou_chance: the same for two independent sets of those sizes. decisions_changed: share of tokens that are in exactly one
   of the two sets: two gates of budget p, one on each metric, decide differently there. Shares from 0 to 1.
-  part truncated: metric_a is the stored ce, metric_b the ce of the stored lists cut to their first k entries (a base
-  token that the reasoning list does not hold has at most that list's k-th probability); over whole samples in the order
-  of md5(sample_id), the first and as many more as have at most $tokens tokens together. part exact: metric_a is the ce
-  of the run $exact, metric_b that of the run, over samples of both with the same tokens.
-  mean_difference, largest_difference: of metric_a - metric_b, in nats. changed_at_tau: share of tokens decided
-  differently when both are gated at metric_a's threshold, where decisions_changed gives each its own.
+  part truncated: what cutting lists does. metric_a is the ce of the stored lists, metric_b that of the lists cut to their
+  first k entries (a base token that the reasoning list does not hold has at most that list's last probability); metric_b is
+  at most metric_a on every token. Over whole samples in the order of md5(sample_id), the first and as many more as have at
+  most $tokens tokens together. part rounded: what rounding does that the store keeps lists with: metric_a is the stored ce,
+  metric_b that of the stored lists, of the same samples. part exact: metric_a is the ce of the run $exact, metric_b that of
+  the run, over samples of both with the same tokens.
+  mean_difference, smallest_difference, largest_difference: of metric_a - metric_b, in nats. changed_at_tau: share of tokens
+  decided differently when both are gated at metric_a's threshold, where decisions_changed gives each its own.
+  bound_excess: metric_b is taken once more with every number of the lists at the end of its rounding that makes it least;
+  that is a lower bound of the stored ce, and this the largest of the bound less the stored ce: not above 0.
   Only part metrics has intervals.
 Paper: choice of the divergence (method); the paper compares cross-entropy and reverse KL.
-Parameters: $runs run ids; $p share of tokens; $ks list lengths; $tokens most tokens of part truncated; $exact run id or
-  NULL
+Parameters: $runs run ids; $p share of tokens; $ks list lengths; $tokens most tokens of parts truncated and rounded;
+  $exact run id or NULL
 """
 _METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
 _ESTIMATES = ("pearson", "spearman", "iou", "decisions_changed")
+# Half a code of the stored log-probabilities, and a little for the single precision in which they were made.
+_ROUNDING = 0.501 / CODES_PER_E
 _CONSTANT = 1e-12  # a variance this small beside the mean square is rounding
 
 
@@ -51,7 +58,7 @@ def _check_exact(store: Store, coverage: Sequence[Row], values: Values) -> Value
 
 
 def _compute(store: Store, values: Values) -> pa.Table:
-    compared = run_sql(store, "_metrics_compared", values)
+    compared = run_sql(store, "_metrics_compared", {**values, "rounding": _ROUNDING})
     rows: list[dict[str, Any]] = []
     for run in values["runs"]:
         tokens = read_token_values(store, run, _METRICS).complete(*_METRICS)

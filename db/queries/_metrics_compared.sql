@@ -1,7 +1,8 @@
--- How far are scores of truncated lists from the stored ones, and stored ones from exact ones?
--- Definitions: parts truncated and exact of the statistic metrics.
--- Parameters: $runs run ids; $p share of tokens; $ks list lengths; $tokens most tokens of part truncated; $exact run id or
---   NULL
+-- How far are scores of cut lists from those of whole lists, these from the stored ones, and stored ones from exact ones?
+-- Definitions: parts truncated, rounded and exact of the statistic metrics. bounds: lower bounds of the stored ce from cut
+--   lists: each number is taken at the end of its rounding that makes it least.
+-- Parameters: $runs run ids; $p share of tokens; $ks list lengths; $tokens most tokens of parts truncated and rounded;
+--   $exact run id or NULL; $rounding: a stored log-probability -x was -y with 1/4 + y within exp(+-rounding) (1/4 + x)
 WITH chosen AS (
     SELECT run_id, sample_id
     FROM samples
@@ -9,18 +10,52 @@ WITH chosen AS (
     WINDOW drawn AS (PARTITION BY run_id ORDER BY md5(sample_id))
     QUALIFY sum(n_tokens) OVER drawn <= $tokens OR row_number() OVER drawn = 1
 ),
-cut AS (
+listed AS (
     SELECT
         run_id,
         ce,
-        k,
-        base_topk_logprobs::DOUBLE[] AS base,
-        reasoning_topk_logprobs::DOUBLE[] AS reasoning,
-        list_transform(base_topk_ids[:k], lambda id: list_position(reasoning_topk_ids[:k], id)) AS places
+        base_topk_ids AS ids,
+        reasoning_topk_ids AS other_ids,
+        list_transform(base_topk_logprobs, lambda x: -x::DOUBLE) AS base,
+        list_transform(reasoning_topk_logprobs, lambda x: -x::DOUBLE) AS reasoning,
+        -- The last one stands for the whole lists.
+        list_append(
+            list_filter($ks, lambda k: k < least(len(ids), len(other_ids))), greatest(len(ids), len(other_ids))
+        ) AS ks
     FROM tokens
     JOIN chosen USING (run_id, sample_id)
-    JOIN (SELECT unnest($ks) AS k) ON k < len(base_topk_ids) AND k < len(reasoning_topk_ids)
-    WHERE ce IS NOT NULL
+    WHERE ce IS NOT NULL AND len(base_topk_ids) > 0 AND len(reasoning_topk_ids) > 0
+),
+cut AS (
+    -- A base token that the reasoning list does not hold has at most that list's last probability.
+    SELECT
+        run_id,
+        ce,
+        ks,
+        list_transform(ks, lambda k: list_transform(base[:k], lambda b, i: [
+            b, COALESCE(reasoning[list_position(other_ids[:k], ids[i])], reasoning[:k][-1])
+        ])) AS pairs
+    FROM listed
+),
+scored AS (
+    SELECT
+        run_id,
+        ce,
+        ks,
+        list_transform(pairs, lambda terms: greatest(0, list_sum(list_transform(
+            terms, lambda t: CASE WHEN t[1] < 'inf' THEN exp(-t[1]) * t[2] ELSE 0 END
+        )))) AS found,
+        list_transform(pairs, lambda terms: greatest(0, list_sum(list_transform(
+            terms,
+            lambda t: CASE
+                WHEN t[1] = 'inf' THEN 0
+                -- A probability above 1 by rounding: the term is negative, and least where the base's is largest.
+                WHEN (t[2] + 0.25) * exp(-$rounding) < 0.25
+                    THEN ((t[2] + 0.25) * exp(-$rounding) - 0.25) * exp(0.25 - (t[1] + 0.25) * exp(-$rounding))
+                ELSE ((t[2] + 0.25) * exp(-$rounding) - 0.25) * exp(0.25 - (t[1] + 0.25) * exp($rounding))
+            END
+        )))) AS bounds
+    FROM cut
 ),
 same_tokens AS (
     SELECT exact.sample_id AS exact_id, other.run_id, other.sample_id
@@ -36,14 +71,15 @@ compared AS (
     SELECT
         'truncated' AS part,
         run_id,
-        k,
-        ce AS a,
-        greatest(0, -list_sum(list_transform(
-            range(1, k + 1), lambda i: exp(base[i]) * COALESCE(reasoning[places[i]], reasoning[k])
-        ))) AS b
-    FROM cut
+        unnest(ks[:-2])::BIGINT AS k,
+        found[-1] AS a,
+        unnest(found[:-2]) AS b,
+        unnest(bounds[:-2]) - ce AS excess
+    FROM scored
     UNION ALL
-    SELECT 'exact', same_tokens.run_id, NULL, a.ce, b.ce
+    SELECT 'rounded', run_id, NULL, ce, found[-1], bounds[-1] - ce FROM scored
+    UNION ALL
+    SELECT 'exact', same_tokens.run_id, NULL, a.ce, b.ce, NULL
     FROM same_tokens
     JOIN tokens AS a ON a.run_id = $exact AND a.sample_id = exact_id
     JOIN tokens AS b
@@ -80,7 +116,9 @@ SELECT
     count_if(top_a <> top_b) / count(*) AS decisions_changed,
     count_if(top_a <> top_b_at_tau) / count(*) AS changed_at_tau,
     avg(a - b) AS mean_difference,
-    max(a - b) AS largest_difference
+    min(a - b) AS smallest_difference,
+    max(a - b) AS largest_difference,
+    max(excess) AS bound_excess
 FROM ranked_pairs
 GROUP BY part, run_id, k
-ORDER BY list_position(['truncated', 'exact'], part), list_position($runs, run_id), k
+ORDER BY list_position(['truncated', 'rounded', 'exact'], part), list_position($runs, run_id), k

@@ -10,6 +10,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from rrti_sgl.db.quantisation import from_codes, to_codes
 from rrti_sgl.db.queries import run_query
+from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import ce
@@ -76,29 +77,28 @@ def test_intervals_are_those_of_a_resample_of_problems(store):
 
 
 def with_lists(rng, traces, k):
-    """Give every token top-k lists of two random distributions, and the cross-entropy of those lists as ce."""
+    """Give every token top-k lists of two random distributions, and as ce the cross-entropy of those lists, not rounded."""
     for trace in traces:
         n = len(trace.tokens.ce)
-        found = {}
         for model in ("base", "reasoning"):
             logits = rng.normal(0, 2, (n, VOCAB))
             logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-            logprobs = from_codes(to_codes(logprobs))  # as the store keeps them
             ids = np.argsort(-logprobs, axis=1)[:, :k].astype(np.int32)
-            found[model] = (ids, np.take_along_axis(logprobs, ids.astype(np.int64), axis=1))
             object.__setattr__(trace.tokens, f"{model}_topk_ids", ids)
-            object.__setattr__(trace.tokens, f"{model}_topk_logprobs", found[model][1])
-        trace.tokens.ce[:] = cross_entropy(trace, k).astype(np.float32)
+            listed = np.take_along_axis(logprobs, ids.astype(np.int64), axis=1).astype(np.float32)
+            object.__setattr__(trace.tokens, f"{model}_topk_logprobs", listed)
+        trace.tokens.ce[:] = cross_entropy(trace, k, rounded=False)
+        trace.tokens.score[:] = trace.tokens.ce
     return traces
 
 
-def cross_entropy(trace, k):
-    lists = [
-        Distributions(
-            getattr(trace.tokens, f"{m}_topk_ids")[:, :k], getattr(trace.tokens, f"{m}_topk_logprobs")[:, :k], VOCAB
-        )
-        for m in ("base", "reasoning")
-    ]
+def cross_entropy(trace, k, *, rounded=True):
+    """Of the lists cut to k, `rounded` as the store keeps them."""
+    lists = []
+    for model in ("base", "reasoning"):
+        logprobs = getattr(trace.tokens, f"{model}_topk_logprobs")
+        logprobs = from_codes(to_codes(logprobs)) if rounded else logprobs
+        lists.append(Distributions(getattr(trace.tokens, f"{model}_topk_ids")[:, :k], logprobs[:, :k], VOCAB))
     return ce(*lists).value
 
 
@@ -107,21 +107,46 @@ def test_cut_lists_give_the_divergences_of_the_package(store, seed):
     rng = np.random.default_rng(seed)
     traces = with_lists(rng, random_traces(rng, "r"), 8)
     write_run(store, "r", traces, k=8)
-    found = [row for row in rows(store, "metrics", ks=[2, 5, 8], p=0.2) if row["part"] == "truncated"]
-    assert [row["k"] for row in found] == [2, 5]
-    whole = np.concatenate([trace.tokens.ce for trace in traces])
-    for row in found:
-        cut = np.concatenate([cross_entropy(trace, row["k"]) for trace in traces])
-        assert row["n_tokens"] == len(cut)
-        assert row["pearson"] == pytest.approx(pearsonr(whole, cut).statistic, abs=1e-9)
-        assert row["spearman"] == pytest.approx(spearmanr(whole, cut).statistic, abs=1e-9)
-        assert row["mean_difference"] == pytest.approx((whole - cut).mean(), abs=1e-9)
-        assert row["largest_difference"] == pytest.approx((whole - cut).max(), abs=1e-9)
-        taus = [np.quantile(x, 0.8) * (1 - 1e-12) for x in (whole, cut)]
-        assert row["decisions_changed"] == pytest.approx(((whole >= taus[0]) != (cut >= taus[1])).mean(), abs=1e-9)
-        assert row["changed_at_tau"] == pytest.approx(((whole >= taus[0]) != (cut >= taus[0])).mean(), abs=1e-9)
+    stored, whole = (np.concatenate([cross_entropy(trace, 8, rounded=each) for trace in traces]) for each in (False, True))
+    assert np.abs(stored - whole).max() > 0.01, "rounding shows"
+    found = {(row["part"], row["k"]): row for row in rows(store, "metrics", ks=[2, 5, 8, 20], p=0.2)}
+    expected = {("truncated", k): (whole, np.concatenate([cross_entropy(t, k) for t in traces])) for k in (2, 5)}
+    expected["rounded", None] = (stored, whole)
+    assert {key for key in found if key[0] != "metrics"} == set(expected)
+    for key, (a, b) in expected.items():
+        row = found[key]
+        assert row["n_tokens"] == len(a)
+        assert row["pearson"] == pytest.approx(pearsonr(a, b).statistic, abs=1e-6)
+        assert row["spearman"] == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)
+        for name, function in (("mean", np.mean), ("smallest", np.min), ("largest", np.max)):
+            assert row[f"{name}_difference"] == pytest.approx(function(a - b), abs=1e-6)
+        taus = [np.quantile(x, 0.8) * (1 - 1e-12) for x in (a, b)]
+        assert row["decisions_changed"] == pytest.approx(((a >= taus[0]) != (b >= taus[1])).mean(), abs=1e-9)
+        assert row["changed_at_tau"] == pytest.approx(((a >= taus[0]) != (b >= taus[0])).mean(), abs=1e-9)
     fewer = [row for row in rows(store, "metrics", ks=[2], tokens=20) if row["part"] == "truncated"]
     assert 0 < fewer[0]["n_tokens"] <= 20
+
+
+@pytest.mark.parametrize("precision", ["compact", "exact"])
+def test_a_bound_from_cut_lists_is_below_the_score_on_every_token(tmp_path, precision):
+    """Whole lists gave scores above the stored ones on one token in eleven: rounding, called truncation."""
+    rng = np.random.default_rng(5)
+    traces = with_lists(rng, random_traces(rng, "r", problems=20, longest=60), VOCAB)
+    with Store.open(tmp_path / "traces.duckdb", precision=precision) as store:
+        write_run(store, "r", traces, k=VOCAB)
+        found = {(row["part"], row["k"]): row for row in rows(store, "metrics", ks=[2, 8, 15])}
+    compared = {key: row for key, row in found.items() if key[0] != "metrics"}
+    assert list(compared) == [("truncated", 2), ("truncated", 8), ("truncated", 15), ("rounded", None)]
+    for (part, _), row in compared.items():
+        assert row["bound_excess"] <= 0
+        if part == "truncated":
+            assert row["smallest_difference"] >= -1e-12, "cutting never raises a score"
+    rounded = compared["rounded", None]
+    ends = (rounded["smallest_difference"], rounded["largest_difference"])
+    if precision == "exact":
+        assert ends == pytest.approx((0, 0), abs=1e-6)
+    else:
+        assert ends[0] < -0.01 < 0.01 < ends[1], "what is stored lies on both sides of what its lists give"
 
 
 def test_scores_of_two_runs_of_the_same_rollouts(store, build):

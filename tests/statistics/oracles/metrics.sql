@@ -1,20 +1,6 @@
--- Do the metrics of disagreement agree with each other, and truncated scores with the stored or exact ones?
--- Definitions: part metrics: over the tokens of a run that have all six metrics, for each pair of them. pearson: correlation
---   of the values. spearman: correlation of their ranks, equal values having the mean of their ranks; both -1 to 1, NULL
---   where a metric is constant. iou: tokens in both top-p sets over tokens in either; the top-p set is every token with
---   value >= Q(1 - p), Q the linearly interpolated quantile less a relative 1e-12 (ties at the threshold are all in).
---   iou_chance: the same for two independent sets of those sizes. decisions_changed: share of tokens that are in exactly one
---   of the two sets: two gates of budget p, one on each metric, decide differently there. Shares from 0 to 1.
---   part truncated: metric_a is the stored ce, metric_b the ce of the stored lists cut to their first k entries (a base
---   token that the reasoning list does not hold has at most that list's k-th probability); over whole samples in the order
---   of md5(sample_id), the first and as many more as have at most $tokens tokens together. part exact: metric_a is the ce
---   of the run $exact, metric_b that of the run, over samples of both with the same tokens.
---   mean_difference, largest_difference: of metric_a - metric_b, in nats. changed_at_tau: share of tokens decided
---   differently when both are gated at metric_a's threshold, where decisions_changed gives each its own.
---   Intervals, of part metrics, keep ranks and thresholds of the whole run.
--- Paper: choice of the divergence (method); the paper compares cross-entropy and reverse KL.
--- Parameters: $runs run ids; $p share of tokens; $ks list lengths; $tokens most tokens of part truncated; $exact run id or
---   NULL; $pairs true, or false to leave the part metrics out
+-- Do the metrics of disagreement agree with each other?
+-- Definitions: part metrics of the statistic metrics; its other parts are compared with the package's divergences.
+-- Parameters: $runs run ids; $p share of tokens; $pairs true, or false to leave the rows out
 WITH numbered AS (
     -- Runs and problems are numbers while tokens are sorted: text would take half of the time and of the memory.
     SELECT
@@ -200,68 +186,6 @@ rank_sums AS (
     FROM centred
     GROUP BY run, problem
 ),
-chosen AS (
-    SELECT run_id, sample_id
-    FROM samples
-    WHERE run_id IN (SELECT unnest($runs))
-    WINDOW drawn AS (PARTITION BY run_id ORDER BY md5(sample_id))
-    QUALIFY sum(n_tokens) OVER drawn <= $tokens OR row_number() OVER drawn = 1
-),
-cut AS (
-    SELECT
-        run_id,
-        ce,
-        k,
-        base_topk_logprobs::DOUBLE[] AS base,
-        reasoning_topk_logprobs::DOUBLE[] AS reasoning,
-        list_transform(base_topk_ids[:k], lambda id: list_position(reasoning_topk_ids[:k], id)) AS places
-    FROM tokens
-    JOIN chosen USING (run_id, sample_id)
-    JOIN (SELECT unnest($ks) AS k) ON k < len(base_topk_ids) AND k < len(reasoning_topk_ids)
-    WHERE ce IS NOT NULL
-),
-same_tokens AS (
-    SELECT exact.sample_id AS exact_id, other.run_id, other.sample_id
-    FROM samples AS exact
-    JOIN samples AS other USING (problem_id, sample_index, n_tokens)
-    JOIN tokens AS a ON a.run_id = exact.run_id AND a.sample_id = exact.sample_id
-    JOIN tokens AS b ON b.run_id = other.run_id AND b.sample_id = other.sample_id AND b.position = a.position
-    WHERE exact.run_id = $exact AND other.run_id IN (SELECT unnest($runs)) AND other.run_id <> $exact
-    GROUP BY ALL
-    HAVING bool_and(a.token_id = b.token_id)
-),
-compared AS (
-    SELECT
-        'truncated' AS part,
-        run_id,
-        k,
-        ce AS a,
-        greatest(0, -list_sum(list_transform(
-            range(1, k + 1), lambda i: exp(base[i]) * COALESCE(reasoning[places[i]], reasoning[k])
-        ))) AS b
-    FROM cut
-    UNION ALL
-    SELECT 'exact', same_tokens.run_id, NULL, a.ce, b.ce
-    FROM same_tokens
-    JOIN tokens AS a ON a.run_id = $exact AND a.sample_id = exact_id
-    JOIN tokens AS b
-        ON b.run_id = same_tokens.run_id AND b.sample_id = same_tokens.sample_id AND b.position = a.position
-    WHERE a.ce IS NOT NULL AND b.ce IS NOT NULL
-),
-ranked_pairs AS (
-    SELECT
-        *,
-        rank() OVER by_a + count(*) OVER by_a AS rank_a,
-        rank() OVER by_b + count(*) OVER by_b AS rank_b,
-        a >= quantile_cont(a, 1 - $p) OVER whole * (1 - 1e-12) AS top_a,
-        b >= quantile_cont(b, 1 - $p) OVER whole * (1 - 1e-12) AS top_b,
-        b >= quantile_cont(a, 1 - $p) OVER whole * (1 - 1e-12) AS top_b_at_tau
-    FROM compared
-    WINDOW
-        whole AS (PARTITION BY part, run_id, k),
-        by_a AS (PARTITION BY part, run_id, k ORDER BY a),
-        by_b AS (PARTITION BY part, run_id, k ORDER BY b)
-),
 by_problem AS (
     SELECT
         $runs[run] AS run_id,
@@ -280,7 +204,7 @@ FROM (
         run_id,
         metric_a,
         metric_b,
-        NULL AS k,
+        NULL::BIGINT AS k,
         n::BIGINT AS n_tokens,
         value_product / NULLIF(sqrt(value_square_a) * sqrt(value_square_b), 0) AS pearson,
         rank_product / NULLIF(sqrt(rank_square_a) * sqrt(rank_square_b), 0) AS spearman,
@@ -288,9 +212,11 @@ FROM (
         n_both / (n_a + n_b - n_both) AS iou,
         (n_a * n_b / n) / (n_a + n_b - n_a * n_b / n) AS iou_chance,
         (n_a + n_b - 2 * n_both) / n AS decisions_changed,
-        NULL AS changed_at_tau,
-        NULL AS mean_difference,
-        NULL AS largest_difference
+        NULL::DOUBLE AS changed_at_tau,
+        NULL::DOUBLE AS mean_difference,
+        NULL::DOUBLE AS smallest_difference,
+        NULL::DOUBLE AS largest_difference,
+        NULL::DOUBLE AS bound_excess
     FROM (
         WITH totals AS (
             SELECT run_id, a, b, sum(n) AS n, sum(COLUMNS('value_.*|rank_.*|n_top')) FROM by_problem GROUP BY run_id, a, b
@@ -314,30 +240,8 @@ FROM (
         JOIN totals AS two USING (run_id)
         WHERE pair.a <> pair.b AND one.a = pair.a AND one.b = pair.a AND two.a = pair.b AND two.b = pair.b
     )
-    UNION ALL
-    SELECT
-        part,
-        run_id,
-        'ce',
-        'ce',
-        k,
-        count(*),
-        CASE WHEN min(a) < max(a) AND min(b) < max(b) THEN corr(a, b) END,
-        CASE WHEN min(a) < max(a) AND min(b) < max(b) THEN corr(rank_a, rank_b) END,
-        $p,
-        count_if(top_a AND top_b) / count_if(top_a OR top_b),
-        (count_if(top_a) * count_if(top_b) / count(*))
-        / (count_if(top_a) + count_if(top_b) - count_if(top_a) * count_if(top_b) / count(*)),
-        count_if(top_a <> top_b) / count(*),
-        count_if(top_a <> top_b_at_tau) / count(*),
-        avg(a - b),
-        max(a - b)
-    FROM ranked_pairs
-    GROUP BY part, run_id, k
 )
 ORDER BY
-    list_position(['metrics', 'truncated', 'exact'], part),
     list_position($runs, run_id),
     list_position(['ce', 'kl', 'reverse_kl', 'js', 'tv', 'entropy_base'], metric_a),
-    list_position(['ce', 'kl', 'reverse_kl', 'js', 'tv', 'entropy_base'], metric_b),
-    k
+    list_position(['ce', 'kl', 'reverse_kl', 'js', 'tv', 'entropy_base'], metric_b)
