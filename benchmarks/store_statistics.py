@@ -72,18 +72,17 @@ def measured(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
 
 def measure_store(folder: Path, name: str) -> dict[str, Any]:
     """Point estimates alone, and with their intervals, through `run_query`."""
-    from rrti_sgl.db.queries import find_query, run_query
+    from rrti_sgl.db.queries import run_query
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import StoreError, UsageError
 
     asked = ASKED.get(name, {})
     with Store.open_readonly(folder / "traces.duckdb") as store:
-        has_intervals = find_query(name).intervals is not None
         try:
-            times, table = measured(lambda: run_query(store, name, **asked, **({"resamples": 0} if has_intervals else {})))
+            times, table = measured(lambda: run_query(store, name, **asked, resamples=0))
         except (StoreError, UsageError) as error:
             return {"remark": str(error)}
-        whole = measured(lambda: run_query(store, name, **asked))[0]["seconds"] if has_intervals else None
+        whole = measured(lambda: run_query(store, name, **asked))[0]["seconds"]
     numbers = rows_of(name, table.to_pylist()) if name in COMPARED else {}
     return {**times, "whole": whole, "peak": peak_rss_mib(), "numbers": plain(numbers)}
 

@@ -52,6 +52,7 @@ resamples (0 leaves it out) drawn by `seed`, and the same number has the same in
 - for a share to which fewer than {MIN_PROBLEMS} problems contribute, unless it is 0 or 1;
 - for a part of an uncertain lead;
 - for a fact: a count, a budget of a model alone, a run compared with itself, what is the same in every resample;
+- for Pearson's correlation and for the place of a peak: their intervals would not cover;
 - where more than 2.5 % of the resamples leave it undefined or infinite, as the odds ratio of a word of which nothing may
   remain outside the set.
 """

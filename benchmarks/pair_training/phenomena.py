@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pair_training.evaluation import Rollout
+from rrti_sgl.statistics.lorenz import LorenzBins
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.roc import classes_of, ranking_quality
 from rrti_sgl.tinypair.problems import WorldProblem
 from rrti_sgl.tinypair.solutions import ANSWER_WORD, END_MARKER, FIRST_MARKER, LATER_MARKERS, TAKE_BACK_WORD
 from rrti_sgl.tinypair.solutions import planted_positions as planted
@@ -19,23 +22,10 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 
-def gini(values: FloatArray) -> float:
-    """Return the Gini coefficient of non-negative values, (N,)."""
-    ordered = np.sort(np.maximum(values, 0.0))
-    ranks = np.arange(1, len(ordered) + 1)
-    return float((2 * ranks - len(ordered) - 1) @ ordered / (len(ordered) * ordered.sum()))
-
-
-def share_carrying(values: FloatArray, mass: float) -> float:
-    """Return the smallest share of the values that carries ``mass`` of their sum, (N,)."""
-    cumulative = np.cumsum(np.sort(values)[::-1])
-    return float((np.searchsorted(cumulative, mass * cumulative[-1]) + 1) / len(values))
-
-
 def area_under_roc(scores: FloatArray, positive: BoolArray) -> float:
     """Return the probability that a positive scores above a negative, ties counting half: (N,), (N,)."""
-    above = scores[positive][:, None] - scores[~positive][None, :]
-    return float((above > 0).mean() + 0.5 * (above == 0).mean())
+    auroc, _ = ranking_quality(*(each[None] for each in classes_of(Ranking.of(scores), positive)))
+    return float(auroc[0])
 
 
 def top(values: FloatArray, share: float) -> BoolArray:
@@ -58,11 +48,13 @@ def phenomena(
     divergent, uncertain = top(scores, share), top(entropies, share)
     first_percent = top(scores, 0.01)
     failed = right == 0
+    # A divergence may end one rounding below 0.
+    concentration, concentration_kl = (LorenzBins.of(np.maximum(each, 0.0)) for each in (scores, scores - entropies))
     return {
-        "gini_cross_entropy": gini(scores),
-        "gini_kl": gini(scores - entropies),
-        "tokens_carrying_80_percent_cross_entropy": share_carrying(scores, 0.8),
-        "tokens_carrying_80_percent_kl": share_carrying(scores - entropies, 0.8),
+        "gini_cross_entropy": float(concentration.gini()[0]),
+        "gini_kl": float(concentration_kl.gini()[0]),
+        "tokens_carrying_80_percent_cross_entropy": float(concentration.tokens_carrying(0.8)[0]),
+        "tokens_carrying_80_percent_kl": float(concentration_kl.tokens_carrying(0.8)[0]),
         "top_1_percent_in_first_fifth": float((relative[first_percent] < 0.2).mean()),
         "top_1_percent_at_position_0": float((relative[first_percent] == 0).mean()),
         "top_share": share,

@@ -30,6 +30,7 @@ SEED = 0
 MIN_PROBLEMS = 5
 Bounds = tuple[FloatArray, FloatArray]
 _TAIL = (1 - LEVEL) / 2
+_ROUNDING = 1e-12
 _Z = NormalDist().inv_cdf(1 - _TAIL)
 
 
@@ -119,7 +120,7 @@ class ProblemBootstrap:
                 end = np.where(often, np.nan, np.nanquantile(kept, place, axis=0))
             ends.append(end)
         low, high = ends
-        none = ~(high > low) | (not self.has_spread)
+        none = ~(high - low > _ROUNDING * np.maximum(np.abs(low), np.abs(high))) | (not self.has_spread)
         return np.where(none, np.nan, low), np.where(none, np.nan, high)
 
     def share_replicates(

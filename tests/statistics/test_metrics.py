@@ -58,18 +58,16 @@ def test_intervals_are_those_of_a_resample_of_problems(store):
     row = run_query(store, "metrics", resamples=RESAMPLES).to_pylist()[0]
     x, y = (np.concatenate([getattr(trace.tokens, name) for trace in traces]) for name in METRICS[:2])
     problem = np.repeat(np.arange(6), [trace.sample.n_tokens for trace in traces])
-    replicates, changed = [], []
+    changed = []
     in_both = [weighted_top(each, np.ones(len(x)), 0.05) for each in (x, y)]
     drawn = bootstrap(6)
     one_more = drawn.imaginary(np.ones((6, 1)))[:, 0]
     for weights, one in zip(drawn.weights, one_more, strict=True):
         weight = weights[problem]
-        covariance = np.cov(x, y, aweights=weight)
-        replicates.append(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
         in_x, in_y = (weighted_top(each, weight, 0.05) for each in (x, y))
         apart = (weight * (in_x + in_y - 2 * in_x * in_y)).sum()
         changed.append((apart / (weight.sum() + one), (apart + one) / (weight.sum() + one)))
-    assert [row["pearson_low"], row["pearson_high"]] == pytest.approx(np.quantile(replicates, [0.025, 0.975]), abs=1e-9)
+    assert "pearson_low" not in row, "its interval would not cover"
     assert row["spearman_low"] < row["spearman"] < row["spearman_high"]
     assert row["decisions_changed"] == pytest.approx(np.mean(in_both[0] != in_both[1]))
     low, high = (np.quantile(each, place) for each, place in zip(np.transpose(changed), (0.025, 0.975), strict=True))

@@ -18,7 +18,7 @@ from pair_training.evaluation import (
     threshold_gate,
 )
 from pair_training.model import new_model
-from pair_training.phenomena import area_under_roc, gini, share_carrying
+from pair_training.phenomena import area_under_roc
 from rrti_sgl.tinypair import generate, prompt
 from rrti_sgl.tinypair.tokenizer import EOS_ID, VOCABULARY, encode
 
@@ -108,13 +108,6 @@ def test_calibration_is_the_quantile_over_all_tokens() -> None:
     assert calibrate(rollouts, 0.25) == 3.0
 
 
-@pytest.mark.parametrize(("values", "expected"), [([1.0, 1.0, 1.0, 1.0], 0.0), ([0.0, 0.0, 0.0, 8.0], 0.75)])
-def test_gini(values: list[float], expected: float) -> None:
-    assert gini(np.array(values)) == pytest.approx(expected)
-
-
-def test_share_carrying_and_area_under_roc() -> None:
-    assert share_carrying(np.array([8.0, 1.0, 1.0, 0.0]), 0.8) == 0.25
-    assert share_carrying(np.array([8.0, 1.0, 1.0, 0.0]), 0.81) == 0.5
+def test_area_under_roc() -> None:
     assert area_under_roc(np.array([3.0, 1.0, 2.0]), np.array([True, False, True])) == 1.0
     assert area_under_roc(np.array([1.0, 1.0]), np.array([True, False])) == 0.5
