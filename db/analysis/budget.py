@@ -13,6 +13,7 @@ from rrti_sgl.db.analysis.query import Query, Row, Values
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
 
+MIN_BUDGETS = 5  # of a curve with a knee, as in `budget.sql`
 _RISE = 1e-12  # a point this little above the chord lies on it
 
 
@@ -50,7 +51,8 @@ def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     support = np.full(len(rows), np.nan)
     for curve in {row["curve_id"] for row in rows}:
         places = [i for i, row in enumerate(rows) if row["curve_id"] == curve]
-        if len(places) >= 3 and all(points[i].of_graded.has_spread for i in places):
+        budgets = {rows[i]["rho"] for i in places} - {0}
+        if len(budgets) >= MIN_BUDGETS and all(points[i].of_graded.has_spread for i in places):
             rho, height = (np.stack([points[i].plain[name] for i in places], axis=1) for name in ("rho", values["of"]))
             support[places] = knee_support(rho, height)
     place = table.column_names.index("knee") + 1

@@ -44,7 +44,6 @@ QUERY = Query(
     "flips",
     {"base": one_run()},
     needs=("graded",),
-    undefined={"difference": "it shares no sample index with the reference"},
     prepare=_check_pair,
     intervals=_add_intervals,
 )

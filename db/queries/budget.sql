@@ -6,7 +6,8 @@
 --   the unbiased estimate 1 - C(n - c, k) / C(n, k); k is common to a curve. All are shares from 0 to 1.
 --   distance: of the point above the chord from the first to the last point of its curve, measured along $value, both
 --   axes scaled to 0..1 over the curve. knee: the point of largest positive distance, of equal ones that of smaller rho
---   (after Satopaa et al. 2011, without smoothing). knee_note: why a curve has no knee; NULL where it has one.
+--   (after Satopaa et al. 2011, without smoothing), of a curve with at least five budgets, distinct rho above 0: the bend of
+--   fewer is where somebody chose to measure. knee_note: why a curve has no knee; NULL where it has one.
 -- Paper: budget curve, Pass@8 against rho (intervention).
 -- Parameters: $runs run ids; $k of pass@k, NULL for the fewest graded samples of a problem of the curve; $of pass_at_k or
 --   accuracy
@@ -102,7 +103,7 @@ valued AS (
 scaled AS (
     SELECT
         *,
-        count(*) OVER whole AS n_points,
+        count(DISTINCT NULLIF(rho, 0)) OVER whole AS n_budgets,
         (rho - min(rho) OVER whole) / NULLIF(max(rho) OVER whole - min(rho) OVER whole, 0) AS x,
         (height - min(height) OVER whole) / NULLIF(max(height) OVER whole - min(height) OVER whole, 0) AS y
     FROM valued
@@ -112,7 +113,7 @@ measured AS (
     SELECT
         *,
         CASE
-            WHEN n_points >= 3
+            WHEN n_budgets >= 5
                 THEN y - first(y) OVER along - (last(y) OVER along - first(y) OVER along) * x
         END AS distance
     FROM scaled
@@ -140,7 +141,7 @@ SELECT
         false
     ) AS knee,
     CASE
-        WHEN n_points < 3 THEN format('{} points; a knee needs 3', n_points)
+        WHEN n_budgets < 5 THEN format('{} budget{}; a knee needs 5', n_budgets, CASE WHEN n_budgets <> 1 THEN 's' ELSE '' END)
         WHEN max(distance) OVER (PARTITION BY curve_id) IS NULL THEN 'all points have the same rho or the same height'
         WHEN max(distance) OVER (PARTITION BY curve_id) <= 1e-12 THEN 'no point lies above the chord'
     END AS knee_note

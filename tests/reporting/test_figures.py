@@ -28,6 +28,12 @@ def test_flips_add_up() -> None:
     assert axes.get_xlim() == (0, 10)
 
 
+def test_sampled_runs_show_problems_that_rose_and_fell() -> None:
+    axes = flips_figure([Flips("a", None, 2, 1, 7)], "base").axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [2, 1, 7]
+    assert axes.get_legend_handles_labels()[1] == ["accuracy rose", "accuracy fell", "unchanged"]
+
+
 @pytest.mark.parametrize("low", [None, 0.2])
 def test_budget_marks_levels_and_knee(low: float | None) -> None:
     points = [BudgetPoint("guided", 0.04, 0.5, low, 0.7), BudgetPoint("unheard-of", 0.25, 0.3)]

@@ -24,15 +24,15 @@ def point(store, build, run_id, takeovers, right, *, samples=1, **changes):
 
 
 def test_golden(store, build):
-    for run_id, takeovers, right in (("b", 0, 2), ("g1", 1, 8), ("g2", 2, 9), ("g4", 4, 10)):
+    for run_id, takeovers, right in (("b", 0, 2), ("g1", 1, 8), ("g2", 2, 9), ("g3", 3, 9), ("g4", 4, 9), ("g5", 5, 10)):
         point(store, build, run_id, takeovers, right)
     found = rows(store, "budget")
-    assert [row["run_id"] for row in found] == ["b", "g1", "g2", "g4"]
-    assert [row["rho"] for row in found] == pytest.approx([0, 0.1, 0.2, 0.4])
-    assert [row["accuracy"] for row in found] == pytest.approx([0.2, 0.8, 0.9, 1])
-    # x = 0, 1/4, 1/2, 1 and y = 0, 3/4, 7/8, 1: the chord is the diagonal.
-    assert [row["distance"] for row in found] == pytest.approx([0, 0.5, 0.375, 0])
-    assert [row["knee"] for row in found] == [False, True, False, False]
+    assert [row["run_id"] for row in found] == ["b", "g1", "g2", "g3", "g4", "g5"]
+    assert [row["rho"] for row in found] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert [row["accuracy"] for row in found] == pytest.approx([0.2, 0.8, 0.9, 0.9, 0.9, 1])
+    # x = 0, 1/5, ..., 1 and y = 0, 3/4, 7/8, 7/8, 7/8, 1: the chord is the diagonal.
+    assert [row["distance"] for row in found] == pytest.approx([0, 0.55, 0.475, 0.275, 0.075, 0])
+    assert [row["knee"] for row in found] == [False, True, False, False, False, False]
     assert {row["knee_note"] for row in found} == {None}
     assert {row["curve"] for row in found} == {"guided, ce"}
 
@@ -40,10 +40,11 @@ def test_golden(store, build):
 @pytest.mark.parametrize(
     ("heights", "note"),
     [
-        ([2, 8], "2 points; a knee needs 3"),
-        ([2, 2, 2], "all points have the same rho or the same height"),
-        ([2, 3, 10], "no point lies above the chord"),
-        ([2, 6, 10], "no point lies above the chord"),
+        ([2, 8], "1 budget; a knee needs 5"),
+        ([2, 8, 9, 9, 9], "4 budgets; a knee needs 5"),
+        ([2, 2, 2, 2, 2, 2], "all points have the same rho or the same height"),
+        ([2, 3, 4, 5, 6, 10], "no point lies above the chord"),
+        ([0, 2, 4, 6, 8, 10], "no point lies above the chord"),
     ],
 )
 def test_a_curve_without_a_knee_says_why(store, build, heights, note):
@@ -76,7 +77,7 @@ def test_curves_are_kept_apart(store, build):
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_to_an_independent_computation(store, seed):
     rng = np.random.default_rng(seed)
-    runs = {f"r{i}": random_traces(rng, f"r{i}", problems=6, fires=0.2 * i) for i in range(4)}
+    runs = {f"r{i}": random_traces(rng, f"r{i}", problems=6, fires=0.15 * i) for i in range(6)}
     for run_id, traces in runs.items():
         write_run(store, run_id, traces, program="guided" if run_id > "r0" else "base")
     found = run_query(store, "budget", k=2, resamples=RESAMPLES).to_pylist()

@@ -26,11 +26,33 @@ def test_golden(store, build):
     write_run(store, "b", graded(build, "b", "111101--1"))
     (row,) = rows(store, "flips", run=["a", "b"])
     assert (row["base_run_id"], row["run_id"], row["program"]) == ("a", "b", "guided")
-    assert [row[name] for name in ("n_pairs", "wrong_right", "right_wrong", "both_right", "both_wrong", "n_unpaired")] == [
-        *(6, 4, 1, 1, 0, 3)
-    ]
+    assert [
+        row[name] for name in ("n_problems", "wrong_right", "right_wrong", "both_right", "both_wrong", "n_unshared")
+    ] == [*(6, 4, 1, 1, 0, 3)]
+    assert (row["rose"], row["fell"]) == (4, 1)
     assert row["difference"] == pytest.approx(0.5)
-    assert (row["p_exact"], row["p_mid"]) == pytest.approx((12 / 32, 12 / 32 - 5 / 32))
+    assert (row["p_exact"], row["p_mid"], row["note"]) == (pytest.approx(12 / 32), pytest.approx(12 / 32 - 5 / 32), None)
+
+
+def test_sampled_runs_have_no_pairs_of_samples(store, build):
+    """Sample 0 of one run is no pair of sample 0 of another: problems rise and fall, and there is no McNemar test."""
+    write_run(store, "a", graded(build, "a", "1100000011111000", 4))
+    write_run(store, "b", graded(build, "b", "0011001001111110", 4))
+    (row,) = rows(store, "flips", run=["a", "b"])
+    assert (row["n_problems"], row["rose"], row["fell"]) == (4, 2, 1), "the first problem has two of four right in both"
+    assert row["difference"] == pytest.approx((0 + 1 / 4 - 1 / 4 + 2 / 4) / 4)
+    paired = ("wrong_right", "right_wrong", "both_right", "both_wrong", "p_exact", "p_mid")
+    assert [row[name] for name in paired] == [None] * 6
+    assert "several samples a problem" in row["note"]
+
+
+def test_runs_that_agree_leave_nothing_to_test(store, build):
+    """The mid-p of no discordant pair was 0.5."""
+    for run_id in "ab":
+        write_run(store, run_id, graded(build, run_id, "1100"))
+    (row,) = rows(store, "flips", run=["a", "b"])
+    assert (row["wrong_right"], row["right_wrong"], row["p_exact"], row["p_mid"]) == (0, 0, None, None)
+    assert "nothing to test" in row["note"]
 
 
 def test_the_paper_counts(store, build):
@@ -44,21 +66,20 @@ def test_the_paper_counts(store, build):
 @pytest.mark.parametrize("seed", range(6))
 def test_equal_to_an_independent_computation(store, build, seed):
     rng = np.random.default_rng(seed)
-    n, samples = int(rng.integers(10, 60)), 2
+    n = int(rng.integers(10, 60))
     a, b = (rng.random(n) < share for share in rng.random(2))
     for run_id, outcomes in (("a", a), ("b", b)):
-        write_run(store, run_id, graded(build, run_id, ["01"[int(right)] for right in outcomes], samples))
+        write_run(store, run_id, graded(build, run_id, ["01"[int(right)] for right in outcomes]))
     row = run_query(store, "flips", run=["a", "b"], resamples=RESAMPLES).to_pylist()[0]
     up, down = int((~a & b).sum()), int((a & ~b).sum())
     assert (row["wrong_right"], row["right_wrong"], row["both_right"]) == (up, down, int((a & b).sum()))
     m, trials = min(up, down), up + down
-    exact = binomtest(m, trials).pvalue if trials else 1.0
+    assert trials
+    exact = binomtest(m, trials).pvalue
     assert row["p_exact"] == pytest.approx(exact, abs=1e-9)
     mid = 1 - binom.pmf(m, trials, 0.5) / 2 if up == down else exact - binom.pmf(m, trials, 0.5)
     assert row["p_mid"] == pytest.approx(mid, abs=1e-9)
-    gains = b.astype(int) - a.astype(int)
-    by_problem = [((gains[i : i + samples] + 1).sum() / 2, len(gains[i : i + samples])) for i in range(0, n, samples)]
-    ends = [2 * end - 1 for end in share_ends(*zip(*by_problem, strict=True))]
+    ends = [2 * end - 1 for end in share_ends((b.astype(int) - a.astype(int) + 1) / 2, np.ones(n))]
     assert [row["difference_low"], row["difference_high"]] == pytest.approx(ends, abs=1e-9)
 
 
@@ -108,8 +129,10 @@ def test_what_cannot_be_compared_is_named(store, build, changes, outcomes, messa
         run_query(store, "flips", run=["a"] if changes is None else ["a", "b"])
 
 
-def test_samples_without_a_common_index(store, build):
-    write_run(store, "a", [build["trace"]("a", index=0)])
-    write_run(store, "b", [build["trace"]("b", index=1)])
-    with pytest.raises(UsageError, match="undefined for run b: it shares no sample index"):
-        run_query(store, "flips", run=["a", "b"])
+def test_runs_of_unlike_numbers_of_samples_are_compared_by_problem(store, build):
+    write_run(store, "a", [build["trace"]("a", "p1", 0, correct=True), build["trace"]("a", "p2", 0, correct=False)])
+    right = {"p1": (True, False), "p2": (True, True)}
+    traces = [build["trace"]("b", p, i, correct=each) for p, pair in right.items() for i, each in enumerate(pair)]
+    write_run(store, "b", traces)
+    (row,) = rows(store, "flips", run=["a", "b"])
+    assert (row["rose"], row["fell"], row["difference"], row["p_exact"]) == (1, 1, pytest.approx(0.25), None)

@@ -98,38 +98,51 @@ def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Seque
     others = [run for run in comparison.runs if run != comparison.base]
     data = _query(context, "flips", comparison, others, base=comparison.base)
     rows = [row for row in data.to_pylist() if row["run_id"] != comparison.base]
+    sampled = comparison.n_samples > 1
     published = {
         "run": "Qwen3, guided †",
-        "n_pairs": int(context.published.values["flips.problems"].value),
-        "wrong_right": int(context.published.values["flips.put_right"].value),
-        "right_wrong": int(context.published.values["flips.spoilt"].value),
+        "n_problems": int(context.published.values["flips.problems"].value),
+        "rose": int(context.published.values["flips.put_right"].value),
+        "fell": int(context.published.values["flips.spoilt"].value),
     }
+    data = pa.Table.from_pylist(rows, data.schema)
+    single = [
+        Column("both_right", "right in both"),
+        Column("both_wrong", "wrong in both"),
+        Column("difference", "gain in points"),
+        Column("p_exact", "McNemar p"),
+    ]
     table = Table(
         f"flips-{comparison.name}",
-        f"Answers put right and spoilt, against {comparison.labels[comparison.base]}: {comparison.title}",
-        _with_published(pa.Table.from_pylist(rows, data.schema), [published]),
+        f"Problems won and lost, against {comparison.labels[comparison.base]}: {comparison.title}",
+        data if sampled else _with_published(data, [published]),
         [
             Column("run"),
-            Column("n_pairs", "pairs"),
-            Column("wrong_right", "wrong → right"),
-            Column("right_wrong", "right → wrong"),
-            Column("both_right", "right in both"),
-            Column("both_wrong", "wrong in both"),
-            Column("difference", "gain in points"),
-            Column("p_exact", "McNemar p"),
+            Column("n_problems", "problems"),
+            Column("rose", "accuracy rose" if sampled else "wrong → right"),
+            Column("fell", "accuracy fell" if sampled else "right → wrong"),
+            *([Column("difference", "gain in points")] if sampled else single),
         ],
         [
-            "McNemar's exact two-sided test takes pairs as independent; the interval of the gain resamples problems.",
+            "Of several samples a problem none is the pair of another: counted are problems whose share of right samples "
+            "rose or fell. The paper's flips are of single answers and stand beside none of these."
+        ]
+        if sampled
+        else [
+            "McNemar's exact two-sided test; no p where both runs agree on every problem: there is nothing to test.",
             context.published.note("flips.put_right"),
         ],
-        rule_by="source",
+        rule_by=None if sampled else "source",
     )
-    bars = [Flips(row["run"], row["both_right"], row["wrong_right"], row["right_wrong"], row["both_wrong"]) for row in rows]
+    bars = [
+        Flips(row["run"], None, row["rose"], row["fell"], row["n_problems"] - row["rose"] - row["fell"])
+        if sampled
+        else Flips(row["run"], row["both_right"], row["wrong_right"], row["right_wrong"], row["both_wrong"])
+        for row in rows
+    ]
     name = comparison.labels[comparison.base]
-    caption = (
-        f"Answers of each run against those of {name} on the same samples; counts too small to write are in the table. "
-        f"{comparison.title}."
-    )
+    what = "Problems whose accuracy each run changed, against" if sampled else "Answers of each run against those of"
+    caption = f"{what} {name}; counts too small to write are in the table. {comparison.title}."
     return table, [draw(f"flips-{comparison.name}", caption, lambda: flips_figure(bars, name))]
 
 
@@ -152,7 +165,7 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
         ],
         [
             "A curve is one program with one gate at several budgets, from the run without takeovers. The knee is the point "
-            "farthest above the chord of the curve; it needs three points (knee_note in the CSV says why there is none). In "
+            "farthest above the chord of the curve; it needs five budgets (knee_note in the CSV says why there is none). In "
             "the paper most of the gain in pass@8 lies in the first 3 to 8 % of tokens †.",
             context.published.note(),
         ],
@@ -171,7 +184,7 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
     caption = (
         f"{quantity} against the realised budget, with 95 % intervals. {comparison.title}. Runs without the lambda "
         "condition. "
-        + ("" if knee is not None else "No knee is marked: a curve needs three budgets or has no point above its chord.")
+        + ("" if knee is not None else "No knee is marked: a curve needs five budgets and a point above its chord.")
     )
     make = lambda: budget_figure(points, quantity, comparison.n_problems, *ends, knee)  # noqa: E731
     return table, [draw(f"budget-{comparison.name}", caption.strip(), make)]
