@@ -13,9 +13,7 @@ from typing import Any, Self
 
 from rrti_sgl.decoding.events import Event
 from rrti_sgl.errors import UsageError
-from rrti_sgl.grading import load_grader
-from rrti_sgl.problems import ProblemSet
-from rrti_sgl.problems.problem_set import problem_id
+from rrti_sgl.problems import one_question
 from rrti_sgl.programs.public.samples import Sample
 from rrti_sgl.programs.public.store import Run, TraceStore
 from rrti_sgl.programs.public.streaming import aiterated, iterated
@@ -30,7 +28,7 @@ from rrti_sgl.programs.scoring.score import run_score
 from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.programs.tables.table import Table, rows_table
-from rrti_sgl.records import CalibrationRecord, ProblemRecord
+from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.sinks.memory import MemorySink
 from rrti_sgl.tokens.generated_text import GeneratedText
 
@@ -274,7 +272,7 @@ class ModelPair:
         """Answer one question; the sample is returned and not stored.
 
         Options that are not given are those of the pair's newest `run` of that program, if there was one. Without them,
-        the bundled pair is shown the question as it is, other models in the templates for questions of a file.
+        the bundled pair is shown the question as its world writes one, others in the templates for questions of a file.
 
         Args:
             text: the question.
@@ -357,9 +355,7 @@ class ModelPair:
             raise UsageError(f"{chosen[0]!r} chooses problems, and the question is one.", "Leave it out, or use `run`.")
         newest = {name: value for name, value in self._newest.get(program, {}).items() if name not in _CHOOSING}
         settings = settings_from(program, **self._with_tokens({**newest, **options, "allow_overlap": True}))
-        problem = ProblemRecord(problem_id(text), "question", text, None)
-        shown = ("bare@1", "bare@1", 110) if self.models[0] == BUNDLED else ()
-        problem_set = ProblemSet("question", [problem], load_grader("last-number"), *shown)
+        problem_set = one_question(text, world=self.models[0] == BUNDLED)
         kept = store or self._store
         resolved = resolve(pair, settings, None if kept is None else kept.store, problem_set=problem_set)
         return build(pair, resolved, new_run_id(program)), settings

@@ -68,8 +68,8 @@ class SampleView:
         counts = [COUNT.text(count) for count in (sample.n_tokens, sample.n_takeovers, sample.n_changed)]
         share = WHOLE_SHARE.text(sample.n_takeovers / sample.n_tokens if sample.n_tokens else None)
         yield Text.from_markup(
-            f"answer {escape(sample.answer or 'none')}, {verdict}; {counts[0]} tokens, {counts[1]} takeovers "
-            f"({share}), {counts[2]} changed the token",
+            f"answer {escape(sample.answer or 'none')}, {verdict}; {counts[0]} token{'s' * (sample.n_tokens != 1)}, "
+            f"{counts[1]} takeover{'s' * (sample.n_takeovers != 1)} ({share}), {counts[2]} changed the token",
         )
         if plain:
             yield Text("[drawn by base -> takeover], [takeover that agrees with base]", style="dim")
@@ -78,14 +78,16 @@ class SampleView:
 
     def __repr__(self) -> str:
         """The sample without styles, 100 characters wide."""
-        console = Console(file=io.StringIO(), width=WIDTH, force_terminal=False, color_system=None)
+        console = Console(file=io.StringIO(), width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None)
         with console.capture() as captured:
             console.print(self)
         return captured.get().rstrip()
 
     def _repr_html_(self) -> str:
         """The sample as it stands in a coloured terminal, as one element of a page."""
-        console = Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, color_system="truecolor")
+        console = Console(
+            file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, force_jupyter=False, color_system="truecolor"
+        )
         console.print(self)
         return console.export_html(inline_styles=True, code_format=_ELEMENT)
 

@@ -135,7 +135,7 @@ class Table:
         """The table as text, 100 characters wide."""
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=100, color_system=None, highlight=False)
+        console = Console(file=io.StringIO(), width=100, force_jupyter=False, color_system=None, highlight=False)
         with console.capture() as captured:
             console.print(self)
         return captured.get().rstrip()

@@ -18,7 +18,7 @@ class WorldGrader:
         from rrti_sgl.tinypair.solutions import grade
 
         answer, correct = grade(problem.answer or "", text)
-        return Grade(answer, correct, None if answer is None else "answer-word")
+        return Grade(answer, correct if problem.answer is not None else None, None if answer is None else "answer-word")
 
 
 class WorldDecisions:

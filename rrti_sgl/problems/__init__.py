@@ -7,7 +7,7 @@ they are the same in every run and on every machine.
 
 from rrti_sgl.problems.benchmarks import BENCHMARKS, Benchmark
 from rrti_sgl.problems.fields import FieldMap
-from rrti_sgl.problems.loading import load_problems
+from rrti_sgl.problems.loading import load_problems, one_question
 from rrti_sgl.problems.problem_set import ProblemSet, problem_id
 from rrti_sgl.problems.selection import PARTS, Part, Selection
 from rrti_sgl.problems.world import WORLD_SETS
@@ -22,5 +22,6 @@ __all__ = [
     "ProblemSet",
     "Selection",
     "load_problems",
+    "one_question",
     "problem_id",
 ]

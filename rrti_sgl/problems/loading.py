@@ -10,12 +10,14 @@ from rrti_sgl.grading import load_grader
 from rrti_sgl.grading.world import WorldDecisions, WorldGrader
 from rrti_sgl.problems.benchmarks import BENCHMARKS, Benchmark
 from rrti_sgl.problems.fields import FieldMap, problems_of
-from rrti_sgl.problems.problem_set import ProblemSet
+from rrti_sgl.problems.problem_set import ProblemSet, problem_id
 from rrti_sgl.problems.selection import Selection
 from rrti_sgl.problems.world import WORLD_SETS, world_problems
+from rrti_sgl.records import ProblemRecord
 from rrti_sgl.rows import Complaints, name_of, rows_of
 
 _WORLD_SIZE = 1000
+_WORLD_TOKENS = 110  # no solution is longer
 
 
 def load_problems(
@@ -51,6 +53,21 @@ def load_problems(
     return loaded if grader is None else replace(loaded, grader=load_grader(grader))
 
 
+def one_question(question: str, *, world: bool = False) -> ProblemSet:
+    """A question without a gold answer, as a problem set of its own.
+
+    Args:
+        question: as it is asked.
+        world: it is in the language of the bundled pair's world; the words that begin and end a question there may be
+            left out.
+    """
+    problems = [ProblemRecord(problem_id(question), "question", question, None)]
+    if not world:
+        return ProblemSet("question", problems, load_grader("last-number"))
+    template = "bare@1" if question.startswith("question ") else "world@1"
+    return ProblemSet("question", problems, WorldGrader(), template, template, _WORLD_TOKENS)
+
+
 def _world(source: str, selection: Selection) -> ProblemSet:
     if selection.part != "all":
         raise UsageError(
@@ -64,7 +81,7 @@ def _world(source: str, selection: Selection) -> ProblemSet:
         WorldGrader(),
         base_template="bare@1",
         reasoning_template="bare@1",
-        max_new_tokens=110,
+        max_new_tokens=_WORLD_TOKENS,
         planted=WorldDecisions(),
     )
 

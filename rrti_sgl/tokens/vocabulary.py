@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -121,7 +122,9 @@ def load_vocabulary(name: str) -> Vocabulary:
     Raises:
         UsageError: nothing loadable is there.
     """
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm in notebooks, for a bar that nobody draws
+        from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)

@@ -1,4 +1,4 @@
-"""What the first page shows of the public face, on the real servers of the bundled pair."""
+"""The public face on real servers; that `rr.serve` starts them is seen in the notebook's test."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 import rrti_sgl as rr
+from rrti_sgl.serving.server import ServedPair
 
 pytestmark = pytest.mark.server
 
 
-def test_the_first_look(tmp_path: Path) -> None:
-    with rr.serve("bundled", log_dir=tmp_path) as pair, rr.open(tmp_path / "t.duckdb") as store:
+def test_the_first_look(served_pair: ServedPair, tmp_path: Path) -> None:
+    with (
+        rr.connect(served_pair.base.url, served_pair.reasoning.url) as pair,
+        rr.open(tmp_path / "t.duckdb") as store,
+    ):
         assert pair.models == ("bundled/base", "bundled/reasoning")
         run = pair.run("guided", problems="world:heldout", limit=10, tau=0.5, store=store)
         sample = run.samples[0]

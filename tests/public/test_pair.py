@@ -66,6 +66,17 @@ def test_a_sample_draws_itself(pair: rr.ModelPair, options: Options) -> None:
         sample.view("cee")
 
 
+def test_what_a_notebook_shows_is_shown_once(pair: rr.ModelPair, options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: shown.append(args))
+    run = pair.run("guided", **options)
+    for each in (run, run.samples[0], run.statistic("accuracy")):
+        assert repr(each)
+        assert "<" in each._repr_html_()
+    assert shown == []
+
+
 def test_generate_is_the_run_of_one_question(pair: rr.ModelPair, options: Options, tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps({"question": QUESTION, "answer": "1"}))

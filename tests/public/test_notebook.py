@@ -1,0 +1,41 @@
+"""The notebook runs from its first cell to its last, on the real servers of the bundled pair, and is kept with outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+PATH = Path(__file__).resolve().parents[2] / "docs/notebooks/first_look.ipynb"
+
+
+def outputs(notebook: Any) -> list[list[str]]:
+    """Kinds of the outputs of each cell of code; what libraries warn of on this machine is not the notebook's."""
+    cells = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return [[each["output_type"] for each in outputs if each.get("name") != "stderr"] for outputs in cells]
+
+
+def test_the_notebook_is_kept_with_what_it_shows() -> None:
+    notebook = json.loads(PATH.read_text(encoding="utf-8"))
+    nbformat.validate(nbformat.from_dict(notebook))
+    shown = [
+        each["data"]
+        for cell in notebook["cells"]
+        for each in cell.get("outputs", [])
+        if each["output_type"] == "execute_result"
+    ]
+    assert sum("text/html" in data for data in shown) >= 5
+    assert "line-through" in json.dumps(shown)
+
+
+@pytest.mark.server
+@pytest.mark.filterwarnings("ignore")  # of the kernel's and the client's libraries
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    notebook = nbformat.read(PATH, as_version=4)
+    kept = outputs(notebook)
+    NotebookClient(notebook, timeout=400, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert outputs(notebook) == kept
