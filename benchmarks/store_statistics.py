@@ -13,6 +13,7 @@ go to build/bench.json, medians of the repetitions; CPU seconds tell the work wh
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -27,11 +28,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dataframe_statistics import COMPARED, ENGINES, Numbers, rows_of
+from compared_numbers import COMPARED, Numbers, rows_of
 from synthetic_store import build
 
 RESULTS = Path("build") / "bench.json"
 CORES = 2
+LIBRARIES = ("polars", "pandas")
 SCORED, GATED = ["diagnose", "guided-low", "guided-high"], ["guided-low", "guided-high"]
 # Runs and parameters where the default, every run that has what the statistic needs, is not what is to be timed.
 ASKED: dict[str, dict[str, Any]] = {
@@ -89,7 +91,8 @@ def measure_store(folder: Path, name: str) -> dict[str, Any]:
 
 def measure_frames(folder: Path, name: str, engine: str) -> dict[str, Any]:
     """The same numbers by a data-frame library."""
-    times, numbers = measured(lambda: ENGINES[engine][name](folder, ASKED[name]["run"]))
+    library = importlib.import_module(f"{engine}_statistics")
+    times, numbers = measured(lambda: getattr(library, name)(folder, ASKED[name]["run"]))
     return {**times, "peak": peak_rss_mib(), "numbers": plain(numbers)}
 
 
@@ -155,7 +158,7 @@ def check_equal(name: str, ours: list[Any], theirs: list[Any], engine: str) -> N
 
 def measure_statistic(folder: Path, tokens: int, name: str, repetitions: int) -> list[Row]:
     """One statistic by every engine that has it."""
-    engines = ("store", *(ENGINES if name in COMPARED else ()))
+    engines = ("store", *(LIBRARIES if name in COMPARED else ()))
     found: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
     for _ in range(repetitions):
         for engine in engines:
