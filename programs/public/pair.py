@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -82,6 +83,7 @@ class ModelPair:
             self._portal = Portal(opening, "pair of models")
             starting.callback(self._portal.close)
             self._stack = starting.pop_all()
+        atexit.register(self.close)
 
     @property
     def store(self) -> TraceStore:
@@ -97,7 +99,11 @@ class ModelPair:
         return pair.base.info.model, pair.reasoning.info.model
 
     def close(self) -> None:
-        """Cancel what is under way, disconnect, and stop the servers that were started for this pair; once."""
+        """Cancel what is under way, disconnect, and stop the servers that were started for this pair; once.
+
+        What is still open when Python ends is closed then.
+        """
+        atexit.unregister(self.close)
         self._stack.close()
 
     def __enter__(self) -> Self:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.public.conftest import N, toy_session
 
 Options = dict[str, Any]
 QUESTION = "w1 w2 w3"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_run_without_a_store(pair: rr.ModelPair, options: Options) -> None:
@@ -249,3 +252,37 @@ def test_a_temporary_store_goes_with_its_last_run(options: Options) -> None:
     assert folder.is_dir()
     del run, pair
     assert not folder.exists()
+
+
+_LEFT_OPEN = """
+import asyncio
+from contextlib import asynccontextmanager
+
+import rrti_sgl as rr
+from rrti_sgl.programs.running.session import PairSession
+from tests.toy_pair import toy_pair
+
+class Started:
+    def close(self): print("stopped", flush=True)
+
+@asynccontextmanager
+async def opening():
+    async with PairSession(toy_pair()) as session:
+        yield session
+    print("left", flush=True)
+
+from contextlib import ExitStack, closing
+stack = ExitStack()
+stack.enter_context(closing(Started()))
+pair = rr.ModelPair(opening(), stack)
+shown = {"base_template": "bare@1", "reasoning_template": "bare@1"}
+print(pair.generate("w1 w2", tau=2.0, max_new_tokens=5, k=4, **shown).record.n_tokens)
+"""
+
+
+def test_what_is_left_open_is_closed_when_python_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LEFT_OPEN], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.split()[-2:] == ["left", "stopped"]
+    assert done.stderr == ""
