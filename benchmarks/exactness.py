@@ -30,7 +30,8 @@ from rrti_sgl.problems import load_problems
 from rrti_sgl.records import FloatArray
 from rrti_sgl.science.calibration import calibrate
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import ce, entropy
+from rrti_sgl.science.divergences import entropy
+from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.serving.server import ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
 from rrti_sgl.tokens.vocabulary import load_vocabulary
@@ -115,7 +116,7 @@ async def measure(base: Engine, reasoning: Engine, case: Case, stop: tuple[int, 
     if exact is None:
         full_b, _ = await score(base, requests_for(sequences, vocab_size))
         full_r, _ = await score(reasoning, requests_for(sequences, vocab_size))
-        reference = [(ce(b, r).value, entropy(b).value) for b, r in zip(full_b, full_r, strict=True)]
+        reference = [(METRICS["ce"](b, r).value, entropy(b).value) for b, r in zip(full_b, full_r, strict=True)]
     else:
         reference = [exact(ids, start) for ids, start in sequences]
     true_ce, true_entropy = (np.concatenate(part) for part in zip(*reference, strict=True))
@@ -131,7 +132,7 @@ async def measure(base: Engine, reasoning: Engine, case: Case, stop: tuple[int, 
                 asked = [replace(request, named_ids=rows_b.ids) for request, rows_b in zip(asked, lists_b, strict=True)]
             lists_r, seconds = await score(reasoning, asked)
             b, r = Distributions.concatenate(lists_b), Distributions.concatenate(lists_r)
-            scores = ce(b, r).value
+            scores = METRICS["ce"](b, r).value
             error = true_ce - scores
             rows.append(
                 Row(

@@ -33,7 +33,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.db.upgrading import upgrade_file
 from rrti_sgl.records import RunRecord, SampleRecord, SampleTrace, TokenColumns, sample_key
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import all_metrics
+from rrti_sgl.science.metrics import all_metrics
 from rrti_sgl.science.threshold import ThresholdRule, replay
 from rrti_sgl.sinks.sink import Sink
 
@@ -91,7 +91,7 @@ def synthetic_sample(rng: np.random.Generator, index: int, n: int) -> SampleTrac
         score=metrics["ce"],
         local_mean=local_mean,
         fired=fired,
-        **metrics,
+        metrics=metrics,
         base_tail_mass=base.tail_mass,
         reasoning_tail_mass=reasoning.tail_mass,
         planning_tag=["plan" if number % 50 == 0 else None for number in emitted],
@@ -102,7 +102,7 @@ def synthetic_sample(rng: np.random.Generator, index: int, n: int) -> SampleTrac
         reasoning_topk_logprobs=reasoning.logprobs,
     )
     changed = fired & (emitted != base.ids[:, 0])
-    return SampleTrace(synthetic_record(index, n, int(fired.sum()), int(changed.sum()), words), columns)
+    return SampleTrace(synthetic_record(index, n, int(fired.sum()), int(changed.sum()), words), columns, "ce")
 
 
 def synthetic_record(index: int, n: int, takeovers: int, changed: int, words: list[str]) -> SampleRecord:
@@ -161,7 +161,7 @@ def demo_samples(path: Path, k: int) -> tuple[list[SampleTrace], float]:
 
     def cut(trace: SampleTrace) -> SampleTrace:
         lists = {name: getattr(trace.tokens, name)[:, :k] for name in names}
-        return SampleTrace(replace(trace.sample, run_id="bench"), replace(trace.tokens, **lists))
+        return replace(trace, sample=replace(trace.sample, run_id="bench"), tokens=replace(trace.tokens, **lists))
 
     return [cut(trace) for trace in traces], wall_s
 

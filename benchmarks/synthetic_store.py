@@ -132,13 +132,15 @@ def trace(
         score=ce if scored else missing,
         local_mean=missing,
         fired=fired,
-        ce=ce if scored else missing,
-        kl=reverse_kl * 1.2 if scored else missing,
-        reverse_kl=reverse_kl if scored else missing,
-        js=np.log(2) * -np.expm1(-reverse_kl) if scored else missing,
-        tv=-np.expm1(-reverse_kl / 1.5) if scored else missing,
-        entropy_base=entropy if asked else missing,
-        entropy_reasoning=0.7 * entropy if scored else missing,
+        metrics={
+            "ce": ce if scored else missing,
+            "kl": reverse_kl * 1.2 if scored else missing,
+            "reverse_kl": reverse_kl if scored else missing,
+            "js": np.log(2) * -np.expm1(-reverse_kl) if scored else missing,
+            "tv": -np.expm1(-reverse_kl / 1.5) if scored else missing,
+            "entropy_base": entropy if asked else missing,
+            "entropy_reasoning": 0.7 * entropy if scored else missing,
+        },
         base_tail_mass=1e-3 * entropy if asked else missing,
         reasoning_tail_mass=5e-4 * entropy if scored else missing,
         planning_tag=np.where(planning, PLANNING_TAGS[kinds], None),  # type: ignore[arg-type]
@@ -149,7 +151,7 @@ def trace(
         reasoning_topk_logprobs=no_logprobs,
     )
     right = rng.random() < 1 / (1 + np.exp(-(plan.skill - 4 * (hardness - 1) - 12 * (spikes.mean() - 0.062))))
-    return SampleTrace(sample_record(plan, problem, index, length, fired, changed, bool(right)), tokens)
+    return SampleTrace(sample_record(plan, problem, index, length, fired, changed, bool(right)), tokens, "ce")
 
 
 def sample_record(

@@ -25,7 +25,7 @@ def open_store(path: Path, settings: RunSettings | None, resume: str | None) -> 
     with Store.open(path, create=resume is None) as store:
         if resume is not None:
             run = store.get_run(resume)
-            if run.program == COUNTERFACTUAL:
+            if run.kind == "counterfactual":
                 raise UsageError(f"Run {resume} is a counterfactual; it is not resumed.", "Run it again: it is short.")
             settings = RunSettings.from_dict(run.config)
         if settings is None:

@@ -37,7 +37,7 @@ def open_input(
     with Store.open(path, create=resume is None) as store:
         if settings is None:
             run = store.get_run(resume or "")
-            if run.program != SCORE:
+            if run.kind != "score":
                 raise UsageError(f"Run {resume} is of program {run.program!r}.", f"Use: rrti run --resume {resume}")
             settings = ScoreSettings.from_dict(run.config).relocated(moved_to)
         yield store, settings, settings.input.read() if texts is None else texts

@@ -68,7 +68,7 @@ def attach(store: Path, given: Sequence[Path]) -> list[Attached]:
     Raises:
         StoreError: a folder has neither, or is damaged; something contradicts something else; a run that is sealed in the
             store would get more samples.
-        StoreVersionError: the files are of another schema.
+        StoreVersionError: the files are of a newer schema.
         StoreLockedError: another process has the store open.
     """
     runs = _find(given)
@@ -100,6 +100,11 @@ class _Given:
     def rows(self, table: str) -> str:
         """The rows of all folders, with `file_of_row`, as SQL reads them."""
         return relations.rows_of(list(self.folders), table, with_file=True)
+
+    @property
+    def is_older(self) -> bool:
+        """Whether a folder is of an older schema, so that it may lack columns."""
+        return any(manifest.is_older for manifest in self.folders.values())
 
     def whole(self) -> Path | None:
         """The one folder that has all of the run, where it is one that was sealed."""
@@ -142,7 +147,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, cop
         return Attached(run.run_id, (known or record).status, 0, 0, n_known)
     for table in ("problems", "calibrations"):
         source = f"SELECT * EXCLUDE file_of_row FROM {run.rows(table)} ORDER BY file_of_row"
-        connection.execute(f"INSERT INTO {table} BY NAME {source} {inserting.IF_MISSING}")
+        inserting.insert_selected(connection, table, source, older=run.is_older, on_conflict=inserting.IF_MISSING)
     if known is None:
         inserting.insert_records(connection, "runs", [record])
     else:
@@ -252,7 +257,7 @@ def _insert_samples(connection: duckdb.DuckDBPyConnection, run: _Given) -> int:
             SEMI JOIN given_samples AS new
             ON rows.sample_id = new.sample_id AND parse_dirpath(file_of_row) = new.folder AND NOT new.known
         """
-        [(n,)] = connection.execute(f"INSERT INTO {table} BY NAME {new}").fetchall()
+        n = inserting.insert_selected(connection, table, new, older=run.is_older)
         n_tokens += n if table in relations.TOKEN_TABLES else 0
     return n_tokens
 

@@ -70,13 +70,16 @@ class Manifest:
             raise StoreError(f"{folder} is of a run whose id {manifest.run_id!r} is no name of a folder.")
         return manifest
 
+    @property
+    def is_older(self) -> bool:
+        """Whether the files are of an older schema than this package's; they are read all the same."""
+        return self.revision in migrations.revisions()[:-1]
+
     def check_revision(self, folder: Path) -> None:
-        """Raises StoreVersionError where the files are of another schema than this package's."""
-        if self.revision != migrations.head():
-            message = f"{folder} was written with schema {self.revision}; this version reads {migrations.head()}."
-            if self.part is None:
-                raise StoreVersionError(message, "Unseal it where it comes from, upgrade that store and seal it again.")
-            raise StoreVersionError(message, "Attach it with the version that wrote it, then upgrade that store.")
+        """Raises StoreVersionError where the files are of a schema that this package does not know."""
+        if self.revision not in migrations.revisions():
+            message = f"{folder} was written with schema {self.revision}; this version reads up to {migrations.head()}."
+            raise StoreVersionError(message, "Update rrti-sgl.")
 
     def refuse_damage(self, folder: Path) -> None:
         """Raises StoreError where anything of the folder is not as the manifest says."""
@@ -145,7 +148,7 @@ def _write_file(result: duckdb.DuckDBPyConnection, path: Path) -> int:
     # Measured (benchmarks/store.py): numbers of few values and texts are smallest as a dictionary, floats with their bytes
     # apart, ids plain. DuckDB reads bytes apart for floats alone.
     floats = [field.name for field in reader.schema if pa.types.is_floating(_item(field.type))]
-    plain = [field.name for field in reader.schema if field.name.endswith("_ids")]
+    plain = [field.name for field in reader.schema if pa.types.is_list(field.type) and _item(field.type) == pa.int32()]
     rows = 0
     with pq.ParquetWriter(
         path,
@@ -178,7 +181,7 @@ def _compare(connection: duckdb.DuckDBPyConnection, table: str, content: str, fo
     types = [kind for _, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
     columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in zip(names, types, strict=True))
     after = connection.execute(
-        f"{summary} FROM (SELECT {columns} FROM {relations.rows_of([folder], table)}) AS rows"
+        f"{summary} FROM (SELECT {columns} FROM {relations.files_of([folder], table)}) AS rows"
     ).fetchone()
     if before != after:
         path = relations.file_of(folder, table)

@@ -2,7 +2,7 @@
 
 The exact layout has the columns of `TokenColumns` as they are. The compact layout, the default, keeps what decided
 (`score`, `local_mean`) exactly, numbers beside it in single precision, log-probabilities of lists as codes of one byte, and
-nothing twice: the metric that the score is, a base token's text equal to the emitted token's, the emitted tokens of the
+nothing twice: the metric that the scores are, a base token's text equal to the emitted token's, the emitted tokens of the
 reasoning model, and the ids that both lists hold are left out and put back by the view `tokens`. `rrti_sgl.db.quantisation`
 states the bounds; a sample that does not keep to them goes into the exact layout, whole.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,25 +19,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rrti_sgl.columns import Field, Kind
 from rrti_sgl.db import quantisation
+from rrti_sgl.db.tables import TOKEN_FIELDS
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, SampleTrace
+from rrti_sgl.science.metrics import METRICS
 
 Precision = Literal["compact", "exact"]
 EXACT_TABLE, COMPACT_TABLE = "exact_tokens", "compact_tokens"
 BLOCK = 8192
-# What a score can be a copy of, in the order in which it is looked for.
-SCORED = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base", "entropy_reasoning")
-REALS = (*SCORED, "base_logprob", "reasoning_logprob", "base_tail_mass", "reasoning_tail_mass")
-IDS = ("base_token_id", "reasoning_token_id", "planted")
+NUMBERS = tuple(field.name for field in TOKEN_FIELDS if field.kind == "number")  # single precision in the compact layout
 MOST_IDS = 32_767  # in a list, so that ranks in two of them are 16-bit numbers
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The tokens of samples whose lists have the same widths, one after the other."""
+    """The tokens of samples whose lists have the same widths and whose scores are the same metric, one after the other."""
 
     traces: Sequence[SampleTrace]
+    score_metric: str | None
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -72,17 +73,25 @@ class _Rows:
             "position": pa.array((np.arange(lengths.sum()) - starts).astype(np.int32)),
         }
 
-    def shared(self) -> dict[str, pa.Array]:
-        """Columns that both layouts have alike."""
-        columns = self.keys()
-        columns["token_id"] = pa.array(self.numbers("token_id", np.int32))
-        columns |= {name: self.texts(name) for name in ("token_text", "source", "planning_tag")}
-        columns["fired"] = pa.array(self.numbers("fired", np.bool_))
-        for name in IDS:
-            ids = self.numbers(name, np.int32)
-            columns[name] = pa.array(ids, mask=ids < 0)
-        columns |= {name: _nullable(self.numbers(name, np.float64)) for name in ("score", "local_mean")}
-        return columns
+    def column(self, field: Field) -> pa.Array:
+        """One that is stored as it is: NULL where the record says that there is nothing."""
+        match field.kind:
+            case "text":
+                return self.texts(field.name)
+            case "number" | "decided":
+                return pa.array(self.numbers(field.name, np.float64), from_pandas=True)
+            case "id" | "mark":
+                ids = self.numbers(field.name, np.int32)
+                return pa.array(ids, mask=ids < 0)
+            case "flag":
+                return pa.array(self.numbers(field.name, np.bool_))
+            case _:
+                return pa.array(self.numbers(field.name, np.int32))
+
+    def columns(self, *without: Kind) -> dict[str, pa.Array]:
+        """Keys and every column that is stored as it is, in order, but for some kinds and for lists."""
+        kept = (field for field in TOKEN_FIELDS if field.kind not in ("ids", "logprobs", *without))
+        return self.keys() | {field.name: self.column(field) for field in kept}
 
 
 def check_precision(precision: str) -> None:
@@ -99,32 +108,33 @@ def token_tables(traces: Sequence[SampleTrace], precision: Precision) -> dict[st
         precision: the layout wanted; samples that do not fit the compact one are in the exact one all the same.
     """
     tables: dict[str, list[pa.Table]] = {}
-    for rows in _of_equal_widths(traces):
+    for rows in _alike(traces):
         compact = _fits(rows) if precision == "compact" else np.zeros(len(rows.traces), dtype=bool)
         for name, build, chosen in ((COMPACT_TABLE, _compact, compact), (EXACT_TABLE, _exact, ~compact)):
             if chosen.any():
-                part = rows if chosen.all() else _Rows(list(itertools.compress(rows.traces, chosen)))
+                part = rows if chosen.all() else replace(rows, traces=list(itertools.compress(rows.traces, chosen)))
                 tables.setdefault(name, []).append(pa.table(build(part)))
     return {name: pa.concat_tables(parts) for name, parts in tables.items()}
 
 
-def _of_equal_widths(traces: Sequence[SampleTrace]) -> Iterator[_Rows]:
-    groups: dict[tuple[int, int], list[SampleTrace]] = {}
+def _alike(traces: Sequence[SampleTrace]) -> Iterator[_Rows]:
+    groups: dict[tuple[int, int, str | None], list[SampleTrace]] = {}
     for trace in traces:
-        if len(trace.tokens.token_id):
-            widths = np.shape(trace.tokens.base_topk_ids)[1], np.shape(trace.tokens.reasoning_topk_ids)[1]
-            groups.setdefault(widths, []).append(trace)
-    for group in groups.values():
+        tokens = trace.tokens
+        if len(tokens.token_id):
+            widths = np.shape(tokens.base_topk_ids)[1], np.shape(tokens.reasoning_topk_ids)[1]
+            groups.setdefault((*widths, trace.score_metric), []).append(trace)
+    for (*_, metric), group in groups.items():
         # In blocks that stay in the processor's cache: twice as fast as all at once.
         block_of = np.cumsum([len(trace.tokens.token_id) for trace in group]) // BLOCK
         for _, block in itertools.groupby(zip(block_of, group, strict=True), key=lambda pair: int(pair[0])):
-            yield _Rows([trace for _, trace in block])
+            yield _Rows([trace for _, trace in block], metric)
 
 
 def _fits(rows: _Rows) -> BoolArray:
     """Whether each sample keeps to the bounds of the compact layout: (samples,)."""
     fits = np.ones(int(rows.lengths.sum()), dtype=np.bool_)
-    for name in REALS:
+    for name in NUMBERS:
         fits &= quantisation.reals_fit(rows.numbers(name, np.float64))
     for model in ("base", "reasoning"):
         ids = rows.numbers(f"{model}_topk_ids", np.int32)
@@ -141,8 +151,7 @@ def _fits(rows: _Rows) -> BoolArray:
 
 
 def _exact(rows: _Rows) -> dict[str, pa.Array]:
-    columns = rows.shared() | {"base_token_text": rows.texts("base_token_text")}
-    columns |= {name: _nullable(rows.numbers(name, np.float64)) for name in REALS}
+    columns = rows.columns()
     for model in ("base", "reasoning"):
         ids = rows.numbers(f"{model}_topk_ids", np.int32)
         present = ids >= 0
@@ -153,18 +162,19 @@ def _exact(rows: _Rows) -> dict[str, pa.Array]:
 
 
 def _compact(rows: _Rows) -> dict[str, pa.Array]:
-    columns = rows.shared()
-    drawn = rows.texts("base_token_text")
+    columns = rows.columns("number")
+    drawn = columns["base_token_text"]
     columns["base_token_text"] = pc.if_else(pc.equal(drawn, columns["token_text"]), pa.scalar(None, pa.string()), drawn)
     ids = rows.numbers("reasoning_token_id", np.int32)
     columns["reasoning_token_id"] = pa.array(ids, mask=(ids < 0) | rows.from_reasoning())
-    numbers = {name: rows.numbers(name, np.float64) for name in REALS}
-    copied = _score_is(rows, numbers)
-    columns["score_is"] = _repeated([None if i < 0 else SCORED[i] for i in copied], rows.lengths)
-    copied_rows = np.repeat(copied, rows.lengths)
-    for name, values in numbers.items():
-        left_out = copied_rows == SCORED.index(name) if name in SCORED else np.zeros(len(values), dtype=np.bool_)
-        columns[name] = pa.array(values.astype(np.float32), mask=np.isnan(values) | left_out)
+    copied = _score_is_metric(rows)
+    columns["score_is"] = _repeated([rows.score_metric if is_copy else None for is_copy in copied], rows.lengths)
+    for name in NUMBERS:
+        values = rows.numbers(name, np.float64)
+        absent = np.isnan(values)
+        if name == rows.score_metric:
+            absent |= np.repeat(copied, rows.lengths)
+        columns[name] = pa.array(values.astype(np.float32), mask=absent)
     base_ids, reasoning_ids = (rows.numbers(f"{model}_topk_ids", np.int32) for model in ("base", "reasoning"))
     for model, ids in (("base", base_ids), ("reasoning", reasoning_ids)):
         present = ids >= 0
@@ -178,25 +188,17 @@ def _compact(rows: _Rows) -> dict[str, pa.Array]:
     return columns
 
 
-def _score_is(rows: _Rows, numbers: dict[str, Any]) -> NDArray[np.int64]:
-    """For each sample the index in `SCORED` of the first metric that its scores equal bit for bit, -1 for none."""
-    score = rows.numbers("score", np.float64)
-    found = np.full(len(rows.traces), -1, dtype=np.int64)
-    if np.isnan(score).all():
-        return found
-    for index, name in reversed(list(enumerate(SCORED))):
-        same = (score == numbers[name]) | (np.isnan(score) & np.isnan(numbers[name]))
-        found[rows.each_sample(same)] = index
-    return found
+def _score_is_metric(rows: _Rows) -> BoolArray:
+    """Whether the scores of each sample are, bit for bit, the column of the metric that they are said to be: (samples,)."""
+    if rows.score_metric is None or rows.score_metric not in METRICS:
+        return np.zeros(len(rows.traces), dtype=np.bool_)
+    score, metric = (rows.numbers(name, np.float64) for name in ("score", rows.score_metric))
+    return rows.each_sample((score == metric) | (np.isnan(score) & np.isnan(metric)))
 
 
 def _repeated(values: list[Any], counts: NDArray[np.int64]) -> pa.Array:
     indices = pa.array(np.repeat(np.arange(len(values), dtype=np.int32), counts))
     return pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string())).cast(pa.string())
-
-
-def _nullable(values: NDArray[np.float64]) -> pa.Array:
-    return pa.array(values, from_pandas=True)
 
 
 def _lists(values: NDArray[Any], present: BoolArray, absent: BoolArray) -> pa.Array:

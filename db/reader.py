@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rrti_sgl.db import readonly_sql, record_rows
+from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.records import CalibrationRecord, FloatArray, ProblemRecord, RunRecord, SampleRecord, SampleTrace
 
@@ -109,7 +110,7 @@ class StoreReader:
             UsageError: no sample, or more than one, matches.
         """
         query = """
-            SELECT samples.*, runs.k FROM samples LEFT JOIN runs USING (run_id)
+            SELECT samples.*, runs.k, runs.metric FROM samples LEFT JOIN runs USING (run_id)
             WHERE starts_with(sample_id, $reference) ORDER BY sample_id LIMIT 5
         """
         rows = self.sql(query, {"reference": reference}).to_pylist()
@@ -121,9 +122,8 @@ class StoreReader:
             raise UsageError(f"More than one sample id starts with {reference!r}: {found}.", "Give more digits.")
         key = {"run": rows[0]["run_id"], "sample": rows[0]["sample_id"]}
         tokens = self.sql("SELECT * FROM tokens WHERE run_id = $run AND sample_id = $sample ORDER BY position", key)
-        return SampleTrace(
-            record_rows.record_of(SampleRecord, rows[0]), record_rows.tokens_from_arrow(tokens, rows[0]["k"] or 0)
-        )
+        sample = record_rows.record_of(SampleRecord, rows[0])
+        return SampleTrace(sample, record_rows.tokens_from_arrow(tokens, rows[0]["k"] or 0), rows[0]["metric"])
 
     def scores(self, run_id: str, metric: str = "score") -> FloatArray:
         """All values of a metric over the tokens of a run, in order of sample and position; NULL is left out.
@@ -131,8 +131,8 @@ class StoreReader:
         Raises:
             UsageError: no such run or metric, or the metric was computed for none of its tokens.
         """
-        if metric not in record_rows.METRICS:
-            raise UsageError(f"There is no metric {metric!r}.", f"Choose one of: {', '.join(record_rows.METRICS)}.")
+        if metric not in SCORES:
+            raise UsageError(f"There is no metric {metric!r}.", f"Choose one of: {', '.join(SCORES)}.")
         self.get_run(run_id)
         query = f"SELECT {metric} FROM tokens WHERE run_id = $run AND {metric} IS NOT NULL ORDER BY sample_id, position"
         values = self.sql(query, {"run": run_id}).column(0).to_numpy()

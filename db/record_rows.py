@@ -8,7 +8,6 @@ padding is a NULL list.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,20 +16,17 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from rrti_sgl.columns import Kind, columns_of
+from rrti_sgl.db.tables import TOKEN_FIELDS
 from rrti_sgl.records import TokenColumns
-from rrti_sgl.sinks.refusals import TOKEN_FIELDS
+from rrti_sgl.science.metrics import METRICS
 
 Record = TypeVar("Record")
-
-TEXT_COLUMNS = ("token_text", "base_token_text", "source", "planning_tag")
-ID_COLUMNS = ("token_id", "base_token_id", "reasoning_token_id")
-# Scores that a statistic can be asked for, in the order of the documentation.
-METRICS = ("score", "ce", "kl", "reverse_kl", "js", "tv", "entropy_base", "entropy_reasoning")
 
 
 def fields_of(record_type: type[Any]) -> list[str]:
     """Field names of a record: the columns of its table."""
-    return [field.name for field in dataclasses.fields(record_type)]
+    return [field.name for field in columns_of(record_type)]
 
 
 def row_of(record: Any) -> list[Any]:
@@ -40,8 +36,7 @@ def row_of(record: Any) -> list[Any]:
 
 def record_of(record_type: type[Record], row: Mapping[str, Any]) -> Record:
     """The record of a row (column name -> value); columns that the record does not have are left out."""
-    hints = {field.name: str(field.type) for field in dataclasses.fields(record_type)}  # type: ignore[arg-type]
-    return record_type(**{name: _from_cell(row[name], hint) for name, hint in hints.items()})
+    return record_type(**{field.name: _from_cell(row[field.name], field.kind) for field in columns_of(record_type)})
 
 
 def _to_cell(value: Any) -> Any:
@@ -54,8 +49,8 @@ def _to_cell(value: Any) -> Any:
     return value
 
 
-def _from_cell(value: Any, hint: str) -> Any:
-    if isinstance(value, str) and hint.startswith("Mapping"):
+def _from_cell(value: Any, kind: Kind) -> Any:
+    if kind == "json" and isinstance(value, str):
         return json.loads(value)
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
@@ -69,22 +64,25 @@ def rows_to_arrow(records: Sequence[Any]) -> pa.Table:
 
 def tokens_from_arrow(table: pa.Table, k: int) -> TokenColumns:
     """Token rows of one sample, in order of position, as columns; top-k arrays are (T, k)."""
-    columns: dict[str, Any] = {}
-    for name in TOKEN_FIELDS:
-        column = table.column(name).combine_chunks()
-        if name.endswith("_ids"):
-            columns[name] = _topk_array(column, k, -1, np.dtype(np.int32))
-        elif name.endswith("_logprobs"):
-            columns[name] = _topk_array(column, k, np.nan, np.dtype(np.float32))
-        elif name in TEXT_COLUMNS:
-            columns[name] = column.to_pylist()
-        elif name == "fired":
-            columns[name] = column.to_numpy(zero_copy_only=False).astype(bool)
-        elif name in ID_COLUMNS or name == "planted":
-            columns[name] = column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-        else:
-            columns[name] = column.to_numpy(zero_copy_only=False).astype(np.float64)
-    return TokenColumns(**columns)
+    columns = {field.name: _array(table.column(field.name).combine_chunks(), field.kind, k) for field in TOKEN_FIELDS}
+    metrics = {name: columns.pop(name) for name in METRICS}
+    return TokenColumns(metrics=metrics, **columns)
+
+
+def _array(column: Any, kind: Kind, k: int) -> Any:
+    match kind:
+        case "ids":
+            return _topk_array(column, k, -1, np.dtype(np.int32))
+        case "logprobs":
+            return _topk_array(column, k, np.nan, np.dtype(np.float32))
+        case "text":
+            return column.to_pylist()
+        case "flag":
+            return column.to_numpy(zero_copy_only=False).astype(bool)
+        case "integer" | "id" | "mark":
+            return column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        case _:
+            return column.to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _topk_array(column: Any, k: int, missing: float, dtype: np.dtype[Any]) -> Any:

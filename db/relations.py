@@ -14,6 +14,8 @@ from typing import Any
 import duckdb
 
 from rrti_sgl import migrations
+from rrti_sgl.db.tables import TABLES
+from rrti_sgl.science.metrics import METRICS
 
 TOKEN_TABLES = ("exact_tokens", "compact_tokens")
 # Table of the store -> view of the files that sealed runs have in its place.
@@ -21,6 +23,11 @@ SEALED_VIEWS = {"stored_samples": "sealed_samples"} | {name: f"sealed_{name}" fo
 FILES = ("runs", "problems", "calibrations", *SEALED_VIEWS)
 LOCATION = "location"
 MANIFEST = "manifest.json"
+
+# Before schema 0003 the configuration of a run did not say its kind; the program tells it.
+_WITH_KIND = """CASE WHEN json_exists(config, '$.kind') THEN config::JSON ELSE json_merge_patch(
+    config, json_object('kind', CASE WHEN program IN ('score', 'frontend', 'counterfactual') THEN program ELSE 'run' END)
+) END"""
 
 Execute = Callable[[str], Any]
 
@@ -51,7 +58,13 @@ def create_views(execute: Execute, folders: Sequence[Path]) -> None:
     for table, view in SEALED_VIEWS.items():
         source = rows_of(folders, table) if folders else table
         execute(f"CREATE VIEW {view} AS SELECT * FROM {source}" + ("" if folders else " WHERE false"))
-    execute(migrations.VIEWS_FILE.read_text(encoding="utf-8"))
+    execute(views_sql())
+
+
+def views_sql() -> str:
+    """The statements of `views.sql`, with each metric of a compact row where the file leaves room for it."""
+    metrics = (f"CASE WHEN score_is = '{name}' THEN score ELSE {name} END AS {name}," for name in METRICS)
+    return migrations.VIEWS_FILE.read_text(encoding="utf-8").replace("/* metrics */", f"\n{' ' * 8}".join(metrics))
 
 
 def drop_views(execute: Execute, names: Sequence[str]) -> None:
@@ -96,24 +109,34 @@ def create_over_files(connection: duckdb.DuckDBPyConnection, folders: Sequence[P
 
     Of a run, a problem or a calibration that several folders have, the last folder in the order of paths counts.
     """
-    keys = {"runs": "run_id", "problems": "problem_set, problem_id", "calibrations": "calibration_id"}
-    for table, key in keys.items():
-        rows = rows_of(folders, table, with_file=True)
+    connection.execute("CREATE SCHEMA declared")  # what files of an older schema lack is NULL
+    for name in FILES:
+        schema = "main" if name in SEALED_VIEWS else "declared"
+        connection.execute(f"CREATE TABLE {schema}.{name} ({TABLES[name].definition})")
+    for name in ("runs", "problems", "calibrations"):
+        key, rows = ", ".join(TABLES[name].key), rows_of(folders, name, with_file=True)
         newest = f"SELECT DISTINCT ON ({key}) * EXCLUDE file_of_row FROM {rows} ORDER BY {key}, file_of_row DESC"
-        connection.execute(f"CREATE VIEW {table} AS {newest}")
-    for table in SEALED_VIEWS:
-        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {rows_of(folders, table)} WHERE false")
+        connection.execute(f"CREATE VIEW {name} AS FROM declared.{name} UNION ALL BY NAME FROM ({newest})")
     create_views(connection.execute, folders)
 
 
 def rows_of(folders: Sequence[Path], table: str, *, with_file: bool = False) -> str:
-    """The rows of a table in the files of several folders, as SQL reads them: `FROM` this.
+    """The rows of a table in the files of several folders as the newest schema has them, as SQL reads them: `FROM` this.
+
+    Files may be of different schemas: a column that only some have is NULL in the others.
 
     Args:
         folders: at least one.
         table: of `FILES`.
         with_file: with a column `file_of_row`, the path of the file.
     """
+    rows = files_of(folders, table, with_file=with_file)
+    return f"(SELECT * REPLACE ({_WITH_KIND} AS config) FROM {rows})" if table == "runs" else rows
+
+
+def files_of(folders: Sequence[Path], table: str, *, with_file: bool = False) -> str:
+    """The same rows as they were written."""
     files = ", ".join("'{}'".format(str(file_of(folder, table)).replace("'", "''")) for folder in folders)
     # A folder named `seed=7` anywhere in the path would otherwise stand in for the column `seed`.
-    return f"read_parquet([{files}], hive_partitioning = false" + (", filename = 'file_of_row')" if with_file else ")")
+    options = "union_by_name = true, hive_partitioning = false" + (", filename = 'file_of_row'" if with_file else "")
+    return f"read_parquet([{files}], {options})"

@@ -1,4 +1,4 @@
-"""The schema reference as Markdown, generated from the models, and what a store file holds."""
+"""The schema reference as Markdown, generated from the declared tables, and what a store file holds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 from rrti_sgl import migrations
 from rrti_sgl.db import quantisation, relations
 from rrti_sgl.db.store import Store
+from rrti_sgl.db.tables import TABLES
 
-TABLES = ("runs", "calibrations", "problems", "samples", "tokens")
 # Relations that SQL reads -> the table whose columns they have.
-COLUMNS_OF = {name: name for name in TABLES} | {"samples": "stored_samples", "tokens": "exact_tokens"}
+RELATIONS = {name: name for name in ("runs", "calibrations", "problems")}
+RELATIONS |= {"samples": "stored_samples", "tokens": "exact_tokens"}
 HEAD = """# The trace store
 
 Five relations, schema revision {revision}. This page is generated: `rrti db schema > docs/schema.md`.
@@ -55,10 +56,9 @@ The relations above where they are views, and joins that most questions need; ma
 def schema_markdown() -> str:
     """The schema reference page: every relation and column with type, meaning and unit, the views and the layouts."""
     lines = [HEAD.format(revision=migrations.head())]
-    for name in TABLES:
-        lines += _table(name, COLUMNS_OF[name])
-    views = migrations.VIEWS_FILE.read_text(encoding="utf-8").strip()
-    page = "\n".join(lines).rstrip() + "\n" + VIEWS_HEAD.format(views=views)
+    for name, table in RELATIONS.items():
+        lines += _table(name, table)
+    page = "\n".join(lines).rstrip() + "\n" + VIEWS_HEAD.format(views=relations.views_sql().strip())
     layout = [LAYOUT_HEAD.format(real=quantisation.REAL_ERROR, logprob=quantisation.LOGPROB_ERROR)]
     for name in BENEATH:
         layout += _table(name, name, level="###")
@@ -66,22 +66,13 @@ def schema_markdown() -> str:
 
 
 def _table(title: str, table_name: str, level: str = "##") -> list[str]:
-    from duckdb_sqlalchemy import Dialect
-
-    from rrti_sgl.db.models import Base
-
-    table = Base.metadata.tables[table_name]
-    lines = [f"{level} {title}", "", str(table.comment), "", "| column | type | NULL | meaning |", "|---|---|---|---|"]
+    table = TABLES[table_name]
+    lines = [f"{level} {title}", "", table.comment, "", "| column | type | NULL | meaning |", "|---|---|---|---|"]
     for column in table.columns:
-        star = " *" if column.primary_key else ""
-        null = "yes" if column.nullable else ""
-        meaning = str(column.comment).replace("|", "\\|")
-        lines.append(f"| `{column.name}`{star} | {_type_name(column.type.compile(Dialect()))} | {null} | {meaning} |")
+        star, null = " *" if column.key else "", "yes" if column.null else ""
+        meaning = column.comment.replace("|", "\\|")
+        lines.append(f"| `{column.name}`{star} | {column.type} | {null} | {meaning} |")
     return [*lines, ""]
-
-
-def _type_name(sql: str) -> str:
-    return sql.removesuffix(" WITHOUT TIME ZONE")
 
 
 def describe(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -92,7 +83,7 @@ def describe(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         relation; and a row for each run, oldest first.
     """
     with Store.open_readonly(path) as store:
-        counts = ", ".join(f"(SELECT count(*) FROM {name}) AS {name}" for name in TABLES)
+        counts = ", ".join(f"(SELECT count(*) FROM {name}) AS {name}" for name in RELATIONS)
         totals = store.sql(f"SELECT {counts}").to_pylist()[0]
         runs = store.sql(
             """

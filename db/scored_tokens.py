@@ -17,7 +17,7 @@ import pyarrow as pa
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, RunRecord
-from rrti_sgl.science.divergences import METRICS
+from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.science.regating import ScoredTokens
 
 ROWS_AT_ONCE = 1 << 20

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from rrti_sgl.db import connection as opening
-from rrti_sgl.db import folders, relations, snapshots
+from rrti_sgl.db import folders, inserting, relations, snapshots
 from rrti_sgl.db.folders import Manifest
 from rrti_sgl.errors import StoreError, UsageError
 
@@ -66,7 +66,8 @@ def unseal(store: Path, run_id: str) -> int:
         manifest.refuse_damage(folder)
         connection.execute("BEGIN TRANSACTION")
         for table in relations.SEALED_VIEWS:
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {relations.rows_of([folder], table)}")
+            rows = f"SELECT * FROM {relations.rows_of([folder], table)}"
+            inserting.insert_selected(connection, table, rows, older=manifest.is_older)
         connection.execute("DELETE FROM sealed_runs WHERE run_id = ?", [run_id])
         relations.refresh_views(connection, store)
         connection.execute("COMMIT")

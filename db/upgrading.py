@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
+from rrti_sgl.db import snapshots
 from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError, UsageError
 
 BACKUP = ".before-upgrade"
@@ -50,6 +51,8 @@ def upgrade_file(path: Path, revision: str = "head") -> tuple[str | None, str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _kept_until_done(path, needed=before not in (None, target)):
         migrations.upgrade(path, target)
+    if before != target:
+        snapshots.discard(path)  # they are of the older schema, and the file itself can be read now
     return before, target
 
 

@@ -17,26 +17,15 @@ compact AS (
     SELECT * FROM compact_tokens
     UNION ALL BY NAME SELECT * FROM sealed_compact_tokens
 )
+SELECT * FROM exact
+UNION ALL BY NAME
 SELECT
-    run_id, sample_id, position, token_id, token_text, source, base_token_id, base_token_text, reasoning_token_id,
-    base_logprob, reasoning_logprob, score, local_mean, fired,
-    ce, kl, reverse_kl, js, tv, entropy_base, entropy_reasoning, base_tail_mass, reasoning_tail_mass,
-    planning_tag, planted, base_topk_ids, base_topk_logprobs, reasoning_topk_ids, reasoning_topk_logprobs
-FROM exact
-UNION ALL
-SELECT
-    run_id, sample_id, position, token_id, token_text, source, base_token_id,
-    CASE WHEN base_token_id IS NOT NULL THEN COALESCE(base_token_text, token_text) END AS base_token_text,
-    CASE WHEN source = 'reasoning' THEN token_id ELSE reasoning_token_id END AS reasoning_token_id,
-    base_logprob::DOUBLE, reasoning_logprob::DOUBLE, score, local_mean, fired,
-    CASE WHEN score_is = 'ce' THEN score ELSE ce END AS ce,
-    CASE WHEN score_is = 'kl' THEN score ELSE kl END AS kl,
-    CASE WHEN score_is = 'reverse_kl' THEN score ELSE reverse_kl END AS reverse_kl,
-    CASE WHEN score_is = 'js' THEN score ELSE js END AS js,
-    CASE WHEN score_is = 'tv' THEN score ELSE tv END AS tv,
-    CASE WHEN score_is = 'entropy_base' THEN score ELSE entropy_base END AS entropy_base,
-    CASE WHEN score_is = 'entropy_reasoning' THEN score ELSE entropy_reasoning END AS entropy_reasoning,
-    base_tail_mass::DOUBLE, reasoning_tail_mass::DOUBLE, planning_tag, planted, base_topk_ids,
+    * EXCLUDE (score_is, base_topk_codes, reasoning_topk_ranks, reasoning_other_ids, reasoning_topk_codes)
+    REPLACE (
+        CASE WHEN base_token_id IS NOT NULL THEN COALESCE(base_token_text, token_text) END AS base_token_text,
+        /* metrics */
+        CASE WHEN source = 'reasoning' THEN token_id ELSE reasoning_token_id END AS reasoning_token_id
+    ),
     list_transform(
         base_topk_codes, lambda code: CASE WHEN code = 255 THEN '-inf' ELSE (1 - exp(code / 27)) / 4 END::FLOAT
     ) AS base_topk_logprobs,

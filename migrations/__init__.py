@@ -69,7 +69,7 @@ def drift(path: Path) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from rrti_sgl.db.models import Base
+    from rrti_sgl.db.models import METADATA
     from rrti_sgl.migrations.compare import include_name
 
     _, engine = _configured(path)
@@ -77,6 +77,6 @@ def drift(path: Path) -> list[str]:
         with engine.connect() as connection:
             options = {"compare_type": True, "include_name": include_name}
             context = MigrationContext.configure(connection, opts=options)
-            return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
+            return [repr(difference) for difference in compare_metadata(context, METADATA)]
     finally:
         engine.dispose()

@@ -12,7 +12,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from rrti_sgl.db import relations
-from rrti_sgl.db.models import Base
+from rrti_sgl.db.models import METADATA
 from rrti_sgl.migrations import head
 from rrti_sgl.migrations.compare import include_name
 
@@ -32,7 +32,7 @@ def create_views(connection: Connection, store: Path) -> None:
 
 def run(connection: Connection, store: Path) -> None:
     """Run the migration that Alembic was asked for, views included."""
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True, include_name=include_name)
+    context.configure(connection=connection, target_metadata=METADATA, compare_type=True, include_name=include_name)
     drop_views(connection)
     context.run_migrations()
     if context.get_context().get_current_revision() == head():

@@ -14,8 +14,8 @@ from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.options import Option, check
 from rrti_sgl.programs.values import Count, Positive, Ratio, Share, Text, one_of
 from rrti_sgl.records import CalibrationRecord
-from rrti_sgl.science.divergences import METRICS
 from rrti_sgl.science.gates import Gate, ThresholdRule
+from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.science.threshold import Warmup
 from rrti_sgl.tokens.vocabulary import Vocabulary
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
-from rrti_sgl.db.record_rows import METRICS
 from rrti_sgl.db.store import Store
+from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import UsageError
 
 SAMPLE_NEEDS: Mapping[str, str] = {
@@ -33,7 +33,7 @@ def coverage(store: Store, query: Query, runs: Sequence[str], values: Values) ->
     columns = _token_columns(query, values)
     tokens: dict[str, Any] = {}
     if columns and any(row["n_tokens"] for row in rows):
-        scores = [column for column in columns if column in METRICS] or ["score"]
+        scores = [column for column in columns if column in SCORES] or ["score"]
         patterns = {"columns": _pattern(columns), "scores": _pattern(scores), "runs": list(runs)}
         tokens = {row["run_id"]: row for row in run_sql(store, "_token_coverage", patterns).to_pylist()}
     missing = {f"n_{column}": 0 for column in columns}
@@ -106,9 +106,9 @@ def _column_of(need: str, values: Values) -> str:
 
 def _present(store: Store, row: Row) -> str:
     """The metrics that a run has."""
-    patterns = {"columns": _pattern(METRICS), "scores": _pattern(["score"]), "runs": [row["run_id"]]}
+    patterns = {"columns": _pattern(SCORES), "scores": _pattern(["score"]), "runs": [row["run_id"]]}
     [counts] = run_sql(store, "_token_coverage", patterns).to_pylist()
-    return ", ".join(metric for metric in METRICS if counts[f"n_{metric}"]) or "no metric at all"
+    return ", ".join(metric for metric in SCORES if counts[f"n_{metric}"]) or "no metric at all"
 
 
 def _pattern(columns: Sequence[str]) -> str:

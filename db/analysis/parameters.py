@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rrti_sgl.db.record_rows import METRICS
+from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import UsageError
 
 
@@ -43,7 +43,7 @@ class Parameter:
 
 def metric(default: str = "ce") -> Parameter:
     """A score column of `tokens`."""
-    return Parameter(default, f"one of {', '.join(METRICS)}", lambda value: value in METRICS)
+    return Parameter(default, f"one of {', '.join(SCORES)}", lambda value: value in SCORES)
 
 
 def share(default: float) -> Parameter:

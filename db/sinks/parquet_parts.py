@@ -16,6 +16,7 @@ from rrti_sgl.db import folders, inserting, record_rows, relations
 from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.layouts import Precision, check_precision
 from rrti_sgl.db.sinks.buffered import BufferedSink
+from rrti_sgl.db.tables import TABLES
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
 from rrti_sgl.sinks.refusals import check_unchanged
@@ -181,12 +182,7 @@ class ParquetSink(BufferedSink):
 
 def _empty_tables() -> duckdb.DuckDBPyConnection:
     """The tables of a store in memory: a part goes through them into files as a run that is sealed does."""
-    from duckdb_sqlalchemy import Dialect
-    from sqlalchemy.schema import CreateTable
-
-    from rrti_sgl.db.models import Base
-
     connection = opening.connect_memory()
-    for table in Base.metadata.sorted_tables:
-        connection.execute(str(CreateTable(table).compile(dialect=Dialect())))
+    for table in TABLES.values():
+        connection.execute(f"CREATE TABLE {table.name} ({table.definition})")
     return connection

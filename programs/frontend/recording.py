@@ -133,7 +133,7 @@ class Recorder:
             program=PROGRAM,
             status="running",
             created_at=datetime.now(UTC),
-            config=config,
+            config={"kind": "frontend", **config},
             config_hash=hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16],
             problem_set=PROBLEM_SET,
             n_problems=0,  # not known before the programs have run

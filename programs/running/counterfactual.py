@@ -98,7 +98,7 @@ async def run_counterfactual(
     prepared = build(pair, resolved, new_run_id(COUNTERFACTUAL))
     prepared = replace(
         prepared,
-        record=replace(prepared.record, program=COUNTERFACTUAL),
+        record=replace(prepared.record, program=COUNTERFACTUAL, config={**prepared.record.config, "kind": "counterfactual"}),
         jobs=_jobs(pair, prepared.jobs[0], trace, chosen, n),
     )
     async with DuckDBSink(store) as sink:

@@ -186,7 +186,7 @@ def run_record(
         program=settings.program,
         status="running",
         created_at=datetime.now(UTC),
-        config=settings.to_dict(),
+        config={"kind": "run", **settings.to_dict()},
         config_hash=settings.digest(problem_set),
         problem_set=problem_set.name,
         n_problems=len(problem_set.problems),

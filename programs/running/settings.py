@@ -21,13 +21,13 @@ from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.values import Count, Natural, Ratio, Text
 from rrti_sgl.prompts import TEMPLATES, PromptTemplate, load_template
-from rrti_sgl.records import ScoreKind
+from rrti_sgl.records import RunKind, ScoreKind
 from rrti_sgl.science.planning import load_tagger
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 DEFAULT_K = 20
 DRAFT_TOKENS = 12
-GIVEN_TEXTS = "input"  # the key under which a run of `rrti score` stores where its texts came from
+BESIDE = ("kind", "regraded")  # in a run's configuration beside its settings: what made it, what became of it later
 
 _problems = partial(Option, panel="Problems", tables=("problems",))
 _decoding = partial(Option, panel="Decoding", tables=("decoding",))
@@ -162,18 +162,21 @@ class RunSettings:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> RunSettings:
-        """Settings as a run stored them; fields of a newer version are refused.
+        """Settings as `to_dict` gives them or a run's configuration holds them; fields of a newer version are refused.
 
         Raises:
-            UsageError: the stored settings have a field that this version does not know, or are those of `rrti score`.
+            UsageError: the settings have a field that this version does not know, or the run is of another kind.
         """
-        if GIVEN_TEXTS in stored:
+        kind: RunKind = stored.get("kind", "run")
+        if kind == "score":
             raise UsageError(
                 "The run scored texts that were given; no program generated them.",
                 "Continue it with `rrti score --resume`; experiments take a sample of `rrti run`.",
             )
+        if kind == "frontend":
+            raise UsageError("The run was written by programs of SGLang's frontend.", "Name a run of `rrti run`.")
         known = {known_field.name for known_field in fields(cls)}
-        stored = {name: value for name, value in stored.items() if name != "regraded"}  # what became of the run later
+        stored = {name: value for name, value in stored.items() if name not in BESIDE}
         if unknown := sorted(set(stored) - known):
             raise UsageError(
                 f"The stored run has settings that this version does not know: {', '.join(unknown)}.",

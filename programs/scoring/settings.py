@@ -11,7 +11,7 @@ from typing import Any
 
 from rrti_sgl.given_texts import GivenText, TextFields, read_texts
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.running.settings import GIVEN_TEXTS, RunSettings, settings_from
+from rrti_sgl.programs.running.settings import RunSettings, settings_from
 from rrti_sgl.rows import Complaints, name_of
 
 SCORE = "score"
@@ -78,11 +78,11 @@ class ScoreSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values."""
-        return {**self.run.to_dict(), "program": SCORE, GIVEN_TEXTS: asdict(self.input)}
+        return {**self.run.to_dict(), "program": SCORE, "input": asdict(self.input)}
 
     def stored(self, stops: Sequence[str]) -> dict[str, Any]:
         """The settings as the run keeps them, with what ended a solution in its text, for a later grader."""
-        return {**self.to_dict(), "stops": list(stops)}
+        return {"kind": "score", **self.to_dict(), "stops": list(stops)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ScoreSettings:
@@ -91,8 +91,8 @@ class ScoreSettings:
         Raises:
             UsageError: a field of a newer version.
         """
-        values = {name: value for name, value in stored.items() if name != "stops"}
-        source = TextInput(**values.pop(GIVEN_TEXTS))
+        values = {name: value for name, value in stored.items() if name not in ("kind", "stops")}
+        source = TextInput(**values.pop("input"))
         return cls(source, RunSettings.from_dict({**values, "program": "diagnose"}))
 
     def digest(self, texts: Sequence[GivenText], problem_set: ProblemSet) -> str:

@@ -20,8 +20,6 @@ from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import ProblemRecord, RunRecord
 from rrti_sgl.science.gates import AlwaysGate
 
-COUNTERFACTUAL = "counterfactual"
-
 
 @dataclass(frozen=True, slots=True)
 class GradedSample:
@@ -101,7 +99,7 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
         StoreError: the run is sealed, and its grades are to be replaced.
     """
     run = store.get_run(run_id)
-    if run.program == COUNTERFACTUAL:
+    if run.kind == "counterfactual":
         raise UsageError(f"Run {run_id} is a counterfactual: its samples hold the ends of solutions only.", "Grade another.")
     if run.status != "finished":
         raise UsageError(f"Run {run_id} is {run.status}.", f"Finish it first: rrti run --resume {run_id}")
@@ -140,9 +138,9 @@ def _problems(store: Store, run: RunRecord) -> dict[str, ProblemRecord]:
 
 
 def _stops(run: RunRecord, *, whole: bool) -> tuple[str, ...]:
-    if "base_prompt" not in run.config:  # a program of SGLang's frontend: it ends its generations itself
+    if run.kind == "frontend":  # its programs end their generations themselves
         return ()
-    if "stops" in run.config:  # given texts: their prompts may be their own
+    if run.kind == "score":  # prompts may be the texts' own
         return tuple(run.config["stops"])
     return solution_stops(RunSettings.from_dict(run.config), whole=whole)
 

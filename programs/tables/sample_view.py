@@ -15,10 +15,11 @@ from rich.panel import Panel
 from rich.style import Style
 from rich.text import Text
 
-from rrti_sgl.db.record_rows import METRICS
+from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables.numbers import COUNT, NUMBER, WHOLE_SHARE
 from rrti_sgl.records import FloatArray, ProblemRecord, RunRecord, SampleTrace
+from rrti_sgl.science.metrics import unit_of
 
 # From low to high, one hue of growing strength: readable without colour vision, on light and dark terminals.
 _SHADES = ("", "black on #fdebd0", "black on #f9c784", "black on #f39c34", "black on #e06c1a")
@@ -47,8 +48,8 @@ class SampleView:
     title: str = ""
 
     def __post_init__(self) -> None:
-        if self.metric is not None and self.metric not in METRICS:
-            raise UsageError(f"Metric {self.metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
+        if self.metric is not None and self.metric not in SCORES:
+            raise UsageError(f"Metric {self.metric!r} is unknown.", f"Use one of {', '.join(SCORES)}.")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich prints."""
@@ -149,12 +150,11 @@ def _level(value: float, bounds: Sequence[float] | None) -> int:
 
 
 def _legend(metric: str, bounds: Sequence[float]) -> Text:
-    unit = "" if metric == "tv" else " nats"
     text = Text(f"{metric}: ", style="dim")
     for shade, bound in zip(_SHADES[1:], bounds, strict=True):
         text.append(f" > {NUMBER.text(bound)} ", shade)
         text.append(" ")
-    text.append(unit.strip() + "   ", style="dim")
+    text.append(f"{unit_of(metric)}   ", style="dim")
     text.append("takeover", _TAKEOVER)
     text.append(" (", style="dim")
     text.append("what base drew", Style(strike=True, dim=True))

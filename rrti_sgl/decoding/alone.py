@@ -21,7 +21,7 @@ class ReasoningSample:
     """
 
     def __init__(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> None:
-        self.trace = TraceBuilder(k=options.k)
+        self.trace = TraceBuilder(options.k, gate)
         self._job, self._gate, self._options = job, gate, options
         self._state = begin_after(job, gate)
         self._limit = options.max_new_tokens - len(job.prefix_ids)

@@ -60,7 +60,7 @@ class ChunkedSample:
     """
 
     def __init__(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> None:
-        self.trace = TraceBuilder(k=options.k)
+        self.trace = TraceBuilder(options.k, gate)
         self._job = job
         self._gate = gate
         self._state = begin_after(job, gate)
@@ -239,6 +239,7 @@ class ChunkedSample:
             base_token_ids=draft.ids[rows],
             base_logprobs=list(draft.logprobs[rows]),
             reasoning_logprobs=list(draft.reasoning_logprobs[rows]) if draft.reasoning_logprobs is not None else None,
+            seen=True,
         )
         draft.cursor = rows.stop
         self._end_if_due()
@@ -251,10 +252,12 @@ class ChunkedSample:
         if row is None or token is None:
             draft.pending = decision
             return False
-        self._take_over(draft, decision, token, row, float(row.logprob_of(np.asarray([token]))[0]))
+        self._take_over(draft, decision, token, row, float(row.logprob_of(np.asarray([token]))[0]), seen=True)
         return True
 
-    def _take_over(self, draft: _Draft, decision: Decision, token: int, reasoning: Distributions, logprob: float) -> None:
+    def _take_over(
+        self, draft: _Draft, decision: Decision, token: int, reasoning: Distributions, logprob: float, *, seen: bool = False
+    ) -> None:
         draft.pending = None
         index = draft.cursor
         base = draft.base[index : index + 1]
@@ -269,6 +272,7 @@ class ChunkedSample:
             reasoning_token_ids=[token],
             base_logprobs=[draft.logprobs[index] if token == draft.ids[index] else base_logprob],
             reasoning_logprobs=[logprob],
+            seen=seen,
         )
         if math.isnan(self.trace.base_logprobs[-1]):
             self._uncovered = len(self.trace) - 1

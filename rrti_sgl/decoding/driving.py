@@ -116,6 +116,7 @@ def truncate(trace: TraceBuilder, n: int) -> None:
         trace.base_logprobs,
         trace.reasoning_logprobs,
         trace.decisions,
+        trace.seen,
     ):
         del column[n:]
     for rows in (trace.base, trace.reasoning):

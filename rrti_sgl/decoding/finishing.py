@@ -79,10 +79,11 @@ class Finisher:
                 answer_method=grade.method,
             ),
             tokens=self._columns(job, trace, pieces),
+            score_metric=None if trace.gate is None else trace.gate.metric,
         )
 
     def _columns(self, job: SampleJob, trace: TraceBuilder, pieces: list[str]) -> TokenColumns:
-        n, metrics = len(trace), trace.metrics()
+        n = len(trace)
         base_ids, base_logprobs = trace.base.padded(n, trace.k)
         reasoning_ids, reasoning_logprobs = trace.reasoning.padded(n, trace.k)
         return TokenColumns(
@@ -99,15 +100,9 @@ class Finisher:
                 [math.nan if d.local_mean is None else d.local_mean for d in trace.decisions], dtype=np.float64
             ),
             fired=np.asarray([decision.fired for decision in trace.decisions]),
-            ce=metrics.ce,
-            kl=metrics.kl,
-            reverse_kl=metrics.reverse_kl,
-            js=metrics.js,
-            tv=metrics.tv,
-            entropy_base=metrics.entropy_base,
-            entropy_reasoning=metrics.entropy_reasoning,
-            base_tail_mass=metrics.base_tail_mass,
-            reasoning_tail_mass=metrics.reasoning_tail_mass,
+            metrics=trace.metrics(),
+            base_tail_mass=trace.base.tail_mass(n),
+            reasoning_tail_mass=trace.reasoning.tail_mass(n),
             planning_tag=self.tagger.tag(pieces),
             planted=self._planted(job, trace, pieces),
             base_topk_ids=base_ids,

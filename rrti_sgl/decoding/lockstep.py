@@ -30,7 +30,7 @@ class LockstepSample:
     """
 
     def __init__(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> None:
-        self.trace = TraceBuilder(k=options.k)
+        self.trace = TraceBuilder(options.k, gate)
         self._job, self._gate, self._options = job, gate, options
         self._limit = options.max_new_tokens - len(job.prefix_ids)
         self._algorithm = self._decode()
@@ -82,6 +82,7 @@ class LockstepSample:
                 reasoning_token_ids=None if taken is None else [taken],
                 base_logprobs=[_base_logprob(base, token, taken)],
                 reasoning_logprobs=None if reasoning is None else [_reasoning_logprob(reasoning, taken)],
+                seen=True,
             )
         if self._is_unsettled():
             ids = self._job.base_ids(trace.token_ids)

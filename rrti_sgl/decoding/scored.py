@@ -30,7 +30,7 @@ class ScoredSample:
     """
 
     def __init__(self, job: SampleJob, given: GivenContinuation, gate: Gate, options: DecodeOptions) -> None:
-        self.trace = TraceBuilder(k=options.k)
+        self.trace = TraceBuilder(options.k, gate)
         self._job, self._given, self._gate, self._options = job, given, gate, options
         self._base: Generation | None = None
 
@@ -75,5 +75,6 @@ class ScoredSample:
             reasoning=reasoning.input,
             base_logprobs=list(base.input_logprobs),
             reasoning_logprobs=list(reasoning.input_logprobs),
+            seen=True,
         )
         self.trace.finish(self._given.finish_reason)

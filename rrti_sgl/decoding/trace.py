@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from rrti_sgl.engines.wire import Generation
 from rrti_sgl.records import FinishReason, FloatArray, IntArray, Source
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import DIVERGENCE_METRICS, all_metrics, entropy
+from rrti_sgl.science.divergences import Models
+from rrti_sgl.science.gates import Gate
+from rrti_sgl.science.metrics import METRICS, MetricKind
 from rrti_sgl.science.threshold import Decision
 
 
@@ -40,21 +42,6 @@ class CallTotals:
         self.cached_tokens += generation.cached_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Columns that follow from the two models' distributions alone, each (T,), NaN where one is missing."""
-
-    ce: FloatArray
-    kl: FloatArray
-    reverse_kl: FloatArray
-    js: FloatArray
-    tv: FloatArray
-    entropy_base: FloatArray
-    entropy_reasoning: FloatArray
-    base_tail_mass: FloatArray
-    reasoning_tail_mass: FloatArray
-
-
 @dataclass(slots=True)
 class _Rows:
     """Distributions of one model at some of the positions."""
@@ -78,15 +65,27 @@ class _Rows:
             ids[self.positions], logprobs[self.positions] = rows.ids, rows.logprobs
         return ids, logprobs
 
+    def tail_mass(self, n: int) -> FloatArray:
+        """Probability outside the lists over all n positions; NaN where the model was not asked."""
+        mass, rows = np.full(n, np.nan), self.gathered()
+        if rows is not None:
+            mass[self.positions] = rows.tail_mass
+        return mass
+
 
 @dataclass(slots=True)
 class TraceBuilder:
     """The growing trace of one sample.
 
     Lists have one entry per emitted token. Decoding loops call `emit` for tokens that were kept and read `token_ids`.
+
+    Args:
+        k: length of the lists that are asked for.
+        gate: what the scores of the decisions are from; None where no gate is asked.
     """
 
     k: int
+    gate: Gate | None = None
     token_ids: list[int] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     base_token_ids: list[int] = field(default_factory=list)
@@ -94,6 +93,7 @@ class TraceBuilder:
     base_logprobs: list[float] = field(default_factory=list)
     reasoning_logprobs: list[float] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    seen: list[bool] = field(default_factory=list)
     base: _Rows = field(default_factory=_Rows)
     reasoning: _Rows = field(default_factory=_Rows)
     base_calls: CallTotals = field(default_factory=CallTotals)
@@ -121,12 +121,17 @@ class TraceBuilder:
         reasoning_token_ids: Sequence[int] | None = None,
         base_logprobs: Sequence[float] | None = None,
         reasoning_logprobs: Sequence[float] | None = None,
+        seen: bool = False,
     ) -> None:
-        """Append n kept tokens of one source with what both models said there; None means the model was not asked."""
+        """Append n kept tokens of one source with what both models said there; None means the model was not asked.
+
+        `seen` says that the gate made its scores of these very distributions, and not of an earlier answer.
+        """
         n, start = len(token_ids), len(self.token_ids)
         self.token_ids.extend(int(i) for i in token_ids)
         self.sources.extend([source] * n)
         self.decisions.extend(decisions)
+        self.seen.extend([seen] * n)
         self.base_token_ids.extend([-1] * n if base_token_ids is None else (int(i) for i in base_token_ids))
         self.reasoning_token_ids.extend([-1] * n if reasoning_token_ids is None else (int(i) for i in reasoning_token_ids))
         self.base_logprobs.extend([math.nan] * n if base_logprobs is None else map(float, base_logprobs))
@@ -141,25 +146,41 @@ class TraceBuilder:
         self.finish_reason = reason
         self.wall_ms = (perf_counter() - self._start) * 1e3
 
-    def metrics(self) -> Metrics:
-        """Compute every metric at once; row by row the same numbers that the gate saw."""
-        n = len(self)
-        columns = {name: np.full(n, np.nan) for name in Metrics.__slots__}
+    def metrics(self) -> dict[str, FloatArray]:
+        """Every metric by name, (T,) each; NaN where a model that it reads was not asked.
+
+        The one that the gate decided by is what the gate saw, where it saw all of the distributions that are kept.
+        """
+        columns = {name: np.full(len(self), np.nan) for name in METRICS}
+        for kind, (positions, models) in self._models().items():
+            for metric in METRICS.values():
+                if metric.kind == kind:
+                    scores = self._scores(metric.name, positions)
+                    columns[metric.name][positions] = metric.value(models) if scores is None else scores
+        return columns
+
+    def _models(self) -> dict[MetricKind, tuple[IntArray, Models]]:
+        """What metrics of each kind are made of: positions, in ascending order, and what the models said there."""
         base, reasoning = self.base.gathered(), self.reasoning.gathered()
+        found: dict[MetricKind, tuple[IntArray, Models]] = {}
         if base is not None:
-            columns["entropy_base"][self.base.positions] = entropy(base).value
-            columns["base_tail_mass"][self.base.positions] = base.tail_mass
+            found["base"] = np.asarray(self.base.positions), Models(base, None)
         if reasoning is not None:
-            columns["entropy_reasoning"][self.reasoning.positions] = entropy(reasoning).value
-            columns["reasoning_tail_mass"][self.reasoning.positions] = reasoning.tail_mass
+            found["reasoning"] = np.asarray(self.reasoning.positions), Models(None, reasoning)
         if base is not None and reasoning is not None:
             both, of_base, of_reasoning = np.intersect1d(
                 self.base.positions, self.reasoning.positions, assume_unique=True, return_indices=True
             )
-            values = all_metrics(base[of_base], reasoning[of_reasoning])
-            for name in DIVERGENCE_METRICS:
-                columns[name][both] = values[name]
-        return Metrics(**columns)
+            found["divergence"] = both, Models(base[of_base], reasoning[of_reasoning])
+        return found
+
+    def _scores(self, metric: str, positions: IntArray) -> FloatArray | None:
+        """The gate's scores, if they are this metric of just these distributions."""
+        if self.gate is None or not self.gate.measures or self.gate.metric != metric:
+            return None
+        if not all(self.seen[position] for position in positions):
+            return None
+        return np.asarray([self.decisions[position].score for position in positions])
 
     def with_base_logprob(self, position: int, logprob: float) -> None:
         """Fill in the base model's log-probability of an emitted token that its top k did not hold."""

@@ -19,11 +19,12 @@ exact on the base's list and bounded on its tail mass alone, and the other bound
 least `(H_b - H_b on the list) + m log(m / M)`, m and M the two models' exact masses outside the list (log-sum inequality).
 
 A row's result is bit for bit the same in every batch, so that a score computed again equals the one a gate decided on.
+Which of them are metrics of the store, and how they are called there, `rrti_sgl.science.metrics` declares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,48 @@ class Divergence:
     uncovered: FloatArray
 
 
+class Models:
+    """What both models say at the same n positions. Their lists are aligned once, when a divergence first asks for it.
+
+    Raises:
+        ValueError: a model is asked about that is None here, or the two have different rows or vocabularies.
+    """
+
+    def __init__(self, base: Distributions | None, reasoning: Distributions | None) -> None:
+        self._base, self._reasoning = base, reasoning
+
+    @property
+    def base(self) -> Distributions:
+        """The base model's distributions."""
+        return _asked(self._base, "base")
+
+    @property
+    def reasoning(self) -> Distributions:
+        """The reasoning model's distributions."""
+        return _asked(self._reasoning, "reasoning")
+
+    @functools.cached_property
+    def base_tail(self) -> FloatArray:
+        """(n,) the base model's probability outside its list."""
+        return self.base.tail_mass
+
+    @functools.cached_property
+    def reasoning_tail(self) -> FloatArray:
+        """(n,) the reasoning model's probability outside its list."""
+        return self.reasoning.tail_mass
+
+    @functools.cached_property
+    def sides(self) -> tuple[_Side, _Side]:
+        """Each model's list beside what the other one says of its tokens: base, reasoning."""
+        return _align(self)
+
+
+def _asked(distributions: Distributions | None, model: str) -> Distributions:
+    if distributions is None:
+        raise ValueError(f"the metric needs the {model} model's distributions")
+    return distributions
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Side:
     """One model's list with what is known of the other model at the same tokens.
@@ -61,8 +104,9 @@ class _Side:
     entropy: FloatArray | None = None  # (n,) exact, NaN where not reported
 
 
-def _align(base: Distributions, reasoning: Distributions) -> tuple[_Side, _Side]:
-    """Looks every token of either list up in the other one, once."""
+def _align(models: Models) -> tuple[_Side, _Side]:
+    """Looks every token of either list up in the other one."""
+    base, reasoning = models.base, models.reasoning
     if len(base) != len(reasoning) or base.vocab_size != reasoning.vocab_size:
         raise ValueError(
             f"base and reasoning must have the same rows and vocabulary, not {len(base)} rows of {base.vocab_size} "
@@ -86,8 +130,8 @@ def _align(base: Distributions, reasoning: Distributions) -> tuple[_Side, _Side]
     b_at_r[rows, reasoning_columns] = log_b[rows, base_columns]
     known_r[rows, reasoning_columns] = True
     return (
-        _Side(np.exp(log_b), log_b, r_at_b, named_b, base.tail_mass, base.is_full, entropy_b),
-        _Side(np.exp(log_r), log_r, b_at_r, known_r, reasoning.tail_mass, reasoning.is_full),
+        _Side(np.exp(log_b), log_b, r_at_b, named_b, models.base_tail, base.is_full, entropy_b),
+        _Side(np.exp(log_r), log_r, b_at_r, known_r, models.reasoning_tail, reasoning.is_full),
     )
 
 
@@ -98,16 +142,12 @@ def _cross(p: FloatArray, log_q: FloatArray) -> FloatArray:
     return np.maximum(0.0, -row_sum(terms))
 
 
-def _relative(side: _Side, opposite: _Side) -> FloatArray:
+def _relative_bound(side: _Side, opposite: _Side) -> FloatArray:
     """KL(side || opposite): the sum over the side's list, and for the rest the log-sum inequality.
 
     The rest contributes at least m log(m / M), m the side's mass outside its list and M an upper bound of the other
     model's mass there. Both are known up to rounding only, so the smallest value in that interval is taken.
     """
-    return np.maximum(0.0, _relative_bound(side, opposite))
-
-
-def _relative_bound(side: _Side, opposite: _Side) -> FloatArray:
     head = _cross(side.p, side.other) - _cross(side.p, side.logp)
     if side.full:
         return head
@@ -117,21 +157,6 @@ def _relative_bound(side: _Side, opposite: _Side) -> FloatArray:
     mass = np.clip(outside / np.e, np.maximum(0.0, side.tail - _MASS_ERROR), side.tail + _MASS_ERROR)
     bound: FloatArray = head + mass * np.log(mass / outside)
     return bound
-
-
-def _cross_entropy(side: _Side, opposite: _Side) -> FloatArray:
-    """CE(side, opposite): the sum over the side's list, or, where its exact entropy H is known, H + KL if that is more."""
-    head = _cross(side.p, side.other)
-    if side.entropy is None or side.full:
-        return head
-    whole = side.entropy + _relative_bound(side, opposite)
-    return np.where(np.isnan(whole), head, np.maximum(head, whole))
-
-
-def _total_variation(base: _Side, reasoning: _Side) -> FloatArray:
-    """The larger of the two one-sided sums; on full lists they are equal."""
-    excess = [row_sum(np.maximum(0.0, side.p - np.exp(side.other))) for side in (base, reasoning)]
-    return np.minimum(1.0, np.maximum(*excess))
 
 
 def _jensen_shannon_terms(side: _Side) -> FloatArray:
@@ -146,40 +171,39 @@ def _jensen_shannon_terms(side: _Side) -> FloatArray:
     return terms
 
 
-def _jensen_shannon(base: _Side, reasoning: _Side) -> FloatArray:
+def cross_entropy(models: Models) -> FloatArray:
+    """CE(p_b, p_r): the sum over the base's list, or, where its exact entropy H is known, H + KL if that is more."""
+    base, reasoning = models.sides
+    head = _cross(base.p, base.other)
+    if base.entropy is None or base.full:
+        return head
+    whole = base.entropy + _relative_bound(base, reasoning)
+    return np.where(np.isnan(whole), head, np.maximum(head, whole))
+
+
+def reverse_kl(models: Models) -> FloatArray:
+    """KL(p_b || p_r) = CE - H_b, the paper's reverse KL."""
+    base, reasoning = models.sides
+    return np.maximum(0.0, _relative_bound(base, reasoning))
+
+
+def forward_kl(models: Models) -> FloatArray:
+    """KL(p_r || p_b)."""
+    base, reasoning = models.sides
+    return np.maximum(0.0, _relative_bound(reasoning, base))
+
+
+def jensen_shannon(models: Models) -> FloatArray:
     """The sum over the union of both lists; every term is at least 0, so leaving the rest out keeps a lower bound."""
+    base, reasoning = models.sides
     only_reasoning = np.where(reasoning.known, 0.0, _jensen_shannon_terms(reasoning))
     return np.clip(row_sum(_jensen_shannon_terms(base)) + row_sum(only_reasoning), 0.0, _LN2)
 
 
-def ce(base: Distributions, reasoning: Distributions) -> Divergence:
-    """Cross-entropy CE(p_b, p_r), summed over the base's list. Uncovered: the base's tail mass."""
-    b, r = _align(base, reasoning)
-    return Divergence(_cross_entropy(b, r), b.tail)
-
-
-def reverse_kl(base: Distributions, reasoning: Distributions) -> Divergence:
-    """KL(p_b || p_r) = CE - H_b, the paper's reverse KL. Uncovered: the base's tail mass."""
-    b, r = _align(base, reasoning)
-    return Divergence(_relative(b, r), b.tail)
-
-
-def kl(base: Distributions, reasoning: Distributions) -> Divergence:
-    """Forward KL(p_r || p_b). Uncovered: the reasoning model's tail mass."""
-    b, r = _align(base, reasoning)
-    return Divergence(_relative(r, b), r.tail)
-
-
-def js(base: Distributions, reasoning: Distributions) -> Divergence:
-    """Jensen-Shannon divergence, in [0, ln 2]. Uncovered: the mean of both tail masses."""
-    b, r = _align(base, reasoning)
-    return Divergence(_jensen_shannon(b, r), (b.tail + r.tail) / 2.0)
-
-
-def tv(base: Distributions, reasoning: Distributions) -> Divergence:
-    """Total variation, in [0, 1]. Uncovered: the larger tail mass."""
-    b, r = _align(base, reasoning)
-    return Divergence(_total_variation(b, r), np.maximum(b.tail, r.tail))
+def total_variation(models: Models) -> FloatArray:
+    """In [0, 1]: the larger of the two one-sided sums; on full lists they are equal."""
+    excess = [row_sum(np.maximum(0.0, side.p - np.exp(side.other))) for side in models.sides]
+    return np.minimum(1.0, np.maximum(*excess))
 
 
 def entropy(distributions: Distributions) -> Divergence:
@@ -190,42 +214,3 @@ def entropy(distributions: Distributions) -> Divergence:
         return Divergence(value, uncovered)
     reported = ~np.isnan(distributions.exact.entropy)
     return Divergence(np.where(reported, distributions.exact.entropy, value), np.where(reported, 0.0, uncovered))
-
-
-def _entropy_base(base: Distributions, reasoning: Distributions) -> Divergence:
-    return entropy(base)
-
-
-def _entropy_reasoning(base: Distributions, reasoning: Distributions) -> Divergence:
-    return entropy(reasoning)
-
-
-Metric = Callable[[Distributions, Distributions], Divergence]
-
-METRICS: Final[Mapping[str, Metric]] = {
-    "ce": ce,
-    "kl": kl,
-    "reverse_kl": reverse_kl,
-    "js": js,
-    "tv": tv,
-    "entropy_base": _entropy_base,
-    "entropy_reasoning": _entropy_reasoning,
-}
-"""Every metric by its name, which is also its column in the table of tokens."""
-
-DIVERGENCE_METRICS: Final = ("ce", "kl", "reverse_kl", "js", "tv")
-"""The metrics that compare the two models."""
-
-
-def all_metrics(base: Distributions, reasoning: Distributions) -> dict[str, FloatArray]:
-    """Every metric of `METRICS` from one alignment: name -> (n,) values, bit for bit those of the single functions."""
-    b, r = _align(base, reasoning)
-    return {
-        "ce": _cross_entropy(b, r),
-        "kl": _relative(r, b),
-        "reverse_kl": _relative(b, r),
-        "js": _jensen_shannon(b, r),
-        "tv": _total_variation(b, r),
-        "entropy_base": entropy(base).value,
-        "entropy_reasoning": entropy(reasoning).value,
-    }

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray, IntArray, Json, ProblemRecord
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import DIVERGENCE_METRICS, METRICS, entropy
+from rrti_sgl.science.divergences import Models
+from rrti_sgl.science.metrics import METRICS, divergence_names
 from rrti_sgl.science.threshold import (
     Decision,
     GateState,
@@ -37,9 +38,9 @@ from rrti_sgl.science.threshold import (
 )
 
 __all__ = [
-    "AlwaysGate", "Decision", "DivergenceGate", "EarlyGate", "EntropyGate", "Gate", "GateState", "NeverGate", "RandomGate",
-    "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform", "load_class", "load_gate",
-    "replay",
+    "AlwaysGate", "Decision", "DivergenceGate", "EarlyGate", "EntropyGate", "Gate", "GateState", "MetricGate", "NeverGate",
+    "RandomGate", "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform", "load_class",
+    "load_gate", "replay",
 ]  # fmt: skip
 
 
@@ -82,6 +83,11 @@ class Gate(ABC):
         """The metric of `METRICS` that is this gate's signal."""
         return None
 
+    @property
+    def measures(self) -> bool:
+        """Whether the signal is the metric itself, as the store computes it: what the gate saw is then stored for it."""
+        return False
+
     @abstractmethod
     def params(self) -> dict[str, Json]:
         """What identifies this gate beside its name, as JSON values."""
@@ -123,34 +129,45 @@ class ThresholdGate(Gate):
         return ThresholdState(self._rule)
 
 
-class DivergenceGate(ThresholdGate):
+class MetricGate(ThresholdGate):
+    """A gate whose signal is a metric, or nothing (None): the score of no position is computed then."""
+
+    def __init__(self, rule: ThresholdRule, metric: str | None) -> None:
+        if metric is not None and metric not in METRICS:
+            raise UsageError(f"metric = {metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
+        super().__init__(rule, metric)
+        self.needs_reasoning = metric is not None and METRICS[metric].kind != "base"
+
+    @property
+    def measures(self) -> bool:
+        """True, unless a subclass makes another signal of it."""
+        return self.metric is not None and type(self).signal is MetricGate.signal
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """The metric in its unit, NaN (not computed) without one."""
+        if self._metric is None:
+            return np.full(len(steps.positions), np.nan)
+        return METRICS[self._metric].value(Models(steps.base, steps.reasoning))
+
+
+class DivergenceGate(MetricGate):
     """The paper's gate: a divergence between the two models, by default their cross-entropy."""
 
     name = "divergence"
 
     def __init__(self, metric: str, rule: ThresholdRule) -> None:
-        if metric not in DIVERGENCE_METRICS:
-            raise UsageError(f"metric = {metric!r} is no divergence.", f"Use one of {', '.join(DIVERGENCE_METRICS)}.")
+        if metric not in divergence_names():
+            raise UsageError(f"metric = {metric!r} is no divergence.", f"Use one of {', '.join(divergence_names())}.")
         super().__init__(rule, metric)
-        self._divergence = METRICS[metric]
-
-    def signal(self, steps: Steps) -> FloatArray:
-        """The divergence in nats (total variation: in [0, 1])."""
-        return self._divergence(steps.base, _reasoning(self, steps)).value
 
 
-class EntropyGate(ThresholdGate):
+class EntropyGate(MetricGate):
     """The paper's cheaper variant: the base model's entropy alone."""
 
     name = "entropy"
-    needs_reasoning = False
 
     def __init__(self, rule: ThresholdRule) -> None:
         super().__init__(rule, "entropy_base")
-
-    def signal(self, steps: Steps) -> FloatArray:
-        """The entropy in nats."""
-        return entropy(steps.base).value
 
 
 class RandomGate(ThresholdGate):
@@ -199,27 +216,17 @@ class EarlyGate(ThresholdGate):
         return self.horizon - steps.positions.astype(np.float64)
 
 
-class NeverGate(ThresholdGate):
+class NeverGate(MetricGate):
     """No takeover, tau = +inf; with a metric, every position is scored by it all the same (diagnosis)."""
 
     name = "never"
 
     def __init__(self, metric: str | None = None) -> None:
-        if metric is not None and metric not in METRICS:
-            raise UsageError(f"metric = {metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
         super().__init__(ThresholdRule(math.inf), metric)
-        self.needs_reasoning = metric not in (None, "entropy_base")
 
     def params(self) -> dict[str, Json]:
         """The metric; infinity is no JSON value."""
         return {"metric": self._metric}
-
-    def signal(self, steps: Steps) -> FloatArray:
-        """The metric, or NaN (not computed)."""
-        if self._metric is None:
-            return np.full(len(steps.positions), np.nan)
-        reasoning = _reasoning(self, steps) if self.needs_reasoning else steps.base
-        return METRICS[self._metric](steps.base, reasoning).value
 
     def begin(self) -> GateState:
         """Without a metric there is nothing to remember."""
@@ -303,9 +310,3 @@ def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
     if "name" not in vars(found):
         found.name = spec
     return gate
-
-
-def _reasoning(gate: Gate, steps: Steps) -> Distributions:
-    if steps.reasoning is None:
-        raise ValueError(f"the gate {gate.name} needs the reasoning model's distributions")
-    return steps.reasoning

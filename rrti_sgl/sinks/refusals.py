@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from rrti_sgl.errors import CalibrationMismatchError, StoreError
-from rrti_sgl.records import RunRecord, SampleTrace, TokenColumns
+from rrti_sgl.records import RunRecord, SampleTrace
+from rrti_sgl.science.metrics import METRICS, token_fields
 
 # What a run must have in common with its continuation, beside its configuration.
 COMMON = ("base_model", "reasoning_model", "tokenizer_hash", "n_problems", "k", "score_kind", "tau", "lambda_")
-TOKEN_FIELDS = tuple(field.name for field in dataclasses.fields(TokenColumns))
+TOKEN_FIELDS = token_fields()
 
 
 def check_trace(trace: SampleTrace) -> None:
@@ -24,10 +24,13 @@ def check_trace(trace: SampleTrace) -> None:
         StoreError: naming the sample and the column.
     """
     sample, tokens = trace.sample, trace.tokens
-    for name in TOKEN_FIELDS:
-        length = len(getattr(tokens, name))
+    if tokens.metrics.keys() != METRICS.keys():
+        different = ", ".join(sorted(tokens.metrics.keys() ^ METRICS.keys()))
+        raise StoreError(f"Sample {sample.sample_id} has other metrics than are declared: {different}.")
+    for field in TOKEN_FIELDS:
+        length = len(getattr(tokens, field.name))
         if length != sample.n_tokens:
-            message = f"Sample {sample.sample_id} has {sample.n_tokens} tokens, its column {name} {length}."
+            message = f"Sample {sample.sample_id} has {sample.n_tokens} tokens, its column {field.name} {length}."
             raise StoreError(message)
     for model in ("base", "reasoning"):
         ids, logprobs = getattr(tokens, f"{model}_topk_ids"), getattr(tokens, f"{model}_topk_logprobs")

@@ -20,6 +20,7 @@ from rrti_sgl.records import (
     TokenColumns,
     sample_key,
 )
+from rrti_sgl.science.metrics import METRICS
 
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ def make_run(run_id: str = "r1", **changes: Any) -> RunRecord:
         "program": "guided",
         "status": "running",
         "created_at": NOON,
-        "config": {"seed": 1, "nested": {"a": [1, None]}},
+        "config": {"kind": "run", "seed": 1, "nested": {"a": [1, None]}},
         "config_hash": "c0ffee",
         "base_model": "base",
         "reasoning_model": "reasoning",
@@ -92,6 +93,7 @@ def make_trace(
     *,
     correct: bool | None = True,
     tokens: dict[str, Any] | None = None,
+    score_metric: str | None = "ce",
     **changes: Any,
 ) -> SampleTrace:
     """A sample with one token for each value of `ce`; `tokens` and keywords replace columns and sample fields."""
@@ -157,7 +159,8 @@ def make_trace(
         "tokens_discarded": 1,
         "tokens_scored": 3,
     }
-    return SampleTrace(SampleRecord(**(sample | changes)), TokenColumns(**columns))
+    metrics = {name: columns.pop(name) for name in METRICS}
+    return SampleTrace(SampleRecord(**(sample | changes)), TokenColumns(metrics=metrics, **columns), score_metric)
 
 
 def make_problem(problem_id: str = "p1", **changes: Any) -> ProblemRecord:

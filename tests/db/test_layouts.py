@@ -182,7 +182,7 @@ def test_samples_of_other_widths_and_without_tokens_share_a_batch(store, build):
 def test_a_score_that_is_another_metric_gives_its_column_back(store, build):
     values = np.array([0.1, 0.2, np.nan])
     tokens = {"score": values, "entropy_base": values, "ce": np.array([0.3, 0.4, 0.5])}
-    trace = build["trace"](tokens=tokens)
+    trace = build["trace"](tokens=tokens, score_metric="entropy_base")
     back, _ = stored(store, trace)
     np.testing.assert_array_equal(back.entropy_base, values)
     np.testing.assert_allclose(back.ce, tokens["ce"], rtol=quantisation.REAL_ERROR)

@@ -1,4 +1,4 @@
-"""The schema goes up, down and up again, and is the one that the models, the records and the page declare."""
+"""The schema goes up, down and up again, and is the one that the records and the page declare."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import duckdb
 import pytest
 
 from rrti_sgl import migrations, records
-from rrti_sgl.db import models
 from rrti_sgl.db.schema import describe, schema_markdown
 from rrti_sgl.db.store import Store
+from rrti_sgl.db.tables import TABLES
 from rrti_sgl.db.upgrading import downgrade_file, upgrade_file
 from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
+from rrti_sgl.science.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,27 +27,27 @@ def relations(path):
 
 def test_up_down_up(tmp_path, build):
     path = tmp_path / "a folder" / "100%.duckdb"
-    assert upgrade_file(path) == (None, "0002")
+    assert upgrade_file(path) == (None, "0003")
     tables = ["calibrations", "compact_tokens", "exact_tokens", "problems", "runs", "sealed_runs", "store_settings"]
     views = ["run_view", "sample_view", "samples", "token_view", "tokens"]
     views += ["sealed_compact_tokens", "sealed_exact_tokens", "sealed_samples"]
     assert relations(path) == sorted(["alembic_version", "stored_samples", *tables, *views])
     assert migrations.drift(path) == []
-    assert upgrade_file(path) == ("0002", "0002")
+    assert upgrade_file(path) == ("0003", "0003")
     with Store.open(path) as store:
         store.begin_run(build["run"]())
         trace = build["trace"]()
         assert store.write_samples([trace]) == 1
         before = store.sql("SELECT * FROM tokens ORDER BY position").to_pylist()
-    assert downgrade_file(path, "0001") == ("0002", "0001")
+    assert downgrade_file(path, "0001") == ("0003", "0001")
     assert relations(path) == ["alembic_version", "calibrations", "problems", "runs", "samples", "tokens"]
     with duckdb.connect(str(path)) as connection:
         older = connection.execute("SELECT * FROM tokens ORDER BY position").to_arrow_table().to_pylist()
     assert older == before
-    assert upgrade_file(path) == ("0001", "0002")
+    assert upgrade_file(path) == ("0001", "0003")
     with Store.open_readonly(path) as store:
         assert store.sql("SELECT * FROM tokens ORDER BY position").to_pylist() == before
-    assert downgrade_file(path, "base") == ("0002", None)
+    assert downgrade_file(path, "base") == ("0003", None)
     assert relations(path) == ["alembic_version"]
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
 
@@ -80,16 +81,16 @@ def test_a_failing_upgrade_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
 
 def test_refusals(tmp_path, path):
-    with pytest.raises(UsageError, match=r"no revision 'x'.*0001, 0002, head"):
+    with pytest.raises(UsageError, match=r"no revision 'x'.*0001, 0002, 0003, head"):
         upgrade_file(path, "x")
-    with pytest.raises(UsageError, match=r"cannot go back to '0002'.*base, 0001"):
-        downgrade_file(path, "0002")
+    with pytest.raises(UsageError, match=r"cannot go back to '0003'.*base, 0001, 0002"):
+        downgrade_file(path, "0003")
     with pytest.raises(StoreError, match="no store to downgrade"):
         downgrade_file(tmp_path / "none.duckdb", "base")
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for call in (upgrade_file, lambda file: downgrade_file(file, "base")):
-        with pytest.raises(StoreVersionError, match="newer than 0002"):
+        with pytest.raises(StoreVersionError, match="newer than 0003"):
             call(path)
     other = tmp_path / "other.duckdb"
     with duckdb.connect(str(other)) as connection:
@@ -106,28 +107,25 @@ def test_revisions_are_those_of_alembic():
     assert [item.revision for item in reversed(list(script.walk_revisions()))] == migrations.revisions()
 
 
-@pytest.mark.parametrize(
-    ("table", "record"),
-    [
-        ("runs", records.RunRecord),
-        ("calibrations", records.CalibrationRecord),
-        ("problems", records.ProblemRecord),
-        ("stored_samples", records.SampleRecord),
-        ("exact_tokens", records.TokenColumns),
-    ],
-)
-def test_columns_are_the_fields_of_the_records(table, record):
-    columns = [column.name for column in models.Base.metadata.tables[table].columns]
-    fields = [field.name for field in dataclasses.fields(record)]
-    extra = ["run_id", "sample_id", "position"] if table == "exact_tokens" else []
-    assert sorted(columns) == sorted(extra + fields)
-    assert columns[: len(extra)] == extra
+def test_tables_of_a_file_are_those_that_are_declared(path):
+    with duckdb.connect(str(path)) as connection:
+        for table in TABLES.values():
+            query = "SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns() WHERE table_name = ?"
+            found = {name: rest for name, *rest in connection.execute(query, [table.name]).fetchall()}
+            assert found == {column.name: [column.type, column.null, column.comment] for column in table.columns}, table.name
+
+
+def test_the_exact_layout_has_the_fields_of_its_record_in_order():
+    fields = [field.name for field in dataclasses.fields(records.TokenColumns)]
+    at = fields.index("metrics")
+    expected = ["run_id", "sample_id", "position", *fields[:at], *METRICS, *fields[at + 1 :]]
+    assert list(TABLES["exact_tokens"].names) == expected
 
 
 def test_every_column_is_described():
-    for table in models.Base.metadata.tables.values():
+    for table in TABLES.values():
         assert table.comment
-        assert all(column.comment and column.comment.endswith(".") for column in table.columns)
+        assert all(column.comment.endswith(".") for column in table.columns)
 
 
 def test_the_schema_page_is_current():
@@ -140,5 +138,5 @@ def test_describe(path, build):
         store.begin_run(build["run"]())
         store.write_samples([build["trace"]()])
     facts, runs = describe(path)
-    assert (facts["revision"], facts["runs"], facts["tokens"]) == ("0002", 1, 3)
+    assert (facts["revision"], facts["runs"], facts["tokens"]) == ("0003", 1, 3)
     assert [(run["run_id"], run["n_tokens"], run["rho"]) for run in runs] == [("r1", 3, 0.0)]

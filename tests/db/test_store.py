@@ -211,10 +211,11 @@ def test_older_and_newer_schemas(path, monkeypatch):
         with pytest.raises(StoreVersionError, match="9999, newer than"):
             opened(path)
     with duckdb.connect(str(path)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
-    monkeypatch.setattr(migrations, "revisions", lambda: ["0001", "0002", "0003"])
+        connection.execute(f"UPDATE alembic_version SET version_num = '{migrations.head()}'")
+    newer = [*migrations.revisions(), "0999"]
+    monkeypatch.setattr(migrations, "revisions", lambda: newer)
     for opened in (Store.open, Store.open_readonly):
-        with pytest.raises(StoreVersionError, match=rf"needs 0003\. Run: rrti db upgrade {path}"):
+        with pytest.raises(StoreVersionError, match=rf"needs 0999\. Run: rrti db upgrade {path}"):
             opened(path)
 
 

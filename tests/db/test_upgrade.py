@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import importlib
+import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from types import ModuleType
 
 import duckdb
 import pytest
 
 from rrti_sgl import migrations
-from rrti_sgl.db import checking, sealing
+from rrti_sgl.db import attaching, checking, sealing, snapshots
 from rrti_sgl.db.queries import QUERIES, run_query
 from rrti_sgl.db.store import Store
-from rrti_sgl.db.upgrading import BACKUP, upgrade_file
-from rrti_sgl.errors import StoreError, StoreVersionError
+from rrti_sgl.db.upgrading import BACKUP, current_revision, upgrade_file
+from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.scoring.settings import ScoreSettings
 
 STORES = Path(__file__).parent / "stores"
 EARLIER = sorted(path.name.split(".")[0] for path in STORES.glob("*.duckdb.gz"))
@@ -24,7 +30,26 @@ EARLIER = sorted(path.name.split(".")[0] for path in STORES.glob("*.duckdb.gz"))
 def unpacked(revision: str, folder: Path) -> Path:
     path = folder / "traces.duckdb"
     path.write_bytes(gzip.decompress((STORES / f"{revision}.duckdb.gz").read_bytes()))
+    sealed = STORES / f"{revision}.runs.tar.gz"
+    if sealed.exists():
+        with tarfile.open(sealed) as archive:
+            archive.extractall(folder, filter="data")
     return path
+
+
+def tables_of(path: Path) -> dict[str, list[dict[str, object]]]:
+    """The rows that lie in the file itself, by the names that tables have now."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
+        rows = {name: connection.execute(f"FROM {name} ORDER BY ALL").to_arrow_table().to_pylist() for (name,) in found}
+    renamed = {"samples": "stored_samples", "tokens": "exact_tokens"}
+    return {renamed.get(name, name): rows[name] for name in rows if name not in ("alembic_version", "store_settings")}
+
+
+def with_kind(run: dict[str, object]) -> dict[str, object]:
+    """A row of `runs` as an upgrade leaves it; the configuration's text is compared by what it says."""
+    kind = run["program"] if run["program"] in ("score", "frontend", "counterfactual") else "run"
+    return {**run, "config": {"kind": kind, **json.loads(str(run["config"]))}}
 
 
 @pytest.fixture(params=EARLIER)
@@ -37,6 +62,17 @@ def first(tmp_path):
     return unpacked("0001", tmp_path)
 
 
+@pytest.fixture
+def second(tmp_path):
+    """Compact and exact tokens, runs of every kind, two of them sealed."""
+    return unpacked("0002", tmp_path)
+
+
+def revision_of(revision: str) -> ModuleType:
+    [path] = (migrations.HERE / "versions").glob(f"{revision}_*.py")
+    return importlib.import_module(f"rrti_sgl.migrations.versions.{path.stem}")
+
+
 def test_there_is_a_store_of_every_earlier_schema():
     assert migrations.revisions()[:-1] == EARLIER
 
@@ -47,34 +83,99 @@ def test_a_stale_store_names_the_command(earlier):
             opened(earlier)
 
 
-def test_an_upgraded_store_keeps_every_row(first):
-    tables = ("runs", "samples", "tokens", "problems", "calibrations")
-    with duckdb.connect(str(first), read_only=True) as connection:
-        before = {t: connection.execute(f"FROM {t} ORDER BY ALL").to_arrow_table().to_pylist() for t in tables}
-    assert len(before["tokens"]) == 300
-    before["samples"] = [{**row, "answer_method": None} for row in before["samples"]]  # nobody knew then
-    assert upgrade_file(first) == ("0001", migrations.head())
-    with Store.open_readonly(first) as store:
-        assert {t: store.sql(f"FROM {t} ORDER BY ALL").to_pylist() for t in tables} == before
-    assert sorted(file.name for file in first.parent.iterdir()) == [first.name]
-    assert checking.check(first) == []
+def test_an_upgraded_store_keeps_every_row(earlier):
+    revision, before = current_revision(earlier), tables_of(earlier)
+    assert len(before["exact_tokens"]) + len(before.get("compact_tokens", [])) >= 300
+    assert upgrade_file(earlier) == (revision, migrations.head())
+    after = tables_of(earlier)
+    for rows in (before["stored_samples"], after["stored_samples"]):
+        rows[:] = [{"answer_method": None, **row} for row in rows]  # nobody knew at first
+    assert [{**run, "config": json.loads(run["config"])} for run in after.pop("runs")] == [
+        with_kind(run) for run in before.pop("runs")
+    ]
+    assert {name: rows for name, rows in after.items() if rows} == before
+    assert not earlier.with_name(earlier.name + BACKUP).exists()
+    assert checking.check(earlier) == []
+
+
+def test_compact_tokens_of_0002_read_as_they_did(second):
+    with duckdb.connect(str(second)) as connection:
+        query = f"SELECT * FROM ({revision_of('0002').COMPACT_AS_EXACT}) ORDER BY run_id, sample_id, position"
+        before = connection.execute(query).to_arrow_table()
+    upgrade_file(second)
+    with Store.open_readonly(second) as store:
+        columns = ", ".join(before.column_names)
+        query = f"SELECT {columns} FROM tokens SEMI JOIN compact_tokens USING (run_id, sample_id) ORDER BY ALL"
+        assert store.sql(query).to_pylist() == before.to_pylist()
+        assert {row["name"] for row in store.sql("SELECT DISTINCT score_is AS name FROM compact_tokens").to_pylist()} == {
+            "ce"
+        }
+
+
+def test_runs_that_were_sealed_before_are_read_taken_up_and_passed_on(second, tmp_path):
+    upgrade_file(second)
+    kinds = {"guided-1": "run", "score-2": "score"}
+    with Store.open_readonly(second) as store:
+        query = "SELECT * FROM tokens WHERE run_id IN ('guided-1', 'score-2') ORDER BY run_id, sample_id, position"
+        rows = store.sql(query).to_pylist()
+    assert len(rows) == 132
+    with Store.open_sealed(second) as store:  # the files alone, written when no configuration said its kind
+        assert {run.run_id: run.kind for run in store.find_runs()} == kinds
+        assert store.sql(query).to_pylist() == rows
+    other = tmp_path / "other.duckdb"
+    upgrade_file(other)
+    attaching.attach(other, [second.with_suffix(".runs")])
+    for run_id in kinds:
+        sealing.unseal(second, run_id)
+    for path in (other, second):
+        with Store.open_readonly(path) as store:
+            assert {run_id: store.get_run(run_id).kind for run_id in kinds} == kinds
+            assert store.sql(query).to_pylist() == rows
+    assert checking.check(other) == checking.check(second) == []
+
+
+def test_a_run_sealed_by_a_newer_version_is_refused(second, tmp_path):
+    manifest = second.with_suffix(".runs") / "score-2" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"0002"', '"0999"'))
+    upgrade_file(second)
+    with pytest.raises(StoreVersionError, match=r"schema 0999; this version reads up to .* Update rrti-sgl"):
+        Store.open_sealed(second)
+
+
+def test_what_a_run_is_is_asked_of_its_kind(second):
+    upgrade_file(second)
+    with Store.open_readonly(second) as store:
+        runs = {run.run_id: run for run in store.find_runs()}
+    assert RunSettings.from_dict(runs["entropy-2"].config) == RunSettings.from_dict(runs["counterfactual-2"].config)
+    assert ScoreSettings.from_dict(runs["score-2"].config).input.path == "texts.jsonl"
+    for name, message in (("score-2", "scored texts that were given"), ("frontend-2", "frontend")):
+        with pytest.raises(UsageError, match=message):
+            RunSettings.from_dict(runs[name].config)
+    assert runs["entropy-2"].config_hash == "hash-entropy-2"
+
+
+def test_snapshots_do_not_outlive_an_upgrade(second):
+    snapshot = snapshots.root_of(second) / "entropy-2" / "000001"
+    snapshot.mkdir(parents=True)
+    upgrade_file(second)
+    assert not snapshots.root_of(second).exists()
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["upgraded", "upgraded and sealed"])
 @pytest.mark.parametrize("name", sorted(QUERIES))
-def test_an_upgraded_store_answers_every_statistic(first, name, sealed):
-    upgrade_file(first)
+def test_an_upgraded_store_answers_every_statistic(earlier, name, sealed):
+    upgrade_file(earlier)
     if sealed:
-        sealing.seal(first, "guided-1")
-    with Store.open_readonly(first) as store:
+        sealing.seal(earlier, "diagnose-1")
+    with Store.open_readonly(earlier) as store:
         assert run_query(store, name).num_rows > 0
 
 
-def test_an_upgraded_store_takes_new_samples(first, build):
-    upgrade_file(first)
-    with Store.open(first) as store:
-        assert store.write_samples([build["trace"]("guided-1", "p9", 0)]) == 1
-        assert store.sql("SELECT count(*) AS n FROM tokens WHERE run_id = 'guided-1'").to_pylist() == [{"n": 75}]
+def test_an_upgraded_store_takes_new_samples(earlier, build):
+    upgrade_file(earlier)
+    with Store.open(earlier) as store:
+        assert store.write_samples([build["trace"]("diagnose-1", "p9", 0)]) == 1
+        assert store.sql("SELECT count(*) AS n FROM tokens WHERE run_id = 'diagnose-1'").to_pylist() == [{"n": 75}]
 
 
 def test_a_failing_upgrade_leaves_the_file_as_it_was(first, monkeypatch, tmp_path):
@@ -104,7 +205,7 @@ def test_a_downgrade_refuses_sealed_runs(first):
     with pytest.raises(StoreError, match=r"no place for sealed runs: base-1\..*rrti db unseal base-1"):
         downgrade_file(first, "0001")
     sealing.unseal(first, "base-1")
-    assert downgrade_file(first, "0001") == ("0002", "0001")
+    assert downgrade_file(first, "0001") == (migrations.head(), "0001")
 
 
 HOLD = """

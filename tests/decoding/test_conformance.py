@@ -189,8 +189,8 @@ def test_the_distribution_test_notices_reuse_of_a_rejected_draft(monkeypatch: py
 
     original = ChunkedSample._take_over
 
-    def reuse(self: ChunkedSample, draft: object, *arguments: object) -> None:
-        original(self, draft, *arguments)  # type: ignore[arg-type]
+    def reuse(self: ChunkedSample, draft: object, *arguments: object, **keywords: object) -> None:
+        original(self, draft, *arguments, **keywords)  # type: ignore[arg-type]
         if not self._ended and draft.cursor < len(draft.ids):  # type: ignore[attr-defined]
             self._draft = draft  # type: ignore[assignment]
 

@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
     from rrti_sgl.prompts import TEMPLATES
 
     settings = replace(settings, base_prompt=TEMPLATES["question-answer@1"], reasoning_prompt=TEMPLATES["chat@1"])
-    config = json.loads(json.dumps(settings.to_dict()))
+    config = json.loads(json.dumps({"kind": "run", **settings.to_dict()}))
     with Store.open(path) as store:
         store.add_problems(PROBLEMS)
         store.begin_run(make_run("r1", config=config, grader="last-number-v1"))
@@ -109,7 +109,7 @@ def test_the_command_prints_and_stores(path: Path) -> None:
     ("change", "grader", "match"),
     [
         ({"status": "failed"}, "math-verify", "is failed"),
-        ({"program": "counterfactual"}, "math-verify", "is a counterfactual"),
+        ({"config": '{"kind": "counterfactual"}'}, "math-verify", "is a counterfactual"),
         ({}, "nothing", "is unknown"),
         ({}, "choice", "is none of A"),
     ],

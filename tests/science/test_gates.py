@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import DIVERGENCE_METRICS, all_metrics
 from rrti_sgl.science.gates import (
     AlwaysGate,
     Decision,
@@ -32,6 +31,7 @@ from rrti_sgl.science.gates import (
     load_gate,
     replay,
 )
+from rrti_sgl.science.metrics import all_metrics, divergence_names
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -174,7 +174,7 @@ def test_bad_rules_name_the_field_and_the_value(options: dict[str, object], mess
         ThresholdRule(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("metric", DIVERGENCE_METRICS)
+@pytest.mark.parametrize("metric", divergence_names())
 def test_divergence_gate_scores_by_its_metric(metric: str) -> None:
     steps = make_steps(12)
     rule = ThresholdRule(0.3, 1.5)

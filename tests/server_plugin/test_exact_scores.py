@@ -13,9 +13,10 @@ from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import METRICS, all_metrics, ce, entropy
+from rrti_sgl.science.divergences import entropy
 from rrti_sgl.science.exact_numbers import Exact
 from rrti_sgl.science.gates import DivergenceGate, EntropyGate, Gate, RandomGate, ThresholdRule
+from rrti_sgl.science.metrics import METRICS, all_metrics
 from tests.decoded import decode
 from tests.decoding.test_conformance import assert_same, make_job, options
 from tests.toy_pair import toy_pair
@@ -45,9 +46,9 @@ def test_ce_is_exact_on_the_bases_list_and_bounded_outside() -> None:
     p = np.exp(base.logprobs.astype(np.float64))
     head = -(p * full_r.aligned_logprobs(base.ids)[0]).sum(axis=1)
     without_entropy = replace(base, exact=None)
-    np.testing.assert_allclose(ce(without_entropy, reasoning).value, head, rtol=1e-6)
-    assert (ce(*lists).value < head - 0.1).any()  # where lists differ the bound alone is low
-    found, exact = ce(base, reasoning), ce(full_b, full_r).value
+    np.testing.assert_allclose(METRICS["ce"](without_entropy, reasoning).value, head, rtol=1e-6)
+    assert (METRICS["ce"](*lists).value < head - 0.1).any()  # where lists differ the bound alone is low
+    found, exact = METRICS["ce"](base, reasoning), METRICS["ce"](full_b, full_r).value
     np.testing.assert_array_equal(found.uncovered, base.tail_mass)
     assert (head - 1e-6 <= found.value).all()
     assert (found.value <= exact + 1e-5).all()
@@ -78,8 +79,8 @@ def test_rows_without_exact_numbers_fall_back_to_their_lists() -> None:
     mixed_b, mixed_r = (
         Distributions.concatenate([named[:5], plain[5:]]) for named, plain in ((base, lists[0]), (reasoning, lists[1]))
     )
-    np.testing.assert_array_equal(ce(mixed_b, mixed_r).value[:5], ce(base, reasoning).value[:5])
-    np.testing.assert_array_equal(ce(mixed_b, mixed_r).value[5:], ce(*lists).value[5:])
+    np.testing.assert_array_equal(METRICS["ce"](mixed_b, mixed_r).value[:5], METRICS["ce"](base, reasoning).value[:5])
+    np.testing.assert_array_equal(METRICS["ce"](mixed_b, mixed_r).value[5:], METRICS["ce"](*lists).value[5:])
     np.testing.assert_array_equal(entropy(mixed_r).value[5:], entropy(lists[1]).value[5:])
 
 
@@ -88,7 +89,7 @@ def test_names_of_another_row_are_not_used() -> None:
     _, reasoning = with_exact(*lists)
     base = lists[0]
     shifted = Distributions(base.ids[::-1], base.logprobs[::-1], V)
-    found, plain = ce(shifted, reasoning).value, ce(shifted, lists[1]).value
+    found, plain = METRICS["ce"](shifted, reasoning).value, METRICS["ce"](shifted, lists[1]).value
     untouched = ~(shifted.ids == base.ids).any(axis=1)
     assert untouched.any()
     np.testing.assert_array_equal(found[untouched], plain[untouched])

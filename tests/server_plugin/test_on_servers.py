@@ -19,8 +19,9 @@ from rrti_sgl.engines.plugin_numbers import check_exact
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.problems import load_problems
 from rrti_sgl.programs.running.session import Concurrency
-from rrti_sgl.science.divergences import ce, entropy
+from rrti_sgl.science.divergences import entropy
 from rrti_sgl.science.gates import DivergenceGate, ThresholdRule
+from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.serving.server import ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
 from tests.decoded import decode
@@ -64,7 +65,7 @@ def test_drafts_and_scores_are_exact(served_pair: ServedPair) -> None:
             np.testing.assert_allclose(found.input.exact.at(drafted.output.ids), at_base, atol=1e-3)
             head = -(p * at_base).sum(axis=1)
             np.testing.assert_allclose(-(p * found.input.exact.named_logprobs).sum(axis=1), head, atol=1e-4)
-            exact, value = ce(b.input, r.input).value, ce(drafted.output, found.input).value
+            exact, value = METRICS["ce"](b.input, r.input).value, METRICS["ce"](drafted.output, found.input).value
             assert (head - 1e-4 <= value).all()
             assert (value <= exact + 1e-4).all()
 
@@ -136,7 +137,7 @@ def test_both_loops_decode_alike_with_exact_scores(served_pair: ServedPair) -> N
             scores = [[decision.score for decision in found.decisions] for found in (trace, lockstep[sample_id])]
             np.testing.assert_allclose(*scores, atol=1e-3)
             metrics, reasoning = trace.metrics(), trace.reasoning.gathered()
-            np.testing.assert_array_equal(metrics.ce, scores[0])
+            np.testing.assert_array_equal(metrics["ce"], scores[0])
             assert reasoning is not None
             assert reasoning.exact is not None
             assert not np.isnan(reasoning.exact.named_logprobs).any()

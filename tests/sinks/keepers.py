@@ -13,6 +13,7 @@ from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.sinks.parquet_parts import ParquetSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, SampleTrace
+from rrti_sgl.science.metrics import token_fields
 from rrti_sgl.sinks.memory import MemorySink
 from rrti_sgl.sinks.sink import Sink
 
@@ -119,5 +120,5 @@ def read_store(path: Path) -> Kept:
 def assert_same(found: SampleTrace, put: SampleTrace) -> None:
     """Record and every token column, NaN and padding included."""
     assert found.sample == put.sample
-    for field in dataclasses.fields(put.tokens):
+    for field in token_fields():
         np.testing.assert_array_equal(getattr(found.tokens, field.name), getattr(put.tokens, field.name), field.name)

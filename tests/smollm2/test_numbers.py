@@ -22,8 +22,9 @@ from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.prompts import PromptTemplate
 from rrti_sgl.records import ProblemRecord
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import ce, entropy
+from rrti_sgl.science.divergences import entropy
 from rrti_sgl.science.gates import DivergenceGate, EntropyGate, Gate, ThresholdRule
+from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.serving.server import ServedPair
 from tests.decoded import decode
 from tests.smollm2.models import SmolLM2Pair
@@ -87,7 +88,7 @@ def test_drafts_and_scores_equal_transformers(smollm2: ServedPair, folders: Smol
             likely = wanted > -15
             np.testing.assert_allclose(dense[likely], wanted[likely], atol=LOGPROB_ERROR)
         p = np.exp(of_base.astype(np.float64))
-        np.testing.assert_allclose(ce(draft.output, scored.input).value, -(p * of_reasoning).sum(-1), atol=2e-3)
+        np.testing.assert_allclose(METRICS["ce"](draft.output, scored.input).value, -(p * of_reasoning).sum(-1), atol=2e-3)
 
     with_pair(smollm2, ask)
 
@@ -114,7 +115,7 @@ def test_short_lists_bound_the_exact_scores_and_the_plugin_narrows_them(smollm2:
             p = np.exp(b)
             exact, uncovered = -(p * r).sum(-1), 1 - np.take_along_axis(p, draft.output.ids.astype(np.int64), 1).sum(-1)
             plain = [Distributions(rows.ids, rows.logprobs, rows.vocab_size) for rows in (draft.output, scored.input)]
-            bound, found = ce(*plain), ce(draft.output, scored.input)
+            bound, found = METRICS["ce"](*plain), METRICS["ce"](draft.output, scored.input)
             assert (bound.value <= found.value + 1e-6).all()
             assert (found.value <= exact + 2e-3).all()
             np.testing.assert_allclose(found.uncovered, uncovered, atol=1e-3)

@@ -113,7 +113,7 @@ def test_equal_scores_have_no_threshold(store, build):
 
 def test_a_run_without_anything_is_refused(store, build):
     trace = build["trace"]("d")
-    missing = replace(trace.tokens, ce=np.full(3, np.nan))
+    missing = replace(trace.tokens, metrics={**trace.tokens.metrics, "ce": np.full(3, np.nan)})
     write_run(store, "d", [replace(trace, tokens=missing)])
     with pytest.raises(UsageError, match="nothing to calibrate from in d: no calibration, no takeover, and ce is NULL"):
         run_query(store, "calibration")

@@ -12,8 +12,8 @@ from rrti_sgl.db.quantisation import from_codes, to_codes
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
+from rrti_sgl.science import metrics
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.divergences import ce
 from tests.statistics.conftest import METRICS, RESAMPLES, bootstrap, random_traces, rows, weighted_top, write_run
 
 VOCAB = 16
@@ -97,7 +97,7 @@ def cross_entropy(trace, k, *, rounded=True):
         logprobs = getattr(trace.tokens, f"{model}_topk_logprobs")
         logprobs = from_codes(to_codes(logprobs)) if rounded else logprobs
         lists.append(Distributions(getattr(trace.tokens, f"{model}_topk_ids")[:, :k], logprobs[:, :k], VOCAB))
-    return ce(*lists).value
+    return metrics.METRICS["ce"](*lists).value
 
 
 @pytest.mark.parametrize("seed", range(2))

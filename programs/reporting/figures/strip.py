@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rrti_sgl.programs.reporting.figures import style
 from rrti_sgl.programs.tables.numbers import SETTING
+from rrti_sgl.science.metrics import unit_of
 
 WIDTH_INCHES = 6.75
 _FONT = FontProperties(family="DejaVu Sans Mono", size=7)
@@ -71,8 +72,8 @@ def strip_figure(tokens: Sequence[StripToken], metric: str, limit: int = 240) ->
                 left, base - 0.145, _printable(token.wanted), fontproperties=small, va="baseline", color=style.VERMILLION
             )
     _scale(figure.add_axes((0.02, 0.27 / height, 0.22, 0.085 / height)), top, norm, shades)
-    unit = "" if metric == "tv" else " (nats)"
-    figure.text(0.255, 0.28 / height, f"{metric}{unit}", va="bottom")
+    unit = unit_of(metric)
+    figure.text(0.255, 0.28 / height, f"{metric} ({unit})" if unit else metric, va="bottom")
     figure.text(0.40, 0.28 / height, "framed: takeover; dotted frame: it drew the same token;", va="bottom")
     figure.text(0.40, 0.10 / height, "small above: what the base model had drawn", va="bottom", color=style.VERMILLION)
     return figure

@@ -1,0 +1,141 @@
+"""A metric is added the way docs/architecture.md says: an entry and its function, and a migration. Run as a program, because
+everything follows from the declaration when it is imported: `python added_metric.py FOLDER` prints what it finds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rrti_sgl.records import FloatArray, SampleTrace
+from rrti_sgl.science import metrics
+from rrti_sgl.science.distributions import row_sum
+from rrti_sgl.science.divergences import Models
+from rrti_sgl.science.metrics import Metric
+
+if TYPE_CHECKING:
+    from rrti_sgl.science.gates import Gate
+
+
+def hellinger(models: Models) -> FloatArray:
+    """The root of half the summed squared difference of root probabilities, over the base's list."""
+    base, _ = models.sides
+    return np.sqrt(row_sum((np.exp(base.logp / 2) - np.exp(base.other / 2)) ** 2) / 2)
+
+
+HELLINGER = Metric(
+    "hellinger",
+    hellinger,
+    uncovered=lambda models: models.base_tail,
+    kind="divergence",
+    unit="",
+    meaning="Hellinger distance, from 0 to 1",
+)
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = {head!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("exact_tokens", sa.Column("hellinger", sa.Double(), comment="Hellinger distance, from 0 to 1."))
+    single = "As in `tokens`, in single precision; NULL too where `score` is its copy."
+    op.add_column("compact_tokens", sa.Column("hellinger", sa.REAL(), comment=single))
+
+
+def downgrade() -> None:
+    for table in ("exact_tokens", "compact_tokens"):
+        op.drop_column(table, "hellinger")
+"""
+
+
+def main(folder: Path) -> None:
+    from rrti_sgl import migrations
+    from rrti_sgl.db.schema import schema_markdown
+    from rrti_sgl.db.store import Store
+
+    sealed_before(folder / "compact.duckdb")
+    revised = folder / "migrations"
+    shutil.copytree(migrations.HERE, revised)
+    (revised / "versions" / "9999_hellinger.py").write_text(MIGRATION.format(head=migrations.head()), encoding="utf-8")
+    migrations.HERE = revised
+    found: dict[str, Any] = {precision: stored(folder, precision) for precision in ("compact", "exact")}
+    with Store.open_sealed(folder / "compact.duckdb") as store:
+        counts = "SELECT count(*) AS n, count(ce) AS ce, count(hellinger) AS hellinger FROM tokens"
+        found["sealed before"] = store.sql(counts).to_pylist()
+    found["page"] = [line for line in schema_markdown().splitlines() if "hellinger" in line]
+    print(json.dumps(found))
+
+
+def sealed_before(path: Path) -> None:
+    """A store with runs that were sealed by an earlier version, which did not know the metric."""
+    stores = Path(__file__).parent / "stores"
+    path.write_bytes(gzip.decompress((stores / "0002.duckdb.gz").read_bytes()))
+    with tarfile.open(stores / "0002.runs.tar.gz") as archive:
+        archive.extractall(path.parent, filter="data")
+    (path.parent / "traces.runs").rename(path.with_suffix(".runs"))
+
+
+def stored(folder: Path, precision: Literal["compact", "exact"]) -> dict[str, Any]:
+    """Samples that a gate on the new metric decided, as they come back from the store."""
+    from rrti_sgl import migrations
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.db.upgrading import upgrade_file
+    from rrti_sgl.science.gates import DivergenceGate, EntropyGate, ThresholdRule
+    from tests.db.conftest import make_run
+
+    path = folder / f"{precision}.duckdb"
+    upgrade_file(path)
+    gates = {"watched": DivergenceGate("hellinger", ThresholdRule(0.4)), "beside": EntropyGate(ThresholdRule(1.0))}
+    found: dict[str, Any] = {"drift": migrations.drift(path)}
+    with Store.open(path, precision=precision) as store:
+        for run_id, gate in gates.items():
+            store.begin_run(make_run(run_id, metric=gate.metric, k=3))
+            trace = decoded(run_id, gate)
+            store.write_samples([trace])
+            back = store.load_sample(trace.sample.sample_id)
+            found[run_id] = {
+                "decoded": plain(trace.tokens.hellinger),
+                "score": plain(back.tokens.score),
+                "loaded": plain(back.tokens.hellinger),
+                "asked": plain(store.scores(run_id, "hellinger")),
+            }
+    return found
+
+
+def decoded(run_id: str, gate: Gate) -> SampleTrace:
+    """A sample of the toy pair."""
+    from rrti_sgl.decoding.finishing import Finisher
+    from rrti_sgl.programs.frontend.recording import Ungraded
+    from rrti_sgl.science.planning import LexicalTagger
+    from tests.decoding.test_conformance import make_job, options, run_decoding
+
+    vocabulary: Any = SimpleNamespace(
+        decode=lambda ids: " ".join(map(str, ids)), pieces=lambda ids: [*map(str, ids)], token_text=str, stop_token_ids={0}
+    )
+    job = replace(make_job(3), run_id=run_id)
+    [trace] = run_decoding("chunked", gate, options(k=3), [job])
+    return Finisher(vocabulary, Ungraded(), LexicalTagger()).finish(job, trace)
+
+
+def plain(column: FloatArray) -> list[float | None]:
+    """Numbers as JSON has them."""
+    return [None if np.isnan(value) else float(value) for value in column]
+
+
+if __name__ == "__main__":
+    metrics.METRICS = {**metrics.METRICS, "hellinger": HELLINGER}
+    main(Path(sys.argv[1]))
