@@ -18,7 +18,7 @@ from rrti_sgl.science.divergences import Models
 from rrti_sgl.science.gates import DivergenceGate, Gate, MetricGate, NeverGate, Steps, ThresholdRule
 from rrti_sgl.science.metrics import METRICS
 from tests.decoding.test_conformance import GATES, make_job, options, run_decoding
-from tests.toy_pair import VOCAB_SIZE, ToyEndpoint
+from tests.toy_pair import VOCAB_SIZE, ToyEngine
 
 
 class DoubledGate(DivergenceGate):
@@ -44,15 +44,15 @@ MORE: dict[str, Gate] = {
 @pytest.fixture
 def unsteady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models whose answers to the same question differ by rounding, as those of real servers do."""
-    steady = ToyEndpoint.distribution
+    steady = ToyEngine.distribution
     rng = np.random.default_rng(0)
 
-    def distribution(self: ToyEndpoint, prefix: Sequence[int], k: int) -> Distributions:
+    def distribution(self: ToyEngine, prefix: Sequence[int], k: int) -> Distributions:
         found = steady(self, prefix, VOCAB_SIZE)
         shifted = found.logprobs - np.sort(rng.random(found.logprobs.shape)).astype(np.float32) * np.float32(1e-4)
         return Distributions(found.ids[:, :k], shifted[:, :k], VOCAB_SIZE)
 
-    monkeypatch.setattr(ToyEndpoint, "distribution", distribution)
+    monkeypatch.setattr(ToyEngine, "distribution", distribution)
 
 
 def expected(trace: TraceBuilder) -> dict[str, FloatArray]:
