@@ -168,7 +168,9 @@ class SampleRecord:
     n_tokens: Annotated[int, Column("Generated tokens, the end token included.")]
     n_takeovers: Annotated[int, Column("Tokens that the reasoning model took over.")]
     n_changed: Annotated[int, Column("Takeovers whose token differs from the one the base model drew there.")]
-    finish_reason: Annotated[FinishReason, Column("stop (end token) or length (limit).")]
+    finish_reason: Annotated[
+        FinishReason, Column("stop (end token), length (limit) or unknown (a given text that does not say how it ended).")
+    ]
     answer: Annotated[str | None, Column("Answer read from the text; NULL when none was found.")]
     correct: Annotated[bool | None, Column("Whether the answer is right; NULL when the problem has no reference answer.")]
     started_at: Annotated[datetime, Column("Start of the sample (UTC).")]

@@ -27,6 +27,10 @@ COMMENTS = (
         "Every option of the run, defaults included, and its kind: run, score, frontend, counterfactual.",
     ),
     (
+        "stored_samples", "finish_reason", "stop (end token) or length (limit).",
+        "stop (end token), length (limit) or unknown (a given text that does not say how it ended).",
+    ),
+    (
         "exact_tokens", "js", "Jensen-Shannon divergence, in nats (at most ln 2).",
         "Jensen-Shannon divergence (at most ln 2), in nats.",
     ),
