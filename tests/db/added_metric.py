@@ -1,11 +1,12 @@
-"""A metric is added the way docs/architecture.md says: an entry and its function, and a migration. Run as a program, because
-everything follows from the declaration when it is imported: `python added_metric.py FOLDER` prints what it finds.
+"""A metric is added by the commit that docs/architecture.md shows. Run as a program, because everything follows from the
+declaration when it is imported: `python added_metric.py FOLDER` prints what it finds.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import sys
 import tarfile
@@ -17,66 +18,41 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rrti_sgl.records import FloatArray, SampleTrace
-from rrti_sgl.science import metrics
-from rrti_sgl.science.distributions import row_sum
-from rrti_sgl.science.divergences import Models
-from rrti_sgl.science.metrics import Metric
+from rrti_sgl.science import divergences, metrics
 
 if TYPE_CHECKING:
     from rrti_sgl.science.gates import Gate
 
-
-def hellinger(models: Models) -> FloatArray:
-    """The root of half the summed squared difference of root probabilities, over the base's list."""
-    base, _ = models.sides
-    return np.sqrt(row_sum((np.exp(base.logp / 2) - np.exp(base.other / 2)) ** 2) / 2)
+ROOT = Path(__file__).parents[2]
 
 
-HELLINGER = Metric(
-    "hellinger",
-    hellinger,
-    uncovered=lambda models: models.base_tail,
-    kind="divergence",
-    unit="",
-    meaning="Hellinger distance, from 0 to 1",
-)
-MIGRATION = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9999"
-down_revision = {head!r}
-branch_labels = None
-depends_on = None
+def declare() -> tuple[str, str]:
+    """Adds function and entry of the commit on the page to the running modules; the rest, a migration, with its path."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    [diff] = re.findall(r"^\*\*A metric\.\*\*.*?^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    files = re.findall(r"^\+\+\+ b/(.*)\n((?:\+.*\n)+)", diff, re.MULTILINE)
+    added = {path: re.sub(r"^\+", "", lines, flags=re.MULTILINE) for path, lines in files}
+    exec(added.pop("rrti_sgl/science/divergences.py"), vars(divergences))
+    [metric] = eval(f"({added.pop('rrti_sgl/science/metrics.py')})", vars(metrics))
+    metrics.METRICS = {**metrics.METRICS, metric.name: metric}
+    [migration] = added.items()
+    return migration
 
 
-def upgrade() -> None:
-    op.add_column("exact_tokens", sa.Column("hellinger", sa.Double(), comment="Hellinger distance, from 0 to 1."))
-    single = "As in `tokens`, in single precision; NULL too where `score` is its copy."
-    op.add_column("compact_tokens", sa.Column("hellinger", sa.REAL(), comment=single))
-
-
-def downgrade() -> None:
-    for table in ("exact_tokens", "compact_tokens"):
-        op.drop_column(table, "hellinger")
-"""
-
-
-def main(folder: Path) -> None:
+def main(folder: Path, path: str, migration: str) -> None:
     from rrti_sgl import migrations
     from rrti_sgl.db.schema import schema_markdown
     from rrti_sgl.db.store import Store
 
     sealed_before(folder / "compact.duckdb")
-    revised = folder / "migrations"
-    shutil.copytree(migrations.HERE, revised)
-    (revised / "versions" / "9999_hellinger.py").write_text(MIGRATION.format(head=migrations.head()), encoding="utf-8")
-    migrations.HERE = revised
+    shutil.copytree(migrations.HERE, folder / "migrations")
+    (folder / path).write_text(migration, encoding="utf-8")
+    migrations.HERE = folder / "migrations"
     found: dict[str, Any] = {precision: stored(folder, precision) for precision in ("compact", "exact")}
     with Store.open_sealed(folder / "compact.duckdb") as store:
-        counts = "SELECT count(*) AS n, count(ce) AS ce, count(hellinger) AS hellinger FROM tokens"
+        counts = "SELECT count(*) AS n, count(ce) AS ce, count(jeffreys) AS jeffreys FROM tokens"
         found["sealed before"] = store.sql(counts).to_pylist()
-    found["page"] = [line for line in schema_markdown().splitlines() if "hellinger" in line]
+    found["page"] = [line for line in schema_markdown().splitlines() if "jeffreys" in line]
     print(json.dumps(found))
 
 
@@ -99,7 +75,7 @@ def stored(folder: Path, precision: Literal["compact", "exact"]) -> dict[str, An
 
     path = folder / f"{precision}.duckdb"
     upgrade_file(path)
-    gates = {"watched": DivergenceGate("hellinger", ThresholdRule(0.4)), "beside": EntropyGate(ThresholdRule(1.0))}
+    gates = {"watched": DivergenceGate("jeffreys", ThresholdRule(0.4)), "beside": EntropyGate(ThresholdRule(1.0))}
     found: dict[str, Any] = {"drift": migrations.drift(path)}
     with Store.open(path, precision=precision) as store:
         for run_id, gate in gates.items():
@@ -108,10 +84,10 @@ def stored(folder: Path, precision: Literal["compact", "exact"]) -> dict[str, An
             store.write_samples([trace])
             back = store.load_sample(trace.sample.sample_id)
             found[run_id] = {
-                "decoded": plain(trace.tokens.hellinger),
+                "decoded": plain(trace.tokens.jeffreys),
                 "score": plain(back.tokens.score),
-                "loaded": plain(back.tokens.hellinger),
-                "asked": plain(store.scores(run_id, "hellinger")),
+                "loaded": plain(back.tokens.jeffreys),
+                "asked": plain(store.scores(run_id, "jeffreys")),
             }
     return found
 
@@ -137,5 +113,4 @@ def plain(column: FloatArray) -> list[float | None]:
 
 
 if __name__ == "__main__":
-    metrics.METRICS = {**metrics.METRICS, "hellinger": HELLINGER}
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *declare())

@@ -47,15 +47,15 @@ def test_an_added_metric_is_found_in_a_stored_token(added: dict[str, Any], preci
 
 
 def test_an_added_metric_is_null_where_it_was_not_known(added: dict[str, Any]) -> None:
-    assert added["sealed before"] == [{"n": 132, "ce": 132, "hellinger": 0}]
+    assert added["sealed before"] == [{"n": 132, "ce": 132, "jeffreys": 0}]
 
 
 def test_an_added_metric_is_on_the_schema_page(added: dict[str, Any]) -> None:
     assert [line.split("|")[1:3] for line in added["page"] if line.startswith("|")] == [
-        [" `hellinger` ", " DOUBLE "],
-        [" `hellinger` ", " FLOAT "],
+        [" `jeffreys` ", " DOUBLE "],
+        [" `jeffreys` ", " FLOAT "],
     ]
-    assert "CASE WHEN score_is = 'hellinger' THEN score ELSE hellinger END AS hellinger," in "".join(added["page"])
+    assert "CASE WHEN score_is = 'jeffreys' THEN score ELSE jeffreys END AS jeffreys," in "".join(added["page"])
 
 
 def test_a_forgotten_column_raises(store, build, monkeypatch) -> None:
