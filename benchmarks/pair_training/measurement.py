@@ -23,6 +23,8 @@ from pair_training.evaluation import (
     threshold_gate,
 )
 from pair_training.phenomena import phenomena
+from rrti_sgl.db.analysis.graded import Outcomes, difference_bounds, recovery_bounds
+from rrti_sgl.statistics.resampling import RESAMPLES, SEED, ProblemBootstrap
 from rrti_sgl.tinypair.problems import WorldProblem
 from rrti_sgl.tinypair.solutions import equations, grade, prompt
 from rrti_sgl.tinypair.tokenizer import encode
@@ -31,7 +33,6 @@ from rrti_sgl.tinypair.world import generate
 log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
-N_BOOTSTRAP = 2_000
 SAMPLING_TEMPERATURE = 0.8
 SAMPLES = 8
 
@@ -82,7 +83,7 @@ class Measurement:
             rows[name] = _row(right[name]) | {
                 "rho": realised_budget(rollouts),
                 "tokens_changed": sum(sum(r.changed) for r in rollouts) / sum(len(r.ids) for r in rollouts),
-                "recovery": _interval([right[name], base, reasoning], _recovery),
+                "recovery": _recovery(right[name], base, reasoning),
             }
             log.info("%s: %s", name, rows[name])
         headline = right[f"guided r={config.headline_ratio}"]
@@ -92,7 +93,7 @@ class Measurement:
             "headline": f"guided r={config.headline_ratio}",
             "greedy": rows,
             "by_seed": {name: _by_seed(values, len(config.seeds)) for name, values in right.items()},
-            "ahead_of": {name: _interval([headline, right[name]], _difference) for name in controls},
+            "ahead_of": {name: _ahead(headline, right[name]) for name in controls},
             "by_traps": _by_traps(problems, right, ("base", "reasoning", f"guided r={config.headline_ratio}")),
             "equations_right": _equations_right(base_rollouts),
             "tau": {str(r): tau for r, tau in taus.items()},
@@ -115,7 +116,7 @@ class Measurement:
         rows = {}
         for name, run in runs.items():
             right = _right(repeated, run()).reshape(-1, SAMPLES)
-            rows[name] = {"accuracy": _interval([right.mean(1)], _mean), "pass@8": _interval([right.max(1)], _mean)}
+            rows[name] = {"accuracy": _interval(right.mean(1)), "pass@8": _interval(right.max(1))}
         return {"problems": len(problems), "temperature": SAMPLING_TEMPERATURE, "rows": rows}
 
     def _decode(self, problems: Sequence[WorldProblem], gate: Gate | None, temperature: float = 0.0) -> list[Rollout]:
@@ -132,31 +133,30 @@ def _right(problems: Sequence[WorldProblem], rollouts: Sequence[Rollout]) -> Flo
 
 
 def _row(right: FloatArray) -> dict[str, Any]:
-    return {"accuracy": _mean(right), "standard_error": float(right.std() / np.sqrt(len(right)))}
+    return {"accuracy": float(right.mean()), "standard_error": float(right.std() / np.sqrt(len(right)))}
 
 
-def _mean(values: FloatArray) -> float:
-    return float(values.mean())
+def _interval(shares: FloatArray) -> list[float]:
+    """``[value, low, high]`` of the mean over problems of shares (P,)."""
+    found = ProblemBootstrap(len(shares), exact=True).share(shares, 1.0)
+    return [found.estimate, found.low, found.high]
 
 
-def _difference(values: FloatArray, other: FloatArray) -> float:
-    return float(values.mean() - other.mean())
+def _ahead(right: FloatArray, other: FloatArray) -> list[float]:
+    """``[value, low, high]`` of a difference in accuracy, paired by problem."""
+    return [float(right.mean() - other.mean()), *difference_bounds(_outcomes(right), _outcomes(other), "accuracy")]
 
 
-def _recovery(guided: FloatArray, base: FloatArray, reasoning: FloatArray) -> float:
-    return float((guided.mean() - base.mean()) / (reasoning.mean() - base.mean()))
+def _recovery(right: FloatArray, base: FloatArray, reasoning: FloatArray) -> list[float]:
+    """``[value, low, high]`` of the part of the reasoning model's lead that is recovered."""
+    value = float((right.mean() - base.mean()) / (reasoning.mean() - base.mean()))
+    return [value, *recovery_bounds([(_outcomes(right), _outcomes(base), _outcomes(reasoning))], "accuracy")]
 
 
-def _interval(samples: Sequence[FloatArray], statistic: Callable[..., float]) -> list[float]:
-    """Return ``[value, low, high]``, a paired bootstrap over problems."""
-    rng = np.random.default_rng(0)
-    n = len(samples[0])
-    draws = []
-    for _ in range(N_BOOTSTRAP):
-        rows = rng.integers(0, n, n)
-        draws.append(statistic(*(sample[rows] for sample in samples)))
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return [statistic(*samples), float(low), float(high)]
+def _outcomes(right: FloatArray) -> Outcomes:
+    """One sample a problem, right or wrong, (P,)."""
+    columns = {"n": np.ones(len(right)), "c": right, "takeovers": np.zeros(len(right)), "tokens": np.ones(len(right))}
+    return Outcomes(columns, 1, {"resamples": RESAMPLES, "seed": SEED}, has_gate=False)
 
 
 def _by_seed(right: FloatArray, n_seeds: int) -> list[float]:

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, FloatArray
-
-Places = NDArray[np.intp]
-_ROUNDING = 1e-12
+from rrti_sgl.statistics.ranking import SLACK, Places, first_reaching, top_part
 
 
 @dataclass(frozen=True)
@@ -80,20 +78,19 @@ class LorenzBins:
 
     def carried_by_top(self, p: float) -> FloatArray:
         """(B,) shares of the mass in the top-p set: values from the interpolated (1 - p)-quantile on, ties all in."""
-        part = 1 - np.ceil((self.n_tokens - 1) * (1 - p) * (1 - _ROUNDING)) / self.n_tokens
-        rank = part * self._tokens
-        last = _first_reaching(self._reached, rank)
+        rank = top_part(self.n_tokens, p) * self._tokens
+        last = first_reaching(self._reached, rank)
         return self._mass_of(np.where(self.tied[last], _at(self._reached, last), rank))
 
     def tokens_carrying(self, share: float) -> FloatArray:
         """(B,) smallest shares of tokens that carry `share` of the mass."""
-        wanted = share * self._total * (1 - _ROUNDING)
-        last = _first_reaching(self._carried, wanted)
+        wanted = share * self._total * (1 - SLACK)
+        last = first_reaching(self._carried, wanted)
         counts, masses = _at(self.counts, last), _at(self.masses, last)
         missing = wanted - (_at(self._carried, last) - masses)
         tokens: FloatArray = _at(self._reached, last) - counts + np.clip(missing * counts / masses, 0, counts)
         if self.whole:
-            tokens = np.ceil(tokens * (1 - _ROUNDING))
+            tokens = np.ceil(tokens * (1 - SLACK))
         return tokens / self._tokens
 
     @cached_property
@@ -114,7 +111,7 @@ class LorenzBins:
 
     def _mass_of(self, ranks: FloatArray) -> FloatArray:
         """(B,) shares of the mass of the so many (B,) largest tokens."""
-        last = _first_reaching(self._reached, ranks)
+        last = first_reaching(self._reached, ranks)
         counts, masses = _at(self.counts, last), _at(self.masses, last)
         left_out = (_at(self._reached, last) - ranks) * masses / counts
         return (_at(self._carried, last) - left_out) / self._total
@@ -125,12 +122,6 @@ class LorenzBins:
             means = np.clip(self.masses / self.counts, self.lows, self.highs)
             most = (self.highs - means) * (means - self.lows) / (means * (self.highs - self.lows))
         return np.nan_to_num(most, nan=0.0, posinf=0.0)
-
-
-def _first_reaching(cumulative: FloatArray, wanted: FloatArray) -> Places:
-    """(B,) the first bin at which the cumulative sums (B, n_bins) reach what is wanted (B,)."""
-    first: Places = np.argmax(cumulative >= wanted[:, None] * (1 - _ROUNDING), axis=1)
-    return first
 
 
 def _at(values: FloatArray, bins: Places) -> FloatArray:

@@ -86,6 +86,17 @@ def top_threshold(ordered: FloatArray, p: float) -> float:
     return found - SLACK * abs(found)
 
 
+def top_part(n: int, p: float) -> float:
+    """The part of n different values that lies in their top-p set."""
+    return float(1 - np.ceil((n - 1) * (1 - p) * (1 - SLACK)) / n)
+
+
+def first_reaching(cumulative: FloatArray, wanted: FloatArray) -> Places:
+    """(B,) the first bin at which the cumulative sums (B, n_bins) reach what is wanted (B,)."""
+    first: Places = np.argmax(cumulative >= wanted[:, None] * (1 - SLACK), axis=1)
+    return first
+
+
 @dataclass(frozen=True, eq=False)
 class RankBins:
     """Bins of M values in descending order.

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrti_sgl.records import BoolArray, FloatArray
-from rrti_sgl.statistics.ranking import RankBins, Ranking
+from rrti_sgl.statistics.ranking import RankBins, Ranking, first_reaching, top_part
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 
 FINENESS = 64
 _MOST_BINS, _MOST_CELLS = 128, 1 << 22
-_ROUNDING = 1e-12
 Codes = NDArray[np.integer[Any]]
 
 
@@ -79,9 +78,8 @@ class TopSet:
     def __init__(self, scores: ResampledScores, p: float) -> None:
         self.bootstrap, self._problem = scores.bootstrap, scores.problem
         n_tokens = len(scores.problem)
-        part = 1 - np.ceil((n_tokens - 1) * (1 - p) * (1 - _ROUNDING)) / n_tokens
-        wanted = part * scores.reached[:, -1]
-        at = _first_reaching(scores.reached, wanted)
+        wanted = top_part(n_tokens, p) * scores.reached[:, -1]
+        at = first_reaching(scores.reached, wanted)
         first, last = (int(place) for place in np.searchsorted(scores.bins.of_value, [at.min(), at.max() + 1]))
         most = int(np.clip(np.sqrt(_MOST_CELLS / self.bootstrap.n_problems), 8, _MOST_BINS))
         window = RankBins.even(scores.ranking, first, last, most)
@@ -92,7 +90,7 @@ class TopSet:
         self._places[self.candidates] = np.r_[np.zeros(first, np.int16), 1 + window.of_value]
         weights = self.bootstrap.sums(self._cells(self.candidates, np.zeros(last, np.int64), 1))[:, 0]
         reached = np.cumsum(weights, axis=1)
-        at = _first_reaching(reached, wanted)
+        at = first_reaching(reached, wanted)
         rows = np.arange(self.bootstrap.n)
         with np.errstate(divide="ignore", invalid="ignore"):
             inside = 1 - (reached[rows, at] - wanted) / weights[rows, at]
@@ -143,9 +141,3 @@ class TopSet:
         cells = np.ravel_multi_index((self._problem[tokens], codes, self._places[tokens]), shape)
         weights = None if signs is None else signs[kept]
         return np.bincount(cells, weights, int(np.prod(shape))).astype(np.float64).reshape(shape)
-
-
-def _first_reaching(cumulative: FloatArray, wanted: FloatArray) -> NDArray[np.intp]:
-    """(B,) the first bin at which the cumulative sums (B, n_bins) reach what is wanted (B,)."""
-    first: NDArray[np.intp] = np.argmax(cumulative >= wanted[:, None] * (1 - _ROUNDING), axis=1)
-    return first
