@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Coroutine
 from types import FrameType
@@ -36,6 +35,8 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     Inside an event loop an exception from a signal handler would end up in whichever task happens to run; so there the
     signals cancel the main task instead.
     """
+    import asyncio
+
     arrived: list[int] = []
 
     async def main() -> Result:

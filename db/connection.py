@@ -58,6 +58,11 @@ def connect_memory(memory_limit: str | None = None) -> duckdb.DuckDBPyConnection
         raise translate(error) from error
 
 
+def literal(value: str | Path) -> str:
+    """Text as SQL writes it. For a parameter, DuckDB imports pandas where it is installed, and every command would wait."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
 def is_confined(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether another connection of this process has the same file open, and confined it."""
     return connection.execute("SELECT current_setting('lock_configuration')").fetchone() == (True,)
@@ -67,7 +72,7 @@ def confine(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """From now on SQL reaches the database itself and the files under one folder, and no setting can be changed."""
     if is_confined(connection):  # the settings belong to the file as this process has it open
         return
-    connection.execute("SET allowed_directories = [$folder]", {"folder": str(folder)})
+    connection.execute(f"SET allowed_directories = [{literal(folder)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

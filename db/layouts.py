@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rrti_sgl.columns import Field, Kind
@@ -53,6 +52,8 @@ class _Rows:
 
     def from_reasoning(self) -> BoolArray:
         """Whether the emitted token is the reasoning model's: (rows,)."""
+        import pyarrow.compute as pc
+
         taken: BoolArray = pc.equal(self.texts("source"), "reasoning").to_numpy(zero_copy_only=False)
         return taken
 
@@ -162,6 +163,8 @@ def _exact(rows: _Rows) -> dict[str, pa.Array]:
 
 
 def _compact(rows: _Rows) -> dict[str, pa.Array]:
+    import pyarrow.compute as pc
+
     columns = rows.columns("number")
     drawn = columns["base_token_text"]
     columns["base_token_text"] = pc.if_else(pc.equal(drawn, columns["token_text"]), pa.scalar(None, pa.string()), drawn)

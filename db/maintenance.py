@@ -92,7 +92,7 @@ def vacuum(store: Path) -> tuple[int, int]:
         # A read-only attachment keeps writers out and, unlike a writing one, leaves nothing to do to a file that has been
         # replaced when it is closed. The file must not be opened a second time: closing that would free the lock.
         try:
-            connection.execute(f"ATTACH '{_quoted(store)}' AS old (READ_ONLY)")
+            connection.execute(f"ATTACH {opening.literal(store)} AS old (READ_ONLY)")
         except duckdb.Error as error:
             raise opening.open_error(store, str(error)) from error
         if store.with_name(f"{store.name}.wal").exists():
@@ -114,7 +114,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, fresh: Path) -> None:
         StoreError: DuckDB refused, or a table has another number of rows afterwards.
     """
     try:
-        connection.execute(f"ATTACH '{_quoted(fresh)}' AS fresh")
+        connection.execute(f"ATTACH {opening.literal(fresh)} AS fresh")
         connection.execute("BEGIN TRANSACTION")
         connection.execute("DELETE FROM fresh.store_settings")
         for table in TABLES:
@@ -126,10 +126,6 @@ def _copy(connection: duckdb.DuckDBPyConnection, fresh: Path) -> None:
         connection.execute("DETACH fresh")
     except duckdb.Error as error:
         raise opening.translate(error) from error
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _plan(connection: duckdb.DuckDBPyConnection, store: Path, run_id: str) -> Deletion:

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from rrti_sgl import migrations
+from rrti_sgl.db.connection import literal
 from rrti_sgl.db.tables import TABLES
 from rrti_sgl.science.metrics import METRICS
 
@@ -83,14 +84,13 @@ def refresh_views(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
 
 def note_location(execute: Execute, store: Path) -> None:
     """Note for which place of the store the views were made."""
-    place = str(store.resolve()).replace("'", "''")
-    execute(f"INSERT OR REPLACE INTO store_settings VALUES ('{LOCATION}', '{place}')")
+    execute(f"INSERT OR REPLACE INTO store_settings VALUES ('{LOCATION}', {literal(store.resolve())})")
 
 
 def is_moved(connection: duckdb.DuckDBPyConnection, store: Path) -> bool:
     """Whether the views of an open store name files of another place than where it lies now."""
-    query = "SELECT value FROM store_settings WHERE name = ? AND EXISTS (FROM sealed_runs)"
-    row = connection.execute(query, [LOCATION]).fetchone()
+    query = f"SELECT value FROM store_settings WHERE name = '{LOCATION}' AND EXISTS (FROM sealed_runs)"
+    row = connection.execute(query).fetchone()
     return row is not None and row[0] != str(store.resolve())
 
 
@@ -136,7 +136,7 @@ def rows_of(folders: Sequence[Path], table: str, *, with_file: bool = False) -> 
 
 def files_of(folders: Sequence[Path], table: str, *, with_file: bool = False) -> str:
     """The same rows as they were written."""
-    files = ", ".join("'{}'".format(str(file_of(folder, table)).replace("'", "''")) for folder in folders)
+    files = ", ".join(literal(file_of(folder, table)) for folder in folders)
     # A folder named `seed=7` anywhere in the path would otherwise stand in for the column `seed`.
     options = "union_by_name = true, hive_partitioning = false" + (", filename = 'file_of_row'" if with_file else "")
     return f"read_parquet([{files}], {options})"

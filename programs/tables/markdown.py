@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from tabulate import tabulate
-
 from rrti_sgl.programs.tables.table import Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
@@ -18,6 +16,8 @@ def escape(text: str) -> str:
 
 def table_body(table: Table) -> str:
     """The rows under their headings, without title and notes."""
+    from tabulate import tabulate
+
     cells = [[_cell(cell) for cell in row] for row in table.cells]
     alignment = ["right" if number else "left" for number in table.is_numeric]
     body: str = tabulate(
