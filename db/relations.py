@@ -7,9 +7,8 @@ gets its views made anew when it is next opened for writing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -30,8 +29,6 @@ _WITH_KIND = """CASE WHEN json_exists(config, '$.kind') THEN config::JSON ELSE j
     config, json_object('kind', CASE WHEN program IN ('score', 'frontend', 'counterfactual') THEN program ELSE 'run' END)
 ) END"""
 
-Execute = Callable[[str], Any]
-
 
 def runs_folder(store: Path) -> Path:
     """The folder beside a store that holds its sealed runs."""
@@ -43,23 +40,12 @@ def file_of(folder: Path, table: str) -> Path:
     return folder / f"{table}.parquet"
 
 
-def sealed_folders(connection: duckdb.DuckDBPyConnection, store: Path) -> list[Path]:
-    """Folders of the runs that an open store registers as sealed, in order of their ids."""
-    rows = connection.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
-    return [runs_folder(store) / run_id for (run_id,) in rows]
-
-
-def create_views(execute: Execute, folders: Sequence[Path]) -> None:
-    """Create every view; there must be none of these names.
-
-    Args:
-        execute: runs one or more SQL statements.
-        folders: of the sealed runs that the views span.
-    """
+def _create_views(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+    """Create every view over the tables and the folders of sealed runs; there must be none of these names."""
     for table, view in SEALED_VIEWS.items():
-        source = rows_of(folders, table) if folders else table
-        execute(f"CREATE VIEW {view} AS SELECT * FROM {source}" + ("" if folders else " WHERE false"))
-    execute(views_sql())
+        source = rows_of(folders, table) if folders else f"{table} WHERE false"
+        connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {source}")
+    connection.execute(views_sql())
 
 
 def views_sql() -> str:
@@ -68,23 +54,26 @@ def views_sql() -> str:
     return migrations.VIEWS_FILE.read_text(encoding="utf-8").replace("/* metrics */", f"\n{' ' * 8}".join(metrics))
 
 
-def drop_views(execute: Execute, names: Sequence[str]) -> None:
-    """Drop views by their names."""
-    for name in names:
-        execute(f'DROP VIEW "{name}"')
+def drop_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop every view of a store."""
+    for (name,) in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
+        connection.execute(f'DROP VIEW "{name}"')
 
 
 def refresh_views(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
     """Make the views of an open store anew for what it registers as sealed and where it lies now."""
-    names = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-    drop_views(connection.execute, [name for (name,) in names])
-    create_views(connection.execute, sealed_folders(connection, store))
-    note_location(connection.execute, store)
+    drop_views(connection)
+    rows = connection.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
+    _create_views(connection, [runs_folder(store) / run_id for (run_id,) in rows])
+    connection.execute(f"INSERT OR REPLACE INTO store_settings VALUES ('{LOCATION}', {literal(store.resolve())})")
 
 
-def note_location(execute: Execute, store: Path) -> None:
-    """Note for which place of the store the views were made."""
-    execute(f"INSERT OR REPLACE INTO store_settings VALUES ('{LOCATION}', {literal(store.resolve())})")
+def write_comments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Note beside the tables and columns of a store what is declared of them."""
+    for table in TABLES.values():
+        connection.execute(f"COMMENT ON TABLE {table.name} IS {literal(table.comment)}")
+        for column in table.columns:
+            connection.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {literal(column.comment)}')
 
 
 def is_moved(connection: duckdb.DuckDBPyConnection, store: Path) -> bool:
@@ -117,7 +106,7 @@ def create_over_files(connection: duckdb.DuckDBPyConnection, folders: Sequence[P
         key, rows = ", ".join(TABLES[name].key), rows_of(folders, name, with_file=True)
         newest = f"SELECT DISTINCT ON ({key}) * EXCLUDE file_of_row FROM {rows} ORDER BY {key}, file_of_row DESC"
         connection.execute(f"CREATE VIEW {name} AS FROM declared.{name} UNION ALL BY NAME FROM ({newest})")
-    create_views(connection.execute, folders)
+    _create_views(connection, folders)
 
 
 def rows_of(folders: Sequence[Path], table: str, *, with_file: bool = False) -> str:

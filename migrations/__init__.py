@@ -5,8 +5,9 @@ Alembic and SQLAlchemy are imported inside the functions: opening a store that i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -25,7 +26,21 @@ def head() -> str:
     return revisions()[-1]
 
 
-def _configured(path: Path) -> tuple[Config, Any]:
+def upgrade(path: Path, revision: str = "head") -> None:
+    """Bring the DuckDB file at `path` to `revision`, in one transaction; creates the file if there is none."""
+    from alembic import command
+
+    _run(command.upgrade, path, revision)
+
+
+def downgrade(path: Path, revision: str) -> None:
+    """Take the DuckDB file at `path` back to `revision` ("base" drops every table), in one transaction."""
+    from alembic import command
+
+    _run(command.downgrade, path, revision)
+
+
+def _run(command: Callable[[Config, str], None], path: Path, revision: str) -> None:
     from alembic.config import Config
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
@@ -33,50 +48,10 @@ def _configured(path: Path) -> tuple[Config, Any]:
     config = Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    return config, create_engine(f"duckdb:///{path}", poolclass=NullPool)
-
-
-def upgrade(path: Path, revision: str = "head") -> None:
-    """Bring the DuckDB file at `path` to `revision`, in one transaction; creates the file if there is none."""
-    from alembic import command
-
-    config, engine = _configured(path)
+    engine = create_engine(f"duckdb:///{path}", poolclass=NullPool)
     try:
         with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            config.attributes["store"] = path
-            command.upgrade(config, revision)
-    finally:
-        engine.dispose()
-
-
-def downgrade(path: Path, revision: str) -> None:
-    """Take the DuckDB file at `path` back to `revision` ("base" drops every table), in one transaction."""
-    from alembic import command
-
-    config, engine = _configured(path)
-    try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            config.attributes["store"] = path
-            command.downgrade(config, revision)
-    finally:
-        engine.dispose()
-
-
-def drift(path: Path) -> list[str]:
-    """Differences between the file at `path` and the models, one line each; empty when there are none."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    from rrti_sgl.db.models import METADATA
-    from rrti_sgl.migrations.compare import include_name
-
-    _, engine = _configured(path)
-    try:
-        with engine.connect() as connection:
-            options = {"compare_type": True, "include_name": include_name}
-            context = MigrationContext.configure(connection, opts=options)
-            return [repr(difference) for difference in compare_metadata(context, METADATA)]
+            config.attributes |= {"connection": connection, "store": path}
+            command(config, revision)
     finally:
         engine.dispose()

@@ -67,16 +67,15 @@ def sealed_before(path: Path) -> None:
 
 def stored(folder: Path, precision: Literal["compact", "exact"]) -> dict[str, Any]:
     """Samples that a gate on the new metric decided, as they come back from the store."""
-    from rrti_sgl import migrations
     from rrti_sgl.db.store import Store
     from rrti_sgl.db.upgrading import upgrade_file
     from rrti_sgl.science.gates import DivergenceGate, EntropyGate, ThresholdRule
-    from tests.db.conftest import make_run
+    from tests.db.conftest import declared, make_run, tables_of
 
     path = folder / f"{precision}.duckdb"
     upgrade_file(path)
     gates = {"watched": DivergenceGate("jeffreys", ThresholdRule(0.4)), "beside": EntropyGate(ThresholdRule(1.0))}
-    found: dict[str, Any] = {"drift": migrations.drift(path)}
+    found: dict[str, Any] = {"is as declared": tables_of(path) == declared()}
     with Store.open(path, precision=precision) as store:
         for run_id, gate in gates.items():
             store.begin_run(make_run(run_id, metric=gate.metric, k=3))

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
 from rrti_sgl.db.store import Store
+from rrti_sgl.db.tables import TABLES
 from rrti_sgl.records import (
     CalibrationRecord,
     ProblemRecord,
@@ -194,3 +196,28 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(path: Path) -> Iterator[Store]:
     with Store.open(path) as store:
         yield store
+
+
+def tables_of(path: Path) -> dict[str, list[Any]]:
+    """What each table of a file is: its comment, then name, type, NULL, key and comment of each column."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        found: dict[str, list[Any]] = {}
+        query = "SELECT table_name, comment FROM duckdb_tables() WHERE table_name <> 'alembic_version'"
+        for name, comment in connection.execute(query).fetchall():
+            query = "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = ?"
+            keys = {column for (key,) in connection.execute(query, [name, "PRIMARY KEY"]).fetchall() for column in key}
+            query = "SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns() WHERE table_name = ?"
+            columns = sorted(connection.execute(query, [name]).fetchall())
+            found[name] = [comment, *([c, kind, null, c in keys, said] for c, kind, null, said in columns)]
+    return found
+
+
+def declared() -> dict[str, list[Any]]:
+    """What each table is declared to be, in the same form."""
+    return {
+        table.name: [
+            table.comment,
+            *sorted([column.name, column.type, column.null, column.key, column.comment] for column in table.columns),
+        ]
+        for table in TABLES.values()
+    }

@@ -22,6 +22,7 @@ from rrti_sgl.db.upgrading import BACKUP, current_revision, upgrade_file
 from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.scoring.settings import ScoreSettings
+from tests.db.conftest import declared, tables_of
 
 STORES = Path(__file__).parent / "stores"
 EARLIER = sorted(path.name.split(".")[0] for path in STORES.glob("*.duckdb.gz"))
@@ -37,7 +38,7 @@ def unpacked(revision: str, folder: Path) -> Path:
     return path
 
 
-def tables_of(path: Path) -> dict[str, list[dict[str, object]]]:
+def rows_of(path: Path) -> dict[str, list[dict[str, object]]]:
     """The rows that lie in the file itself, by the names that tables have now."""
     with duckdb.connect(str(path), read_only=True) as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
@@ -84,10 +85,11 @@ def test_a_stale_store_names_the_command(earlier):
 
 
 def test_an_upgraded_store_keeps_every_row(earlier):
-    revision, before = current_revision(earlier), tables_of(earlier)
+    revision, before = current_revision(earlier), rows_of(earlier)
     assert len(before["exact_tokens"]) + len(before.get("compact_tokens", [])) >= 300
     assert upgrade_file(earlier) == (revision, migrations.head())
-    after = tables_of(earlier)
+    assert tables_of(earlier) == declared()
+    after = rows_of(earlier)
     for rows in (before["stored_samples"], after["stored_samples"]):
         rows[:] = [{"answer_method": None, **row} for row in rows]  # nobody knew at first
     assert [{**run, "config": json.loads(run["config"])} for run in after.pop("runs")] == [
@@ -96,6 +98,15 @@ def test_an_upgraded_store_keeps_every_row(earlier):
     assert {name: rows for name, rows in after.items() if rows} == before
     assert not earlier.with_name(earlier.name + BACKUP).exists()
     assert checking.check(earlier) == []
+
+
+def test_a_revision_makes_the_tables_that_it_made(earlier, tmp_path):
+    def without_comments(path: Path) -> dict[str, list[list[object]]]:
+        return {table: [column[:-1] for column in columns] for table, [_, *columns] in tables_of(path).items()}
+
+    fresh = tmp_path / "fresh.duckdb"
+    upgrade_file(fresh, current_revision(earlier))
+    assert without_comments(fresh) == without_comments(earlier)
 
 
 def test_compact_tokens_of_0002_read_as_they_did(second):
