@@ -14,6 +14,7 @@ from rrti_sgl.db.analysis.graded import (
     difference_bounds,
     insert_ends,
     outcomes_of,
+    pass_at_ks,
     recovery_bounds,
     require_same_problems,
     share_bounds,
@@ -44,7 +45,7 @@ def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> V
     if found["base"] is None:
         programs = ", ".join(f"{row['run_id']} ({row['program']})" for row in coverage)
         raise UsageError(f"{purpose} needs a base run; there is {programs}.", "Name one as base.")
-    return {**found, "k": common_k(coverage, values["k"])}
+    return {**found, "k": common_k(coverage, values["k"]), "passed": pass_at_ks(store, values["runs"])}
 
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:

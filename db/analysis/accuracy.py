@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from rrti_sgl.db.analysis.comparison import require_same_settings
-from rrti_sgl.db.analysis.graded import Ends, Outcomes, common_k, insert_ends, outcomes_of, recovery_bounds, share_bounds
+from rrti_sgl.db.analysis.graded import (
+    Ends,
+    Outcomes,
+    common_k,
+    insert_ends,
+    outcomes_of,
+    pass_at_ks,
+    recovery_bounds,
+    share_bounds,
+)
 from rrti_sgl.db.analysis.needs import require_same
 from rrti_sgl.db.analysis.parameters import count, many_runs
 from rrti_sgl.db.analysis.query import Query, Row, Values
@@ -37,6 +46,7 @@ def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> V
     return {
         **values,
         "k": common_k(coverage, values["k"]),
+        "passed": pass_at_ks(store, values["runs"]),
         "averages": _averages([store.get_run(row["run_id"]) for row in coverage]),
         **{f"{name}_runs": references[name] for name in references},
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from rrti_sgl.db.analysis.graded import Outcomes, common_k, insert_ends, outcomes_of, share_bounds
+from rrti_sgl.db.analysis.graded import Outcomes, common_k, insert_ends, outcomes_of, pass_at_ks, share_bounds
 from rrti_sgl.db.analysis.parameters import choice, count
 from rrti_sgl.db.analysis.query import Query, Row, Values
 from rrti_sgl.db.store import Store
@@ -17,11 +17,11 @@ MIN_BUDGETS = 5  # of a curve with a knee, as in `budget.sql`
 _RISE = 1e-12  # a point this little above the chord lies on it
 
 
-def _check_k(store: Store, coverage: Sequence[Row], values: Values) -> Values:
+def _with_passed(store: Store, coverage: Sequence[Row], values: Values) -> Values:
     """A k that is asked for must suit every run; without one each curve takes its own."""
     if values["k"] is not None:
         common_k(coverage, values["k"])
-    return values
+    return {**values, "passed": pass_at_ks(store, values["runs"])}
 
 
 def knee_support(rho: FloatArray, height: FloatArray) -> FloatArray:
@@ -64,6 +64,6 @@ QUERY = Query(
     "budget",
     {"k": count(None), "of": choice("pass_at_k", "accuracy")},
     needs=("graded",),
-    prepare=_check_k,
+    prepare=_with_passed,
     intervals=_add_intervals,
 )

@@ -51,6 +51,16 @@ def require_same_problems(coverage: Sequence[Row], purpose: str) -> None:
             )
 
 
+def pass_at_ks(store: Store, runs: Sequence[str]) -> list[list[float]]:
+    """For each run the mean over problems of pass@1, pass@2, ... as far as every graded problem allows: `$passed` of SQL."""
+    found = []
+    for columns in _by_problem(store, runs).values():
+        graded = columns["n"] > 0
+        n, c = columns["n"][graded], columns["c"][graded]
+        found.append([float(pass_at_k(n, c, k).mean()) for k in range(1, int(n.min()) + 1)])
+    return found
+
+
 class Outcomes:
     """What the problems of one run add to its budget, accuracy and pass@k, and their replicates.
 
@@ -111,12 +121,19 @@ def _pair(bootstrap: ProblemBootstrap, hits: FloatArray, trials: FloatArray, uni
 
 def outcomes_of(store: Store, k_of: Mapping[str, int], values: Values) -> dict[str, Outcomes]:
     """The outcomes of each run."""
-    table = run_sql(store, "_graded_by_problem", {"runs": list(k_of)}).combine_chunks()
+    return {
+        run: Outcomes(columns, k_of[run], values, has_gate=store.get_run(run).tau is not None)
+        for run, columns in _by_problem(store, list(k_of)).items()
+    }
+
+
+def _by_problem(store: Store, runs: Sequence[str]) -> dict[str, dict[str, FloatArray]]:
+    """The columns of `_graded_by_problem.sql` for each run, (P,) each."""
+    table = run_sql(store, "_graded_by_problem", {"runs": list(runs)}).combine_chunks()
     found = {}
-    for run, k in k_of.items():
+    for run in runs:
         rows = table.filter(pc.equal(table["run_id"], run)).drop_columns("run_id")
-        columns = {name: np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in rows.column_names}
-        found[run] = Outcomes(columns, k, values, has_gate=store.get_run(run).tau is not None)
+        found[run] = {name: np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in rows.column_names}
     return found
 
 

@@ -6,7 +6,8 @@
 --   (guided) run, positive where it is better. Shares from 0 to 1, differences from -1 to 1. What compares with a run
 --   that is not there, or divides by a lead of 0, is NULL.
 -- Paper: controls at matched or larger budget, main table (intervention).
--- Parameters: $runs run ids; $k of pass@k; $base, $guided, $reasoning run ids ($guided, $reasoning may be NULL)
+-- Parameters: $runs run ids; $k of pass@k; $base, $guided, $reasoning run ids ($guided, $reasoning may be NULL);
+--   $passed by run the mean of pass@1, pass@2, ...
 WITH problem_counts AS (
     SELECT run_id, problem_id, count(*) AS n, count(*) FILTER (correct) AS c
     FROM samples
@@ -18,8 +19,9 @@ graded AS (
         run_id,
         count(*) AS n_problems,
         avg(c / n) AS accuracy,
-        avg(1 - COALESCE(list_product(list_transform(range(n - c + 1, n + 1), lambda i: 1 - $k / i)), 1)) AS pass_at_k
+        any_value(passed[$k]) AS pass_at_k
     FROM problem_counts
+    JOIN (SELECT unnest($runs) AS run_id, unnest($passed::DOUBLE[][]) AS passed) USING (run_id)
     GROUP BY run_id
 ),
 budgets AS (

@@ -13,7 +13,7 @@
 -- Paper: main table, accuracy, Pass@8, rho and recovery, by benchmark and averaged over benchmarks (intervention).
 -- Parameters: $runs run ids; $k of pass@k (default: as many as every problem has graded samples); $base, $reasoning runs or
 --   NULL; by place of a run in $runs: $base_runs, $reasoning_runs the run it is compared with or NULL, $averages the number of
---   its average or NULL
+--   its average or NULL, $passed its mean of pass@1, pass@2, ...
 WITH chosen AS (
     SELECT
         unnest($runs) AS run_id,
@@ -33,8 +33,9 @@ graded AS (
         run_id,
         count(*) AS n_problems,
         avg(c / n) AS accuracy,
-        avg(1 - COALESCE(list_product(list_transform(range(n - c + 1, n + 1), lambda i: 1 - $k / i)), 1)) AS pass_at_k
+        any_value(passed[$k]) AS pass_at_k
     FROM problem_counts
+    JOIN (SELECT unnest($runs) AS run_id, unnest($passed::DOUBLE[][]) AS passed) USING (run_id)
     GROUP BY run_id
 ),
 budgets AS (

@@ -10,7 +10,7 @@
 --   fewer is where somebody chose to measure. knee_note: why a curve has no knee; NULL where it has one.
 -- Paper: budget curve, Pass@8 against rho (intervention).
 -- Parameters: $runs run ids; $k of pass@k, NULL for the fewest graded samples of a problem of the curve; $of pass_at_k or
---   accuracy
+--   accuracy; $passed by run the mean of pass@1, pass@2, ...
 WITH problem_counts AS (
     SELECT run_id, problem_id, count(*) AS n, count(*) FILTER (correct) AS c
     FROM samples
@@ -90,9 +90,10 @@ points AS (
         any_value(placed.k) AS k,
         count(*) AS n_problems,
         avg(c / n) AS accuracy,
-        avg(1 - COALESCE(list_product(list_transform(range(n - c + 1, n + 1), lambda i: 1 - k / i)), 1)) AS pass_at_k
+        any_value(passed[placed.k]) AS pass_at_k
     FROM placed
     JOIN problem_counts USING (run_id)
+    JOIN (SELECT unnest($runs) AS run_id, unnest($passed::DOUBLE[][]) AS passed) USING (run_id)
     GROUP BY curve_id, run_id
 ),
 valued AS (
