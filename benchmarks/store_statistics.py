@@ -38,6 +38,7 @@ SCORED, GATED = ["diagnose", "guided-low", "guided-high"], ["guided-low", "guide
 # Runs and parameters where the default, every run that has what the statistic needs, is not what is to be timed.
 ASKED: dict[str, dict[str, Any]] = {
     **{name: {"run": SCORED} for name in COMPARED},
+    **{name: {"run": SCORED, "metric": "ce"} for name in ("sparsity", "position", "uncertainty", "planning", "failure")},
     "takeovers": {"run": GATED},
     "flips": {"run": ["base", "guided-high"]},
     "ablation": {"run": ["base", "guided-high", "random", "reasoning"]},

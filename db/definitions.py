@@ -18,6 +18,19 @@ Print one with `rrti stats NAME --db FILE`, choose parameters with `--set name=v
 A list is written as JSON, `--set top=[0.01,0.05]`. An estimate that has an interval is followed by the columns
 `<name>_low` and `<name>_high`.
 
+## What a row is of
+
+- **metric**: most statistics of scores are of several, one under the other: by default the paper's `ce`, and `reverse_kl`
+  and `js` where a run has them. `ce` is `reverse_kl` plus the base model's own entropy, which can be most of it; what holds
+  of `ce` alone holds of uncertainty.
+- **covered**: share of the run's tokens that have the scores. A gate that asks the reasoning model at takeovers only
+  (programs `entropy`, `random`, `early`) leaves divergences there and nowhere else; a statistic of those tokens is one of
+  the gate. Below `least_coverage`, one half, a run that is named is refused, and another one left out; 0 takes the tokens
+  there are.
+- **graded**: share of the run's samples that have a grade, of statistics of answers.
+
+Tables leave out `covered` and `graded` where they are 1 throughout, and say it under the table where they are not.
+
 ## Intervals
 
 An interval says what other problems would have given. It is of 95 %, from the 2.5 % and 97.5 % quantiles of `resamples`
@@ -86,5 +99,5 @@ def _default(parameter: Parameter) -> str:
     if parameter.default is None:
         return ""
     if isinstance(parameter.default, list):
-        return ", ".join(f"{each:g}" for each in parameter.default)
+        return ", ".join(each if isinstance(each, str) else f"{each:g}" for each in parameter.default)
     return str(parameter.default)

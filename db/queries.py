@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from rrti_sgl.db.analysis import parameters
-from rrti_sgl.db.analysis.needs import coverage, lacking, refuse_undefined_scores
+from rrti_sgl.db.analysis.needs import LEAST_COVERAGE, coverage, lacking, of_scores, refuse_undefined_scores, said_of_runs
 from rrti_sgl.db.analysis.parameters import Parameter
 from rrti_sgl.db.analysis.query import QUERY_DIR, Query
 from rrti_sgl.db.analysis.registry import QUERIES
@@ -34,6 +34,9 @@ BOOTSTRAP: Mapping[str, Parameter] = {
     "resamples": parameters.count(RESAMPLES, least=0),
     "seed": parameters.count(SEED, least=0),
 }
+
+# Of statistics of scores.
+COVERAGE: Mapping[str, Parameter] = {"least_coverage": parameters.part(LEAST_COVERAGE)}
 
 
 def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa.Table:
@@ -57,20 +60,50 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
         raise UsageError(f"The statistic {name!r} has no parameter {unknown[0]!r}.", f"It has: {there}.")
     values = {key: parameter.checked(key, params.get(key, parameter.default)) for key, parameter in known.items()}
     values |= {key: _run_ids(store, key, parameter, values[key]) for key, parameter in known.items() if parameter.is_run}
+    if not isinstance(values.get("metric"), list):
+        whole = _table(store, query, run, values)
+        assert whole is not None  # it must be
+        return whole
+    # What is asked for must be there; of the metrics that stand beside by default, those that are.
+    asked = params.get("metric") is not None
+    tables = [
+        _table(store, query, run, values | {"metric": metric}, must=asked or not place)
+        for place, metric in enumerate(values["metric"])
+    ]
+    return _in_order_of_runs([table for table in tables if table is not None])
+
+
+def _table(store: Store, query: Query, run: Runs, values: Mapping[str, Any], *, must: bool = True) -> pa.Table | None:
+    """The table of a statistic, of one metric where it is of a metric; None where it `must` not be and no run has it."""
+    values = dict(values)
     rows = coverage(store, query, _chosen_runs(store, query, run, values), values)
     reasons = [lacking(store, query, row, values) for row in rows]
     kept = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
     named = _named_runs(query, values)
+    if not kept and not must:
+        return None
     for row, reason in zip(rows, reasons, strict=True):
-        if reason and (run is not None or not kept or row["run_id"] in named):
-            raise UsageError(f"The statistic {name!r} cannot be made of run {row['run_id']}: {reason}")
+        if reason and must and (run is not None or not kept or row["run_id"] in named):
+            raise UsageError(f"The statistic {query.name!r} cannot be made of run {row['run_id']}: {reason}")
     refuse_undefined_scores(query, kept, values)
     values["runs"] = [row["run_id"] for row in kept]
     if query.prepare is not None:
         values = dict(query.prepare(store, kept, values))
     table = query.table(store, values)
     _refuse_undefined(query, table, values)
-    return table
+    return said_of_runs(table, kept, values.get("metric"))
+
+
+def _in_order_of_runs(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables of several metrics as one, the rows of a run together; a row that is in several of them stands once."""
+    whole = pa.concat_tables(tables)
+    place: dict[tuple[Any, ...], int] = {}
+    last: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for number, row in enumerate(whole.to_pylist()):
+        unit = tuple(row[name] for name in ("run_id", "program", "problem_set") if name in row)
+        place.setdefault(unit, len(place))
+        last[tuple(row.items())] = (place[unit], number)
+    return whole.take([number for _, number in sorted(last.values())])
 
 
 def find_query(name: str) -> Query:
@@ -85,8 +118,8 @@ def find_query(name: str) -> Query:
 
 
 def parameters_of(query: Query) -> Mapping[str, Parameter]:
-    """Every parameter of a statistic by name, those of the bootstrap included."""
-    return {**query.parameters, **BOOTSTRAP}
+    """Every parameter of a statistic by name, those of the coverage and of the bootstrap included."""
+    return {**query.parameters, **(COVERAGE if of_scores(query) else {}), **BOOTSTRAP}
 
 
 def _run_ids(store: Store, name: str, parameter: Parameter, reference: Any) -> str | list[str] | None:

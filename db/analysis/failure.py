@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
-from rrti_sgl.db.analysis.parameters import counts, metric
+from rrti_sgl.db.analysis.parameters import counts, metrics
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import BoolArray
@@ -24,7 +24,7 @@ Definitions: a sample's predictor is the mean of its K largest values (of all, w
   precision-recall curve for wrong samples, sum (R_i - R_(i-1)) P_i over the distinct values in descending order; a
   predictor that says nothing has n_wrong / n_samples. Samples without a grade or without a value are left out.
 Paper: mean of a sample's 100 largest scores predicts failure; the same with base entropy (diagnosis, failure).
-Parameters: $runs run ids; $metric column of tokens; $top_k the values of K above
+Parameters: $runs run ids; $metric columns of tokens; $top_k the values of K above
 """
 _ESTIMATES = ("auroc", "average_precision")
 _SCHEMA = pa.schema(
@@ -78,7 +78,7 @@ def _quality(ranking: Ranking, problem: Any, wrong: BoolArray, bootstrap: Proble
 
 QUERY = Query(
     "failure",
-    {"metric": metric(), "top_k": counts(100)},
+    {"metric": metrics("ce", "reverse_kl", "js"), "top_k": counts(100)},
     needs=("metric", "entropy_base", "both"),
     undefined={"auroc": "all samples with a value are right, or all are wrong"},
     about=ABOUT,

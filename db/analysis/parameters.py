@@ -19,12 +19,14 @@ class Parameter:
         wanted: what the allowed values are, in words, for the error message.
         allows: whether a value is allowed.
         is_run: it refers to runs, by id, prefix or program: "one" exactly one, "many" any number of them.
+        order: of the values of a list, what they are sorted by; None: by themselves.
     """
 
     default: Any
     wanted: str
     allows: Callable[[Any], bool]
     is_run: str = ""
+    order: Callable[[Any], Any] | None = None
 
     def checked(self, name: str, value: Any) -> Any:
         """The value; lists sorted and without repetitions, a single value in place of a list as a list of one.
@@ -38,12 +40,18 @@ class Parameter:
             value = [value]
         if not self.allows(value):
             raise UsageError(f"The parameter {name!r} cannot be {value!r}.", f"Give {self.wanted}.")
-        return sorted(set(value)) if isinstance(value, list | tuple) else value
+        return sorted(set(value), key=self.order) if isinstance(value, list | tuple) else value
 
 
 def metric(default: str = "ce") -> Parameter:
     """A score column of `tokens`."""
     return Parameter(default, f"one of {', '.join(SCORES)}", lambda value: value in SCORES)
+
+
+def metrics(*defaults: str) -> Parameter:
+    """Score columns of `tokens`, one table each, under one another."""
+    wanted = f"one of {', '.join(SCORES)}, or a list of them"
+    return Parameter(list(defaults), wanted, _all(lambda value: value in SCORES), order=SCORES.index)
 
 
 def share(default: float) -> Parameter:
@@ -54,6 +62,11 @@ def share(default: float) -> Parameter:
 def shares(*defaults: float) -> Parameter:
     """A list of numbers between 0 and 1, both excluded."""
     return Parameter(list(defaults), "a list of shares between 0 and 1", _all(_is_share))
+
+
+def part(default: float) -> Parameter:
+    """A number from 0 to 1."""
+    return Parameter(default, "a share from 0 to 1", lambda value: value in (0, 1) or _is_share(value))
 
 
 def count(default: int | None, least: int = 1) -> Parameter:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
-from rrti_sgl.db.analysis.parameters import count, metric, share
+from rrti_sgl.db.analysis.parameters import count, metrics, share
 from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import TokenValues, run_token_sql
 from rrti_sgl.db.store import Store
@@ -151,7 +151,7 @@ def _enrichment(inside: FloatArray, others: FloatArray, outside: FloatArray, res
 
 QUERY = Query(
     "planning",
-    {"metric": metric(), "p": share(0.01), "words": count(10), "least": count(5)},
+    {"metric": metrics("ce", "reverse_kl", "js"), "p": share(0.01), "words": count(10), "least": count(5)},
     needs=("metric", "entropy_base", "planning_tag"),
     intervals=_add_intervals,
 )

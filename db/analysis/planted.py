@@ -22,7 +22,8 @@ from rrti_sgl.statistics.top_sets import ResampledScores
 
 ABOUT = """\
 Does disagreement find the decision points that a world has planted?
-Definitions: over the tokens of a run with a planted flag and the metric; each metric is a detector that ranks them.
+Definitions: over the tokens of a run with a planted flag and the metric; each metric is a detector that ranks them, where
+  it has `covered`, its share of the tokens, of $least_coverage or more.
   part ranking: auroc: probability that a planted token has the larger value than one that is not, ties counting half.
   average_precision: sum over distinct values, largest first, of (recall - recall before) * precision; it is the
   definition of scikit-learn, and equal values count as one step.
@@ -36,7 +37,7 @@ _METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
 _RANKING, _TOP = ("average_precision", "auroc"), ("precision", "recall", "f1")
 _SCHEMA = pa.schema(
     {
-        **{"part": pa.string(), "run_id": pa.string(), "metric": pa.string(), "p": pa.float64()},
+        **{"part": pa.string(), "run_id": pa.string(), "metric": pa.string(), "covered": pa.float64(), "p": pa.float64()},
         **dict.fromkeys(("n_tokens", "n_planted", "n_top"), pa.int64()),
         **dict.fromkeys((*_TOP, *_RANKING), pa.float64()),
     }
@@ -62,10 +63,13 @@ def _compute(store: Store, values: Values) -> pa.Table:
         bootstrap = bootstrap_of(tokens.n_problems, values)
         for metric in _METRICS:
             chosen = tokens.complete(metric, "planted")
-            if len(chosen):
+            about = {"run_id": run, "covered": len(tokens.complete(metric)) / len(tokens)}
+            if len(chosen) and about["covered"] < values["least_coverage"]:
+                rankings.append({**about, "part": "ranking", "metric": metric, "n_tokens": len(chosen)})
+            elif len(chosen):
                 rows = _detector(chosen, metric, values["ps"], bootstrap)
-                rankings.append({"run_id": run, **rows[0]})
-                tops += [{"run_id": run, **row} for row in rows[1:]]
+                rankings.append({**about, **rows[0]})
+                tops += [{**about, **row} for row in rows[1:]]
     return table_of([*rankings, *tops], _SCHEMA, (*_TOP, *_RANKING), values)
 
 

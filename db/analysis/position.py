@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, table_of
-from rrti_sgl.db.analysis.parameters import count, metric, share, shares
+from rrti_sgl.db.analysis.parameters import count, metrics, share, shares
 from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
 from rrti_sgl.db.store import Store
@@ -30,7 +30,7 @@ Definitions: u = position / n_tokens of the sample, from 0 to just under 1. Each
   relative 1e-12 over the run; ties at the threshold are all in. Tokens without the metric are left out.
 Paper: density of normalised position of the top-1 % tokens against all tokens, its peak near u = 0.05 (diagnosis,
   position).
-Parameters: $runs run ids; $metric column of tokens; $p share of tokens; $bins number of bins; $edges values of x
+Parameters: $runs run ids; $metric columns of tokens; $p share of tokens; $bins number of bins; $edges values of x
 """
 _INTERVALS = ("share_first", "share_top", "density_top")
 _SCHEMA = pa.schema(
@@ -171,7 +171,7 @@ class _Places:
 
 QUERY = Query(
     "position",
-    {"metric": metric(), "p": share(0.01), "bins": count(20), "edges": shares(0.05, 0.1, 0.2)},
+    {"metric": metrics("ce", "reverse_kl", "js"), "p": share(0.01), "bins": count(20), "edges": shares(0.05, 0.1, 0.2)},
     needs=("metric",),
     about=ABOUT,
     compute=_compute,

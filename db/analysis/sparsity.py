@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
 from rrti_sgl.db.analysis.needs import SCORE_COLUMNS, require_same
-from rrti_sgl.db.analysis.parameters import choice, metric, shares
+from rrti_sgl.db.analysis.parameters import choice, metrics, shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.ratios import problems_of
 from rrti_sgl.db.analysis.token_values import read_token_values
@@ -41,7 +41,7 @@ Definitions: over all n tokens of a unit that have the metric (x, sorted; x_1 th
     numbers of tokens. The Lorenz curve of the paper counts from the smallest: it is 1 - value at 1 - g.
   level and value are shares from 0 to 1.
 Paper: Lorenz curve and Gini coefficient of the disagreement (diagnosis, sparsity).
-Parameters: $runs run ids; $metric column of tokens; $by run, benchmark or sample; $carried shares c; $top shares p;
+Parameters: $runs run ids; $metric columns of tokens; $by run, benchmark or sample; $carried shares c; $top shares p;
   $grid shares g
 """
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -167,7 +167,7 @@ def _rows(bins: LorenzBins, values: Values) -> list[dict[str, Any]]:
 QUERY = Query(
     "sparsity",
     {
-        "metric": metric(),
+        "metric": metrics("ce", "reverse_kl", "js"),
         "by": choice("run", "benchmark", "sample"),
         "carried": shares(0.5, 0.8, 0.9, 0.94),
         "top": shares(0.01, 0.05, 0.08, 0.1, 0.2),

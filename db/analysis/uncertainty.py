@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from rrti_sgl.db.analysis.agreement import Agreement
 from rrti_sgl.db.analysis.intervals import table_of
-from rrti_sgl.db.analysis.parameters import metric, shares
+from rrti_sgl.db.analysis.parameters import metrics, shares
 from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import read_token_values
 from rrti_sgl.db.store import Store
@@ -23,7 +23,7 @@ Definitions: over the tokens of a run that have both the metric and entropy_base
   part rank_correlation: spearman is Spearman's coefficient of metric and entropy, Pearson's of the average ranks; NULL
   where one of them is the same for all tokens.
 Paper: overlap (IoU) of the top-p % by disagreement with the top-p % by base entropy (diagnosis, uncertainty).
-Parameters: $runs run ids; $metric column of tokens; $ps shares of tokens
+Parameters: $runs run ids; $metric columns of tokens; $ps shares of tokens
 """
 _SCHEMA = pa.schema(
     {
@@ -53,7 +53,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
 
 QUERY = Query(
     "uncertainty",
-    {"metric": metric(), "ps": shares(0.01, 0.05, 0.08, 0.1, 0.2)},
+    {"metric": metrics("ce", "reverse_kl", "js"), "ps": shares(0.01, 0.05, 0.08, 0.1, 0.2)},
     needs=("metric", "entropy_base"),
     about=ABOUT,
     compute=_compute,

@@ -10,7 +10,7 @@
 --   least $least times; keyness is Dunning's log-likelihood ratio (2 sum O ln(O / E) over the four cells), in nats.
 --   (DuckDB's interpolation between equal values may end one rounding above them; the 1e-12 keeps such ties in.)
 -- Paper: share of planning tokens overall, among top-divergence, top-entropy (diagnosis) and takeover tokens.
--- Parameters: $runs run ids; $metric column of tokens; $p share of tokens; $words number of words; $least occurrences of a
+-- Parameters: $runs run ids; $metric columns of tokens; $p share of tokens; $words number of words; $least occurrences of a
 --   word in the set
 WITH tagged AS NOT MATERIALIZED (
     -- NOT MATERIALIZED: a second scan of a few columns costs less than keeping every row.

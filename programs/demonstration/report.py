@@ -73,9 +73,10 @@ def _sparsity_table(store: Store, runs: DemoRuns) -> Table:
 
 
 def _planning_table(store: Store, runs: DemoRuns) -> Table:
-    found = run_query(store, "planning", run=runs.diagnose, p=TOP_SHARE).to_pylist()
+    found = run_query(store, "planning", run=runs.diagnose, metric="ce", p=TOP_SHARE).to_pylist()
     found = [row for row in found if row["tokens"] != "takeovers"]
-    guided = run_query(store, "planning", run=runs.greedy[guided_label(runs.greedy)], p=TOP_SHARE).to_pylist()
+    run = runs.greedy[guided_label(runs.greedy)]
+    guided = run_query(store, "planning", run=run, metric="ce", p=TOP_SHARE).to_pylist()
     found += [row for row in guided if row["tokens"] == "takeovers"]
     names = ("share", "enrichment", "n_tokens")
     rows = [

@@ -46,7 +46,7 @@ _LONG = ByRow(
     }
 )
 _NAMES: tuple[tuple[Kind | ByRow, str], ...] = (
-    (SHARE, "accuracy pass_at_k truncated share share_all share_top share_first coverage best_coverage"),
+    (SHARE, "accuracy pass_at_k truncated share share_all share_top share_first coverage best_coverage covered graded"),
     (SHARE, "decisions_changed changed_at_tau taken denied necessary harmful"),
     (LEVEL, "level p"),
     (WHOLE_SHARE, "recovery_accuracy recovery_pass knee_support"),

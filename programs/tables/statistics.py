@@ -8,9 +8,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rrti_sgl.programs.tables.table import Column, Table, is_bound
+from rrti_sgl.programs.tables.table import Column, Table, is_bound, shown_columns
 
-SHARED = ("run_id", "base_run_id", "program", "problem_set")
+SHARED = ("run_id", "base_run_id", "program", "problem_set", "metric")
 
 
 def part_tables(
@@ -48,8 +48,8 @@ def part_tables(
 def printed_tables(name: str, question: str, data: pa.Table) -> list[Table]:
     """The parts of a statistic as they are printed, the first under the question.
 
-    A run, program or problem set that all rows of a table share stands in its title. Runs that have several rows in a part,
-    as a rule, have a table each.
+    A run, program, problem set or metric that all rows of a table share stands in its title. Runs that have several rows in
+    a part, as a rule, have a table each.
     """
     printed: list[Table] = []
     for part in part_tables(name, "", data):
@@ -82,6 +82,5 @@ def _with_values(data: pa.Table, columns: Sequence[Column]) -> list[Column]:
 def _table(
     name: str, title: str, data: pa.Table, hidden: Collection[str], notes: Sequence[str], rule_by: str | None
 ) -> Table:
-    names = data.column_names
-    shown = [Column(column) for column in names if column not in hidden and not is_bound(column, names)]
+    shown = [Column(column) for column in shown_columns(data) if column not in hidden]
     return Table(name, title, data, _with_values(data, shown), notes, rule_by)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from rrti_sgl.programs.tables.kinds import KINDS, ByRow
-from rrti_sgl.programs.tables.numbers import COUNT, IDENTIFIER, MISSING, NUMBER, SETTING, Kind
+from rrti_sgl.programs.tables.numbers import COUNT, IDENTIFIER, MISSING, NUMBER, SETTING, SHARE, Kind
 from rrti_sgl.programs.tables.values import json_text
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ NO_INTERVAL = (
     "A number without brackets has no interval: too few problems stand behind it, or other problems would not change it "
     "(`rrti stats --definitions`)."
 )
+# Columns that say of which part of a run a row is, and what that part is.
+PARTS = {
+    "covered": "Only {parts} of the tokens have the scores (covered): the numbers are of these, not of the run.",
+    "graded": "Only {parts} of the samples are graded: the numbers are of these.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +101,31 @@ class Table:
         notes = list(self.notes)
         if any(self._has_interval(column.name) for column in self.columns):
             notes.append("In brackets: 95 % intervals, bootstrap over problems.")
-        if self.lacks_intervals:
-            notes.append(NO_INTERVAL)
+        notes += self.necessary_notes
         if any(cell == MISSING for row in self.cells for cell in row):
             notes.append(f"{MISSING}: not defined, or not published.")
         return notes
 
     @property
-    def lacks_intervals(self) -> bool:
+    def necessary_notes(self) -> list[str]:
+        """What a reader must know of these very numbers, wherever they are shown."""
+        notes = []
+        for name, said in PARTS.items():
+            if is_partial(self.data, name):
+                notes.append(said.format(parts=" and ".join(self._parts(name))))
+        return [*notes, *([NO_INTERVAL] if self._lacks_intervals() else [])]
+
+    def _parts(self, name: str) -> list[str]:
+        """The shares below 1 of a column, each with the runs that it is of."""
+        runs_of: dict[str, list[str]] = {}
+        for row in self.data.to_pylist():
+            if row[name] is not None and row[name] < 1:
+                run = row.get("run") or row.get("run_id")
+                of = runs_of.setdefault(SHARE.text(row[name]), [])
+                of += [run] if run is not None and run not in of else []
+        return [f"{share} ({', '.join(runs)})" if runs else share for share, runs in runs_of.items()]
+
+    def _lacks_intervals(self) -> bool:
         """Whether some numbers have no interval in columns that can have one."""
         for column in self.columns:
             if self._has_bounds(column.name):
@@ -198,8 +220,13 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 
 def plain_table(name: str, data: pa.Table, title: str = "") -> Table:
     """Every column under its own name, as what it is known for; intervals stand behind their numbers."""
+    return Table(name, title or name, data, [Column(column) for column in shown_columns(data)])
+
+
+def shown_columns(data: pa.Table) -> list[str]:
+    """The columns of a statistic that are shown: no bounds, which stand behind their numbers, and no share that is all 1."""
     names = data.column_names
-    return Table(name, title or name, data, [Column(column) for column in names if not is_bound(column, names)])
+    return [name for name in names if not is_bound(name, names) and (name not in PARTS or is_partial(data, name))]
 
 
 def stored_table(data: pa.Table) -> Table:
@@ -210,6 +237,11 @@ def stored_table(data: pa.Table) -> Table:
         return IDENTIFIER if whole else NUMBER
 
     return Table("rows", "", data, [Column(field.name, kind=kind(field.type)) for field in data.schema])
+
+
+def is_partial(data: pa.Table, name: str) -> bool:
+    """Whether a column is there that says that rows are of a part of their run."""
+    return name in data.column_names and any(share is not None and share < 1 for share in data[name].to_pylist())
 
 
 def is_bound(name: str, columns: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rrti_sgl.programs.tables.numbers import MINUS, MISSING
-from rrti_sgl.programs.tables.table import INTERVAL, NO_INTERVAL, Table
+from rrti_sgl.programs.tables.table import INTERVAL, Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +40,7 @@ def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[Ren
         widths = _widths(table, cells, width - EDGES)
         for chosen in _cut(table, widths, width - EDGES):
             yield _grid(table, cells, chosen, widths)
-    for note in [*table.notes, *([NO_INTERVAL] if table.lacks_intervals else [])]:
+    for note in [*table.notes, *table.necessary_notes]:
         yield Text(note, "dim")
 
 

@@ -44,7 +44,7 @@ def tiny(store, build):
     ("name", "params", "message"),
     [
         ("nope", {}, "no statistic 'nope'.*sparsity"),
-        ("sparsity", {"metric": "x"}, "'metric' cannot be 'x'.*reverse_kl"),
+        ("sparsity", {"metric": "x"}, r"'metric' cannot be \['x'\].*reverse_kl"),
         ("sparsity", {"p": 0.1}, "no parameter 'p'.*carried"),
         ("sparsity", {"top": []}, "'top' cannot be"),
         ("sparsity", {"top": [1.0]}, "'top' cannot be"),

@@ -15,7 +15,7 @@ def test_golden(store, build):
     # Means of the two largest: 2.5 (wrong), 4.5, 6.5, 8.5; with K = 2 the wrong one is the smallest of four.
     ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
     write_run(store, "g", [build["trace"]("g", f"p{i}", 0, values, correct=i > 0) for i, values in enumerate(ce)])
-    got = rows(store, "failure", top_k=2)
+    got = rows(store, "failure", metric="ce", top_k=2)
     keys = ("predictor", "top_k", "n_samples", "n_wrong", "auroc", "average_precision")
     assert [tuple(row[key] for key in keys) for row in got] == [
         ("ce", 2, 4, 1, 0.0, 0.25),
@@ -28,7 +28,7 @@ def test_ties_count_half(store, build):
     values = [([1.0, 2.0], False), ([2.0, 1.0], True), ([1.5], True), ([0.0], True)]
     write_run(store, "r", [build["trace"]("r", "p1", i, ce, correct=right) for i, (ce, right) in enumerate(values)])
     # The wrong sample ties with two right ones and beats the third.
-    assert [row["auroc"] for row in rows(store, "failure")] == pytest.approx([2 / 3, 2 / 3, 5 / 6])
+    assert [row["auroc"] for row in rows(store, "failure", metric="ce")] == pytest.approx([2 / 3, 2 / 3, 5 / 6])
 
 
 def top_mean(values, k):
@@ -41,7 +41,7 @@ def test_equal_to_scikit_learn(store, seed):
     traces = random_traces(np.random.default_rng(seed), "r", problems=8)
     write_run(store, "r", traces)
     wrong = np.array([not t.sample.correct for t in traces])
-    got = run_query(store, "failure", top_k=[1, 3], resamples=RESAMPLES).to_pylist()
+    got = run_query(store, "failure", metric="ce", top_k=[1, 3], resamples=RESAMPLES).to_pylist()
     predictors = [[top_mean(getattr(t.tokens, name), k) for t in traces] for name in ("ce", "entropy_base") for k in (1, 3)]
     predictors.append([t.sample.n_tokens for t in traces])
     problem = np.array([int(t.sample.problem_id[1:]) for t in traces])
@@ -67,4 +67,4 @@ def test_equal_to_scikit_learn(store, seed):
 def test_one_class_has_no_auroc(store, build, correct, message):
     write_run(store, "r", [build["trace"]("r", "p1", i, correct=correct) for i in range(3)])
     with pytest.raises(UsageError, match=message):
-        run_query(store, "failure")
+        run_query(store, "failure", metric="ce")

@@ -38,7 +38,7 @@ def test_golden(store, build):
         fired = np.array([False, i == 1, False, False, i >= 2])
         traces.append(build["trace"]("g", f"p{i}", 0, values, tokens={"planning_tag": tags, "fired": fired}))
     write_run(store, "g", traces)
-    got = {(row["label"], row["tokens"]): row for row in rows(store, "planning", p=0.2, least=4)}
+    got = {(row["label"], row["tokens"]): row for row in rows(store, "planning", metric="ce", p=0.2, least=4)}
     assert (got[None, "all"]["n_tokens"], got[None, "all"]["n_matching"]) == (20, 5)
     assert (got[None, "top_metric"]["n_tokens"], got[None, "top_metric"]["n_matching"]) == (4, 4)
     assert got[None, "top_metric"]["enrichment"] == pytest.approx(4.0)
@@ -53,7 +53,7 @@ def test_golden(store, build):
 
 def test_an_empty_set_has_no_share(store, build):
     write_run(store, "r", [build["trace"]("r", p, tokens={"planning_tag": ["goal", None, None]}) for p in ("p1", "p2")])
-    row = next(row for row in run_query(store, "planning").to_pylist() if row["tokens"] == "takeovers")
+    row = next(row for row in run_query(store, "planning", metric="ce").to_pylist() if row["tokens"] == "takeovers")
     assert {row[name] for name in ("share", "share_low", "enrichment", "odds_ratio", "odds_ratio_high")} == {None}
 
 
@@ -66,7 +66,7 @@ def test_equal_to_an_independent_computation(store, seed, p):
     tags = np.array([tag for t in traces for tag in t.tokens.planning_tag], dtype=object)
     words = np.array([text.strip().lower() for t in traces for text in t.tokens.token_text])
     chosen = dict(zip(SETS, (x >= 0, top(x, p), top(h, p), fired), strict=True))
-    got = rows(store, "planning", p=p, least=1)
+    got = rows(store, "planning", metric="ce", p=p, least=1)
     for row in got:
         inside = chosen[row["tokens"]]
         matching = words == row["label"] if row["part"] == "word" else tags != None  # noqa: E711 - elementwise
@@ -96,7 +96,7 @@ def test_intervals_follow_the_threshold_of_the_resample(store, build):
         data.append((x, rng.random(length) < np.clip(x / 8, 0.05, 0.9)))
     tags = [{"planning_tag": ["goal" if flag else None for flag in plan]} for _, plan in data]
     write_run(store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens=tags[i]) for i, (x, _) in enumerate(data)])
-    got = run_query(store, "planning", p=p, resamples=RESAMPLES).to_pylist()
+    got = run_query(store, "planning", metric="ce", p=p, resamples=RESAMPLES).to_pylist()
     got = next(row for row in got if row["tokens"] == "top_metric")
     x, plan = (np.concatenate([each[side] for each in data]) for side in (0, 1))
     problem = np.repeat(np.arange(problems), length)
@@ -129,7 +129,7 @@ def test_a_word_that_is_nearly_all_of_a_set_has_possible_bounds(store, build):
             write_run(store, "r", store_traces)
         else:
             store.write_samples(store_traces)
-    [got] = [row for row in run_query(store, "planning", p=0.0105).to_pylist() if row["label"] == "add"]
+    [got] = [row for row in run_query(store, "planning", metric="ce", p=0.0105).to_pylist() if row["label"] == "add"]
     assert (got["n_tokens"], got["n_matching"]) == (26, 24)
     assert 0 < got["share_low"] < got["share"] < got["share_high"] <= 1
     assert 0 < got["odds_ratio_low"] < got["odds_ratio"] < got["odds_ratio_high"]
@@ -139,7 +139,7 @@ def test_a_word_that_is_nearly_all_of_a_set_has_possible_bounds(store, build):
 def test_no_planning_word_in_the_set_bounds_its_share(store, build):
     tokens = {"planning_tag": ["goal", None, None, None]}
     write_run(store, "r", [build["trace"]("r", f"p{i}", 0, [0.0, 1.0, 2.0, 9.0], tokens=tokens) for i in range(5)])
-    got = run_query(store, "planning", p=0.2).to_pylist()[1]
+    got = run_query(store, "planning", metric="ce", p=0.2).to_pylist()[1]
     bound = 1 - 0.025 ** (1 / 5)
     assert (got["share"], got["share_low"], got["share_high"]) == pytest.approx((0, 0, bound), rel=1e-3)
     # One of the four tokens of each problem is a planning word, and so is the one more, of such a weight beside a problem's.

@@ -17,7 +17,7 @@ def test_golden(store, build):
     # The second token of every sample is the largest, 4 8 12 16; the two largest are the top 10 % of 20.
     ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
     write_run(store, "g", [build["trace"]("g", f"p{i}", 0, values) for i, values in enumerate(ce)])
-    got = rows(store, "position", bins=5, p=0.1, edges=[0.1, 0.2, 0.4])
+    got = rows(store, "position", metric="ce", bins=5, p=0.1, edges=[0.1, 0.2, 0.4])
     density = parts(got, "density")
     assert [(row["n_all"], row["n_top"], row["n_first"]) for row in density] == [
         (4, 2 * (b == 1), 2 * (b == 1)) for b in range(5)
@@ -42,7 +42,7 @@ def test_equal_to_an_independent_computation(store, seed, p):
     top = [np.flatnonzero(t.tokens.ce >= threshold - 1e-12 * threshold) / t.sample.n_tokens for t in traces]
     u = np.concatenate(top)
     first = np.array([places[0] for places in top if len(places)])
-    got = rows(store, "position", p=p, bins=4)
+    got = rows(store, "position", metric="ce", p=p, bins=4)
     expected = np.histogram(u + 1e-12, bins=4, range=(0, 1), density=True)[0]
     assert [row["density_top"] for row in parts(got, "density")] == pytest.approx(expected, abs=1e-9)
     (peak,) = parts(got, "peak")
@@ -62,7 +62,7 @@ def test_intervals_follow_the_threshold_of_the_resample(store, build):
         late = np.arange(length) / length
         values.append(rng.exponential(1.0, length) * np.exp(rng.normal(0, 0.5)) * (2 - 1.5 * late))
     write_run(store, "r", [build["trace"]("r", f"p{i:02d}", 0, x) for i, x in enumerate(values)])
-    got = parts(run_query(store, "position", p=p, resamples=RESAMPLES).to_pylist(), "beyond")[-1]
+    got = parts(run_query(store, "position", metric="ce", p=p, resamples=RESAMPLES).to_pylist(), "beyond")[-1]
     x, problem = np.concatenate(values), np.repeat(np.arange(problems), length)
     u = np.tile(np.arange(length) / length, problems)
     drawn = bootstrap(problems)
@@ -93,5 +93,5 @@ def test_intervals_follow_the_threshold_of_the_resample(store, build):
 def test_a_bin_without_top_tokens_is_not_certainly_empty(store, build):
     ce = [[9.0, 0.0, 0.0, 0.0]] * 5
     write_run(store, "g", [build["trace"]("g", f"p{i}", 0, values) for i, values in enumerate(ce)])
-    last = parts(run_query(store, "position", bins=4, p=0.2).to_pylist(), "density")[-1]
+    last = parts(run_query(store, "position", metric="ce", bins=4, p=0.2).to_pylist(), "density")[-1]
     assert (last["density_top_low"], last["density_top_high"]) == pytest.approx((0, 4 * (1 - 0.025 ** (1 / 5))), rel=1e-3)

@@ -29,7 +29,7 @@ def test_golden(store, build):
     # 20 values: 16 12 8 4, eight of 1, eight of 0; total 48.
     ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
     write_run(store, "g", [build["trace"]("g", f"p{i}", 0, values) for i, values in enumerate(ce)])
-    got = rows(store, "sparsity", carried=[0.5, 0.75], top=[0.05, 0.2], grid=[0.05, 0.125])
+    got = rows(store, "sparsity", metric="ce", carried=[0.5, 0.75], top=[0.05, 0.2], grid=[0.05, 0.125])
     area = 20 * 16 + 19 * 12 + 18 * 8 + 17 * 4 + sum(range(9, 17))
     expected = [("gini", None, 2 * area / (20 * 48) - 21 / 20)]
     expected += [("tokens_carrying", 0.5, 2 / 20), ("tokens_carrying", 0.75, 3 / 20)]
@@ -45,7 +45,7 @@ def test_equal_to_an_independent_computation(store, seed):
     """With few distinct values the intervals are those of all tokens of the drawn problems."""
     traces = random_traces(np.random.default_rng(seed), "r", problems=6)
     write_run(store, "r", traces)
-    got = run_query(store, "sparsity", resamples=RESAMPLES, **LEVELS).to_pylist()
+    got = run_query(store, "sparsity", metric="ce", resamples=RESAMPLES, **LEVELS).to_pylist()
     by_problem = [np.concatenate([t.tokens.ce for t in traces if t.sample.problem_id == f"p{i}"]) for i in range(6)]
     assert [row["value"] for row in got] == pytest.approx(measures(np.concatenate(by_problem)), abs=1e-9)
     problem = np.repeat(np.arange(6), [len(x) for x in by_problem])
@@ -84,11 +84,11 @@ def test_by_sample_and_by_benchmark(store):
     for run, samples in traces.items():
         write_run(store, run, samples)
     samples = {t.sample.sample_id: measures(t.tokens.ce) for t in traces["a"]}
-    got = run_query(store, "sparsity", run="a", by="sample", **LEVELS).to_pylist()
+    got = run_query(store, "sparsity", metric="ce", run="a", by="sample", **LEVELS).to_pylist()
     assert [row["value"] for row in got] == pytest.approx([v for key in sorted(samples) for v in samples[key]], abs=1e-9)
     assert {row["value_low"] for row in got} == {None}
     pooled = np.concatenate([t.tokens.ce for run in traces.values() for t in run])
-    got = run_query(store, "sparsity", by="benchmark", **LEVELS).to_pylist()
+    got = run_query(store, "sparsity", metric="ce", by="benchmark", **LEVELS).to_pylist()
     assert [row["value"] for row in got] == pytest.approx(measures(pooled), abs=1e-9)
     assert {(row["run_id"], row["program"], row["problem_set"]) for row in got} == {(None, "guided", "tiny")}
     assert all(row["value_low"] <= row["value"] <= row["value_high"] for row in got)
@@ -96,7 +96,7 @@ def test_by_sample_and_by_benchmark(store):
 
 def test_one_problem_has_no_interval(store, build):
     write_run(store, "r", [build["trace"]("r")])
-    assert {row["value_low"] for row in run_query(store, "sparsity").to_pylist()} == {None}
+    assert {row["value_low"] for row in run_query(store, "sparsity", metric="ce").to_pylist()} == {None}
 
 
 @pytest.mark.parametrize("fineness", [4, 64])

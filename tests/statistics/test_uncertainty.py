@@ -27,7 +27,7 @@ def test_golden(store, build):
     ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
     tokens = [{"entropy_base": np.array([0.0, 0.0, 1.0, 2.0, 3.0]) + i} for i in range(4)]
     write_run(store, "g", [build["trace"]("g", f"p{i}", 0, x, tokens=tokens[i]) for i, x in enumerate(ce)])
-    row, correlation = rows(store, "uncertainty", ps=[0.25])
+    row, correlation = rows(store, "uncertainty", metric="ce", ps=[0.25])
     assert (row["n_tokens"], row["n_metric"], row["n_entropy"], row["n_both"]) == (20, 12, 6, 4)
     assert row["iou"] == pytest.approx(4 / 14)
     assert row["iou_chance"] == pytest.approx(3.6 / 14.4)
@@ -40,7 +40,7 @@ def test_equal_to_an_independent_computation(store, seed, p):
     traces = random_traces(np.random.default_rng(seed), "r")
     write_run(store, "r", traces)
     x, h = (np.concatenate([getattr(t.tokens, name) for t in traces]) for name in ("ce", "entropy_base"))
-    row, correlation = rows(store, "uncertainty", ps=[p])
+    row, correlation = rows(store, "uncertainty", metric="ce", ps=[p])
     assert row["iou"] == pytest.approx(overlap(x, h, p), abs=1e-9)
     assert correlation["spearman"] == pytest.approx(spearmanr(x, h).statistic, abs=1e-9)
 
@@ -49,12 +49,12 @@ def test_chance_without_ties(store, build):
     rng = np.random.default_rng(0)
     tokens = {"entropy_base": rng.random(200)}
     write_run(store, "r", [build["trace"](ce=rng.random(200), run_id="r", tokens=tokens)])
-    assert rows(store, "uncertainty", ps=[0.1])[0]["iou_chance"] == pytest.approx(0.1 / 1.9)
+    assert rows(store, "uncertainty", metric="ce", ps=[0.1])[0]["iou_chance"] == pytest.approx(0.1 / 1.9)
 
 
 def test_a_constant_has_no_rank_correlation(store, build):
     write_run(store, "r", [build["trace"]("r", p, tokens={"entropy_base": np.ones(3)}) for p in ("p1", "p2")])
-    last = run_query(store, "uncertainty").to_pylist()[-1]
+    last = run_query(store, "uncertainty", metric="ce").to_pylist()[-1]
     assert (last["spearman"], last["spearman_low"]) == (None, None)
 
 
@@ -69,7 +69,7 @@ def test_intervals_are_those_of_all_tokens(store, build):
     write_run(
         store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens={"entropy_base": h}) for i, (x, h) in enumerate(data)]
     )
-    iou, correlation = run_query(store, "uncertainty", ps=[p], resamples=400).to_pylist()
+    iou, correlation = run_query(store, "uncertainty", metric="ce", ps=[p], resamples=400).to_pylist()
     drawn = ProblemBootstrap(problems, n=400)
     all_x, all_h = (np.concatenate([each[side] for each in data]) for side in (0, 1))
     problem = np.repeat(np.arange(problems), length)
@@ -101,7 +101,7 @@ def test_the_interval_is_that_of_the_statistic_metrics(store):
     """(ce, entropy, p = .05) had two intervals, [.281, .337] and [.257, .359]."""
     traces = random_traces(np.random.default_rng(8), "r", problems=12, longest=60)
     write_run(store, "r", traces)
-    ours, ranks = run_query(store, "uncertainty", ps=[0.05]).to_pylist()
+    ours, ranks = run_query(store, "uncertainty", metric="ce", ps=[0.05]).to_pylist()
     pairs = run_query(store, "metrics", p=0.05).to_pylist()
     [theirs] = [row for row in pairs if (row["metric_a"], row["metric_b"]) == ("ce", "entropy_base")]
     for end in ("", "_low", "_high"):

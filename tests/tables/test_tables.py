@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def test_runs_with_many_rows_have_tables_of_their_own(tiny: Store) -> None:
     found = printed_tables("sparsity", "How concentrated?", run_query(tiny, "sparsity"))
     assert found[0].title.startswith("How concentrated?\nrun ")
     runs = {table.title.removeprefix("How concentrated?\n") for table in found}
-    assert {"run diagnose-1, problem set tiny", "run guided-1, problem set tiny"} < runs
+    assert {f"run {run}-1, problem set tiny, metric ce" for run in ("diagnose", "guided")} < runs
     assert "run_id" not in [column.name for column in found[0].columns]
     [gini, *_] = [row for row in found[0].cells if row[0] == "gini"]
     assert gini[2].startswith("0.")
@@ -187,3 +188,18 @@ def test_json_has_the_numbers_themselves(capsys: pytest.CaptureFixture[str], tin
     [row] = orjson.loads(capsys.readouterr().out)
     assert (row["accuracy"], row["n_samples"]) == (0.75, 4)
     assert COUNT.text(row["n_samples"]) == "4"
+
+
+def test_a_table_of_a_part_of_a_run_says_so() -> None:
+    data = pa.table({"run_id": ["a", "b"], "covered": [0.5, 1.0], "graded": [1.0, 1.0], "auroc": [0.25, 0.75]})
+    table = plain_table("failure", data)
+    assert [column.name for column in table.columns] == ["run_id", "covered", "auroc"]
+    note = "Only 50.0% (a) of the tokens have the scores (covered): the numbers are of these, not of the run."
+    assert table.necessary_notes == [note]
+    assert note in table.all_notes
+    assert note in " ".join(repr(table).split())
+    whole = plain_table("failure", data.slice(1))
+    assert [column.name for column in whole.columns] == ["run_id", "auroc"]
+    assert not whole.necessary_notes
+    # Columns that a page chooses itself do not keep it from being said.
+    assert replace(table, columns=[Column("auroc")]).necessary_notes == [note]
