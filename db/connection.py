@@ -46,6 +46,29 @@ def connect(
         raise open_error(path, str(error)) from error
 
 
+def connect_current(
+    path: Path, *, read_only: bool, memory_limit: str | None = None, spill: bool = True
+) -> duckdb.DuckDBPyConnection:
+    """Open a file that is there and has the newest schema, as `connect` does.
+
+    Raises:
+        StoreVersionError: its schema is older (the message names the upgrade command) or newer.
+        StoreLockedError, StoreError: as `connect`; there is no file, it is empty, or it is no trace store.
+    """
+    if not path.exists():
+        raise StoreError(f"There is no store at {path}.", "Name another file with --db.")
+    connection = connect(path, read_only=read_only, memory_limit=memory_limit, spill=spill)
+    try:
+        revision = revision_of(connection)
+        if revision is None:
+            raise StoreError(f"The store {path} is empty.", f"Run: rrti db upgrade {path}")
+        check_revision(path, revision)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def connect_memory(memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
     """An empty database in memory, with the same settings.
 

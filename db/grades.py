@@ -6,10 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
-from rrti_sgl.db import connection as opening
 from rrti_sgl.db import snapshots
 from rrti_sgl.db.store import Store
 from rrti_sgl.grading import Grade
@@ -38,24 +36,18 @@ def replace_grades(store: Store, run_id: str, grader: str, config: Mapping[str, 
             "method": pa.array([grade.method for grade in grades.values()], pa.string()),
         }
     )
-    with store._writing, store._cursor() as cursor:
-        try:
-            cursor.execute("BEGIN TRANSACTION")
-            store.check_unsealed(cursor, {run_id})
-            cursor.register("incoming_grades", incoming)
-            cursor.execute(
-                """
-                UPDATE stored_samples SET answer = new.answer, correct = new.correct, answer_method = new.method
-                FROM incoming_grades AS new
-                WHERE stored_samples.run_id = $run AND stored_samples.sample_id = new.sample_id
-                """,
-                {"run": run_id},
-            )
-            cursor.execute(
-                "UPDATE runs SET grader = $grader, config = $config WHERE run_id = $run",
-                {"run": run_id, "grader": grader, "config": json.dumps(config, ensure_ascii=False, sort_keys=True)},
-            )
-            cursor.execute("COMMIT")
-        except duckdb.Error as error:
-            raise opening.translate(error) from error
+    with store.writing(run_id) as cursor:
+        cursor.register("incoming_grades", incoming)
+        cursor.execute(
+            """
+            UPDATE stored_samples SET answer = new.answer, correct = new.correct, answer_method = new.method
+            FROM incoming_grades AS new
+            WHERE stored_samples.run_id = $run AND stored_samples.sample_id = new.sample_id
+            """,
+            {"run": run_id},
+        )
+        cursor.execute(
+            "UPDATE runs SET grader = $grader, config = $config WHERE run_id = $run",
+            {"run": run_id, "grader": grader, "config": json.dumps(config, ensure_ascii=False, sort_keys=True)},
+        )
     snapshots.discard(store.path, run_id)

@@ -14,6 +14,7 @@ from rrti_sgl.db import readonly_sql, record_rows
 from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.records import CalibrationRecord, FloatArray, ProblemRecord, RunRecord, SampleRecord, SampleTrace
+from rrti_sgl.sinks.refusals import COMMON, differences
 
 
 class StoreReader:
@@ -72,6 +73,20 @@ class StoreReader:
             raise UsageError(f"No run id starts with {reference!r}, and no program is so named.", self._known_runs())
         exact = [row for row in rows if row["run_id"] == reference]
         return [record_rows.record_of(RunRecord, row) for row in exact or rows]
+
+    def find_unfinished(self, record: RunRecord) -> str | None:
+        """Id of the newest run that began as this one would and did not get to its end; None where there is none.
+
+        A run that says it is running was killed: nobody else can have the store open for writing.
+        """
+        query = """
+            SELECT * FROM runs ANTI JOIN sealed_runs USING (run_id)
+            WHERE program = $program AND config_hash = $hash AND status <> 'finished'
+            ORDER BY created_at DESC, run_id
+        """
+        rows = self.sql(query, {"program": record.program, "hash": record.config_hash}).to_pylist()
+        began = (record_rows.record_of(RunRecord, row) for row in rows)
+        return next((run.run_id for run in began if not differences(run, record, COMMON)), None)
 
     def _known_runs(self) -> str:
         rows = self.sql("SELECT run_id, program FROM runs ORDER BY created_at DESC LIMIT 8").to_pylist()

@@ -82,13 +82,7 @@ def open_for_upkeep(store: Path, *, read_only: bool = False) -> Iterator[duckdb.
     Raises:
         StoreLockedError, StoreVersionError, StoreError: as `Store.open`.
     """
-    if not store.exists():
-        raise StoreError(f"There is no store at {store}.", "Name another file.")
-    with opening.connect(store, read_only=read_only) as connection:
-        revision = opening.revision_of(connection)
-        if revision is None:
-            raise StoreError(f"The store {store} is empty.", f"Run: rrti db upgrade {store}")
-        opening.check_revision(store, revision)
+    with opening.connect_current(store, read_only=read_only) as connection:
         try:
             yield connection
         except duckdb.Error as error:

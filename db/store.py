@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -95,27 +96,18 @@ class Store(StoreReader):
             StoreVersionError, StoreError: as `open`.
         """
         path = Path(path)
-        if not path.exists():
-            raise StoreError(f"There is no store at {path}.", "Name another file with --db.")
         try:
-            connection = opening.connect(path, read_only=True, memory_limit=memory_limit, spill=False)
+            connection = opening.connect_current(path, read_only=True, memory_limit=memory_limit, spill=False)
         except StoreLockedError as error:
             error.remedy += f" Meanwhile `rrti db snapshot {path}` makes what it holds readable: rrti sql --snapshot"
             sealed = len(relations.complete_folders(path))
             error.remedy += f" (or --sealed: its {sealed} sealed runs)." if sealed else "."
             raise
-        try:
-            revision = opening.revision_of(connection)
-            if revision is None:
-                raise StoreError(f"The store {path} is empty.", f"Run: rrti db upgrade {path}")
-            opening.check_revision(path, revision)
-            if relations.is_moved(connection, path):
-                message = f"The store {path} was moved since it was last written; its views name the old place."
-                raise StoreError(message, f"Run: rrti db upgrade {path}")
-            opening.confine(connection, relations.runs_folder(path))
-        except BaseException:
+        if relations.is_moved(connection, path):
             connection.close()
-            raise
+            message = f"The store {path} was moved since it was last written; its views name the old place."
+            raise StoreError(message, f"Run: rrti db upgrade {path}")
+        opening.confine(connection, relations.runs_folder(path))
         return cls(path, connection, read_only=True)
 
     @classmethod
@@ -210,8 +202,8 @@ class Store(StoreReader):
         self.get_run(run_id)
         statement = "UPDATE runs SET status = $status, error = $error, finished_at = $now WHERE run_id = $run"
         now = datetime.now(UTC).replace(tzinfo=None)
-        values = {"status": status, "error": error, "now": now, "run": run_id}
-        self._write(lambda cursor: cursor.execute(statement, values))
+        with self.writing() as cursor:
+            cursor.execute(statement, {"status": status, "error": error, "now": now, "run": run_id})
 
     def resume_run(self, run_id: str) -> None:
         """Mark a run that ended early as running again.
@@ -221,10 +213,9 @@ class Store(StoreReader):
             StoreError: it is sealed.
         """
         self.get_run(run_id)
-        with self._cursor() as cursor:
-            self.check_unsealed(cursor, {run_id})
-        statement = "UPDATE runs SET status = 'running', error = NULL, finished_at = NULL WHERE run_id = $run"
-        self._write(lambda cursor: cursor.execute(statement, {"run": run_id}))
+        with self.writing(run_id) as cursor:
+            statement = "UPDATE runs SET status = 'running', error = NULL, finished_at = NULL WHERE run_id = $run"
+            cursor.execute(statement, {"run": run_id})
 
     def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
         """Add problems; those whose (problem_set, problem_id) is there already are left as they are."""
@@ -252,19 +243,35 @@ class Store(StoreReader):
         """
         for trace in traces:
             check_trace(trace)
+        with self.writing(*{trace.sample.run_id for trace in traces}) as cursor:
+            new = self._unwritten(cursor, traces)
+            inserting.insert_samples(cursor, new, self._precision(cursor))
+        return len(new)
+
+    @contextmanager
+    def writing(self, *run_ids: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor whose transaction is committed at the end, or rolled back if that is an error; one at a time.
+
+        Args:
+            run_ids: runs whose rows are to change.
+
+        Raises:
+            StoreError: one of the runs is sealed, or DuckDB refused.
+        """
         with self._writing, self._cursor() as cursor:
             try:
                 cursor.execute("BEGIN TRANSACTION")
-                self.check_unsealed(cursor, {trace.sample.run_id for trace in traces})
-                new = self._unwritten(cursor, traces)
-                inserting.insert_samples(cursor, new, self._precision(cursor))
+                self._refuse_sealed(cursor, run_ids)
+                yield cursor
                 cursor.execute("COMMIT")
+            except duckdb.ConstraintException as error:
+                message = f"The store has such a record already, or a value is missing: {opening.first_line(error)}"
+                raise StoreError(message, "Use another id.") from error
             except duckdb.Error as error:
                 raise opening.translate(error) from error
-        return len(new)
 
     @staticmethod
-    def check_unsealed(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[str]) -> None:
+    def _refuse_sealed(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[str]) -> None:
         """Raises StoreError, with what to do, where one of the runs is sealed: its rows are fixed."""
         query = "SELECT run_id FROM sealed_runs WHERE list_contains($runs, run_id) ORDER BY run_id"
         if sealed := cursor.execute(query, {"runs": sorted(run_ids)}).fetchone():
@@ -282,16 +289,5 @@ class Store(StoreReader):
         return [trace for key, trace in by_key.items() if key not in present]
 
     def _insert(self, table: str, records: Sequence[Any], on_conflict: str = "") -> None:
-        self._write(lambda cursor: inserting.insert_records(cursor, table, records, on_conflict))
-
-    def _write(self, write: Callable[[duckdb.DuckDBPyConnection], object]) -> None:
-        with self._writing, self._cursor() as cursor:
-            try:
-                cursor.execute("BEGIN TRANSACTION")
-                write(cursor)
-                cursor.execute("COMMIT")
-            except duckdb.ConstraintException as error:
-                message = f"The store has such a record already, or a value is missing: {opening.first_line(error)}"
-                raise StoreError(message, "Use another id.") from error
-            except duckdb.Error as error:
-                raise opening.translate(error) from error
+        with self.writing() as cursor:
+            inserting.insert_records(cursor, table, records, on_conflict)

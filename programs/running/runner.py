@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from rrti_sgl.db.continuing import find_unfinished
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import RRTIError, StoreError
@@ -68,7 +67,7 @@ async def run_program(
             generated as far as it can be.
     """
     prepared = prepare(session.pair, settings, store, run_id=resume)
-    if resume is None and not anew and (resume := find_unfinished(store, prepared.record)):
+    if resume is None and not anew and (resume := store.find_unfinished(prepared.record)):
         prepared = prepared.under(resume)
     prepared = prepared.resumed_by("rrti run", store)
     async with DuckDBSink(store) as sink:

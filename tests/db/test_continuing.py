@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from rrti_sgl.db import sealing
-from rrti_sgl.db.continuing import find_unfinished
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError
 from rrti_sgl.sinks.refusals import check_unchanged
@@ -17,15 +16,15 @@ from tests.db.conftest import NOON, make_run
 
 def test_the_newest_unfinished_run_of_the_same_command_is_found(path):
     with Store.open(path) as store:
-        assert find_unfinished(store, make_run()) is None
+        assert store.find_unfinished(make_run()) is None
         for number, status in enumerate(("failed", "interrupted", "running", "finished")):
             store.begin_run(make_run(f"r{number}", created_at=NOON + timedelta(minutes=number)))
             if status != "running":
                 store.finish_run(f"r{number}", status)
-        assert find_unfinished(store, make_run("new")) == "r2"
+        assert store.find_unfinished(make_run("new")) == "r2"
     sealing.seal(path, "r2", unfinished=True)
     with Store.open(path) as store:
-        assert find_unfinished(store, make_run("new")) == "r1"
+        assert store.find_unfinished(make_run("new")) == "r1"
 
 
 @pytest.mark.parametrize(
@@ -33,8 +32,8 @@ def test_the_newest_unfinished_run_of_the_same_command_is_found(path):
 )
 def test_a_run_of_another_command_is_not(store, change):
     store.begin_run(make_run())
-    assert find_unfinished(store, make_run("new")) == "r1"
-    assert find_unfinished(store, make_run("new", **change)) is None
+    assert store.find_unfinished(make_run("new")) == "r1"
+    assert store.find_unfinished(make_run("new", **change)) is None
 
 
 def test_what_changed_is_said_setting_by_setting():
