@@ -118,7 +118,8 @@ def test_what_cannot_be_graded_changes_nothing(path: Path, change: dict[str, str
     with Store.open(path) as store:
         for name, value in change.items():
             query = f"UPDATE runs SET {name} = $value WHERE run_id = 'r1'"
-            store._write(lambda cursor, query=query, value=value: cursor.execute(query, {"value": value}))
+            with store.writing() as cursor:
+                cursor.execute(query, {"value": value})
         with pytest.raises(UsageError, match=match):
             regrade(store, "r1", grader)
         assert store.get_run("r1").grader == "last-number-v1"
