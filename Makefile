@@ -13,7 +13,7 @@ INSTALLED = $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench pair docs clean
+.PHONY: help demo test test-slow check bench coverage pair docs clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ bench: $(INSTALLED) ## Decoding on real servers, statistics of a 10-million-toke
 
 pair: $(INSTALLED) ## Train the bundled pair again, into build/pair.
 	PYTHONPATH=benchmarks $(RUN)/python -m pair_training --out build/pair
+
+coverage: $(INSTALLED) ## How often each interval holds its number, by simulation: db/analysis/coverage.csv, docs/statistics.md.
+	OMP_NUM_THREADS=1 $(RUN)/python benchmarks/interval_coverage.py
+	$(RUN)/rrti stats --definitions > docs/statistics.md
 
 docs: $(INSTALLED) ## Write the reference pages that are generated from the code.
 	$(RUN)/rrti db schema > docs/schema.md

@@ -1,0 +1,121 @@
+"""A population of problems, and runs on problems drawn from it: the ground of the coverage of intervals.
+
+Problems differ in how large their scores are, and with that in how often they are solved (`synthetic_store.py`); each has
+the same solutions in every run that draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from synthetic_store import PLANS, Plan, run_record, trace
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.records import ProblemRecord, SampleTrace, sample_key
+
+POPULATION, SAMPLES, MEAN_LENGTH = 1000, 2, 45
+CHOSEN = {plan.program: plan for plan in PLANS if plan.run_id in ("diagnose", "guided-high", "base", "reasoning")}
+TAU = 1.2
+SETS = ("synthetic", "synthetic-2")
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Runs on problems that are drawn with replacement: `<program>-<name>`; every other draw is of another problem set."""
+
+    name: str
+    problem_set: str
+    problems: Sequence[int]
+
+
+WHOLE = Draw("all", SETS[0], range(POPULATION))
+
+
+def draws_of(n_problems: int, repetitions: int, rng: np.random.Generator) -> list[Draw]:
+    """Draws of so many problems."""
+    return [Draw(f"{n_problems}-{i:04d}", SETS[i % 2], rng.integers(0, POPULATION, n_problems)) for i in range(repetitions)]
+
+
+class Population:
+    """Problems with the solutions that each program gives, and continuations from positions of the guided ones."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(11)
+        hardness = rng.lognormal(0, 0.25, POPULATION)
+        self._solved = {plan.program: [_solutions(plan, float(each), rng) for each in hardness] for plan in CHOSEN.values()}
+        self._arms = [_arms(of_problem, rng) for of_problem in self._solved["guided"]]
+
+    def write(self, store: Store, draws: Sequence[Draw]) -> None:
+        """The runs of some draws."""
+        names = {each: [f"{each}-{i:04d}" for i in range(POPULATION)] for each in SETS}
+        store.add_problems([ProblemRecord(name, each, "?", "1") for each in SETS for name in names[each]])
+        for draw in draws:
+            for program, plan in CHOSEN.items():
+                _write(store, plan, draw, [self._solved[program][i] for i in draw.problems], names[draw.problem_set])
+            _write_arms(store, draw, [self._arms[i] for i in draw.problems], names[draw.problem_set])
+
+
+def _solutions(plan: Plan, hardness: float, rng: np.random.Generator) -> list[SampleTrace]:
+    lengths = np.clip(rng.lognormal(np.log(MEAN_LENGTH), 0.4, SAMPLES), 10, 300).astype(int)
+    found = [trace(plan, "p", index, int(length), hardness, TAU, rng) for index, length in enumerate(lengths)]
+    return [replace(each, sample=replace(each.sample, **_costs(each.sample.n_tokens, rng))) for each in found]
+
+
+def _costs(length: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Calls, tokens and times of a sample that vary between samples of one length."""
+    calls, drafted = 1 + rng.poisson(length / 12), length + rng.poisson(length / 5)
+    prompt = 40 * length
+    return {
+        **{"base_calls": int(calls), "reasoning_calls": int(1 + rng.poisson(length / 12))},
+        **{"base_prompt_tokens": prompt, "base_cached_tokens": int(prompt * rng.beta(9, 1))},
+        **{"reasoning_prompt_tokens": prompt, "reasoning_cached_tokens": int(prompt * rng.beta(7, 3))},
+        **{"tokens_drafted": int(drafted), "tokens_discarded": int(drafted - length), "tokens_scored": int(drafted)},
+        **{"base_ms": float(length * rng.gamma(9, 1 / 9)), "reasoning_ms": float(length * rng.gamma(4, 1 / 8))},
+        "wall_ms": float(length * rng.gamma(30, 1 / 10)),
+    }
+
+
+def _arms(solutions: Sequence[SampleTrace], rng: np.random.Generator) -> list[tuple[int, int, str, bool]]:
+    """Sample, position, arm and outcome of the continuations of up to three positions of a problem's first solution."""
+    tokens = solutions[0].tokens
+    positions = rng.permutation(len(tokens.ce))[:3]
+    found = []
+    for position in positions:
+        likely = {"taken": 0.75, "denied": 0.75 - 0.5 * min(1.0, float(tokens.ce[position]))}
+        found += [(0, int(position), arm, bool(rng.random() < likely[arm])) for arm in likely for _ in range(2)]
+    return found
+
+
+def _write(store: Store, plan: Plan, draw: Draw, drawn: Sequence[Sequence[SampleTrace]], names: Sequence[str]) -> None:
+    run = f"{plan.program}-{draw.name}"
+    record = replace(run_record(plan, TAU, SAMPLES, len(drawn)), run_id=run, problem_set=draw.problem_set)
+    store.begin_run(replace(record, config={"plan": plan.program}))
+    batch = []
+    for name, solutions in zip(names, drawn, strict=False):
+        for index, each in enumerate(solutions):
+            key = sample_key(run, name, index)
+            sample = replace(each.sample, run_id=run, sample_id=key, problem_id=name, sample_index=index)
+            batch.append(replace(each, sample=sample))
+    store.write_samples(batch)
+    store.finish_run(run, "finished")
+
+
+def _write_arms(
+    store: Store, draw: Draw, drawn: Sequence[Sequence[tuple[int, int, str, bool]]], names: Sequence[str]
+) -> None:
+    run, parent = f"counterfactual-{draw.name}", f"guided-{draw.name}"
+    plan = Plan(run, "counterfactual", 0.0, None, 0.0)
+    record = replace(run_record(plan, TAU, 1, len(drawn)), problem_set=draw.problem_set)
+    store.begin_run(replace(record, config={"plan": "counterfactual"}))
+    short = trace(plan, "p", 0, 1, 1.0, TAU, np.random.default_rng(0))
+    batch = []
+    for name, arms in zip(names, drawn, strict=False):
+        for index, (of_sample, position, arm, right) in enumerate(arms):
+            origin = {"parent_sample_id": sample_key(parent, name, of_sample), "parent_position": position, "arm": arm}
+            own = {"run_id": run, "sample_id": sample_key(run, name, index), "problem_id": name, "sample_index": index}
+            batch.append(replace(short, sample=replace(short.sample, correct=right, **own, **origin)))
+    store.write_samples(batch)
+    store.finish_run(run, "finished")

@@ -1,0 +1,229 @@
+"""How often the intervals of every statistic hold the number they are of: repeated draws from a known population.
+
+A store gets a population of problems and runs on problems that are drawn from it (`drawn_population.py`); every statistic is
+made of each by `run_query`, as users make it, and its intervals are compared with the number of the whole population. The
+table goes to `db/analysis/coverage.csv`, from where `rrti stats --definitions` prints it.
+
+    make coverage
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from drawn_population import WHOLE, Draw, Population, draws_of
+
+from rrti_sgl.db.queries import QUERIES, run_query
+from rrti_sgl.db.store import Store
+
+RESULTS = Path(__file__).resolve().parents[1] / "db" / "analysis" / "coverage.csv"
+DRAWS = {100: 300, 30: 200}  # by the number of problems
+STORED = 50
+LOWEST, HIGHEST, MANY = 0.92, 0.985, 100
+# What tells the rows of a statistic apart, beside its run and, in position and calibration, a place.
+KEYS = ("part", "program", "statistic", "level", "metric", "metric_a", "metric_b", "p", "label", "tokens", "predictor")
+KEYS += ("top_k", "quantity", "decile", "k")
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "sparsity": {"grid": [0.01, 0.08, 0.5]},
+    "position": {"p": 0.05, "bins": 10},
+    "planning": {"p": 0.05, "words": 3},
+    "uncertainty": {"ps": [0.01, 0.05, 0.08, 0.1]},
+    "planted": {"ps": [0.05]},
+    "failure": {"top_k": [10]},
+    "takeovers": {"bins": 5, "top": 3},
+}
+OF_RUNS = dict.fromkeys(("sparsity", "position", "uncertainty", "planning", "failure", "metrics", "planted"), ("diagnose",))
+OF_RUNS |= {"takeovers": ("guided",), "calibration": ("diagnose", "guided"), "cost": ("guided",)}
+OF_RUNS |= {"causality": ("counterfactual",)}
+NOT_A_COLUMN = ("u", "score")
+ROUNDING = 1e-9
+
+
+@dataclass
+class Tally:
+    """What became of the intervals of one number: misses on either side, estimates at 0 or 1, and how many there were."""
+
+    n: int = 0
+    below: int = 0
+    above: int = 0
+    at_an_end: int = 0
+
+    def add(self, wanted: float, estimate: float, low: float, high: float) -> None:
+        """Count one interval."""
+        self.n += 1
+        self.below += wanted < low - ROUNDING
+        self.above += wanted > high + ROUNDING
+        self.at_an_end += estimate in (0.0, 1.0)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the intervals that hold the number."""
+        return 1 - (self.below + self.above) / self.n
+
+    @property
+    def is_rare(self) -> bool:
+        """So few events that estimates at an end occur: a share of few is covered more often than it need be."""
+        return self.at_an_end > 0.01 * self.n
+
+
+@dataclass
+class Row:
+    """The numbers of one column in one part of a statistic, under draws of so many problems.
+
+    Attributes:
+        draws: intervals of a number, the fewest.
+        coverages: of the numbers that are not rare.
+        of_rare: of those that are.
+    """
+
+    statistic: str
+    part: str
+    column: str
+    problems: int
+    draws: int
+    coverages: list[float] = field(default_factory=list)
+    of_rare: list[float] = field(default_factory=list)
+
+
+def tables(store: Store, draws: Sequence[str], resamples: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every row of every statistic of some draws, with the statistic's name."""
+    for name, programs in OF_RUNS.items():
+        runs = [f"{program}-{draw}" for program in programs for draw in draws]
+        found = run_query(store, name, run=runs, resamples=resamples, **PARAMETERS.get(name, {}))
+        yield from ((name, row) for row in found.to_pylist())
+    for draw in draws:
+        base, guided, reasoning = _of_program(draw)
+        for name, runs in (
+            ("flips", [base, guided]),
+            ("budget", [base, guided]),
+            ("ablation", [base, guided, reasoning]),
+        ):
+            yield from ((name, row) for row in run_query(store, name, run=runs, resamples=resamples).to_pylist())
+    for two in zip(draws[::2], draws[1::2] or draws[:1], strict=True):  # of two problem sets, whose average is taken
+        bases, guided, reasonings = zip(*map(_of_program, dict.fromkeys(two)), strict=True)
+        given = {"run": [*bases, *guided, *reasonings], "base": [*bases], "reasoning": [*reasonings]}
+        yield from (("accuracy", row) for row in run_query(store, "accuracy", resamples=resamples, **given).to_pylist())
+
+
+def _of_program(draw: str) -> list[str]:
+    return [f"{program}-{draw}" for program in ("base", "guided", "reasoning")]
+
+
+def key_of(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells a row from the others of its statistic."""
+    places = (row.get("u_low"), row.get("u_high"), row.get("share") if name == "calibration" else None)
+    return (name, *(row.get(key) for key in KEYS), *places)
+
+
+def measure(folder: Path, draws: Mapping[int, int] | None = None) -> list[Row]:
+    """The table: for each part and column of each statistic, how often intervals hold their number.
+
+    Args:
+        folder: where the store is made.
+        draws: how many there are by their number of problems; None: `DRAWS`.
+    """
+    rng, population = np.random.default_rng(5), Population()
+    truth = {key_of(name, row): row for name, row in _made(folder, population, [WHOLE], 0)}
+    rows: list[Row] = []
+    for n, repetitions in (draws or DRAWS).items():
+        drawn = draws_of(n, repetitions, rng)
+        tallies: dict[tuple[Any, ...], Tally] = defaultdict(Tally)
+        for first in range(0, repetitions, STORED):
+            for name, row in _made(folder, population, drawn[first : first + STORED], 1000):
+                _count(tallies, truth, name, row)
+        rows += _rows(n, repetitions, tallies)
+    order = list(QUERIES)
+    return sorted(rows, key=lambda row: order.index(row.statistic))
+
+
+def _made(folder: Path, population: Population, draws: Sequence[Draw], resamples: int) -> Iterator[tuple[str, Any]]:
+    """The rows of every statistic of some draws, from a store that holds these alone: a query passes over all its runs."""
+    path = folder / f"{draws[0].name}.duckdb"
+    with Store.open(path) as store:
+        population.write(store, draws)
+        yield from tables(store, [draw.name for draw in draws], resamples)
+    path.unlink()
+
+
+def _count(
+    tallies: dict[tuple[Any, ...], Tally], truth: Mapping[Any, Mapping[str, Any]], name: str, row: Mapping[str, Any]
+) -> None:
+    """Count the intervals of a row: by part, column and key."""
+    part = row.get("part") or ""
+    # The average over two problem sets of one population is of the same number.
+    key = key_of(name, {**row, "part": "run"} if part == "average" else row)
+    for column in (each.removesuffix("_low") for each in row if each.endswith("_low")):
+        if column not in NOT_A_COLUMN and row[f"{column}_low"] is not None and key in truth:
+            ends = row[f"{column}_low"], row[f"{column}_high"]
+            tallies[part, column, *key].add(truth[key][column], row[column], *ends)
+
+
+def _rows(problems: int, repetitions: int, tallies: Mapping[tuple[Any, ...], Tally]) -> list[Row]:
+    """A row for each part and column, of the numbers that have intervals in half of the draws (averages: of the pairs)."""
+    rows: dict[tuple[str, str, str], Row] = {}
+    for (part, column, name, *_), tally in tallies.items():
+        if tally.n >= repetitions / (4 if part == "average" else 2):
+            row = rows.setdefault((name, part, column), Row(name, part, column, problems, tally.n))
+            row.draws = min(row.draws, tally.n)
+            (row.of_rare if tally.is_rare else row.coverages).append(tally.coverage)
+    return list(rows.values())
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """What is outside of the limits by more than twice the error of so many draws.
+
+    The upper limit is not for rare numbers nor for few problems: the interval of a count of few is wider than it need be.
+    """
+    found = []
+    for row in rows:
+        low, high = (
+            limit + sign * 2 * math.sqrt(limit * (1 - limit) / row.draws) for limit, sign in ((LOWEST, -1), (HIGHEST, 1))
+        )
+        wrong = [each for each in (*row.coverages, *row.of_rare) if each < low]
+        wrong += [each for each in row.coverages if each > high and row.problems >= MANY]
+        about = f"{row.statistic} {row.part} {row.column}, {row.problems} problems"
+        found += [f"{about}: {each:.3f}" for each in wrong]
+    return found
+
+
+def as_csv(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """The lines of the file."""
+    lines = []
+    for row in rows:
+        some, rare = row.coverages, row.of_rare
+        three = {
+            name: f"{f(some):.3f}" if some else "" for name, f in (("least", min), ("median", np.median), ("most", max))
+        }
+        counts = {"problems": str(row.problems), "draws": str(row.draws), "numbers": str(len(some)), **three}
+        of_rare = {"rare": str(len(rare)), "least_rare": f"{min(rare):.3f}" if rare else ""}
+        lines.append({"statistic": row.statistic, "part": row.part, "column": row.column, **counts, **of_rare})
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, nargs=2, metavar=("PROBLEMS", "DRAWS"), help="of one size instead of both")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder), dict([arguments.draws]) if arguments.draws else None)
+    with arguments.out.open("w", newline="", encoding="utf-8") as file:
+        lines = as_csv(rows)
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    for failure in failures(rows):
+        print(failure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The guard of the intervals: they hold the number they are of about as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from interval_coverage import DRAWS, HIGHEST, LOWEST, Row, as_csv, failures, measure
+
+from rrti_sgl.db.definitions import coverage_table
+from rrti_sgl.db.queries import QUERIES, run_query
+from tests.statistics.conftest import random_traces, write_run
+
+
+def as_row(line) -> Row:
+    some = [float(line[name]) for name in ("least", "median", "most") if line[name]]
+    rare = [float(line["least_rare"])] if line["least_rare"] else []
+    about = (line["statistic"], line["part"], line["column"], int(line["problems"]), int(line["draws"]))
+    return Row(*about, coverages=some, of_rare=rare)
+
+
+def test_the_table_holds():
+    rows = [as_row(line) for line in coverage_table()]
+    assert failures(rows) == []
+    assert {n: max(row.draws for row in rows if row.problems == n) for n in DRAWS} == DRAWS
+    of_all = [row.coverages[1] for row in rows if row.coverages]
+    assert LOWEST < np.median(of_all) < HIGHEST
+    assert {row.statistic for row in rows} == set(QUERIES)
+
+
+def test_every_interval_of_every_statistic_is_in_the_table(store):
+    """A new interval is simulated before it is shown."""
+    for run_id, program in (("b", "base"), ("g", "guided"), ("t", "reasoning")):
+        write_run(store, run_id, random_traces(np.random.default_rng(1), run_id, problems=6), program=program)
+    wanted = {name for name in QUERIES if name not in ("planning", "causality")}  # they need tags and arms: in the slow test
+    there = {(line["statistic"], line["column"]) for line in coverage_table() if line["statistic"] in wanted}
+    found = set()
+    for name in wanted:
+        columns = run_query(store, name, run=["b", "g"] if name == "flips" else None, resamples=20).column_names
+        found |= {(name, each.removesuffix("_low")) for each in columns if each.endswith("_low") and each != "u_low"}
+    assert there == found
+
+
+def test_what_does_not_cover_is_named():
+    rows = [
+        Row("a", "", "x", 100, 400, coverages=[0.95, 0.88]),
+        Row("b", "", "x", 100, 400, coverages=[0.90, 0.990]),
+        Row("c", "p", "x", 100, 400, coverages=[1.0], of_rare=[1.0]),
+        Row("c", "p", "x", 30, 400, coverages=[1.0], of_rare=[0.88]),
+    ]
+    assert failures(rows) == ["a  x, 100 problems: 0.880", "c p x, 100 problems: 1.000", "c p x, 30 problems: 0.880"]
+
+
+@pytest.mark.slow
+def test_intervals_cover(tmp_path):
+    """Every interval of every statistic, over repeated draws from a known population; ten to twenty minutes.
+
+    The committed table is what is found again: the same numbers, up to a few draws that another order of sums turns.
+    """
+    rows = measure(tmp_path)
+    assert failures(rows) == []
+    found, committed = as_csv(rows), coverage_table()
+    assert [list(line.values())[:4] for line in found] == [list(line.values())[:4] for line in committed]
+    for ours, theirs in zip(found, committed, strict=True):
+        for name in ("draws", "numbers", "least", "median", "most", "rare", "least_rare"):
+            close = {"draws": 5, "numbers": 2, "rare": 2}.get(name, 0.02)
+            values = [float(line[name] or "nan") for line in (ours, theirs)]
+            assert values[0] == pytest.approx(values[1], abs=close, nan_ok=True), f"{name}: {ours}, {theirs}"
