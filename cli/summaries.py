@@ -33,7 +33,7 @@ def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:
     tables.print_facts(
         {
             "program": row["program"],
-            "gate": ", ".join(f"{name} {named_text(name, value)}" for name, value in run.gate_params.items()) or None,
+            "gate": ", ".join(f"{name} {_gate_text(name, value)}" for name, value in run.gate_params.items()) or None,
             "samples": row["n_samples"],
             "truncated": f"{COUNT.text(row['truncated'])} reached the limit" if row["truncated"] else None,
             "tokens": row["n_tokens"],
@@ -42,6 +42,10 @@ def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:
             "accuracy": "not graded (no gold answers)" if row["accuracy"] is None else row["accuracy"],
         }
     )
+
+
+def _gate_text(name: str, value: Any) -> str:
+    return f"({len(value)})" if isinstance(value, list) else named_text(name, value)
 
 
 def print_calibrations(calibrations: Sequence[CalibrationRecord], *, as_json: bool) -> None:

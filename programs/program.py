@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.options import Option, check
+from rrti_sgl.programs.stored.followed import Followed
 from rrti_sgl.programs.values import Count, Positive, Ratio, Share, Text, one_of
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.science.gates import Gate, ThresholdRule
@@ -52,6 +53,10 @@ class GateOptions:
     window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
     warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
     budget: Annotated[Share, _gate("Share of positions, for random and early.")] = 0.25
+    like: Annotated[
+        Text | None,
+        _gate("Take over as often as this run: random, early, entropy, matched.", metavar="RUN"),
+    ] = None
     relay_tokens: Annotated[Count, _gate("Tokens of a takeover, for relay.")] = 4
     mean_length: Annotated[Positive | None, _gate("Typical solution length, for early.")] = None
     gate: Annotated[Text | None, _gate("A gate of your own.", metavar="PKG.MODULE:CLASS")] = None
@@ -70,6 +75,18 @@ class GateContext:
     calibration: CalibrationRecord | None
     planted: PlantedDecisions | None
     vocabulary: Vocabulary
+    followed: Followed | None = None
+
+    def follow(self, options: GateOptions) -> Followed:
+        """The takeovers of the run that the options name.
+
+        Raises:
+            UsageError: they name none, or there is no store to find it in.
+        """
+        if self.followed is None:
+            named = "No run to take over like is named" if options.like is None else f"Run {options.like!r} is not at hand"
+            raise UsageError(f"{named}.", "Run guided first, and name it with --like and its store with --db.")
+        return self.followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,7 @@ class Program:
         calibrated_on: the metric whose calibration the program needs, given its options; None: no calibration.
         whole_solutions: draft the whole solution in one call, because nothing interrupts it.
         takeover_tokens: tokens that the reasoning model writes at a takeover.
+        follows: whether it can take over as often as another run (`like`).
     """
 
     name: str
@@ -91,6 +109,7 @@ class Program:
     calibrated_on: Callable[[GateOptions], str | None] = lambda options: None
     whole_solutions: bool = False
     takeover_tokens: Callable[[GateOptions], int] = lambda options: 1
+    follows: bool = False
 
 
 def threshold_rule(options: GateOptions, context: GateContext) -> ThresholdRule:

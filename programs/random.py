@@ -1,4 +1,4 @@
-"""`random`: a control. Takeovers at random positions, each with probability `budget`."""
+"""`random`: a control. Takeovers at random positions, each with probability `budget`, or with the realised one of `like`."""
 
 from __future__ import annotations
 
@@ -8,5 +8,6 @@ from rrti_sgl.science.gates import RandomGate
 PROGRAM = Program(
     name="random",
     summary="control: takeovers at random positions",
-    make_gate=lambda options, context: RandomGate(options.budget),
+    make_gate=lambda options, context: RandomGate(context.follow(options).rho if options.like else options.budget),
+    follows=True,
 )

@@ -25,6 +25,7 @@ from rrti_sgl.tinypair.bundle import bundled_pair
 pytestmark = pytest.mark.server
 N = 30
 SPIKE_RATIO = 0.08
+_FOLLOWED = {"matched": "guided"}
 
 
 class Runs:
@@ -38,7 +39,9 @@ class Runs:
             for metric in ("ce", "entropy_base")
         }
         self.by_program = {"diagnose": diagnose} | {
-            name: self.run(RunSettings(name, "world:heldout", N, k=0)) for name in PROGRAMS if name != "diagnose"
+            name: self.run(RunSettings(name, "world:heldout", N, k=0, gate=GateOptions(like=_FOLLOWED.get(name))))
+            for name in PROGRAMS
+            if name != "diagnose"
         }
 
     def run(self, settings: RunSettings) -> RunRecord:

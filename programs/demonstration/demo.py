@@ -1,12 +1,13 @@
 """The demonstration: the paper's comparison in a few minutes, on the bundled pair.
 
 Greedy: the base model, the reasoning model, guided at two budgets, the entropy gate, lambda on under two warm-up rules,
-and both controls at a larger budget. Sampled: the main rows again with several samples a problem, for pass@k.
+and the controls: takeovers at random, at first and by entropy, as many as guided's, also in the places of guided's, and
+both at a larger budget. Sampled: the main rows again with several samples a problem, for pass@k.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from rrti_sgl.db.store import Store
@@ -19,6 +20,7 @@ from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 LOW_RATIO, HIGH_RATIO = 0.04, 0.08
 CONTROL_BUDGET = 0.25
 TEMPERATURE = 0.8
+MAIN = f"guided r={HIGH_RATIO:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,21 @@ class DemoRuns:
 
 
 def greedy_rows() -> dict[str, tuple[str, GateOptions]]:
-    """The greedy rows of the table: label -> program and gate options."""
+    """The greedy rows of the table: label -> program and gate options; `like` is a label of a row before."""
     low, high, budget = f"r={LOW_RATIO:.2f}", f"r={HIGH_RATIO:.2f}", f"{CONTROL_BUDGET:.0%}"
+    alike = GateOptions(like=MAIN)
     with_lambda = GateOptions(spike_ratio=HIGH_RATIO, use_lambda=True)
     return {
         "base": ("base", GateOptions()),
         f"guided {low}": ("guided", GateOptions(spike_ratio=LOW_RATIO)),
-        f"guided {high}": ("guided", GateOptions(spike_ratio=HIGH_RATIO)),
+        MAIN: ("guided", GateOptions(spike_ratio=HIGH_RATIO)),
         "  lambda, t<W: tau": ("guided", replace(with_lambda, warmup="tau")),
         "  lambda, t<W: partial": ("guided", replace(with_lambda, warmup="partial")),
         f"entropy {high}": ("entropy", GateOptions(spike_ratio=HIGH_RATIO)),
+        "entropy, same rho": ("entropy", alike),
+        "random, same rho": ("random", alike),
+        "random, same places": ("matched", alike),
+        "early-only, same rho": ("early", alike),
         f"random {budget}": ("random", GateOptions(budget=CONTROL_BUDGET)),
         f"early-only {budget}": ("early", GateOptions(budget=CONTROL_BUDGET, spike_ratio=HIGH_RATIO)),
         "reasoning": ("reasoning", GateOptions()),
@@ -89,10 +96,17 @@ async def run_demo(session: PairSession, store: Store, size: DemoSize, track: Ca
     for metric, ratio in (("ce", LOW_RATIO), ("ce", HIGH_RATIO), ("entropy_base", HIGH_RATIO)):
         calibrate_on_run(store, runs.diagnose, metric=metric, spike_ratio=ratio)
     for label, (program, gate) in greedy_rows().items():
+        gate = _following(gate, runs.greedy)
         runs.greedy[label] = await run(label, RunSettings(program, "world:heldout", size.problems, k=0, gate=gate))
     for label, (program, gate) in sampled_rows().items():
+        gate = _following(gate, runs.sampled)
         settings = RunSettings(
             program, "world:heldout", size.sampled_problems, size.samples, k=0, temperature=TEMPERATURE, gate=gate
         )
         runs.sampled[label] = await run(f"{label}, T={TEMPERATURE:g}", settings)
     return runs
+
+
+def _following(gate: GateOptions, runs: Mapping[str, str]) -> GateOptions:
+    """The options with the run in place of its label."""
+    return gate if gate.like is None else replace(gate, like=runs[gate.like])

@@ -38,7 +38,7 @@ def check_cells(pair: Pair, cells: Sequence[Cell], problem_sets: Mapping[str, Pr
         if name not in seen:
             seen.add(name)
             _check_prompts(pair, cell, problem_set, noting)
-        if cell.threshold is None:
+        if cell.threshold is None and cell.followed is None:
             settings = cell.settings
             k = settings.k or pair.vocab_size
             with noting(cell, "gate"):

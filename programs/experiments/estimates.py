@@ -76,8 +76,9 @@ def requests_for(cell: Cell, samples: int, tokens: int) -> int:
         return 2 * tokens
     a_draft = SCORING_REQUESTS_A_DRAFT if settings.program in SCORING else DRAFTING_REQUESTS_A_DRAFT
     drafts = tokens / settings.draft_tokens
-    by_budget = settings.program in ("random", "early")
-    rate = settings.gate.budget if by_budget else settings.gate.spike_ratio or 0.0
+    followed = cell if cell.followed is None else cell.followed
+    by_budget = followed.settings.program in ("random", "early")
+    rate = followed.settings.gate.budget if by_budget else followed.settings.gate.spike_ratio or 0.0
     return round(drafts * a_draft + (0.0 if settings.program in SCORING else tokens * rate))
 
 

@@ -24,6 +24,7 @@ class Cell:
         settings: everything that decides the run's result, but for the calibration's id.
         threshold: metric and spike ratio of the calibration that it needs; None: it needs none.
         reference: whether it is of the reference model, alone.
+        followed: the run before it that it takes over as often as, which `like` names by its label.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Cell:
     settings: RunSettings
     threshold: tuple[str, float] | None = None
     reference: bool = False
+    followed: Cell | None = None
 
     @property
     def name(self) -> str:
@@ -95,13 +97,21 @@ def _limited(spec: ExperimentSpec, limit: int | None) -> ExperimentSpec:
 
 def _cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[tuple[Cell, ProgramSpec]]:
     for evaluation in spec.evaluations:
+        by_label: dict[str, Cell] = {}
         for program in spec.programs:
             if program.on and evaluation.name not in program.on:
                 continue
             for variant in program.variants:
                 for seed in evaluation.seeds:
                     cell = _cell(spec, evaluation, program, variant, seed, complaints)
+                    if cell is not None and (like := cell.settings.gate.like) is not None:
+                        cell = replace(cell, followed=by_label.get(like + _seed_suffix(evaluation, seed)))
+                        if cell.followed is None:
+                            known = ", ".join(map(repr, by_label)) or "none"
+                            message = f"no {like!r} runs before it on {evaluation.name!r}. There are {known}."
+                            complaints.add((*program.path, "like"), message)
                     if cell is not None:
+                        by_label[cell.label] = cell
                         yield cell, program
 
 
@@ -120,8 +130,11 @@ def _cell(
     if threshold is not None:
         settings = replace(settings, gate=replace(settings.gate, spike_ratio=threshold[1]))
     label = program.label or variant_label(program.program, settings.gate)
-    label += f", seed {seed}" if len(evaluation.seeds) > 1 else ""
-    return Cell(label, evaluation, settings, threshold)
+    return Cell(label + _seed_suffix(evaluation, seed), evaluation, settings, threshold)
+
+
+def _seed_suffix(evaluation: EvaluationSpec, seed: int) -> str:
+    return f", seed {seed}" if len(evaluation.seeds) > 1 else ""
 
 
 def needed_threshold(program: str, gate: GateOptions, spike_ratio: float) -> tuple[str, float] | None:
@@ -138,6 +151,8 @@ def variant_label(program: str, gate: GateOptions) -> str:
     parts = [{"early": "early-only"}.get(program, program)]
     if gate.gate is not None:
         parts.append(gate.gate.rpartition(":")[2])
+    elif gate.like is not None:
+        parts.append(f"like {gate.like.removeprefix('guided ')}")
     elif program in ("random", "early"):
         parts.append(f"{gate.budget:.0%}")
     elif program in ("guided", "entropy", "relay"):
@@ -163,8 +178,7 @@ def _reference_cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[C
         for seed in evaluation.seeds:
             settings = _settings(spec, spec.models.reference, evaluation, "reasoning", seed, complaints)
             if settings is not None:
-                suffix = f", seed {seed}" if len(evaluation.seeds) > 1 else ""
-                yield Cell(f"reference{suffix}", evaluation, settings, reference=True)
+                yield Cell(f"reference{_seed_suffix(evaluation, seed)}", evaluation, settings, reference=True)
 
 
 def _settings(

@@ -106,7 +106,7 @@ class GridRunner:
             runs.calibration = record.run_id
             thresholds = calibrations_of(self.store, record.run_id, grid)
         for cell in cells:
-            record = await self._run(session, calibrated(cell, thresholds))
+            record = await self._run(session, decided(cell, thresholds, runs))
             runs.runs[cell.evaluation.name, cell.label] = record.run_id
 
     def take_stored(self, identity: PairIdentity, grid: Grid, runs: GridRuns, *, reference: bool = False) -> bool:
@@ -124,7 +124,7 @@ class GridRunner:
         taken: list[tuple[Cell, RunRecord]] = []
         thresholds: dict[tuple[str, float], str] = {}
         for cell in [*([calibration] if calibration else []), *cells]:
-            record = find_run(self.store, identity, calibrated(cell, thresholds))
+            record = find_run(self.store, identity, decided(cell, thresholds, found))
             if record is None or record.status != "finished":
                 return False
             taken.append((cell, record))
@@ -159,11 +159,15 @@ class GridRunner:
         return record
 
 
-def calibrated(cell: Cell, thresholds: Mapping[tuple[str, float], str]) -> Cell:
-    """The cell with the id of the calibration that it takes its thresholds from."""
-    if cell.threshold is None:
-        return cell
-    return replace(cell, settings=replace(cell.settings, calibration_id=thresholds[cell.threshold]))
+def decided(cell: Cell, thresholds: Mapping[tuple[str, float], str], runs: GridRuns) -> Cell:
+    """The cell with the ids of the calibration that it takes its thresholds from, and of the run that it follows."""
+    settings = cell.settings
+    if cell.threshold is not None:
+        settings = replace(settings, calibration_id=thresholds[cell.threshold])
+    if cell.followed is not None:
+        followed = runs.runs[cell.evaluation.name, cell.followed.label]
+        settings = replace(settings, gate=replace(settings.gate, like=followed))
+    return replace(cell, settings=settings)
 
 
 def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | None:

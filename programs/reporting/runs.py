@@ -112,7 +112,9 @@ def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
 def _gate_label(run: RunRecord) -> str:
     gate: Mapping[str, Any] = run.config.get("gate") or {}
     parts = [run.program]
-    if run.program in ("random", "early") and gate.get("budget") is not None:
+    if gate.get("like") is not None:
+        parts.append("at equal ρ")
+    elif run.program in ("random", "early") and gate.get("budget") is not None:
         parts.append(LEVEL.text(gate["budget"]))
     elif gate.get("spike_ratio") is not None and run.tau is not None:
         parts.append(f"r={SETTING.text(gate['spike_ratio'])}")

@@ -6,22 +6,25 @@ from dataclasses import dataclass
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
+from rrti_sgl.errors import UsageError
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.program import GateContext, GateOptions
-from rrti_sgl.programs.registry import find_program
+from rrti_sgl.programs.registry import PROGRAMS, find_program
 from rrti_sgl.programs.stored.calibrate import newest_calibration
-from rrti_sgl.records import CalibrationRecord, ScoreKind
+from rrti_sgl.programs.stored.followed import followed_run
+from rrti_sgl.records import CalibrationRecord, RunRecord, ScoreKind
 from rrti_sgl.science.calibration import check_compatible
 from rrti_sgl.science.gates import Gate, load_gate
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenGate:
-    """A gate that is ready, the calibration that it has its thresholds from, and the tokens of one takeover."""
+    """A gate that is ready, the calibration or the run that it has its thresholds from, and the tokens of one takeover."""
 
     gate: Gate
     calibration: CalibrationRecord | None = None
     takeover_tokens: int = 1
+    followed: RunRecord | None = None
 
 
 def choose_gate(
@@ -48,7 +51,7 @@ def choose_gate(
         planted: knows planted decisions, for `oracle`.
 
     Raises:
-        UsageError: no threshold, or a calibration that is not there.
+        UsageError: no threshold, a calibration that is not there, or a run that cannot be followed.
         CalibrationMismatchError: the named calibration is for other models, scores or k.
     """
     found = find_program(program)
@@ -71,5 +74,9 @@ def choose_gate(
             reasoning_model=pair.reasoning.info.model,
             tokenizer_hash=pair.vocabulary.digest,
         )
-    gate = found.make_gate(options, GateContext(calibration, planted, pair.vocabulary))
-    return ChosenGate(gate, calibration, found.takeover_tokens(options))
+    if options.like is not None and not found.follows:
+        able = ", ".join(name for name, known in PROGRAMS.items() if known.follows)
+        raise UsageError(f"{program} does not take over like another run.", f"Leave --like out; it is for {able}.")
+    followed = followed_run(store, options.like) if options.like is not None and store is not None else None
+    gate = found.make_gate(options, GateContext(calibration, planted, pair.vocabulary, followed))
+    return ChosenGate(gate, calibration, found.takeover_tokens(options), followed.run if followed else None)

@@ -10,7 +10,7 @@ from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.records import CalibrationRecord
+from rrti_sgl.records import CalibrationRecord, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,31 @@ def warn_of_special_tokens(pair: Pair, problem_set: ProblemSet) -> None:
             len(problem_set.problems),
             "; ".join(f"{problem.problem_id} {token}" for problem, token in found[:_NAMED]),
             " ..." if len(found) > _NAMED else "",
+        )
+
+
+def check_followed(pair: Pair, followed: RunRecord, settings: RunSettings, problem_set: ProblemSet) -> None:
+    """Refuse to take over as often as a run of other models, of another problem set, or of another sampling.
+
+    Raises:
+        UsageError: lists what differs, with both values.
+    """
+    own = {
+        "base_model": pair.base.info.model,
+        "reasoning_model": pair.reasoning.info.model,
+        "problem_set": problem_set.name,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+    }
+    differs = [
+        f"{name} is {getattr(followed, name)!r} there, {value!r} here"
+        for name, value in own.items()
+        if getattr(followed, name) != value
+    ]
+    if differs:
+        raise UsageError(
+            f"Run {followed.run_id} is no measure for this one: {'; '.join(differs)}.",
+            "Name a run with --like that decodes alike on the same problems.",
         )
 
 

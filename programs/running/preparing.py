@@ -20,6 +20,7 @@ from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
 from rrti_sgl.programs.running.preconditions import (
     calibrated_on,
     check_disjoint,
+    check_followed,
     check_gold,
     check_special_tokens,
     warn_of_special_tokens,
@@ -127,6 +128,9 @@ def resolve(
     if calibration is not None and store is not None and not settings.allow_overlap and problem_ids is None:
         check_disjoint(calibrated_on(store, calibration), problem_set, f"calibration {calibration.calibration_id}")
     settings = replace(settings, calibration_id=calibration.calibration_id if calibration else None)
+    if chosen.followed is not None:
+        check_followed(pair, chosen.followed, settings, problem_set)
+        settings = replace(settings, gate=replace(settings.gate, like=chosen.followed.run_id))
     tagger: PlanningTagger = load_tagger(settings.tagger) if settings.tagger else LexicalTagger()
     return ResolvedRun(settings, problem_set, chosen, tagger)
 

@@ -29,6 +29,9 @@ DEFAULT_K = 20
 DRAFT_TOKENS = 12
 BESIDE = ("kind", "regraded")  # in a run's configuration beside its settings: what made it, what became of it later
 
+_LATER_GATE_OPTIONS = ("like",)
+_NO_GATE = GateOptions()
+
 _problems = partial(Option, panel="Problems", tables=("problems",))
 _decoding = partial(Option, panel="Decoding", tables=("decoding",))
 _sampling = partial(Option, panel="Decoding", tables=("decoding", "problems"))
@@ -157,8 +160,12 @@ class RunSettings:
         return Sampling(self.temperature, self.top_p)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return asdict(self)
+        """The settings as JSON values; what later versions added is left out where it is not used, so that hashes stay."""
+        values = asdict(self)
+        for name in _LATER_GATE_OPTIONS:
+            if values["gate"][name] == getattr(_NO_GATE, name):
+                del values["gate"][name]
+        return values
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> RunSettings:

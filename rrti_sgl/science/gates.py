@@ -39,8 +39,8 @@ from rrti_sgl.science.threshold import (
 
 __all__ = [
     "AlwaysGate", "Decision", "DivergenceGate", "EarlyGate", "EntropyGate", "Gate", "GateState", "MetricGate", "NeverGate",
-    "RandomGate", "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform", "load_class",
-    "load_gate", "replay",
+    "PositionGate", "RandomGate", "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform",
+    "load_class", "load_gate", "replay",
 ]  # fmt: skip
 
 
@@ -196,14 +196,17 @@ class RandomGate(ThresholdGate):
 
 
 class EarlyGate(ThresholdGate):
-    """Control: the first `horizon` positions. The signal is what is left of them, and tau = 0."""
+    """Control: the first `horizon` positions. The signal is what is left of them, and tau = 0.
+
+    A horizon of 5.4 is 5 positions, and 6 in each sample with probability 0.4, by its seed.
+    """
 
     name = "early"
     needs_reasoning = False
 
-    def __init__(self, horizon: int) -> None:
-        if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 0:
-            raise UsageError(f"horizon = {horizon!r} is no number of tokens.", "Give an integer of at least 0.")
+    def __init__(self, horizon: float) -> None:
+        if not is_number(horizon) or not 0 <= horizon < math.inf:
+            raise UsageError(f"horizon = {horizon!r} is no number of tokens.", "Give a number of at least 0.")
         super().__init__(ThresholdRule(0.0))
         self.horizon = horizon
 
@@ -212,8 +215,42 @@ class EarlyGate(ThresholdGate):
         return {"horizon": self.horizon}
 
     def signal(self, steps: Steps) -> FloatArray:
-        """horizon - position."""
-        return self.horizon - steps.positions.astype(np.float64)
+        """horizon - position, the horizon rounded to one of its neighbours."""
+        whole = math.floor(self.horizon)
+        [place] = counter_uniform(steps.sample_seed, np.array([whole]))
+        return whole + float(place < self.horizon - whole) - steps.positions.astype(np.float64)
+
+
+class PositionGate(ThresholdGate):
+    """Control: each position with a probability of its own, whatever the models say.
+
+    The signal is the probability less a hash of (sample seed, position), uniform in (0, 1), and tau = 0.
+
+    Args:
+        edges: (n,) first position of each bin, ascending from 0; the last bin has no end.
+        rates: (n,) probability of a takeover at each position of a bin.
+    """
+
+    name = "position"
+    needs_reasoning = False
+
+    def __init__(self, edges: Sequence[int], rates: Sequence[float]) -> None:
+        super().__init__(ThresholdRule(0.0))
+        self.edges, self.rates = np.asarray(edges, dtype=np.int64), np.asarray(rates, dtype=np.float64)
+        if len(self.edges) != len(self.rates) or list(self.edges[:1]) != [0] or (np.diff(self.edges) <= 0).any():
+            raise UsageError(f"edges = {list(edges)!r} do not begin bins.", "Give as many as rates, ascending from 0.")
+        if not ((self.rates >= 0) & (self.rates <= 1)).all():
+            raise UsageError(f"rates = {list(rates)!r} are no probabilities.", "Give numbers from 0 to 1.")
+
+    def params(self) -> dict[str, Json]:
+        """`edges` and `rates`."""
+        return {"edges": self.edges.tolist(), "rates": self.rates.tolist()}
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """What the probabilities exceed uniform numbers by."""
+        bins = np.searchsorted(self.edges, steps.positions, side="right") - 1
+        excess: FloatArray = self.rates[bins] - counter_uniform(steps.sample_seed, steps.positions)
+        return excess
 
 
 class NeverGate(MetricGate):

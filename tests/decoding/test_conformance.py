@@ -24,6 +24,7 @@ from rrti_sgl.science.gates import (
     EntropyGate,
     Gate,
     NeverGate,
+    PositionGate,
     RandomGate,
     ThresholdRule,
 )
@@ -40,6 +41,8 @@ GATES: dict[str, Gate] = {
     "entropy, lambda": EntropyGate(ThresholdRule(tau=0.5, lambda_=1.2, window=4, warmup="never")),
     "random": RandomGate(0.25),
     "early": EarlyGate(5),
+    "early, one more in some samples": EarlyGate(2.5),
+    "by position": PositionGate([0, 1, 4], [0.9, 0.2, 0.4]),
     "reasoning takes over everywhere": RandomGate(1.0),
 }
 

@@ -67,6 +67,11 @@ def assert_told(pattern: str, faults: list[str]) -> None:
         ('program = "guided"', 'program = "guded"', r"line 18, programs\[1\].program: Program 'guded' is unknown"),
         ("spike_ratio = 0.08", "spike_ratio = 8", r"line 19, programs\[1\].spike_ratio: 8 is too large. Use at most 1"),
         ("spike_ratio = 0.08", 'on = ["gredy"]', r"line 19, programs\[1\].on: there is no evaluation 'gredy'"),
+        (
+            "spike_ratio = 0.08",
+            'spike_ratio = 0.08\n[[programs]]\nprogram = "random"\nlike = "guided r=0.8"',
+            r"line 22, programs\[2\].like: no 'guided r=0.8' runs before it on 'greedy'. There are 'base', 'guided r=0.08'",
+        ),
         ("spike_ratio = 0.08", "lambda = 2.0", r"line 19, .*lambda: 2.0 is neither true nor false. .*lambda_value"),
         ("spike_ratio = 0.08", 'metric = "cosine"', r"line 19, programs\[1\].metric: 'cosine' is unknown. Use one of ce"),
         ("spike_ratio = 0.08", 'gate = "no.such:Gate"', r"line 19, programs\[1\].gate: .*no.such"),

@@ -40,7 +40,7 @@ def test_shipped_experiments_are_right(name: str) -> None:
     grid = build_grid(loaded.spec, loaded.complaints)
     loaded.complaints.raise_if_any()
     programs = {cell.settings.program for cell in grid.all_cells}
-    assert {"diagnose", "base", "guided", "entropy", "random", "early", "reasoning"} == programs
+    assert {"diagnose", "base", "guided", "entropy", "random", "early", "matched", "reasoning"} == programs
     assert all(e.typical_tokens and e.typical_reasoning_tokens for e in loaded.spec.evaluations)  # the plan has no "?"
     comment = shipped_text(name).partition("title =")[0]
     assert {"Memory", "Time", "Disk"} <= set(re.findall(r"(\w+):", comment))
@@ -55,7 +55,7 @@ def test_the_demo_is_the_demonstration() -> None:
     for name, rows in (("greedy", greedy_rows()), ("sampled", sampled_rows())):
         cells = [cell for cell in build_grid(loaded.spec, loaded.complaints).cells if cell.evaluation.name == name]
         assert [(cell.settings.program, cell.settings.gate) for cell in cells] == [
-            (program, cell.settings.gate if program == "early" else gate)
+            (program, cell.settings.gate if program == "early" and gate.like is None else gate)
             for (program, gate), cell in zip(rows.values(), cells, strict=True)
         ]
     greedy, sampled = loaded.spec.evaluations
@@ -144,7 +144,7 @@ def test_the_dry_run_is_right_with_qwen3s_tokenizer(
 
 def test_the_dry_run_counts(qwen_folders: dict[str, Path], problems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = json.loads(dry_run(qwen_folders, problems, monkeypatch, "--json", "--limit", "5").stdout)
-    assert len(plan["runs"]) == 1 + 6 * 8
+    assert len(plan["runs"]) == 1 + 6 * 12
     rows = {(row["evaluation"], row["run"]): row for row in plan["runs"]}
     assert rows["calibration", "diagnose"]["samples"] == 5
     assert rows["gsm8k", "base"] == {

@@ -168,6 +168,6 @@ def test_the_live_table_fits_80_by_24_and_shows_the_runs_of_one_evaluation(tmp_p
     assert max(map(len, shown.splitlines())) <= 80
     assert len(shown.splitlines()) <= 24
     assert re.search(r"> guided r=0.04 +137/800 +0.040 +51.1% ", shown)
-    assert "gsm8k  0/8" in shown
-    assert shown.count("guided") == 2  # of the evaluation that is under way alone
-    assert re.search(r"0 of 49 runs, 937 of [\d,]+ samples, about .* left", shown)
+    assert "gsm8k  0/12" in shown
+    assert shown.count(" guided r=") == 2  # of the evaluation that is under way alone
+    assert re.search(r"0 of 73 runs, 937 of [\d,]+ samples, about .* left", shown)

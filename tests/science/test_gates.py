@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -21,6 +22,7 @@ from rrti_sgl.science.gates import (
     EntropyGate,
     Gate,
     NeverGate,
+    PositionGate,
     RandomGate,
     Steps,
     ThresholdGate,
@@ -235,6 +237,31 @@ def test_early_gate_fires_below_its_horizon(horizon: int) -> None:
     assert fired == [position < horizon for position in range(8)]
 
 
+def test_a_horizon_between_two_numbers_is_one_of_them_in_each_sample() -> None:
+    gate = EarlyGate(2.25)
+    horizons = []
+    for seed in range(4_000):
+        steps = replace(make_steps(8, reasoning=False), sample_seed=seed)
+        fired = gate.signal(steps) > gate.rule.tau
+        horizons.append(int(fired.sum()))
+        assert fired.tolist() == [position < horizons[-1] for position in range(8)]
+    assert set(horizons) == {2, 3}
+    assert np.mean(horizons) == pytest.approx(2.25, abs=0.03)
+    assert gate.params() == {"horizon": 2.25}
+
+
+def test_position_gate_fires_at_the_rate_of_its_bin() -> None:
+    gate = PositionGate([0, 1, 3], [1.0, 0.0, 0.25])
+    steps = make_steps(20_000, reasoning=False)
+    fired = gate.signal(steps) > gate.rule.tau
+    assert fired[:3].tolist() == [True, False, False]
+    assert np.mean(fired[3:]) == pytest.approx(0.25, abs=0.01)
+    assert gate.params() == {"edges": [0, 1, 3], "rates": [1.0, 0.0, 0.25]}
+    # A draft that begins later decides the same.
+    later = replace(steps, positions=steps.positions[7:])
+    np.testing.assert_array_equal(gate.signal(later), gate.signal(steps)[7:])
+
+
 def test_always_gate_fires_everywhere() -> None:
     gate = AlwaysGate()
     steps = make_steps(5, reasoning=False)
@@ -261,6 +288,10 @@ def test_never_gate_records_its_metric(metric: str | None) -> None:
         (lambda: RandomGate(1.5), "rho = 1.5"),
         (lambda: RandomGate(math.nan), "rho = nan"),
         (lambda: EarlyGate(-1), "horizon = -1"),
+        (lambda: EarlyGate(math.inf), "horizon = inf"),
+        (lambda: PositionGate([1], [0.5]), r"edges = \[1\]"),
+        (lambda: PositionGate([0, 0], [0.5, 0.5]), r"edges = \[0, 0\]"),
+        (lambda: PositionGate([0], [1.5]), r"rates = \[1.5\]"),
         (lambda: NeverGate("loss"), "metric = 'loss'"),
     ],
 )

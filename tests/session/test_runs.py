@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
@@ -24,6 +26,7 @@ from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import execute, run_program
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.stored.followed import takeover_rates
 from rrti_sgl.prompts import load_template
 from rrti_sgl.records import ProblemRecord, RunRecord, SampleTrace
 from rrti_sgl.sinks.memory import MemorySink
@@ -197,3 +200,91 @@ def test_what_cannot_be_run_is_refused_before_anything_is_stored(
     with pytest.raises(UsageError, match=message):
         run(store, replace(settings, **changes))
     assert store.sql("SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM problems) AS n").to_pylist() == [{"n": 0}]
+
+
+@pytest.fixture
+def many(tmp_path: Path, settings: RunSettings) -> RunSettings:
+    """`guided` on 200 problems, sampled three times each: enough to compare budgets."""
+    path = tmp_path / "many.jsonl"
+    rng = np.random.default_rng(1)
+    rows = [{"question": " ".join(f"w{i}" for i in rng.integers(1, 7, size=5)), "answer": "w1"} for _ in range(200)]
+    path.write_text("".join(json.dumps({"id": str(place), **row}) + "\n" for place, row in enumerate(rows)))
+    return replace(settings, problems=str(path), samples=3, temperature=1.0)
+
+
+def test_controls_take_over_as_often_as_the_run_that_they_follow(store: Store, many: RunSettings) -> None:
+    """Random, first, by entropy and by position: at the realised rho of guided; by position also where guided did."""
+    guided = run(store, replace(many, gate=GateOptions(tau=3.0)))
+    records = {}
+    for program in ("random", "early", "entropy", "matched"):
+        records[program] = run(store, replace(many, program=program, gate=GateOptions(like=guided.run_id[:-2])))
+        assert records[program].config["gate"]["like"] == guided.run_id
+        assert records[program].calibration_id is None
+    found = store.sql("SELECT run_id, program, rho FROM run_view").to_pylist()
+    rho = {row["program"]: row["rho"] for row in found}
+    for program in ("random", "matched"):
+        assert rho[program] == pytest.approx(rho["guided"], rel=0.05), program
+    assert records["random"].gate_params == {"rho": rho["guided"]}
+    [a_sample] = store.sql("SELECT avg(n_takeovers) AS n FROM samples WHERE run_id = $r", {"r": guided.run_id})[
+        "n"
+    ].to_pylist()
+    assert records["early"].gate_params == {"horizon": pytest.approx(a_sample)}
+    entropies = store.scores(guided.run_id, "entropy_base")
+    assert np.mean(entropies > records["entropy"].tau) == pytest.approx(rho["guided"], abs=0.02)  # there are ties
+
+    by_position = """
+        SELECT position, avg((source = 'reasoning')::INT) AS rate FROM tokens JOIN runs USING (run_id)
+        WHERE program = $p AND position < 8 GROUP BY position ORDER BY position
+    """
+    theirs, own, flat = (store.sql(by_position, {"p": p})["rate"].to_numpy() for p in ("guided", "matched", "random"))
+    assert np.abs(own - theirs).max() < 0.05  # 600 samples: a standard error of 0.02
+    assert np.abs(flat - theirs).max() > 0.05
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=300), st.data())
+def test_rates_by_position_add_up_to_the_takeovers(lengths: list[int], data: st.DataObject) -> None:
+    tokens = np.sort(np.array(lengths))[::-1].astype(np.int32)  # samples end, none begins late
+    takeovers = np.array([data.draw(st.integers(0, int(n))) for n in tokens[:20]] + [0] * (len(tokens[20:])), dtype=np.int32)
+    bins = data.draw(st.integers(1, 40))
+    edges, rates = takeover_rates(tokens, takeovers, bins)
+    assert edges[0] == 0
+    assert len(edges) == len(rates) <= bins
+    by_position = np.repeat(rates, np.diff([*edges, len(tokens)]))
+    assert float(by_position @ tokens) == pytest.approx(float(takeovers.sum()))
+    assert takeover_rates(tokens, takeovers, int(tokens.sum())) == (
+        list(range(len(tokens))), pytest.approx((takeovers / tokens).tolist())
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate", "message"),
+    [
+        ({"program": "random"}, {"like": "none-of-these"}, "No run id starts with 'none-of-these'"),
+        ({"program": "random"}, {"like": "base"}, "has no takeover that could be followed"),
+        ({"program": "random"}, {"like": "relay"}, "'relay' could be any of relay-"),
+        ({"program": "random", "temperature": 0.5}, {"like": "guided"}, "temperature is 0.0 there, 0.5 here"),
+        ({"program": "entropy"}, {"like": "entropy-"}, "No run id"),
+        ({"program": "matched"}, {}, "No run to take over like is named"),
+        (
+            {"program": "guided"},
+            {"like": "guided", "tau": 2.0},
+            "guided does not take over like .* for entropy, random, early, m",
+        ),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(
+    changes: dict[str, Any], gate: dict[str, Any], message: str, store: Store, settings: RunSettings
+) -> None:
+    for program in ("guided", "base", "relay", "relay"):
+        run(store, replace(settings, program=program))
+    with pytest.raises(UsageError, match=message):
+        run(store, replace(settings, **changes, gate=GateOptions(**gate)))
+
+
+def test_settings_without_a_later_option_are_stored_as_before(settings: RunSettings) -> None:
+    """So that an experiment finds the runs that an older version made, by their hash."""
+    assert "like" not in settings.to_dict()["gate"]
+    followed = replace(settings, gate=GateOptions(like="guided"))
+    assert followed.to_dict()["gate"]["like"] == "guided"
+    for each in (settings, followed):
+        assert RunSettings.from_dict(json.loads(json.dumps(each.to_dict()))).gate == each.gate

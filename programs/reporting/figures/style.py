@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 COLUMN_INCHES = 3.3
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
-SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.6)),
@@ -27,8 +26,9 @@ DASHES: tuple[Any, ...] = (
     (0, (8, 2)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK, GREY, LIGHT = "#1a1a1a", "#767676", "#d8d8d8"
+SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 FORMATS = ("svg", "png", "pdf")
 PNG_DPI = 300
 

@@ -1,0 +1,101 @@
+"""How often a stored run took over, and where: what controls of the same budget follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+from rrti_sgl.records import FloatArray, IntArray, RunRecord
+
+BINS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The takeovers of a finished run.
+
+    Args:
+        run: its record.
+        store: where it is.
+        tokens: (T,) samples that have a token at each position.
+        takeovers: (T,) of these, where the reasoning model wrote it.
+    """
+
+    run: RunRecord
+    store: Store
+    tokens: IntArray
+    takeovers: IntArray
+
+    @property
+    def rho(self) -> float:
+        """Takeovers per token, over the whole run."""
+        return float(self.takeovers.sum() / self.tokens.sum())
+
+    @property
+    def a_sample(self) -> float:
+        """Takeovers of a sample, on average."""
+        return float(self.takeovers.sum() / self.tokens[0])
+
+    def rates(self) -> tuple[list[int], list[float]]:
+        """First positions of at most `BINS` bins, and the share of takeovers in each; see `takeover_rates`."""
+        return takeover_rates(self.tokens, self.takeovers)
+
+    def scores(self, metric: str) -> FloatArray:
+        """The values of a metric at all tokens of the run.
+
+        Raises:
+            UsageError: some of the tokens have none.
+        """
+        values = self.store.scores(self.run.run_id, metric)
+        if len(values) != self.tokens.sum():
+            message = f"Run {self.run.run_id} has {metric} at {len(values)} of {self.tokens.sum()} tokens."
+            raise UsageError(message, "Follow a run whose gate scored all of them, such as one of guided.")
+        return values
+
+
+def followed_run(store: Store, reference: str) -> Followed:
+    """The takeovers of a run.
+
+    Args:
+        store: where it is.
+        reference: its id, a prefix of it, or a program of which there is one run.
+
+    Raises:
+        UsageError: there is no such run, or several; it is not finished, or has no takeover.
+    """
+    found = store.find_runs(reference)
+    if len(found) > 1:
+        raise UsageError(f"{reference!r} could be any of {', '.join(run.run_id for run in found)}.", "Give one id.")
+    [run] = found
+    if run.status != "finished":
+        raise UsageError(f"Run {run.run_id} is not finished; its budget is not known.", f"rrti run --resume {run.run_id}")
+    counted = store.sql(
+        """
+        SELECT count(*)::INTEGER AS tokens, count(*) FILTER (source = 'reasoning')::INTEGER AS takeovers
+        FROM tokens WHERE run_id = $run GROUP BY position ORDER BY position
+        """,
+        {"run": run.run_id},
+    )
+    followed = Followed(run, store, counted["tokens"].to_numpy(), counted["takeovers"].to_numpy())
+    if not followed.takeovers.sum():
+        raise UsageError(f"Run {run.run_id} has no takeover that could be followed.", "Name a run of guided.")
+    return followed
+
+
+def takeover_rates(tokens: IntArray, takeovers: IntArray, bins: int = BINS) -> tuple[list[int], list[float]]:
+    """Share of takeovers by position, in bins that hold about equally many tokens.
+
+    Args:
+        tokens, takeovers: (T,) at each position; every position has tokens.
+        bins: at most so many; where a position holds more than a bin's share of tokens it is a bin of its own.
+
+    Returns:
+        The first position of each bin, and its rate: rates times tokens add up to the takeovers.
+    """
+    before = np.cumsum(tokens) - tokens
+    edges = np.unique(bins * before // tokens.sum(), return_index=True)[1]
+    rates = np.add.reduceat(takeovers, edges) / np.add.reduceat(tokens, edges)
+    return edges.tolist(), rates.tolist()
