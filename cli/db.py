@@ -86,7 +86,7 @@ def seal(
     from rrti_sgl.db import relations, sealing
 
     manifest = sealing.seal(file, run, unfinished=unfinished)
-    folder = relations.runs_folder(file) / run
+    folder = relations.run_folder(file, run)
     typer.echo(f"{folder}: {manifest.n_samples} samples, {manifest.n_tokens} tokens. `rrti db vacuum` frees their space.")
 
 
@@ -165,7 +165,9 @@ def delete(run: Run, file: File = DEFAULT, yes: Yes = False) -> None:
 
     plan = maintenance.plan_deletion(file, run)
     goes = ", ".join(f"{count} {name}" for name, count in plan.rows.items() if count)
-    typer.echo(f"Run {run} ({plan.status}{', sealed' if plan.sealed else ''}) goes with: {goes}.")
+    typer.echo(f"Run {run} ({plan.status}{', sealed' if plan.folder else ''}) goes with: {goes}.")
+    if plan.folder:
+        typer.echo(f"The folder {plan.folder} goes with it, {plan.folder_bytes / 1e6:,.1f} MB.")
     if plan.continued:
         typer.echo(f"{plan.continued} samples of other runs continue samples of it; they stay.")
     if not yes:

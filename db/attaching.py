@@ -135,6 +135,7 @@ def _is_hidden(path: Path) -> bool:
 def _attach(connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, copies: list[Path]) -> Attached:
     rows = connection.execute("FROM runs WHERE run_id = ?", [run.run_id]).to_arrow_table().to_pylist()
     known = record_rows.record_of(RunRecord, rows[0]) if rows else None
+    _refuse_other_columns(connection, run)
     record = _agreed(connection, run, known)
     _refuse_half_samples(connection, run)
     _list_samples(connection, run)
@@ -156,7 +157,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, cop
         connection.execute(end, {name: cells[name] for name in ("status", "error", "finished_at", "run_id")})
     if known is None and (folder := run.whole()) is not None:
         manifest = run.folders[folder]
-        _copy(folder, manifest, relations.runs_folder(store) / run.run_id, copies)
+        _copy(folder, manifest, relations.run_folder(store, run.run_id), copies)
         sealing.register(connection, store, manifest)
         return Attached(run.run_id, record.status, manifest.n_samples, manifest.n_tokens, 0)
     return Attached(run.run_id, record.status, n_new, _insert_samples(connection, run), n_known)
@@ -180,6 +181,25 @@ def _agreed(connection: duckdb.DuckDBPyConnection, run: _Given, known: RunRecord
         return first
     finished_at, status, error = max(ends)
     return replace(first, status=status, error=error or None, finished_at=finished_at)
+
+
+def _refuse_other_columns(connection: duckdb.DuckDBPyConnection, run: _Given) -> None:
+    """Raises StoreError where a file lacks columns of its table, or has others, or of another type."""
+    for table in relations.FILES:
+        wanted = _types(connection, table)
+        for folder, manifest in run.folders.items():
+            given = _types(connection, f"SELECT * FROM {relations.files_of([folder], table)}")
+            # An older schema had fewer columns; JSON is text in a file.
+            names = wanted if not manifest.is_older else set(given) & set(wanted)
+            if other := {name: kind for name, kind in given.items() if kind != wanted.get(name)} or set(names) - set(given):
+                name = sorted(other)[0]
+                path, kinds = relations.file_of(folder, table), (given.get(name, "missing"), wanted.get(name, "unknown"))
+                raise StoreError(f"{path}: the column {name} is {kinds[0]}, in the store it is {kinds[1]}.")
+
+
+def _types(connection: duckdb.DuckDBPyConnection, rows: str) -> dict[str, str]:
+    described = connection.execute(f"DESCRIBE {rows}").fetchall()
+    return {name: "VARCHAR" if kind == "JSON" else kind for name, kind, *_ in described}
 
 
 def _refuse_half_samples(connection: duckdb.DuckDBPyConnection, run: _Given) -> None:

@@ -47,14 +47,14 @@ def check(store: Path) -> list[Finding]:
 
 
 def _check_files(store: Path, registered: dict[str, tuple[int, int]]) -> Iterator[Finding]:
-    root = relations.runs_folder(store)
     for run_id, counts in sorted(registered.items()):
         try:
-            manifest = Manifest.read(root / run_id)
+            folder = relations.run_folder(store, run_id)
+            manifest = Manifest.read(folder)
         except StoreError as error:
             yield Finding("files", run_id, None, error.message)
             continue
-        yield from (Finding("files", run_id, None, line) for line in manifest.damage(root / run_id))
+        yield from (Finding("files", run_id, None, line) for line in manifest.damage(folder))
         if counts != (manifest.n_samples, manifest.n_tokens):
             said = f"{counts[0]} samples and {counts[1]} tokens"
             yield Finding("counts", run_id, None, f"was sealed with {said}; its manifest says otherwise")

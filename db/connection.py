@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from rrti_sgl import migrations
+from rrti_sgl.db import run_ids
 from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError
 
 OFFLINE = {
@@ -142,12 +143,13 @@ def revision_of(connection: duckdb.DuckDBPyConnection) -> str | None:
     """The schema revision of an open file; None when it has no tables at all.
 
     Raises:
-        StoreError: the file holds tables, but not those of a trace store.
+        StoreError: the file holds tables, but not those of a trace store, or ids of runs that are no names of folders.
     """
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if "alembic_version" in tables:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         if row is not None:
+            run_ids.refuse_others(connection, tables)
             return str(row[0])
     if tables - {"alembic_version"}:
         raise StoreError(

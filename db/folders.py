@@ -9,23 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from rrti_sgl import migrations
-from rrti_sgl.db import relations
-from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
+from rrti_sgl.db import relations, run_ids
+from rrti_sgl.errors import StoreError, StoreVersionError
 
 ROW_GROUP = 122_880
-NAME = re.compile(r"[\w-][\w.-]*")
 # What belongs to a run, table by table.
 CONTENT = {
     "runs": "FROM runs WHERE run_id = $run",
@@ -36,6 +34,14 @@ CONTENT = {
     """,
     "stored_samples": "FROM stored_samples WHERE run_id = $run ORDER BY sample_id",
 } | {table: f"FROM {table} WHERE run_id = $run ORDER BY sample_id, position" for table in relations.TOKEN_TABLES}
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a manifest says of a file."""
+
+    rows: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -54,20 +60,26 @@ class Manifest:
     revision: str
     n_samples: int
     n_tokens: int
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileFacts]
     part: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """Raises StoreError where there is none, or none of ours."""
         try:
-            manifest = cls(**json.loads((folder / relations.MANIFEST).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            text = (folder / relations.MANIFEST).read_bytes()
+            manifest = TypeAdapter(cls).validate_json(text, strict=True)
+        except (OSError, ValidationError) as error:
+            said = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                said = f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
             raise StoreError(
-                f"{folder} is no sealed run and no part of one: its manifest cannot be read ({error})."
+                f"{folder} is no sealed run and no part of one: its manifest cannot be read ({said})."
             ) from error
-        if not NAME.fullmatch(manifest.run_id):
-            raise StoreError(f"{folder} is of a run whose id {manifest.run_id!r} is no name of a folder.")
+        for name in (manifest.run_id, manifest.part):
+            if name is not None and not run_ids.is_name(name):
+                raise StoreError(f"{folder} is of {name!r}, which is no name of a folder.")
         return manifest
 
     @property
@@ -94,16 +106,34 @@ class Manifest:
             path = folder / name
             if not path.is_file():
                 lines.append(f"{name} is missing")
-            elif sha256(path) != facts["sha256"]:
+            elif sha256(path) != facts.sha256:
                 lines.append(f"{name} was changed: its SHA-256 is not the manifest's")
+        return lines or self._lies(folder)
+
+    def _lies(self, folder: Path) -> list[str]:
+        """What whole files hold beside what the manifest says: other counts, or rows of other runs."""
+        lines, rows = [], {}
+        for table in relations.FILES:
+            path = relations.file_of(folder, table)
+            try:
+                with pq.ParquetFile(path) as file:
+                    rows[table] = file.metadata.num_rows
+                    of_runs = "run_id" if table not in ("problems", "calibrations") else None
+                    ids = set() if of_runs is None else set(file.read([of_runs])[of_runs].unique().to_pylist())
+            except (OSError, pa.ArrowException, KeyError) as error:
+                return [f"{path.name} is no Parquet file of a run ({error})"]
+            if rows[table] != (said := self.files[path.name].rows):
+                lines.append(f"{path.name} has {rows[table]} rows, the manifest says {said}")
+            if other := sorted(map(str, ids - {self.run_id})):
+                lines.append(f"{path.name} has rows of the run {other[0]!r}")
+        if rows["runs"] != 1:
+            lines.append(f"runs.parquet has {rows['runs']} rows and not one")
+        n_tokens = sum(rows[table] for table in relations.TOKEN_TABLES)
+        held = rows["stored_samples"]
+        if (self.n_samples, self.n_tokens) != (held, n_tokens):
+            counts = f"{held} samples and {n_tokens} tokens"
+            lines.append(f"the files hold {counts}, the manifest says {self.n_samples} and {self.n_tokens}")
         return lines
-
-
-def checked_name(run_id: str) -> str:
-    """The id of a run where it can be the name of a folder; raises UsageError where it cannot."""
-    if not NAME.fullmatch(run_id):
-        raise UsageError(f"The run id {run_id!r} is no name of a folder.", "Use letters, digits and _ - . alone.")
-    return run_id
 
 
 def write_folder(
@@ -127,14 +157,14 @@ def write_folder(
         OSError: the disk refused.
     """
     partial = partial_of(final)
-    files: dict[str, dict[str, Any]] = {}
+    files: dict[str, FileFacts] = {}
     for table, rows_of in content.items():
         path = relations.file_of(partial, table)
         rows = _write_file(connection.execute(f"SELECT * {rows_of}", {"run": run_id}), path)
         _compare(connection, table, rows_of, partial, run_id)
-        files[path.name] = {"rows": rows, "sha256": sha256(path)}
-    n_tokens = sum(files[f"{table}.parquet"]["rows"] for table in relations.TOKEN_TABLES)
-    manifest = Manifest(run_id, migrations.head(), files["stored_samples.parquet"]["rows"], n_tokens, files, part)
+        files[path.name] = FileFacts(rows, sha256(path))
+    n_tokens = sum(files[f"{table}.parquet"].rows for table in relations.TOKEN_TABLES)
+    manifest = Manifest(run_id, migrations.head(), files["stored_samples.parquet"].rows, n_tokens, files, part)
     text = json.dumps({k: v for k, v in asdict(manifest).items() if v is not None}, indent=1, sort_keys=True)
     (partial / relations.MANIFEST).write_text(text, encoding="utf-8")
     sync(partial / relations.MANIFEST)

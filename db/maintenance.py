@@ -30,12 +30,21 @@ GOES = {
 
 @dataclass(frozen=True)
 class Deletion:
-    """What goes with a run: its status, its rows by table, whether it is sealed, and how many samples continue its own."""
+    """What goes with a run.
+
+    Args:
+        run_id, status: of the run.
+        rows: by table.
+        folder: of its sealed files; None: it is not sealed.
+        folder_bytes: what these take on disk.
+        continued: samples of other runs that continue its own; they stay.
+    """
 
     run_id: str
     status: str
     rows: Mapping[str, int]
-    sealed: bool
+    folder: Path | None
+    folder_bytes: int
     continued: int
 
 
@@ -65,8 +74,8 @@ def delete_run(store: Path, run_id: str) -> Deletion:
         relations.refresh_views(connection, store)
         connection.execute("COMMIT")
     snapshots.discard(store, run_id)
-    if plan.sealed:
-        folders.discard(relations.runs_folder(store) / run_id)
+    if plan.folder is not None:
+        folders.discard(plan.folder)
     return plan
 
 
@@ -144,7 +153,9 @@ def _plan(connection: duckdb.DuckDBPyConnection, store: Path, run_id: str) -> De
         WHERE run_id <> $run AND parent_sample_id IN (SELECT sample_id FROM samples WHERE run_id = $run)
     """
     counts = rows | {"samples": samples, "tokens": tokens}
-    return Deletion(run_id, row[0], counts, sealed is not None, _count(connection, continued, run_id))
+    folder = relations.run_folder(store, run_id) if sealed else None
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder else 0
+    return Deletion(run_id, row[0], counts, folder, n_bytes, _count(connection, continued, run_id))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str, run_id: str | None = None) -> int:

@@ -13,8 +13,10 @@ from pathlib import Path
 import duckdb
 
 from rrti_sgl import migrations
+from rrti_sgl.db import run_ids
 from rrti_sgl.db.connection import literal
 from rrti_sgl.db.tables import TABLES
+from rrti_sgl.errors import StoreError
 from rrti_sgl.science.metrics import METRICS
 
 TOKEN_TABLES = ("exact_tokens", "compact_tokens")
@@ -33,6 +35,19 @@ _WITH_KIND = """CASE WHEN json_exists(config, '$.kind') THEN config::JSON ELSE j
 def runs_folder(store: Path) -> Path:
     """The folder beside a store that holds its sealed runs."""
     return store.resolve().with_suffix(".runs")
+
+
+def run_folder(store: Path, run_id: str) -> Path:
+    """The folder of a sealed run of a store.
+
+    Raises:
+        UsageError: the id is no name of a folder.
+        StoreError: a link lies there, which could lead anywhere.
+    """
+    folder = runs_folder(store) / run_ids.checked(run_id)
+    if folder.is_symlink():
+        raise StoreError(f"{folder} is a link and no folder of a sealed run.", "Put the folder itself there.")
+    return folder
 
 
 def file_of(folder: Path, table: str) -> Path:
@@ -64,7 +79,7 @@ def refresh_views(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
     """Make the views of an open store anew for what it registers as sealed and where it lies now."""
     drop_views(connection)
     rows = connection.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
-    _create_views(connection, [runs_folder(store) / run_id for (run_id,) in rows])
+    _create_views(connection, [run_folder(store, run_id) for (run_id,) in rows])
     connection.execute(f"INSERT OR REPLACE INTO store_settings VALUES ('{LOCATION}', {literal(store.resolve())})")
 
 

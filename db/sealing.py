@@ -41,7 +41,7 @@ def seal(store: Path, run_id: str, *, unfinished: bool = False) -> Manifest:
         if row[0] == "running" and not unfinished:
             remedy = f"Continue it: rrti run --resume {run_id}. Or seal it as it is: --unfinished."
             raise UsageError(f"Run {run_id} is not over: its status is running.", remedy)
-        manifest = folders.write_folder(connection, run_id, relations.runs_folder(store) / run_id)
+        manifest = folders.write_folder(connection, run_id, relations.run_folder(store, run_id))
         connection.execute("BEGIN TRANSACTION")
         for table in relations.SEALED_VIEWS:
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
@@ -58,7 +58,7 @@ def unseal(store: Path, run_id: str) -> int:
         UsageError: no such run is sealed.
         StoreError: its files were changed.
     """
-    folder = relations.runs_folder(store) / run_id
+    folder = relations.run_folder(store, run_id)
     with open_for_upkeep(store) as connection:
         if not connection.execute("FROM sealed_runs WHERE run_id = ?", [run_id]).fetchone():
             raise UsageError(f"Run {run_id!r} is not sealed in {store}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from rrti_sgl.db import connection as opening
-from rrti_sgl.db import folders, inserting, record_rows, relations
+from rrti_sgl.db import folders, inserting, record_rows, relations, run_ids
 from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.layouts import Precision, check_precision
 from rrti_sgl.db.sinks.buffered import BufferedSink
@@ -67,7 +67,7 @@ class ParquetSink(BufferedSink):
 
     def begin_run(self, run: RunRecord, resume: bool) -> frozenset[str]:
         """See `Sink.begin`."""
-        place = self.folder / folders.checked_name(run.run_id)
+        place = self.folder / run_ids.checked(run.run_id)
         if resume:
             found = self._take_up(run, place)
         else:

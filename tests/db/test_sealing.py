@@ -288,7 +288,8 @@ def test_a_store_without_sealed_runs_says_so(filled):
 def test_deleting_a_run_takes_what_is_its_alone(filled):
     sealing.seal(filled, "a")
     plan = maintenance.plan_deletion(filled, "a")
-    assert plan.sealed
+    assert plan.folder == relations.runs_folder(filled) / "a"
+    assert plan.folder_bytes == sum(path.stat().st_size for path in plan.folder.iterdir()) > 0
     assert dict(plan.rows) == {"runs": 1, "calibrations": 1, "problems": 0, "samples": 2, "tokens": 6}
     assert maintenance.delete_run(filled, "a") == plan
     assert list(relations.runs_folder(filled).iterdir()) == []
