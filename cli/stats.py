@@ -12,7 +12,7 @@ def stats(
     name: Annotated[str | None, typer.Argument(help="The statistic; --list names them.")] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
     run: Annotated[list[str] | None, typer.Option(help="Run id, prefix of one, or program; may be repeated.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Score: ce, kl, reverse_kl, js, tv, entropy_base, score.")] = None,
+    metric: Annotated[str | None, typer.Option(help="A metric, such as ce, or score: what decided.")] = None,
     base: Annotated[str | None, typer.Option(help="accuracy: run that recovery starts from.")] = None,
     reasoning: Annotated[str | None, typer.Option(help="accuracy: run that is full recovery.")] = None,
     parameter: Annotated[list[str] | None, typer.Option("--set", help="Other parameter, name=value.")] = None,

@@ -15,6 +15,7 @@ from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray
+from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.statistics.ranking import Ranking
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from rrti_sgl.statistics.roc import classes_of, quality_bounds, ranking_quality
@@ -33,7 +34,7 @@ Definitions: over the tokens of a run with a planted flag and the metric; each m
 Paper: not in the paper: ground truth for its claim that disagreement marks decisions (diagnosis).
 Parameters: $runs run ids; $ps shares of tokens
 """
-_METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
+_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind != "reasoning")
 _RANKING, _TOP = ("average_precision", "auroc"), ("precision", "recall", "f1")
 _SCHEMA = pa.schema(
     {

@@ -22,6 +22,7 @@ from rrti_sgl.programs.tables.numbers import (
     WHOLE_SHARE,
     Kind,
 )
+from rrti_sgl.science.metrics import METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ _NAMES: tuple[tuple[Kind | ByRow, str], ...] = (
     (NATS, "mean"),
     (NUMBER, "tau lambda lambda_ keyness distance p_exact p_mid score_low score_high"),
     (NUMBER, "mean_difference smallest_difference largest_difference bound_excess"),
-    (NUMBER, "per_token score local_mean ce kl reverse_kl js tv entropy_base entropy_reasoning"),
+    (NUMBER, " ".join(("per_token score local_mean", *METRICS))),
     (COUNT, "total n_samples n_tokens mean_length"),
     (SETTING, "spike_ratio temperature top_p window"),
     (IDENTIFIER, "k top_k token_id base_token_id reasoning_token_id position decile sample_index curve_id seed"),
