@@ -43,6 +43,7 @@ def demo(
         with open_pair(None, None, None, None, log_dir=out / "logs") as servers:
             runs = run_async(run_all(store, servers.base_url, servers.reasoning_url))
         tables = report_tables(store, runs)
+        write_report(out / "report.md", store, tables)
         sample = store.load_sample(restored_sample(store, runs))
         run = store.get_run(sample.sample.run_id)
         problem = store.get_problem(run.problem_set, sample.sample.problem_id)
@@ -50,7 +51,6 @@ def demo(
     print_tables(tables)
     console.print("[bold]A wrong answer put right[/] (base alone fails on this problem)")
     console.print(SampleView(run, problem, sample, "ce", f"sample {sample.sample.sample_id}, guided"), highlight=False)
-    write_report(out / "report.md", tables)
     console.print(f"\nStore: {database}   Report: {out / 'report.md'}\nTry next:", highlight=False)
     for command in (
         f"rrti show {sample.sample.sample_id} --db {database} --tokens",

@@ -10,8 +10,9 @@ from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.demonstration.demo import TEMPERATURE, DemoRuns
+from rrti_sgl.programs.reporting.conditions import conditions
 from rrti_sgl.programs.tables.accuracy import accuracy_table
-from rrti_sgl.programs.tables.markdown import table_block
+from rrti_sgl.programs.tables.markdown import prose, table_block
 from rrti_sgl.programs.tables.numbers import SHARE
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
 
@@ -119,7 +120,8 @@ _SETS = {
 }
 
 
-def write_report(path: Path, tables: Sequence[Table]) -> None:
-    """Write the tables as a Markdown page."""
-    pages = [f"# rrti-sgl demonstration (version {__version__})", *(table_block(table, "##") for table in tables)]
+def write_report(path: Path, store: Store, tables: Sequence[Table]) -> None:
+    """Write the tables as a Markdown page, after what their runs were made with."""
+    head = [f"# rrti-sgl demonstration (version {__version__})", *map(prose, conditions(store.find_runs()))]
+    pages = [*head, *(table_block(table, "##") for table in tables)]
     path.write_text("\n\n".join(pages) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from rrti_sgl.db.queries import QUERIES, find_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting import html
+from rrti_sgl.programs.reporting.conditions import conditions
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section
 from rrti_sgl.programs.reporting.figures.style import Drawing
 from rrti_sgl.programs.reporting.published import load_published
@@ -74,6 +75,7 @@ def make_report(store: Store, references: Sequence[str] = ()) -> Report:
     introduction = [
         f"{len(selection.records)} runs of the trace store, by rrti-sgl {__version__}. Statistics bear the names of "
         "`rrti stats`. Intervals are 95 %, by bootstrap over problems.",
+        *conditions(selection.records),
         f"Columns and rows marked † are numbers that the paper published ({published.citation}). They were not measured "
         f"here, and in another setting: {published.source['setting']}, on {published.source['benchmarks']}. They stand "
         "beside ours for orientation, not as a reproduction of the same experiment.",

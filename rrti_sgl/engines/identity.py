@@ -8,9 +8,13 @@ from dataclasses import replace
 from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.transport import Transport
 from rrti_sgl.errors import EndpointError
+from rrti_sgl.serving.hardware import hardware_of
 from rrti_sgl.serving.versions import MODEL_INFO_ROUTES, SERVER_INFO_ROUTES, check_version, served_name
 
-_KEPT = ("version", "dtype", "device", "attention_backend", "disable_radix_cache", "random_seed")
+_KEPT = (
+    *("version", "dtype", "device", "attention_backend", "disable_radix_cache", "random_seed", "tp_size"),
+    "enable_deterministic_inference",
+)
 
 
 async def identify(transport: Transport) -> tuple[EngineInfo, bool]:
@@ -34,7 +38,8 @@ async def identify(transport: Transport) -> tuple[EngineInfo, bool]:
             # SGLang refuses an input of exactly the length that it names.
             max_input_tokens=int(server.get("max_req_input_len") or server["max_total_num_tokens"]) - 1,
             max_running_requests=int(server.get("max_running_requests") or 64),
-            details={name: server.get(name) for name in _KEPT},
+            details={name: server.get(name) for name in _KEPT}
+            | {"hardware": hardware_of(transport.url, server.get("device"))},
         ), False
     except (KeyError, TypeError, ValueError) as error:
         raise EndpointError(
