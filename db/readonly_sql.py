@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -49,6 +49,16 @@ def _writing_keyword(query: str) -> str | None:
     return next((word[0].upper() for word in words if word and word[0].upper() in WRITING), None)
 
 
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns that differ: a name that was there before gets `_1`, `_2`, ..., as DuckDB does in subqueries."""
+    found: list[str] = []
+    for name in names:
+        free = (name, *(f"{name}_{n}" for n in range(1, len(names) + 1)))
+        taken = {*found, *names} - {name}
+        found.append(next(each for each in free if each not in taken and (each != name or name not in found)))
+    return found
+
+
 def fetch(
     cursor: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Any] | None = None, timeout_s: float | None = None
 ) -> pa.Table:
@@ -74,7 +84,8 @@ def fetch(
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         if timer is not None:
             timer.start()
-        return cursor.execute(query, dict(params) if params else None).to_arrow_table()
+        rows = cursor.execute(query, dict(params) if params else None).to_arrow_table()
+        return rows.rename_columns(distinct(rows.column_names))
     except duckdb.InterruptException as error:
         if not expired.is_set():
             raise

@@ -12,12 +12,19 @@ from rrti_sgl.errors import UsageError
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file under a temporary name beside it, then rename it; text is UTF-8.
 
+    A link stays and its target is replaced. What is there and no regular file (a device, a pipe) is written to as it is.
+
     Raises:
         UsageError: the folder is not there or cannot be written to, or `path` is a folder; an old file is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = ""
     try:
+        if path.exists() and not path.is_file():
+            with path.open("wb", buffering=0) as there:
+                there.write(data)
+            return
+        path = path.resolve()
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

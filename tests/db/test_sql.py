@@ -115,3 +115,11 @@ def test_run_view(opened):
     query = "SELECT n_samples, n_tokens, rho, accuracy, tau FROM run_view"
     expected = {"n_samples": 1, "n_tokens": 4, "rho": 0.5, "accuracy": 1.0, "tau": 0.5}
     assert opened.sql(query).to_pylist() == [expected]
+
+
+def test_columns_of_one_name_keep_their_values(opened):
+    rows = opened.sql("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a, 5 AS b")
+    assert list(rows.to_pylist()[0].values()) == [1, 2, 3, 4, 5]
+    assert rows.column_names == ["a", "a_2", "a_1", "a_3", "b"]
+    joined = opened.sql("SELECT * FROM runs AS x JOIN runs AS y USING (run_id)")
+    assert len(set(joined.column_names)) == len(joined.column_names)

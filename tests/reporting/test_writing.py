@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,32 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
         write_atomically(tmp_path, "x")
     with pytest.raises(UsageError, match="cannot be made"):
         make_folder(tmp_path / "file" / "folder")
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "there" / "table.csv", tmp_path / "table.csv"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to(target)
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as readers:
+        read = readers.submit(pipe.read_text)
+        write_atomically(pipe, "rows")
+        assert read.result(timeout=60) == "rows"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
+def test_a_device_stays_a_device() -> None:
+    with pytest.raises(UsageError, match="/dev/full cannot be written: No space left"):
+        write_atomically(Path("/dev/full"), "rows")
+    write_atomically(Path("/dev/null"), "rows")
+    assert Path("/dev/full").is_char_device()
+    assert Path("/dev/null").is_char_device()
