@@ -20,6 +20,7 @@ import duckdb
 
 from rrti_sgl.db import folders, inserting, record_rows, relations, sealing
 from rrti_sgl.db.folders import Manifest
+from rrti_sgl.db.tables import IN_BOTH_LAYOUTS, TABLES
 from rrti_sgl.db.upgrading import upgrade_file
 from rrti_sgl.errors import StoreError
 from rrti_sgl.records import RunRecord
@@ -34,11 +35,6 @@ COSTS = (
     *("started_at", "wall_ms", "base_calls", "reasoning_calls", "base_ms", "reasoning_ms"),
     *("base_prompt_tokens", "base_cached_tokens", "reasoning_prompt_tokens", "reasoning_cached_tokens"),
     *("tokens_drafted", "tokens_discarded", "tokens_scored"),
-)
-# Columns of tokens that both layouts keep as they were put.
-IN_BOTH_LAYOUTS = (
-    *("run_id", "sample_id", "position", "token_id", "token_text", "source", "base_token_id"),
-    *("score", "local_mean", "fired", "planning_tag", "planted"),
 )
 REMEDY = "Leave one of them out, or delete the run here first (rrti db delete)."
 _FOLDER = "parse_dirpath(file_of_row) AS folder"
@@ -251,20 +247,18 @@ def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given) -
             raise StoreError(f"{kind} {' '.join(other[:-1])} is not the same in {other[-1]}.", REMEDY)
 
     refuse("Problem", ("problem_set", "problem_id"), ("question", "answer"), run.rows("problems"), "problems")
-    of_calibrations = _columns(connection, "calibrations")
-    refuse("Calibration", ("calibration_id",), of_calibrations, run.rows("calibrations"), "calibrations")
+    columns = TABLES["calibrations"].names
+    refuse("Calibration", ("calibration_id",), columns, run.rows("calibrations"), "calibrations")
     # What is there once cannot contradict itself.
     twice = "SEMI JOIN (FROM given_samples WHERE known OR times > 1) USING (sample_id)"
     here = f"{twice} WHERE run_id = '{run.run_id}'"
-    of_samples = [name for name in _columns(connection, "stored_samples") if name not in COSTS]
+    of_samples = [name for name in TABLES["stored_samples"].names if name not in COSTS]
     refuse("Sample", ("sample_id",), of_samples, f"{run.rows('stored_samples')} {twice}", f"samples {here}")
     stored = {t: f"(FROM {t} UNION ALL BY NAME FROM {relations.SEALED_VIEWS[t]})" for t in relations.TOKEN_TABLES}
     for table, rows in stored.items():
-        columns = _columns(connection, table)
-        refuse("Sample", ("sample_id",), columns, f"{run.rows(table)} {twice}", f"{rows} {here}")
-    both = ", ".join(IN_BOTH_LAYOUTS)
-    given = " UNION ALL ".join(f"SELECT {both}, file_of_row FROM {run.rows(table)} {twice}" for table in stored)
-    there = " UNION ALL ".join(f"SELECT {both} FROM {rows} {here}" for rows in stored.values())
+        refuse("Sample", ("sample_id",), TABLES[table].names, f"{run.rows(table)} {twice}", f"{rows} {here}")
+    given = " UNION ALL BY NAME ".join(f"FROM {run.rows(table)} {twice}" for table in stored)
+    there = " UNION ALL BY NAME ".join(f"FROM {rows} {here}" for rows in stored.values())
     refuse("Sample", ("sample_id",), IN_BOTH_LAYOUTS, f"({given})", f"({there})")
 
 
@@ -293,7 +287,3 @@ def _copy(folder: Path, manifest: Manifest, final: Path, copies: list[Path]) -> 
     manifest.refuse_damage(partial)
     copies.append(final)
     folders.publish(partial, final)
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]

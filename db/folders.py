@@ -207,9 +207,8 @@ def _compare(connection: duckdb.DuckDBPyConnection, table: str, content: str, fo
     """Raises StoreError unless the file holds the rows it was made of (count and combined hash)."""
     summary = "SELECT count(*), bit_xor(hash(rows))"
     before = connection.execute(f"{summary} FROM (SELECT * {content}) AS rows", {"run": run_id}).fetchone()
-    names = [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
-    types = [kind for _, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
-    columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in zip(names, types, strict=True))
+    described = connection.execute(f"DESCRIBE {table}").fetchall()
+    columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind, *_ in described)
     after = connection.execute(
         f"{summary} FROM (SELECT {columns} FROM {relations.files_of([folder], table)}) AS rows"
     ).fetchone()

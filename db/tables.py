@@ -97,7 +97,6 @@ _COMPACT: Final[Mapping[str, tuple[TableColumn, ...]]] = {
         ),
     ),
     "score": (
-        TableColumn("score", "DOUBLE", "What the gate saw, exactly.", True),
         TableColumn(
             "score_is", "VARCHAR", "Metric that the scores of the sample equal bit for bit; its column is NULL.", True
         ),
@@ -120,13 +119,12 @@ _COMPACT: Final[Mapping[str, tuple[TableColumn, ...]]] = {
 
 def _compact_columns() -> Iterator[TableColumn]:
     for field in TOKEN_FIELDS:
-        if field.name in _COMPACT:
-            yield from _COMPACT[field.name]
-        elif field.kind == "number":
+        if field.kind == "number":
             copied = "; NULL too where `score` is its copy" if field.name in METRICS else ""
             yield TableColumn(field.name, "FLOAT", f"As in `tokens`, in single precision{copied}.", True)
-        else:
+        elif field.kind == "decided" or field.name not in _COMPACT:
             yield _column(field)
+        yield from _COMPACT.get(field.name, ())
 
 
 TABLES: Final = {
@@ -167,3 +165,7 @@ TABLES: Final = {
     )
 }
 """Every table by its name."""
+IN_BOTH_LAYOUTS: Final = tuple(
+    column.name for column in TABLES["exact_tokens"].columns if column in TABLES["compact_tokens"].columns
+)
+"""Columns of tokens that both layouts keep as they were put."""
