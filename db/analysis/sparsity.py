@@ -126,11 +126,11 @@ def _of_unit(scores: FloatArray, problem: IntArray, values: Values) -> list[dict
     """The rows of the pooled tokens (N,) of a unit."""
     if not scores.any():
         return [{"statistic": "gini", "n_tokens": len(scores)}]
-    ranking = Ranking.of(scores)
-    rows = _rows(LorenzBins.of(ranking.ordered), values)
     bootstrap = bootstrap_of(int(problem.max()) + 1, values)
     if bootstrap is None:
-        return rows
+        return _rows(LorenzBins.of(scores), values)
+    ranking = Ranking.of(scores)
+    rows = _rows(LorenzBins.of(ranking.ordered), values)
     resampled = ResampledScores(ranking, problem, bootstrap)
     counts, masses = resampled.by_problem(), resampled.by_problem(scores)
     first = np.flatnonzero(np.r_[True, np.diff(resampled.bins.of_value) > 0])
