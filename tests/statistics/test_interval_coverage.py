@@ -54,14 +54,13 @@ def test_what_does_not_cover_is_named():
 def test_intervals_cover(tmp_path):
     """Every interval of every statistic, over repeated draws from a known population; ten to twenty minutes.
 
-    The committed table is what is found again: the same numbers, up to a few draws that another order of sums turns.
+    The committed table says what is found again, but for a few draws that another order of sums may turn.
     """
     rows = measure(tmp_path)
     assert failures(rows) == []
     found, committed = as_csv(rows), coverage_table()
     assert [list(line.values())[:4] for line in found] == [list(line.values())[:4] for line in committed]
     for ours, theirs in zip(found, committed, strict=True):
-        for name in ("draws", "numbers", "least", "median", "most", "rare", "least_rare"):
-            close = {"draws": 5, "numbers": 2, "rare": 2}.get(name, 0.02)
+        for name in ("least", "median", "most", "least_rare"):
             values = [float(line[name] or "nan") for line in (ours, theirs)]
-            assert values[0] == pytest.approx(values[1], abs=close, nan_ok=True), f"{name}: {ours}, {theirs}"
+            assert values[0] == pytest.approx(values[1], abs=0.02, nan_ok=True), f"{name}: {ours}, {theirs}"
