@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rrti_sgl import __version__
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.demonstration.demo import TEMPERATURE, DemoRuns
+from rrti_sgl.programs.demonstration.demo import MAIN, TEMPERATURE, DemoRuns
 from rrti_sgl.programs.reporting.conditions import conditions
 from rrti_sgl.programs.tables.accuracy import accuracy_table
 from rrti_sgl.programs.tables.markdown import prose, table_block
@@ -35,13 +36,17 @@ def _accuracy_table(store: Store, runs: Mapping[str, str], title: str) -> Table:
     by_run = {row["run_id"]: row for row in found}
     k = found[0]["k"]
     counted = f"{store.get_run(runs['base']).n_problems} held-out problems" + (f", {k} samples each" if k > 1 else "")
-    return accuracy_table(f"{title}: {counted}", [by_run[run_id] for run_id in runs.values()], [*runs])
+    table = accuracy_table(f"{title}: {counted}", [by_run[run_id] for run_id in runs.values()], [*runs])
+    note = f"same rho: as often as {MAIN} took over; matched: at random, but as early or late as there."
+    return replace(table, notes=[*table.notes, note])
 
 
 def _margins_table(store: Store, runs: Mapping[str, str]) -> Table:
     """How far guided is ahead of base and of both controls, on the same problems."""
     guided = guided_label(runs)
-    chosen = {label: run for label, run in runs.items() if label.startswith(("base", "random", "early", "entropy"))}
+    chosen = {
+        label: run for label, run in runs.items() if label.startswith(("base", "random", "matched", "early", "entropy"))
+    }
     named = {"base": runs["base"], "guided": runs[guided]}
     found = run_query(store, "ablation", run=[*chosen.values(), runs[guided]], **named).to_pylist()
     over = {row["run_id"]: [row[f"accuracy_over_guided{end}"] for end in ("", "_low", "_high")] for row in found}
