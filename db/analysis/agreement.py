@@ -13,14 +13,15 @@ from rrti_sgl.db.analysis.query import Values
 from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.statistics.correlation import RANK_BINS, binned_spearman, rank_bins, spearman
-from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.ranking import Ranking, in_top_of_each
 from rrti_sgl.statistics.top_sets import ResampledScores, TopSet
 
 
 @dataclass(frozen=True, eq=False)
 class _Score:
-    """What is kept of one score: (N,) ranks, their bins, and by p the top set, and that of the resamples."""
+    """What is kept of one score: its ranking, (N,) ranks, their bins, and by p the top set, and that of the resamples."""
 
+    ranking: Ranking
     ranks: FloatArray
     bins: IntArray
     in_top: dict[float, BoolArray]
@@ -50,7 +51,7 @@ class Agreement:
         if self.bootstrap is not None:
             scores = ResampledScores(ranking, self.tokens.problem, self.bootstrap)
             tops = {p: scores.top(p) for p in ps}
-        return _Score(ranks, rank_bins(ranks), {p: ranking.in_top(p) for p in ps}, tops)
+        return _Score(ranking, ranks, rank_bins(ranks), {p: ranking.in_top(p) for p in ps}, tops)
 
     def overlap(self, a: str, b: str, p: float) -> dict[str, Any]:
         """Both top-p sets: n_a, n_b, n_both, iou, iou_chance, decisions_changed, and the intervals of shares."""
@@ -73,6 +74,23 @@ class Agreement:
         differing = (sizes - 2 * shared, self.bootstrap.sums(everything))
         decisions = self.bootstrap.shares(changed, everything, resampled=differing)
         return found | named("iou", iou) | named("decisions_changed", decisions)
+
+    def overlap_in_samples(self, a: str, b: str, p: float) -> dict[str, Any]:
+        """Like `overlap`, of the tokens that are in the top-p set of their own sample: the same in every resample."""
+        in_a, in_b = (in_top_of_each(self._scores[name].ranking, self.tokens.sample, p) for name in (a, b))
+        n, n_a, n_b, n_both = len(in_a), *(int(np.count_nonzero(chosen)) for chosen in (in_a, in_b, in_a & in_b))
+        by_chance = n_a * n_b / n
+        found = {"n_a": n_a, "n_b": n_b, "n_both": n_both, "iou": n_both / (n_a + n_b - n_both)}
+        found["iou_chance"] = by_chance / (n_a + n_b - by_chance)
+        if self.bootstrap is None:
+            return found
+        both, either = (self.tokens.by_problem(mask)[:, None] for mask in (in_a & in_b, in_a | in_b))
+        return found | named("iou", self.bootstrap.shares(both, either))
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a score is the same for all tokens."""
+        ordered = self._scores[name].ranking.ordered
+        return bool(ordered[0] == ordered[-1])
 
     def spearman(self, a: str, b: str) -> dict[str, float | None]:
         """Spearman's coefficient, None where a score is constant; a resample ranks its tokens in bins."""

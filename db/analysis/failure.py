@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
+from rrti_sgl.db.analysis.notes import constant_note
 from rrti_sgl.db.analysis.parameters import counts, metrics
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
 from rrti_sgl.db.store import Store
@@ -30,8 +31,9 @@ _ESTIMATES = ("auroc", "average_precision")
 _SCHEMA = pa.schema(
     {
         **{"run_id": pa.string(), "predictor": pa.string(), "top_k": pa.int32()},
-        **dict.fromkeys(("n_samples", "n_wrong"), pa.int64()),
+        **{"with_k": pa.float64(), "n_samples": pa.int64(), "n_wrong": pa.int64()},
         **dict.fromkeys(_ESTIMATES, pa.float64()),
+        "note": pa.string(),
     }
 )
 # Weights of some resamples at a time: all of them at once would be several arrays of B times the number of samples.
@@ -51,6 +53,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
                 chosen = of_run & (columns["predictor"] == predictor) & (top_k == k)
                 if chosen.any():
                     about = {"run_id": run, "predictor": predictor, "top_k": k or None}
+                    about["with_k"] = float(np.mean(columns["has_k"][chosen].astype(np.float64))) if k else None
                     ranking = Ranking.of(columns["value"][chosen])
                     problem, wrong = columns["problem"][chosen], columns["wrong"][chosen].astype(np.bool_)
                     rows.append({**about, **_quality(ranking, problem, wrong, bootstrap)})
@@ -61,6 +64,7 @@ def _quality(ranking: Ranking, problem: Any, wrong: BoolArray, bootstrap: Proble
     found = ranking_quality(*(each[None] for each in classes_of(ranking, wrong)))
     estimates = {name: None if np.isnan(each[0]) else float(each[0]) for name, each in zip(_ESTIMATES, found, strict=True)}
     row = {"n_samples": len(wrong), "n_wrong": int(np.count_nonzero(wrong)), **estimates}
+    row["note"] = constant_note("the predictor", is_constant=bool(ranking.ordered[0] == ranking.ordered[-1]))
     if bootstrap is None or estimates["auroc"] is None:
         return row
     order = ranking.order[::-1]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from rrti_sgl.db.analysis.agreement import Agreement
 from rrti_sgl.db.analysis.comparison import require_same_settings
 from rrti_sgl.db.analysis.intervals import table_of
+from rrti_sgl.db.analysis.notes import joined, top_note
 from rrti_sgl.db.analysis.parameters import count, counts, one_run, share
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
@@ -36,7 +37,8 @@ Definitions: part metrics: over the tokens of a run that have all six metrics, f
   the run, over samples of both with the same tokens.
   mean_difference, smallest_difference, largest_difference: of metric_a - metric_b, in nats. changed_at_tau: share of tokens
   decided differently when both are gated at metric_a's threshold, where decisions_changed gives each its own.
-  bound_excess: metric_b is taken once more with every number of the lists at the end of its rounding that makes it least;
+  note: what ties made of top sets. bound_excess: metric_b is taken once more with every number of the lists at the end of
+  its rounding that makes it least;
   that is a lower bound of the stored ce, and this the largest of the bound less the stored ce: not above 0.
   Part metrics has intervals, but not of pearson: a few large scores decide it, and they are not in every draw.
 Paper: choice of the divergence (method); the paper compares cross-entropy and reverse KL.
@@ -70,7 +72,10 @@ def _compute(store: Store, values: Values) -> pa.Table:
         for a, b in combinations(range(len(_METRICS)), 2):
             pair = (_METRICS[a], _METRICS[b])
             row = {"part": "metrics", "run_id": run, "metric_a": pair[0], "metric_b": pair[1], "n_tokens": len(tokens)}
-            row |= agreement.overlap(*pair, values["p"]) | agreement.spearman(*pair) | {"p": values["p"]}
+            found = agreement.overlap(*pair, values["p"])
+            sizes = zip((found["n_a"], found["n_b"]), pair, strict=True)
+            row["note"] = joined(*(top_note(n, len(tokens), values["p"], name) for n, name in sizes))
+            row |= found | agreement.spearman(*pair) | {"p": values["p"]}
             rows.append(row | {"pearson": _pearson(products, a, b)})
     return table_of([*rows, *compared.to_pylist()], compared.schema, _INTERVALS, values)
 

@@ -15,11 +15,11 @@ from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import TokenValues, run_token_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.ranking import Ranking, in_top_of_each
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 from rrti_sgl.statistics.top_sets import ResampledScores
 
-_ESTIMATES = ("odds_ratio", "enrichment", "share")
+_ESTIMATES = ("odds_over_all", "odds_ratio", "enrichment", "share")
 _TOP = {"top_metric": "value", "top_entropy": "entropy"}
 _PARTS = ("planning", "category", "word")
 _ROUNDING = 1e-9
@@ -35,11 +35,11 @@ def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
         # A list of SQL may not be empty, and no tag or word is.
         given = {"tags": named["category"] or [""], "words": named["word"] or [""]}
         sets = _Sets(run_token_sql(store, run, "_planning_tokens", {**values, **given}), named, values)
-        bounds = {name: sets.bounds(name) for name in dict.fromkeys(row["tokens"] for row in of_run)}
+        bounds = {key: sets.bounds(*key) for key in dict.fromkeys((row["tokens"], row["within"]) for row in of_run)}
         for row in of_run:
             at = labels.index((row["part"], row["label"]))
             for name in _ESTIMATES:
-                low, high = bounds[row["tokens"]][name]
+                low, high = bounds[row["tokens"], row["within"]][name]
                 found[name].append((low[at], high[at]))
     for name in _ESTIMATES:
         table = insert_interval(table, name, *zip(*found[name], strict=True))
@@ -66,14 +66,17 @@ class _Sets:
         self.sizes = [len(labels[part]) for part in _PARTS]
         self.all = self._resampled(tokens)
 
-    def bounds(self, name: str) -> dict[str, Bounds]:
-        """The ends (K,) of share, enrichment and odds ratio of a set."""
+    def bounds(self, name: str, within: str | None) -> dict[str, Bounds]:
+        """The ends (K,) of share, enrichment and odds of a set."""
         if name == "all":
             return _bounds(self.bootstrap, self.all, self.all)
         if name == "takeovers":
             return _bounds(self.bootstrap, self._resampled(self.tokens.take(self.tokens.columns["fired"] > 0)), self.all)
         scored = self.tokens.complete(_TOP[name])
         ranking = Ranking.of(scored.columns[_TOP[name]])
+        if within == "sample":
+            inside = in_top_of_each(ranking, scored.sample, self.p)
+            return _bounds(self.bootstrap, self._resampled(scored.take(inside)), self.all)
         top = ResampledScores(ranking, scored.problem, self.bootstrap).top(self.p)
         codes = self._codes(scored.take(top.candidates))
         matching_of = np.concatenate([top.having(each, n, tokens=top.candidates) for each, n in codes], axis=1)
@@ -111,7 +114,7 @@ def _beside(sizes: FloatArray, matching: FloatArray) -> FloatArray:
 
 
 def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dict[str, Bounds]:
-    """The ends (K,) of share, enrichment and odds ratio.
+    """The ends (K,) of share, enrichment, odds ratio and odds over those among all.
 
     The imaginary trial of a high end is a matching token of the set; of a low end, one of the set that does not match, and
     for what compares with the rest a matching one of the rest as well.
@@ -119,7 +122,7 @@ def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dic
     share = bootstrap.shares(chosen.matching, chosen.tokens, resampled=(chosen.matching_of, chosen.tokens_of))
     nothing = (np.full(len(share[0]), np.nan), np.full(len(share[0]), np.nan))
     if chosen is whole:
-        return {"share": share, "enrichment": nothing, "odds_ratio": nothing}
+        return {"share": share} | dict.fromkeys(("enrichment", "odds_ratio", "odds_over_all"), nothing)
     one = bootstrap.imaginary(chosen.tokens)
     inside, others = chosen.matching_of, chosen.tokens_of - chosen.matching_of
     outside = whole.matching_of - inside
@@ -134,6 +137,10 @@ def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dic
             "odds_ratio": (
                 inside * rest / ((others + one) * (outside + one)),
                 (inside + one) * rest / (others * outside),
+            ),
+            "odds_over_all": (
+                inside / (others + one) * (others + one + rest) / (inside + outside + one),
+                (inside + one) / others * (others + rest) / (inside + one + outside),
             ),
         }
         found = {name: bootstrap.percentiles(*ends) for name, ends in replicates.items()}

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
+from rrti_sgl.db.analysis.notes import constant_note, top_note
 from rrti_sgl.db.analysis.parameters import shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
@@ -31,6 +32,7 @@ Definitions: over the tokens of a run with a planted flag and the metric; each m
   part top: of the top-p set, tokens with value >= Q(1 - p), Q the linearly interpolated quantile less a relative 1e-12
   (ties at the threshold are all in). precision: planted tokens of the set over its size; recall: over all planted ones;
   f1: their harmonic mean. All are shares from 0 to 1; what does not apply to a part is NULL.
+  note: what ties made of a top set, or a metric that is the same everywhere.
 Paper: not in the paper: ground truth for its claim that disagreement marks decisions (diagnosis).
 Parameters: $runs run ids; $ps shares of tokens
 """
@@ -41,6 +43,7 @@ _SCHEMA = pa.schema(
         **{"part": pa.string(), "run_id": pa.string(), "metric": pa.string(), "covered": pa.float64(), "p": pa.float64()},
         **dict.fromkeys(("n_tokens", "n_planted", "n_top"), pa.int64()),
         **dict.fromkeys((*_TOP, *_RANKING), pa.float64()),
+        "note": pa.string(),
     }
 )
 
@@ -83,7 +86,10 @@ def _detector(
     auroc, average = ranking_quality(*(each[None] for each in classes_of(ranking, planted)))
     about = {"metric": metric, "n_tokens": len(planted), "n_planted": int(np.count_nonzero(planted))}
     first = {"part": "ranking", **about, "auroc": _or_none(auroc[0]), "average_precision": _or_none(average[0])}
+    first["note"] = constant_note(metric, is_constant=bool(ranking.ordered[0] == ranking.ordered[-1]))
     rows = [first, *({"part": "top", **about, "p": p, **_quality(ranking.in_top(p), planted)} for p in ps)]
+    for row in rows[1:]:
+        row["note"] = top_note(row["n_top"], len(planted), row["p"], metric)
     if bootstrap is None:
         return rows
     scores = ResampledScores(ranking, tokens.problem, bootstrap)

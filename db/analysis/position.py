@@ -9,36 +9,43 @@ import numpy as np
 import pyarrow as pa
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, table_of
+from rrti_sgl.db.analysis.notes import WITHIN, top_note
 from rrti_sgl.db.analysis.parameters import count, metrics, share, shares
 from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray, IntArray
-from rrti_sgl.statistics.ranking import Ranking
-from rrti_sgl.statistics.resampling import ProblemBootstrap
+from rrti_sgl.statistics.ranking import Ranking, in_top_of_each
+from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 from rrti_sgl.statistics.top_sets import Codes, ResampledScores, TopSet
 
 ABOUT = """\
 Where in a solution do the tokens of largest disagreement lie?
-Definitions: u = position / n_tokens of the sample, from 0 to just under 1. Each row is about the tokens with
-  u_low <= u < u_high. n_all, n_top: tokens (tokens of the top-p set) there; n_first: samples whose first token of the
-  top-p set is there. share_all, share_top, share_first: those over their totals in the run. density_all, density_top: the
-  shares over u_high - u_low; 1 is uniform.
-  part density: $bins bins of equal width. part peak: the bin with the largest density_top, the first of equal ones;
-  middle is its middle. part within: 0 <= u < x. part beyond: x <= u, the survival of the top-p set at x.
-  The top-p set of a run is every token with metric >= Q(1 - p), Q the linearly interpolated quantile less a
-  relative 1e-12 over the run; ties at the threshold are all in. Tokens without the metric are left out.
+Definitions: u = (position + 1/2) / n_tokens of the sample, the middle of the token, between 0 and 1. Each row is about the
+  tokens with u_low <= u < u_high, middle between them. n_all, n_top: tokens (tokens of the top-p set) there; n_first:
+  samples whose first token of the top-p set is there. share_all, share_top, share_first: those over their totals in the
+  run. density_all, density_top: the shares over u_high - u_low. density_ratio: density_top / density_all, which is 1 where
+  top tokens are as frequent as anywhere; all tokens are not uniform where samples are shorter than there are bins.
+  part density: $bins bins of equal width; with 30 of them the second's middle is the paper's 0.05. part peak: the bin with
+  the largest density_ratio, the first of equal ones. part within: 0 <= u < x. part beyond: x <= u, the survival of the
+  top-p set at x.
+  The top-p set is every token with metric >= Q(1 - p), Q the linearly interpolated quantile less a relative 1e-12; ties at
+  the threshold are all in. within: Q is that of all tokens of the run, or of those of the token's sample. Tokens without
+  the metric are left out. note: what ties made of the set.
 Paper: density of normalised position of the top-1 % tokens against all tokens, its peak near u = 0.05 (diagnosis,
   position).
 Parameters: $runs run ids; $metric columns of tokens; $p share of tokens; $bins number of bins; $edges values of x
 """
-_INTERVALS = ("share_first", "share_top", "density_top")
+_INTERVALS = ("share_first", "share_top", "density_ratio", "density_top")
 _SCHEMA = pa.schema(
     {
-        **{"run_id": pa.string(), "part": pa.string()},
+        **{"run_id": pa.string(), "part": pa.string(), "within": pa.string()},
         **dict.fromkeys(("u_low", "u_high", "middle"), pa.float64()),
         **dict.fromkeys(("n_all", "n_top", "n_first"), pa.int64()),
-        **dict.fromkeys(("density_all", "density_top", "share_all", "share_top", "share_first"), pa.float64()),
+        **dict.fromkeys(
+            ("density_all", "density_top", "density_ratio", "share_all", "share_top", "share_first"), pa.float64()
+        ),
+        "note": pa.string(),
     }
 )
 
@@ -47,23 +54,26 @@ def _compute(store: Store, values: Values) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for run in values["runs"]:
         tokens = read_token_values(store, run, [values["metric"], "position"]).complete(values["metric"])
-        rows += [{"run_id": run, **row} for row in _rows(tokens, values)]
+        rows += [{"run_id": run, **row} for within in WITHIN for row in _rows(tokens, values, within)]
     return table_of(rows, _SCHEMA, _INTERVALS, values)
 
 
-def _rows(tokens: TokenValues, values: Values) -> list[dict[str, Any]]:
+def _rows(tokens: TokenValues, values: Values, within: str) -> list[dict[str, Any]]:
     n_bins, edges = int(values["bins"]), values["edges"]
     position, lengths = tokens.columns["position"].astype(np.int64), tokens.lengths[tokens.sample]
     ranking, bootstrap = Ranking.of(tokens.columns[values["metric"]]), bootstrap_of(tokens.n_problems, values)
-    top = None if bootstrap is None else ResampledScores(ranking, tokens.problem, bootstrap).top(values["p"])
-    in_order = ranking.order[::-1]
+    if within == "run":
+        chosen: Codes = ranking.order[::-1][: ranking.n_top(values["p"])]
+    else:
+        chosen = np.flatnonzero(in_top_of_each(ranking, tokens.sample, values["p"]))
     kinds = {
         "all": _Counted.once(np.arange(len(tokens))),
-        "top": _Counted.once(in_order[: ranking.n_top(values["p"])]),
-        "first": _Counted.first_of_samples(in_order[: ranking.n_top(values["p"])], tokens.sample, position),
+        "top": _Counted.once(chosen),
+        "first": _Counted.first_of_samples(chosen, tokens.sample, position),
     }
-    resampled = {}
-    if top is not None:
+    top, resampled = None, {}
+    if bootstrap is not None and within == "run":
+        top = ResampledScores(ranking, tokens.problem, bootstrap).top(values["p"])
         resampled = {
             "top": _Counted.once(top.candidates),
             "first": _Counted.first_of_samples(top.candidates, tokens.sample, position),
@@ -75,18 +85,18 @@ def _rows(tokens: TokenValues, values: Values) -> list[dict[str, Any]]:
             bootstrap,
         )
         for codes, n in (
-            ((position * n_bins) // lengths, n_bins),
-            (np.searchsorted(edges, position / lengths, side="right"), len(edges) + 1),
+            (((2 * position + 1) * n_bins) // (2 * lengths), n_bins),
+            (np.searchsorted(edges, (position + 0.5) / lengths, side="right"), len(edges) + 1),
         )
     )
     density = [{"part": "density", **by_bin.density(place, place / n_bins, (place + 1) / n_bins)} for place in range(n_bins)]
-    peak = max(density, key=lambda row: (row["n_top"], -row["u_low"]))
-    rows = [*density, {**peak, "part": "peak", "middle": (peak["u_low"] + peak["u_high"]) / 2}]
+    rows = [*density, {**max(density, key=lambda row: row["density_ratio"] or 0.0), "part": "peak"}]
     for place, edge in enumerate(edges):
         rows.append({"part": "within", "u_low": 0.0, "u_high": edge, **by_segment.share(slice(0, place + 1))})
     for place, edge in enumerate(edges):
         rows.append({"part": "beyond", "u_low": edge, "u_high": 1.0, **by_segment.share(slice(place + 1, None))})
-    return rows
+    note = top_note(len(chosen), len(tokens), values["p"], values["metric"], within)
+    return [{**row, "middle": (row["u_low"] + row["u_high"]) / 2, "within": within, "note": note} for row in rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +143,10 @@ class _Counted:
 
 @dataclass(frozen=True, eq=False)
 class _Places:
-    """By kind of token, "all", "top" and "first", (P, n) of each problem and (B, n) of each resample, by place."""
+    """By kind of token, "all", "top" and "first", (P, n) of each problem and (B, n) of each resample, by place.
+
+    Kinds that are not among the resampled are the same tokens in every resample.
+    """
 
     counts: dict[str, FloatArray]
     resampled: dict[str, FloatArray]
@@ -145,33 +158,61 @@ class _Places:
         for kind in ("all", "top"):
             row[f"density_{kind}"] = row[f"n_{kind}"] / self.counts[kind].sum() / (high - low)
         ends = self._ends("top", slice(place, place + 1)).items()
-        return row | {f"density_top{end}": value / (high - low) for end, value in ends}
+        row |= {f"density_top{end}": value / (high - low) for end, value in ends}
+        return row | self._ratio(slice(place, place + 1))
 
     def share(self, inside: slice) -> dict[str, Any]:
         """Counts and shares of some places together."""
         row = self._numbers(inside)
         for kind, counts in self.counts.items():
             row[f"share_{kind}"] = row[f"n_{kind}"] / counts.sum()
-            row |= {f"share_{kind}{end}": value for end, value in self._ends(kind, inside).items()}
-        return row
+            if kind != "all":
+                row |= {f"share_{kind}{end}": value for end, value in self._ends(kind, inside).items()}
+        return row | self._ratio(inside)
 
     def _numbers(self, inside: slice) -> dict[str, Any]:
         return {f"n_{kind}": round(counts[:, inside].sum()) for kind, counts in self.counts.items()}
 
+    def _cells(self, kind: str, inside: slice) -> tuple[Bounds, Bounds]:
+        """Tokens (P, 1) in some places and in all, of each problem, and (B, 1) of each resample."""
+        counts = self.counts[kind]
+        of = (counts[:, inside].sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True))
+        assert self.bootstrap is not None
+        if kind not in self.resampled:
+            return of, (self.bootstrap.sums(of[0]), self.bootstrap.sums(of[1]))
+        found = self.resampled[kind]
+        return of, (found[:, inside].sum(axis=1, keepdims=True), found.sum(axis=1, keepdims=True))
+
     def _ends(self, kind: str, inside: slice) -> dict[str, float]:
-        """The interval of the share in some places, where resamples have the kind."""
-        if self.bootstrap is None or kind not in self.resampled:
+        """The interval of the share in some places."""
+        if self.bootstrap is None:
             return {}
-        each = (self.counts[kind], self.resampled[kind])
-        hits, hits_of = (found[:, inside].sum(axis=1, keepdims=True) for found in each)
-        whole, whole_of = (found.sum(axis=1, keepdims=True) for found in each)
-        low, high = self.bootstrap.shares(hits, whole, resampled=(hits_of, whole_of))
+        of, resampled = self._cells(kind, inside)
+        low, high = self.bootstrap.shares(*of, resampled=resampled)
         return {"_low": float(low[0]), "_high": float(high[0])}
+
+    def _ratio(self, inside: slice) -> dict[str, Any]:
+        """Density of the top set over that of all tokens; the imaginary trial is a token of the set, and so of all."""
+        shares = [self.counts[kind][:, inside].sum() / self.counts[kind].sum() for kind in ("top", "all")]
+        if not shares[1]:
+            return {"density_ratio": None}
+        row: dict[str, Any] = {"density_ratio": shares[0] / shares[1]}
+        if self.bootstrap is None:
+            return row
+        of, (top_in, top) = self._cells("top", inside)
+        _, (all_in, every) = self._cells("all", inside)
+        one = self.bootstrap.imaginary(of[1])
+        lows = top_in / (top + one) / (all_in / (every + one))
+        highs = (top_in + one) / (top + one) / ((all_in + one) / (every + one))
+        low, high = self.bootstrap.percentiles(lows, highs)
+        unknown = np.isnan(self.bootstrap.shares(*of, resampled=(top_in, top))[0])
+        ends = (float(np.where(unknown, np.nan, each)[0]) for each in (low, high))
+        return row | dict(zip(("density_ratio_low", "density_ratio_high"), ends, strict=True))
 
 
 QUERY = Query(
     "position",
-    {"metric": metrics("ce", "reverse_kl", "js"), "p": share(0.01), "bins": count(20), "edges": shares(0.05, 0.1, 0.2)},
+    {"metric": metrics("ce", "reverse_kl", "js"), "p": share(0.01), "bins": count(30), "edges": shares(0.05, 0.1, 0.2)},
     needs=("metric",),
     about=ABOUT,
     compute=_compute,

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from rrti_sgl.db.analysis.agreement import Agreement
 from rrti_sgl.db.analysis.intervals import table_of
+from rrti_sgl.db.analysis.notes import WITHIN, constant_note, joined, top_note
 from rrti_sgl.db.analysis.parameters import metrics, shares
 from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import read_token_values
@@ -17,19 +18,21 @@ ABOUT = """\
 Is disagreement just the base model's own uncertainty?
 Definitions: over the tokens of a run that have both the metric and entropy_base.
   part overlap: the top-p set by a column is every token with value >= Q(1 - p), Q the linearly interpolated quantile
-  less a relative 1e-12; ties at the threshold are all in. iou: tokens in both top-p sets over tokens in either.
+  less a relative 1e-12; ties at the threshold are all in. within: Q is that of all tokens of the run, or of those of the
+  token's sample. iou: tokens in both top-p sets over tokens in either.
   iou_chance: the same for two independent sets of those sizes, with the expected intersection
   n_metric * n_entropy / n_tokens; p / (2 - p) where there are no ties.
   part rank_correlation: spearman is Spearman's coefficient of metric and entropy, Pearson's of the average ranks; NULL
-  where one of them is the same for all tokens.
+  where one of them is the same for all tokens. note: what ties, or scores that are all the same, leave of it.
 Paper: overlap (IoU) of the top-p % by disagreement with the top-p % by base entropy (diagnosis, uncertainty).
 Parameters: $runs run ids; $metric columns of tokens; $ps shares of tokens
 """
 _SCHEMA = pa.schema(
     {
-        **{"run_id": pa.string(), "part": pa.string(), "p": pa.float64()},
+        **{"run_id": pa.string(), "part": pa.string(), "within": pa.string(), "p": pa.float64()},
         **dict.fromkeys(("n_tokens", "n_metric", "n_entropy", "n_both"), pa.int64()),
         **dict.fromkeys(("iou", "iou_chance", "spearman"), pa.float64()),
+        "note": pa.string(),
     }
 )
 
@@ -43,11 +46,15 @@ def _compute(store: Store, values: Values) -> pa.Table:
             continue
         agreement = Agreement(tokens, pair, values["ps"], values)
         about = {"run_id": run, "n_tokens": len(tokens)}
-        for p in values["ps"]:
-            found = agreement.overlap(*pair, p)
-            sizes = {"n_metric": found.pop("n_a"), "n_entropy": found.pop("n_b")}
-            rows.append({**about, "part": "overlap", "p": p, **sizes, **found})
-        rows.append({**about, "part": "rank_correlation", **agreement.spearman(*pair)})
+        for within, overlap in zip(WITHIN, (agreement.overlap, agreement.overlap_in_samples), strict=True):
+            for p in values["ps"]:
+                found = overlap(*pair, p)
+                sizes = [found.pop("n_a"), found.pop("n_b")]
+                note = joined(*(top_note(n, len(tokens), p, name, within) for n, name in zip(sizes, pair, strict=True)))
+                sets = {"within": within, "n_metric": sizes[0], "n_entropy": sizes[1], "note": note}
+                rows.append({**about, "part": "overlap", "p": p, **sets, **found})
+        note = joined(*(constant_note(name, is_constant=agreement.is_constant(name)) for name in pair))
+        rows.append({**about, "part": "rank_correlation", **agreement.spearman(*pair), "note": note})
     return table_of(rows, _SCHEMA, ("iou", "spearman"), values)
 
 

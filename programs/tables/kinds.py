@@ -47,14 +47,17 @@ _LONG = ByRow(
     }
 )
 _NAMES: tuple[tuple[Kind | ByRow, str], ...] = (
-    (SHARE, "accuracy pass_at_k truncated share share_all share_top share_first coverage best_coverage covered graded"),
+    (
+        SHARE,
+        "accuracy pass_at_k truncated share share_all share_top share_first coverage best_coverage covered graded with_k",
+    ),
     (SHARE, "decisions_changed changed_at_tau taken denied necessary harmful"),
     (LEVEL, "level p"),
     (WHOLE_SHARE, "recovery_accuracy recovery_pass knee_support"),
     (POINTS, "difference effect accuracy_over_base accuracy_over_guided pass_over_base pass_over_guided"),
     (RATE, "rho rho_mean rho_pooled changed budget problem_sd realised_budget"),
     (COEFFICIENT, "gini iou iou_chance spearman pearson auroc average_precision precision recall f1 u u_low u_high middle"),
-    (RATIO, "enrichment odds_ratio density_all density_top"),
+    (RATIO, "enrichment odds_ratio odds_over_all density_all density_top density_ratio"),
     (NATS, "mean"),
     (NUMBER, "tau lambda lambda_ keyness distance p_exact p_mid score_low score_high"),
     (NUMBER, "mean_difference smallest_difference largest_difference bound_excess"),

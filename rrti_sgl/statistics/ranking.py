@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,6 +71,22 @@ class Ranking:
         chosen = np.zeros(len(self.order), dtype=np.bool_)
         chosen[self.order[len(self.order) - self.n_top(p) :]] = True
         return chosen
+
+
+def in_top_of_each(ranking: Ranking, groups: NDArray[np.integer[Any]], p: float) -> BoolArray:
+    """(N,) which values are in the top-p set of their own group, groups (N,) being numbers from 0."""
+    by_group = np.argsort(groups[ranking.order], kind="stable")
+    ordered, of = ranking.ordered[by_group], groups[ranking.order][by_group]
+    sizes = np.bincount(of)
+    place = np.maximum(sizes - 1, 0) * (1 - p)
+    first = np.cumsum(sizes) - sizes
+    below, above = (np.minimum(first + end(place).astype(np.intp), len(of) - 1) for end in (np.floor, np.ceil))
+    part = place - np.floor(place)
+    thresholds = ordered[below] * (1 - part) + ordered[above] * part
+    thresholds -= SLACK * np.abs(thresholds)
+    chosen = np.zeros(len(of), dtype=np.bool_)
+    chosen[ranking.order[by_group]] = ordered >= thresholds[of]
+    return chosen
 
 
 def quantile(ordered: FloatArray, q: float) -> float:

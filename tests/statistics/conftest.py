@@ -46,6 +46,11 @@ def rows(store: Store, name: str, **params: Any) -> list[dict[str, Any]]:
     return run_query(store, name, resamples=0, **params).to_pylist()
 
 
+def pooled(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows but those of top sets within samples."""
+    return [row for row in found if row["within"] != "sample"]
+
+
 def random_traces(
     rng: np.random.Generator, run_id: str, *, problems: int = 5, samples: int = 3, fires: float = 0.3, longest: int = 14
 ) -> list[SampleTrace]:

@@ -68,3 +68,22 @@ def test_one_class_has_no_auroc(store, build, correct, message):
     write_run(store, "r", [build["trace"]("r", "p1", i, correct=correct) for i in range(3)])
     with pytest.raises(UsageError, match=message):
         run_query(store, "failure", metric="ce")
+
+
+def test_the_share_of_samples_that_have_k_values(store, build):
+    """A top 100 of samples of 75 tokens is a mean of all, and no figure of the paper is like it."""
+    lengths = (2, 3, 5, 9)
+    traces = [build["trace"]("r", f"p{i}", 0, np.arange(n) + i, correct=i > 0) for i, n in enumerate(lengths)]
+    write_run(store, "r", traces)
+    found = rows(store, "failure", metric="ce", top_k=[3, 5, 100])
+    assert {(row["predictor"], row["top_k"]): row["with_k"] for row in found} == {
+        **{(name, k): share for name in ("ce", "entropy_base") for k, share in ((3, 0.75), (5, 0.5), (100, 0.0))},
+        ("length", None): None,
+    }
+
+
+def test_a_constant_predictor_says_so(store, build):
+    write_run(store, "r", [build["trace"]("r", f"p{i}", 0, [1.0, 1.0], correct=i > 1) for i in range(4)])
+    found = rows(store, "failure", metric="ce")
+    assert {row["auroc"] for row in found} == {0.5}
+    assert {row["note"] for row in found} == {"the predictor has one value everywhere, nothing is told apart"}

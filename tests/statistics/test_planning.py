@@ -8,7 +8,8 @@ from scipy.stats import chi2_contingency
 from scipy.stats.contingency import odds_ratio
 
 from rrti_sgl.db.queries import run_query
-from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, weighted_top, write_run
+from rrti_sgl.statistics.resampling import ProblemBootstrap
+from tests.statistics.conftest import RESAMPLES, bootstrap, pooled, random_traces, rows, weighted_top, write_run
 
 SETS = ("all", "top_metric", "top_entropy", "takeovers")
 TAGS = np.array([None, None, "goal", "revision"])
@@ -38,7 +39,7 @@ def test_golden(store, build):
         fired = np.array([False, i == 1, False, False, i >= 2])
         traces.append(build["trace"]("g", f"p{i}", 0, values, tokens={"planning_tag": tags, "fired": fired}))
     write_run(store, "g", traces)
-    got = {(row["label"], row["tokens"]): row for row in rows(store, "planning", metric="ce", p=0.2, least=4)}
+    got = {(row["label"], row["tokens"]): row for row in pooled(rows(store, "planning", metric="ce", p=0.2, least=4))}
     assert (got[None, "all"]["n_tokens"], got[None, "all"]["n_matching"]) == (20, 5)
     assert (got[None, "top_metric"]["n_tokens"], got[None, "top_metric"]["n_matching"]) == (4, 4)
     assert got[None, "top_metric"]["enrichment"] == pytest.approx(4.0)
@@ -53,7 +54,7 @@ def test_golden(store, build):
 
 def test_an_empty_set_has_no_share(store, build):
     write_run(store, "r", [build["trace"]("r", p, tokens={"planning_tag": ["goal", None, None]}) for p in ("p1", "p2")])
-    row = next(row for row in run_query(store, "planning", metric="ce").to_pylist() if row["tokens"] == "takeovers")
+    row = next(row for row in pooled(run_query(store, "planning", metric="ce").to_pylist()) if row["tokens"] == "takeovers")
     assert {row[name] for name in ("share", "share_low", "enrichment", "odds_ratio", "odds_ratio_high")} == {None}
 
 
@@ -66,7 +67,7 @@ def test_equal_to_an_independent_computation(store, seed, p):
     tags = np.array([tag for t in traces for tag in t.tokens.planning_tag], dtype=object)
     words = np.array([text.strip().lower() for t in traces for text in t.tokens.token_text])
     chosen = dict(zip(SETS, (x >= 0, top(x, p), top(h, p), fired), strict=True))
-    got = rows(store, "planning", metric="ce", p=p, least=1)
+    got = pooled(rows(store, "planning", metric="ce", p=p, least=1))
     for row in got:
         inside = chosen[row["tokens"]]
         matching = words == row["label"] if row["part"] == "word" else tags != None  # noqa: E711 - elementwise
@@ -96,7 +97,7 @@ def test_intervals_follow_the_threshold_of_the_resample(store, build):
         data.append((x, rng.random(length) < np.clip(x / 8, 0.05, 0.9)))
     tags = [{"planning_tag": ["goal" if flag else None for flag in plan]} for _, plan in data]
     write_run(store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens=tags[i]) for i, (x, _) in enumerate(data)])
-    got = run_query(store, "planning", metric="ce", p=p, resamples=RESAMPLES).to_pylist()
+    got = pooled(run_query(store, "planning", metric="ce", p=p, resamples=RESAMPLES).to_pylist())
     got = next(row for row in got if row["tokens"] == "top_metric")
     x, plan = (np.concatenate([each[side] for each in data]) for side in (0, 1))
     problem = np.repeat(np.arange(problems), length)
@@ -129,7 +130,7 @@ def test_a_word_that_is_nearly_all_of_a_set_has_possible_bounds(store, build):
             write_run(store, "r", store_traces)
         else:
             store.write_samples(store_traces)
-    [got] = [row for row in run_query(store, "planning", metric="ce", p=0.0105).to_pylist() if row["label"] == "add"]
+    [got] = [row for row in pooled(run_query(store, "planning", metric="ce", p=0.0105).to_pylist()) if row["label"] == "add"]
     assert (got["n_tokens"], got["n_matching"]) == (26, 24)
     assert 0 < got["share_low"] < got["share"] < got["share_high"] <= 1
     assert 0 < got["odds_ratio_low"] < got["odds_ratio"] < got["odds_ratio_high"]
@@ -139,9 +140,40 @@ def test_a_word_that_is_nearly_all_of_a_set_has_possible_bounds(store, build):
 def test_no_planning_word_in_the_set_bounds_its_share(store, build):
     tokens = {"planning_tag": ["goal", None, None, None]}
     write_run(store, "r", [build["trace"]("r", f"p{i}", 0, [0.0, 1.0, 2.0, 9.0], tokens=tokens) for i in range(5)])
-    got = run_query(store, "planning", metric="ce", p=0.2).to_pylist()[1]
+    got = pooled(run_query(store, "planning", metric="ce", p=0.2).to_pylist())[1]
     bound = 1 - 0.025 ** (1 / 5)
     assert (got["share"], got["share_low"], got["share_high"]) == pytest.approx((0, 0, bound), rel=1e-3)
     # One of the four tokens of each problem is a planning word, and so is the one more, of such a weight beside a problem's.
     weight = bound / (1 - bound)
     assert got["enrichment_high"] == pytest.approx(bound / ((1 + weight) / (4 + weight)), rel=1e-3)
+
+
+def test_odds_have_no_cap_where_enrichment_has_one(store, build):
+    """33.3 % against 1.9 % is 17.6 times, and odds of 25.8; of 12.8 % planning words 7.8 times is the most."""
+    tags = ["plan" if i < 19 else None for i in range(1000)]
+    fired = np.isin(np.arange(1000), [*range(10), *range(500, 520)])
+    write_run(store, "r", [build["trace"]("r", "p1", 0, np.zeros(1000), tokens={"planning_tag": tags, "fired": fired})])
+    found = {row["tokens"]: row for row in rows(store, "planning", metric="ce") if row["part"] == "planning"}
+    assert found["takeovers"]["enrichment"] == pytest.approx(17.5, abs=0.1)
+    assert found["takeovers"]["odds_over_all"] == pytest.approx((10 / 20) / (19 / 981)) == pytest.approx(25.8, abs=0.05)
+    assert found["takeovers"]["odds_ratio"] == pytest.approx((10 / 20) / (9 / 961))
+    assert "every token" in found["top_metric"]["note"]
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3])
+def test_top_sets_within_samples(store, p):
+    traces = random_traces(np.random.default_rng(3), "r", problems=8, longest=40)
+    for trace in traces:
+        trace.tokens.planning_tag[:] = ["plan" if x < 3 else None for x in trace.tokens.kl]
+    write_run(store, "r", traces)
+    found = run_query(store, "planning", metric="ce", p=p).to_pylist()
+    planned = [np.array([tag is not None for tag in t.tokens.planning_tag]) for t in traces]
+    problem = [int(t.sample.problem_id[1:]) for t in traces]
+    for tokens, name in (("top_metric", "ce"), ("top_entropy", "entropy_base")):
+        [row] = [r for r in found if (r["part"], r["tokens"], r["within"]) == ("planning", tokens, "sample")]
+        inside = [x >= np.quantile(x, 1 - p) * (1 - 1e-12) for x in (getattr(t.tokens, name) for t in traces)]
+        n, matching = ([each.sum() for each in of] for of in (inside, [a & b for a, b in zip(inside, planned, strict=True)]))
+        assert (row["n_tokens"], row["n_matching"]) == (sum(n), sum(matching))
+        low, high = ProblemBootstrap(8).shares(np.bincount(problem, matching)[:, None], np.bincount(problem, n)[:, None])
+        assert (row["share_low"], row["share_high"]) == pytest.approx((low[0], high[0]))
+        assert row["odds_over_all_low"] < row["odds_over_all"] < row["odds_over_all_high"]

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.statistics.correlation import binned_spearman
 from rrti_sgl.statistics.resampling import ProblemBootstrap
-from tests.statistics.conftest import random_traces, rows, weighted_top, write_run
+from tests.statistics.conftest import pooled, random_traces, rows, weighted_top, write_run
 
 
 def top(values, p):
@@ -27,7 +27,7 @@ def test_golden(store, build):
     ce = [[0.0, 4.0 * (i + 1), 1.0, 0.0, 1.0] for i in range(4)]
     tokens = [{"entropy_base": np.array([0.0, 0.0, 1.0, 2.0, 3.0]) + i} for i in range(4)]
     write_run(store, "g", [build["trace"]("g", f"p{i}", 0, x, tokens=tokens[i]) for i, x in enumerate(ce)])
-    row, correlation = rows(store, "uncertainty", metric="ce", ps=[0.25])
+    row, correlation = pooled(rows(store, "uncertainty", metric="ce", ps=[0.25]))
     assert (row["n_tokens"], row["n_metric"], row["n_entropy"], row["n_both"]) == (20, 12, 6, 4)
     assert row["iou"] == pytest.approx(4 / 14)
     assert row["iou_chance"] == pytest.approx(3.6 / 14.4)
@@ -40,7 +40,7 @@ def test_equal_to_an_independent_computation(store, seed, p):
     traces = random_traces(np.random.default_rng(seed), "r")
     write_run(store, "r", traces)
     x, h = (np.concatenate([getattr(t.tokens, name) for t in traces]) for name in ("ce", "entropy_base"))
-    row, correlation = rows(store, "uncertainty", metric="ce", ps=[p])
+    row, correlation = pooled(rows(store, "uncertainty", metric="ce", ps=[p]))
     assert row["iou"] == pytest.approx(overlap(x, h, p), abs=1e-9)
     assert correlation["spearman"] == pytest.approx(spearmanr(x, h).statistic, abs=1e-9)
 
@@ -49,12 +49,12 @@ def test_chance_without_ties(store, build):
     rng = np.random.default_rng(0)
     tokens = {"entropy_base": rng.random(200)}
     write_run(store, "r", [build["trace"](ce=rng.random(200), run_id="r", tokens=tokens)])
-    assert rows(store, "uncertainty", metric="ce", ps=[0.1])[0]["iou_chance"] == pytest.approx(0.1 / 1.9)
+    assert pooled(rows(store, "uncertainty", metric="ce", ps=[0.1]))[0]["iou_chance"] == pytest.approx(0.1 / 1.9)
 
 
 def test_a_constant_has_no_rank_correlation(store, build):
     write_run(store, "r", [build["trace"]("r", p, tokens={"entropy_base": np.ones(3)}) for p in ("p1", "p2")])
-    last = run_query(store, "uncertainty", metric="ce").to_pylist()[-1]
+    last = pooled(run_query(store, "uncertainty", metric="ce").to_pylist())[-1]
     assert (last["spearman"], last["spearman_low"]) == (None, None)
 
 
@@ -69,7 +69,7 @@ def test_intervals_are_those_of_all_tokens(store, build):
     write_run(
         store, "r", [build["trace"]("r", f"p{i:02d}", 0, x, tokens={"entropy_base": h}) for i, (x, h) in enumerate(data)]
     )
-    iou, correlation = run_query(store, "uncertainty", metric="ce", ps=[p], resamples=400).to_pylist()
+    iou, correlation = pooled(run_query(store, "uncertainty", metric="ce", ps=[p], resamples=400).to_pylist())
     drawn = ProblemBootstrap(problems, n=400)
     all_x, all_h = (np.concatenate([each[side] for each in data]) for side in (0, 1))
     problem = np.repeat(np.arange(problems), length)
@@ -101,7 +101,7 @@ def test_the_interval_is_that_of_the_statistic_metrics(store):
     """(ce, entropy, p = .05) had two intervals, [.281, .337] and [.257, .359]."""
     traces = random_traces(np.random.default_rng(8), "r", problems=12, longest=60)
     write_run(store, "r", traces)
-    ours, ranks = run_query(store, "uncertainty", metric="ce", ps=[0.05]).to_pylist()
+    ours, ranks = pooled(run_query(store, "uncertainty", metric="ce", ps=[0.05]).to_pylist())
     pairs = run_query(store, "metrics", p=0.05).to_pylist()
     [theirs] = [row for row in pairs if (row["metric_a"], row["metric_b"]) == ("ce", "entropy_base")]
     for end in ("", "_low", "_high"):
@@ -116,3 +116,33 @@ def test_binned_ranks_are_exact_for_values_in_bins_of_their_own():
     table = np.zeros((1, 4, 3))
     np.add.at(table[0], (x, y), 1)
     assert binned_spearman(table)[0] == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("p", [0.05, 0.4])
+def test_top_sets_within_samples(store, seed, p):
+    traces = random_traces(np.random.default_rng(seed), "r", problems=8)
+    write_run(store, "r", traces)
+    row = next(row for row in run_query(store, "uncertainty", metric="ce", ps=[p]).to_pylist() if row["within"] == "sample")
+    masks = [[top(getattr(t.tokens, name), p) for t in traces] for name in ("ce", "entropy_base")]
+    x, h = (np.concatenate(each) for each in masks)
+    assert (row["n_metric"], row["n_entropy"], row["n_both"]) == (x.sum(), h.sum(), (x & h).sum())
+    assert row["iou"] == pytest.approx((x & h).sum() / (x | h).sum())
+    problem = np.repeat([int(t.sample.problem_id[1:]) for t in traces], [t.sample.n_tokens for t in traces])
+    drawn = ProblemBootstrap(8)
+    low, high = drawn.shares(np.bincount(problem, x & h)[:, None], np.bincount(problem, x | h)[:, None])
+    assert (row["iou_low"], row["iou_high"]) == pytest.approx((low[0], high[0]))
+
+
+def test_ties_and_constants_are_said(store, build):
+    ce = [np.array([0.0, 0, 0, 0, 0, 0, 0, 0, 0, i % 2]) for i in range(4)]
+    tokens = {"entropy_base": np.ones(10)}
+    write_run(store, "r", [build["trace"]("r", f"p{i}", 0, each, tokens=tokens) for i, each in enumerate(ce)])
+    found = rows(store, "uncertainty", metric="ce", ps=[0.01, 0.2])
+    assert [row["note"] for row in pooled(found)] == [
+        "ties: the top 0.01 by ce is 0.05 of the tokens; "
+        "ties: the top 0.01 by entropy_base is every token, nothing is told apart",
+        "ties: the top 0.2 by ce is every token, nothing is told apart; "
+        "ties: the top 0.2 by entropy_base is every token, nothing is told apart",
+        "entropy_base has one value everywhere, nothing is told apart",
+    ]

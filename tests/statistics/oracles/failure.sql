@@ -29,15 +29,16 @@ predictors AS (
 ),
 means AS (
     -- Summed in one order: equal samples must get equal means, to the last bit.
-    SELECT run_id, sample_id, predictor, top_k, list_sum(largest[:top_k]) / least(len(largest), top_k) AS value
+    SELECT run_id, sample_id, predictor, top_k, list_sum(largest[:top_k]) / least(len(largest), top_k) AS value,
+        len(largest) >= top_k AS has_k
     FROM predictors
     CROSS JOIN (SELECT unnest($top_k) AS top_k)
     WHERE len(largest) > 0
     UNION ALL
-    SELECT run_id, sample_id, 'length', NULL, n_tokens FROM graded
+    SELECT run_id, sample_id, 'length', NULL, n_tokens, NULL FROM graded
 ),
 groups AS (
-    SELECT run_id, predictor, top_k, value, count(*) AS n, count(*) FILTER (wrong) AS n_wrong
+    SELECT run_id, predictor, top_k, value, count(*) AS n, count(*) FILTER (wrong) AS n_wrong, count_if(has_k) AS n_with_k
     FROM means
     JOIN graded USING (run_id, sample_id)
     GROUP BY run_id, predictor, top_k, value
@@ -58,6 +59,7 @@ SELECT
     run_id,
     predictor,
     top_k,
+    CASE WHEN top_k IS NOT NULL THEN sum(n_with_k) / any_value(n_samples) END AS with_k,
     any_value(n_samples)::BIGINT AS n_samples,
     any_value(all_wrong)::BIGINT AS n_wrong,
     -- Right samples below each wrong one, and half of those beside it.

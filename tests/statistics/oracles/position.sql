@@ -1,5 +1,5 @@
 -- Where in a solution do the tokens of largest disagreement lie?
--- Definitions: u = position / n_tokens of the sample, from 0 to just under 1. Each row is about the tokens with
+-- Definitions: u = (position + 1/2) / n_tokens of the sample. Each row is about the tokens with
 --   u_low <= u < u_high. n_all, n_top: tokens (tokens of the top-p set) there; n_first: samples whose first token of the
 --   top-p set is there. share_all, share_top, share_first: those over their totals in the run. density_all, density_top: the
 --   shares over u_high - u_low; 1 is uniform.
@@ -17,53 +17,64 @@ WITH scored AS NOT MATERIALIZED (
     FROM tokens
     WHERE run_id IN (SELECT unnest($runs))
 ),
+grouped AS (
+    SELECT *, 'run' AS within, run_id AS unit FROM scored
+    UNION ALL
+    SELECT *, 'sample', sample_id FROM scored
+),
 thresholds AS (
     SELECT
         run_id,
+        within,
+        unit,
         quantile_cont(value, 1 - $p) * (1 - 1e-12 * sign(quantile_cont(value, 1 - $p))) AS threshold
-    FROM scored
-    GROUP BY run_id
+    FROM grouped
+    GROUP BY run_id, within, unit
 ),
 lengths AS (
     SELECT run_id, sample_id, n_tokens FROM samples WHERE run_id IN (SELECT unnest($runs))
 ),
 cells AS (
-    SELECT run_id, bin, segment, sum(n_all) AS n_all, sum(n_top) AS n_top, sum(n_first) AS n_first
+    SELECT run_id, within, bin, segment, sum(n_all) AS n_all, sum(n_top) AS n_top, sum(n_first) AS n_first
     FROM (
         SELECT
             run_id,
-            (position::BIGINT * $bins) // n_tokens AS bin,
-            len(list_filter($edges, lambda x: position / n_tokens >= x)) AS segment,
+            within,
+            ((2 * position::BIGINT + 1) * $bins) // (2 * n_tokens) AS bin,
+            len(list_filter($edges, lambda x: (position + 0.5) / n_tokens >= x)) AS segment,
             count(*) AS n_all,
             count(*) FILTER (value >= threshold) AS n_top,
             0 AS n_first
-        FROM scored
-        JOIN thresholds USING (run_id)
+        FROM grouped
+        JOIN thresholds USING (run_id, within, unit)
         JOIN lengths USING (run_id, sample_id)
         WHERE value IS NOT NULL
         GROUP BY ALL
         UNION ALL
         SELECT
             run_id,
-            (first_top::BIGINT * $bins) // n_tokens,
-            len(list_filter($edges, lambda x: first_top / n_tokens >= x)),
+            within,
+            ((2 * first_top::BIGINT + 1) * $bins) // (2 * n_tokens),
+            len(list_filter($edges, lambda x: (first_top + 0.5) / n_tokens >= x)),
             0,
             0,
             count(*)
         FROM (
-            SELECT run_id, sample_id, min(position) AS first_top
-            FROM scored
-            JOIN thresholds USING (run_id)
+            SELECT run_id, within, sample_id, min(position) AS first_top
+            FROM grouped
+            JOIN thresholds USING (run_id, within, unit)
             WHERE value >= threshold
-            GROUP BY run_id, sample_id
+            GROUP BY run_id, within, sample_id
         )
         JOIN lengths USING (run_id, sample_id)
         GROUP BY ALL
     )
-    GROUP BY run_id, bin, segment
+    GROUP BY run_id, within, bin, segment
 ),
 totals AS (
-    SELECT run_id, sum(n_all) AS all_all, sum(n_top) AS all_top, sum(n_first) AS all_first FROM cells GROUP BY run_id
+    SELECT run_id, within, sum(n_all) AS all_all, sum(n_top) AS all_top, sum(n_first) AS all_first
+    FROM cells
+    GROUP BY run_id, within
 ),
 slots AS (
     SELECT 1 AS place, 'density' AS part, unnest(range($bins)) AS slot
@@ -82,6 +93,7 @@ intervals AS (
 counted AS (
     SELECT
         totals.run_id,
+        totals.within,
         intervals.place,
         intervals.part,
         intervals.u_low,
@@ -93,6 +105,7 @@ counted AS (
     CROSS JOIN intervals
     LEFT JOIN cells
         ON cells.run_id = totals.run_id
+        AND cells.within = totals.within
         AND CASE part WHEN 'density' THEN bin = slot WHEN 'within' THEN segment < slot ELSE segment >= slot END
     GROUP BY ALL
 ),
@@ -102,22 +115,24 @@ rows AS (
     SELECT * REPLACE (2 AS place, 'peak' AS part)
     FROM counted
     WHERE part = 'density'
-    QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY n_top DESC, u_low) = 1
+    QUALIFY row_number() OVER (PARTITION BY run_id, within ORDER BY n_top / NULLIF(n_all, 0) DESC NULLS LAST, u_low) = 1
 )
 SELECT
     run_id,
     part,
+    within,
     u_low::DOUBLE AS u_low,
     u_high::DOUBLE AS u_high,
-    CASE WHEN part = 'peak' THEN (u_low + u_high) / 2 END::DOUBLE AS middle,
+    ((u_low + u_high) / 2)::DOUBLE AS middle,
     n_all::BIGINT AS n_all,
     n_top::BIGINT AS n_top,
     n_first::BIGINT AS n_first,
     CASE WHEN part IN ('density', 'peak') THEN n_all / all_all / (u_high - u_low) END::DOUBLE AS density_all,
     CASE WHEN part IN ('density', 'peak') THEN n_top / all_top / (u_high - u_low) END::DOUBLE AS density_top,
+    (n_top / all_top / NULLIF(n_all / all_all, 0))::DOUBLE AS density_ratio,
     CASE WHEN part IN ('within', 'beyond') THEN n_all / all_all END::DOUBLE AS share_all,
     CASE WHEN part IN ('within', 'beyond') THEN n_top / all_top END::DOUBLE AS share_top,
     CASE WHEN part IN ('within', 'beyond') THEN n_first / all_first END::DOUBLE AS share_first
 FROM rows
-JOIN totals USING (run_id)
-ORDER BY list_position($runs, run_id), place, CASE WHEN part = 'beyond' THEN u_low ELSE u_high END
+JOIN totals USING (run_id, within)
+ORDER BY list_position($runs, run_id), within, place, CASE WHEN part = 'beyond' THEN u_low ELSE u_high END

@@ -10,18 +10,27 @@
 -- Paper: overlap (IoU) of the top-p % by disagreement with the top-p % by base entropy (diagnosis, uncertainty).
 -- Parameters: $runs run ids; $metric column of tokens; $ps shares of tokens
 WITH paired AS (
-    SELECT run_id, COLUMNS(lambda name: name = $metric) AS value, entropy_base AS entropy
+    SELECT run_id, sample_id, COLUMNS(lambda name: name = $metric) AS value, entropy_base AS entropy
     FROM tokens
     WHERE run_id IN (SELECT unnest($runs))
 ),
 complete AS NOT MATERIALIZED (
     -- NOT MATERIALIZED: a second scan of a few columns costs less than keeping every row.
-    SELECT run_id, value, entropy FROM paired WHERE value IS NOT NULL AND entropy IS NOT NULL
+    SELECT run_id, sample_id, value, entropy FROM paired WHERE value IS NOT NULL AND entropy IS NOT NULL
+),
+grouped AS (
+    SELECT *, 'run' AS within, run_id AS unit FROM complete
+    UNION ALL
+    SELECT *, 'sample', sample_id FROM complete
+),
+sizes AS (
+    SELECT run_id, count(*) AS n_tokens FROM complete GROUP BY run_id
 ),
 thresholds AS (
     SELECT
         run_id,
-        count(*) AS n_tokens,
+        within,
+        unit,
         unnest($ps) AS p,
         unnest(list_transform(
             quantile_cont(value, list_transform($ps, lambda p: 1 - p)), lambda q: q - 1e-12 * abs(q)
@@ -29,21 +38,23 @@ thresholds AS (
         unnest(list_transform(
             quantile_cont(entropy, list_transform($ps, lambda p: 1 - p)), lambda q: q - 1e-12 * abs(q)
         )) AS entropy_threshold
-    FROM complete
-    GROUP BY run_id
+    FROM grouped
+    GROUP BY run_id, within, unit
 ),
 counts AS (
     SELECT
         run_id,
+        within,
         p,
-        any_value(n_tokens) AS n_tokens,
+        any_value(sizes.n_tokens) AS n_tokens,
         count(*) FILTER (value >= value_threshold) AS n_metric,
         count(*) FILTER (entropy >= entropy_threshold) AS n_entropy,
         count(*) FILTER (value >= value_threshold AND entropy >= entropy_threshold) AS n_both
-    FROM complete
-    JOIN thresholds USING (run_id)
+    FROM grouped
+    JOIN thresholds USING (run_id, within, unit)
+    JOIN sizes USING (run_id)
     WHERE value >= value_threshold OR entropy >= entropy_threshold
-    GROUP BY run_id, p
+    GROUP BY run_id, within, p
 ),
 ranks AS (
     SELECT
@@ -68,6 +79,7 @@ rows AS (
     SELECT
         run_id,
         'overlap' AS part,
+        within,
         p::DOUBLE AS p,
         n_tokens,
         n_metric,
@@ -78,8 +90,8 @@ rows AS (
         NULL::DOUBLE AS spearman
     FROM counts
     UNION ALL
-    SELECT run_id, 'rank_correlation', NULL, n_tokens, NULL, NULL, NULL, NULL, NULL, spearman
+    SELECT run_id, 'rank_correlation', NULL, NULL, n_tokens, NULL, NULL, NULL, NULL, NULL, spearman
     FROM correlations
 )
 FROM rows
-ORDER BY list_position($runs, run_id), part, p
+ORDER BY list_position($runs, run_id), part, within, p
