@@ -16,7 +16,7 @@ Numbers = dict[tuple[Any, ...], float]
 CARRIED, TOP = (0.5, 0.8, 0.9, 0.94), (0.01, 0.05, 0.08, 0.1, 0.2)
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PREDICTORS = ("ce", "entropy_base", "length")
-EDGES, BINS, POSITION_P, PLANNING_P, TOP_K = (0.05, 0.1, 0.2), 20, 0.01, 0.01, 100
+EDGES, BINS, POSITION_P, PLANNING_P, TOP_K = (0.05, 0.1, 0.2), 30, 0.01, 0.01, 100
 SETS = ("all", "top_metric", "top_entropy", "takeovers")
 
 
@@ -67,7 +67,8 @@ def _dunning(k: int, n: int, k_all: int, n_all: int) -> float:
 
 def rows_of(name: str, rows: list[dict[str, Any]]) -> Numbers:
     """The numbers of a statistic's table under the names that the functions above give them."""
-    return {key: float(value) for row in rows for key, value in _NAMED[name](row) if value is not None}
+    whole = [row for row in rows if row.get("within") != "sample"]  # the libraries take top sets of the run
+    return {key: float(value) for row in whole for key, value in _NAMED[name](row) if value is not None}
 
 
 def _of_sparsity(row: dict[str, Any]) -> list[Any]:

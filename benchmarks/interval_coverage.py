@@ -31,14 +31,14 @@ STORED = 50
 LOWEST, HIGHEST, MANY = 0.92, 0.985, 100
 # What tells the rows of a statistic apart, beside its run and, in position and calibration, a place.
 KEYS = ("part", "program", "statistic", "level", "metric", "metric_a", "metric_b", "p", "label", "tokens", "predictor")
-KEYS += ("top_k", "quantity", "decile", "k")
+KEYS += ("top_k", "quantity", "decile", "k", "within")
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "sparsity": {"grid": [0.01, 0.08, 0.5]},
-    "position": {"p": 0.05, "bins": 10},
-    "planning": {"p": 0.05, "words": 3},
-    "uncertainty": {"ps": [0.01, 0.05, 0.08, 0.1]},
+    "sparsity": {"metric": "ce", "grid": [0.01, 0.08, 0.5]},
+    "position": {"metric": "ce", "p": 0.05, "bins": 10},
+    "planning": {"metric": "ce", "p": 0.05, "words": 3},
+    "uncertainty": {"metric": "ce", "ps": [0.01, 0.05, 0.08, 0.1]},
     "planted": {"ps": [0.05]},
-    "failure": {"top_k": [10]},
+    "failure": {"metric": "ce", "top_k": [10]},
     "takeovers": {"bins": 5, "top": 3},
 }
 OF_RUNS = dict.fromkeys(("sparsity", "position", "uncertainty", "planning", "failure", "metrics", "planted"), ("diagnose",))

@@ -55,8 +55,8 @@ def position(folder: Path, runs: list[str]) -> Numbers:
     for run in runs:
         tokens = _tokens(folder, run, ["sample_id", "position", "ce"]).dropna()
         tokens = tokens.merge(_samples(folder, run, ["sample_id", "n_tokens"]), on="sample_id")
-        tokens["bin"] = tokens["position"].astype("int64") * BINS // tokens["n_tokens"]
-        u = tokens["position"] / tokens["n_tokens"]
+        tokens["bin"] = (2 * tokens["position"].astype("int64") + 1) * BINS // (2 * tokens["n_tokens"])
+        u = (tokens["position"] + 0.5) / tokens["n_tokens"]
         tokens["segment"] = sum((u >= x).astype(int) for x in EDGES)
         tokens["top"] = tokens["ce"] >= lowered(tokens["ce"].quantile(1 - POSITION_P))
         cells = tokens.groupby(["bin", "segment"]).agg(n_all=("top", "size"), n_top=("top", "sum")).reset_index()

@@ -55,13 +55,13 @@ def position(folder: Path, runs: list[str]) -> Numbers:
         tokens = _tokens(folder, run, ["sample_id", "position", "ce"]).filter(pl.col("ce").is_not_null())
         cut = lowered(tokens.select(pl.col("ce").quantile(1 - POSITION_P, "linear")).collect().item())
         tokens = tokens.join(lengths.filter(pl.col("run_id") == run), on="sample_id")
-        u = pl.col("position") / pl.col("n_tokens")
+        u = (pl.col("position") + 0.5) / pl.col("n_tokens")
         segment = sum(((u >= x).cast(pl.Int32) for x in EDGES), pl.lit(0))
         top = pl.col("ce") >= cut
         cells = (
             tokens.group_by(
                 "sample_id",
-                (pl.col("position").cast(pl.Int64) * BINS // pl.col("n_tokens")).alias("bin"),
+                ((2 * pl.col("position").cast(pl.Int64) + 1) * BINS // (2 * pl.col("n_tokens"))).alias("bin"),
                 segment.alias("segment"),
             )
             .agg(n_all=pl.len(), n_top=top.sum(), first=pl.col("position").filter(top).min())

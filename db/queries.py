@@ -95,14 +95,15 @@ def _table(store: Store, query: Query, run: Runs, values: Mapping[str, Any], *, 
 
 
 def _in_order_of_runs(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of several metrics as one, the rows of a run together; a row that is in several of them stands once."""
+    """Tables of several metrics as one, the rows of a run together; a predictor that is in several stands once."""
     whole = pa.concat_tables(tables)
     place: dict[tuple[Any, ...], int] = {}
     last: dict[tuple[Any, ...], tuple[int, int]] = {}
     for number, row in enumerate(whole.to_pylist()):
         unit = tuple(row[name] for name in ("run_id", "program", "problem_set") if name in row)
         place.setdefault(unit, len(place))
-        last[tuple(row.items())] = (place[unit], number)
+        one_of = (row["run_id"], row["predictor"], row["top_k"]) if "predictor" in row else (number,)
+        last[one_of] = (place[unit], number)
     return whole.take([number for _, number in sorted(last.values())])
 
 

@@ -52,7 +52,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
             for k in [0] if predictor == "length" else values["top_k"]:
                 chosen = of_run & (columns["predictor"] == predictor) & (top_k == k)
                 if chosen.any():
-                    about = {"run_id": run, "predictor": predictor, "top_k": k or None}
+                    about: dict[str, Any] = {"run_id": run, "predictor": predictor, "top_k": k or None}
                     about["with_k"] = float(np.mean(columns["has_k"][chosen].astype(np.float64))) if k else None
                     ranking = Ranking.of(columns["value"][chosen])
                     problem, wrong = columns["problem"][chosen], columns["wrong"][chosen].astype(np.bool_)
@@ -63,7 +63,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
 def _quality(ranking: Ranking, problem: Any, wrong: BoolArray, bootstrap: ProblemBootstrap | None) -> dict[str, Any]:
     found = ranking_quality(*(each[None] for each in classes_of(ranking, wrong)))
     estimates = {name: None if np.isnan(each[0]) else float(each[0]) for name, each in zip(_ESTIMATES, found, strict=True)}
-    row = {"n_samples": len(wrong), "n_wrong": int(np.count_nonzero(wrong)), **estimates}
+    row: dict[str, Any] = {"n_samples": len(wrong), "n_wrong": int(np.count_nonzero(wrong)), **estimates}
     row["note"] = constant_note("the predictor", is_constant=bool(ranking.ordered[0] == ranking.ordered[-1]))
     if bootstrap is None or estimates["auroc"] is None:
         return row

@@ -19,7 +19,7 @@ from rrti_sgl.statistics.ranking import Ranking, in_top_of_each
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 from rrti_sgl.statistics.top_sets import ResampledScores
 
-_ESTIMATES = ("odds_over_all", "odds_ratio", "enrichment", "share")
+_ESTIMATES = ("odds_ratio", "enrichment", "share")
 _TOP = {"top_metric": "value", "top_entropy": "entropy"}
 _PARTS = ("planning", "category", "word")
 _ROUNDING = 1e-9
@@ -114,7 +114,7 @@ def _beside(sizes: FloatArray, matching: FloatArray) -> FloatArray:
 
 
 def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dict[str, Bounds]:
-    """The ends (K,) of share, enrichment, odds ratio and odds over those among all.
+    """The ends (K,) of share, enrichment, odds ratio.
 
     The imaginary trial of a high end is a matching token of the set; of a low end, one of the set that does not match, and
     for what compares with the rest a matching one of the rest as well.
@@ -122,7 +122,7 @@ def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dic
     share = bootstrap.shares(chosen.matching, chosen.tokens, resampled=(chosen.matching_of, chosen.tokens_of))
     nothing = (np.full(len(share[0]), np.nan), np.full(len(share[0]), np.nan))
     if chosen is whole:
-        return {"share": share} | dict.fromkeys(("enrichment", "odds_ratio", "odds_over_all"), nothing)
+        return {"share": share} | dict.fromkeys(("enrichment", "odds_ratio"), nothing)
     one = bootstrap.imaginary(chosen.tokens)
     inside, others = chosen.matching_of, chosen.tokens_of - chosen.matching_of
     outside = whole.matching_of - inside
@@ -137,10 +137,6 @@ def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dic
             "odds_ratio": (
                 inside * rest / ((others + one) * (outside + one)),
                 (inside + one) * rest / (others * outside),
-            ),
-            "odds_over_all": (
-                inside / (others + one) * (others + one + rest) / (inside + outside + one),
-                (inside + one) / others * (others + rest) / (inside + one + outside),
             ),
         }
         found = {name: bootstrap.percentiles(*ends) for name, ends in replicates.items()}

@@ -36,7 +36,7 @@ Paper: density of normalised position of the top-1 % tokens against all tokens, 
   position).
 Parameters: $runs run ids; $metric columns of tokens; $p share of tokens; $bins number of bins; $edges values of x
 """
-_INTERVALS = ("share_first", "share_top", "density_ratio", "density_top")
+_INTERVALS = ("share_first", "share_top", "density_top")
 _SCHEMA = pa.schema(
     {
         **{"run_id": pa.string(), "part": pa.string(), "within": pa.string()},
@@ -192,22 +192,9 @@ class _Places:
         return {"_low": float(low[0]), "_high": float(high[0])}
 
     def _ratio(self, inside: slice) -> dict[str, Any]:
-        """Density of the top set over that of all tokens; the imaginary trial is a token of the set, and so of all."""
-        shares = [self.counts[kind][:, inside].sum() / self.counts[kind].sum() for kind in ("top", "all")]
-        if not shares[1]:
-            return {"density_ratio": None}
-        row: dict[str, Any] = {"density_ratio": shares[0] / shares[1]}
-        if self.bootstrap is None:
-            return row
-        of, (top_in, top) = self._cells("top", inside)
-        _, (all_in, every) = self._cells("all", inside)
-        one = self.bootstrap.imaginary(of[1])
-        lows = top_in / (top + one) / (all_in / (every + one))
-        highs = (top_in + one) / (top + one) / ((all_in + one) / (every + one))
-        low, high = self.bootstrap.percentiles(lows, highs)
-        unknown = np.isnan(self.bootstrap.shares(*of, resampled=(top_in, top))[0])
-        ends = (float(np.where(unknown, np.nan, each)[0]) for each in (low, high))
-        return row | dict(zip(("density_ratio_low", "density_ratio_high"), ends, strict=True))
+        """Density of the top set over that of all tokens."""
+        top, every = (self.counts[kind][:, inside].sum() / self.counts[kind].sum() for kind in ("top", "all"))
+        return {"density_ratio": top / every if every else None}
 
 
 QUERY = Query(

@@ -74,22 +74,30 @@ def _sparsity_table(store: Store, runs: DemoRuns) -> Table:
         Column("tokens_carrying", "tokens that carry 80 %", SHARE),
         Column("n_tokens", "tokens"),
     ]
-    note = "ce: CE(p_b, p_r), the paper's score. reverse_kl: CE minus the base model's entropy."
+    note = (
+        "ce: CE(p_b, p_r), the paper's score. reverse_kl: ce minus the base model's entropy, which can be most of it: what "
+        "holds of ce alone may hold of uncertainty."
+    )
     return rows_table("Sparsity of the disagreement on base rollouts", rows, columns, notes=[note])
 
 
 def _planning_table(store: Store, runs: DemoRuns) -> Table:
-    found = run_query(store, "planning", run=runs.diagnose, metric="ce", p=TOP_SHARE).to_pylist()
-    found = [row for row in found if row["tokens"] != "takeovers"]
+    found = run_query(store, "planning", run=runs.diagnose, metric=["ce", "reverse_kl"], p=TOP_SHARE).to_pylist()
+    # Base entropy and all tokens have the same rows beside each metric.
+    found = [row for row in found if row["tokens"] == "top_metric" or row["metric"] == "ce"]
+    found = [row for row in found if row["tokens"] != "takeovers" and row["within"] != "sample"]
     run = runs.greedy[guided_label(runs.greedy)]
     guided = run_query(store, "planning", run=run, metric="ce", p=TOP_SHARE).to_pylist()
     found += [row for row in guided if row["tokens"] == "takeovers"]
-    names = ("share", "enrichment", "n_tokens")
+    names = ("share", "odds_over_all", "n_tokens")
     rows = [
-        {"tokens": _SETS[row["tokens"]], **{name: row[name] for name in names}} for row in found if row["part"] == "planning"
+        {"tokens": _SETS[row["tokens"]].format(**row), **{name: row[name] for name in names}}
+        for row in found
+        if row["part"] == "planning"
     ]
-    columns = [Column("tokens"), Column("share", "planning words"), Column("enrichment"), Column("n_tokens", "n")]
-    return rows_table("Planning words", rows, columns)
+    columns = [Column("tokens"), Column("share", "planning words"), Column("odds_over_all", "odds over all")]
+    notes = ["odds over all: odds of a planning word there over those among all tokens of the run."]
+    return rows_table("Planning words", rows, [*columns, Column("n_tokens", "n")], notes=notes)
 
 
 def guided_label(runs: Mapping[str, str]) -> str:
@@ -119,7 +127,7 @@ def restored_sample(store: Store, runs: DemoRuns) -> str:
 
 _SETS = {
     "all": "all (base rollouts)",
-    "top_metric": "top 8 % by disagreement",
+    "top_metric": "top 8 % by {metric}",
     "top_entropy": "top 8 % by base entropy",
     "takeovers": "takeovers (guided)",
 }

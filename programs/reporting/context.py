@@ -108,6 +108,11 @@ def by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any
     return groups
 
 
+def beside(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose run is called by its metric as well: curves of several metrics in one pair of axes."""
+    return [{**row, "run": f"{row['run']}, {row['metric']}"} for row in rows]
+
+
 def with_column(data: pa.Table, name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> pa.Table:
     """The data with one more column at the end."""
     return data.append_column(name, pa.array(values, kind or pa.float64()))

@@ -20,6 +20,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting import html
 from rrti_sgl.programs.reporting.conditions import conditions
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section
+from rrti_sgl.programs.reporting.entropy import what_ce_is
 from rrti_sgl.programs.reporting.figures.style import Drawing
 from rrti_sgl.programs.reporting.published import load_published
 from rrti_sgl.programs.reporting.runs import RunSelection, select_runs
@@ -73,6 +74,7 @@ def make_report(store: Store, references: Sequence[str] = ()) -> Report:
     published = load_published()
     context = ReportContext(store, selection, published)
     introduction = [
+        *what_ce_is(context),
         f"{len(selection.records)} runs of the trace store, by rrti-sgl {__version__}. Statistics bear the names of "
         "`rrti stats`. Intervals are 95 %, by bootstrap over problems.",
         *conditions(selection.records),

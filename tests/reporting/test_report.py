@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pyarrow.parquet
 import pytest
@@ -123,6 +125,63 @@ def test_published_numbers_are_the_papers() -> None:
     assert [(row.rho, row.accuracy, row.pass_at_k) for row in guided] == [(0.04, 0.291, 0.614), (0.13, 0.524, 0.8)]
     for value in published.values.values():
         assert value.setting
+
+
+def test_the_first_paragraph_says_what_ce_is_made_of(made: Report, tiny: Store) -> None:
+    [sums] = tiny.sql(
+        "SELECT sum(entropy_base) / sum(ce) AS share FROM tokens JOIN runs USING (run_id) WHERE program = 'diagnose'"
+    ).to_pylist()
+    first = made.introduction[0]
+    assert first.startswith("CE, the paper's score, is reverse KL plus the base model's own entropy")
+    assert f"In diagnose {sums['share']:.1%} of the CE of all tokens is base entropy, their rank correlation is 0." in first
+
+
+@pytest.fixture(scope="module")
+def rollouts(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Report]:
+    """A report of base rollouts whose divergences are all there, of 40 tokens each but two of 120."""
+    path = tmp_path_factory.mktemp("rollouts") / "store.duckdb"
+    path.write_bytes(empty_store.read_bytes())
+    draws = np.random.default_rng(0)
+    with Store.open(path) as store:
+        store.begin_run(make_run("d", program="diagnose", gate="never", tau=None))
+        traces = []
+        for i in range(12):
+            n = 120 if i < 2 else 40
+            entropy, apart = draws.exponential(1, n), draws.exponential(0.1, n)
+            tokens = {"entropy_base": entropy, "reverse_kl": apart, "js": apart / 2, "kl": apart, "tv": apart}
+            tokens |= {"planning_tag": ["plan" if value > 0.2 else None for value in apart]}
+            traces.append(make_trace("d", f"p{i:02d}", 0, entropy + apart, correct=i % 3 == 0, tokens=tokens))
+        store.write_samples(traces)
+        yield make_report(store)
+
+
+def test_reverse_kl_and_js_stand_beside_ce(rollouts: Report) -> None:
+    tables = {table.name: table for table in rollouts.tables}
+    metrics = ["ce", "reverse_kl", "js"]
+    for name in ("position", "uncertainty", "uncertainty-ranks"):
+        assert list(dict.fromkeys(tables[name].data["metric"].to_pylist())) == metrics
+    assert list(dict.fromkeys(tables["failure"].data["predictor"].to_pylist())) == [*metrics, "entropy_base", "length"]
+    sets = tables["planning"].data["set"].to_pylist()
+    assert len(sets) == len(set(sets))
+    for share in ("1%", "8%"):
+        for score in (*metrics, "base entropy"):
+            assert {f"top {share} by {score}", f"top {share} by {score}, of each sample"} <= set(sets)
+    top = {row["set"]: row["share"] for row in tables["planning"].data.to_pylist()}
+    assert top["top 8% by ce"] < top["top 8% by reverse_kl"] == 1
+    assert "of the top 8% of tokens by CE" in rollouts.introduction[0]
+
+
+def test_no_published_number_beside_another_quantity(rollouts: Report) -> None:
+    tables = {table.name: table for table in rollouts.tables}
+    failure = tables["failure"]
+    assert {row["with_k"] for row in failure.data.to_pylist() if row["top_k"]} == {2 / 12}
+    assert "published" not in [column.name for column in failure.columns]
+    assert any("fewer than half" in note for note in failure.notes)
+    beside = {row["set"]: row["published_odds"] for row in tables["planning"].data.to_pylist()}
+    assert beside["top 8% by ce"] == pytest.approx(8.54, abs=0.01)
+    assert beside["top 8% by reverse_kl"] is beside["top 8% by ce, of each sample"] is beside["all tokens"] is None
+    peaks = [row for row in tables["position"].data.to_pylist() if row["published"] is not None]
+    assert {(row["part"], row["metric"]) for row in peaks} == {("peak", "ce")}
 
 
 def test_the_same_store_gives_the_same_bytes(tiny_path: Path, out: Path, tmp_path: Path) -> None:

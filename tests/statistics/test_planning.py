@@ -176,4 +176,3 @@ def test_top_sets_within_samples(store, p):
         assert (row["n_tokens"], row["n_matching"]) == (sum(n), sum(matching))
         low, high = ProblemBootstrap(8).shares(np.bincount(problem, matching)[:, None], np.bincount(problem, n)[:, None])
         assert (row["share_low"], row["share_high"]) == pytest.approx((low[0], high[0]))
-        assert row["odds_over_all_low"] < row["odds_over_all"] < row["odds_over_all_high"]

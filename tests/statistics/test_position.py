@@ -51,7 +51,6 @@ def test_short_samples_do_not_make_a_peak(store, build):
     found = run_query(store, "position", metric="ce", p=0.2, bins=20).to_pylist()
     quarter = next(row for row in parts(found, "density") if row["u_low"] == 0.25)
     assert quarter["density_all"] > 1.3
-    assert quarter["density_ratio_low"] < 1 < quarter["density_ratio_high"]
     x, n, u = zip(
         *((t.tokens.ce, t.sample.n_tokens, (np.arange(t.sample.n_tokens) + 0.5) / t.sample.n_tokens) for t in traces),
         strict=True,

@@ -34,7 +34,7 @@ class OverlapCurve:
     high: FloatArray | None = None
 
 
-def overlap_figure(curves: Sequence[OverlapCurve], metric: str) -> Figure:
+def overlap_figure(curves: Sequence[OverlapCurve]) -> Figure:
     """The curves over p, with the overlap expected by chance."""
     figure, axes = style.column_figure(2.3)
     for index, curve in enumerate(curves):
@@ -49,7 +49,7 @@ def overlap_figure(curves: Sequence[OverlapCurve], metric: str) -> Figure:
     axes.plot(
         chance.shares, chance.chance, color=style.GREY, linestyle=style.DASHES[2], linewidth=1.1, label="expected by chance"
     )
-    axes.set(xlabel=f"p (%): top share by {metric} and by base entropy", ylabel="Overlap (IoU)", ylim=(0, 1))
+    axes.set(xlabel="p (%): top share by the metric and by base entropy", ylabel="Overlap (IoU)", ylim=(0, 1))
     axes.set_xlim(left=0)
     style.percent_axis(axes.xaxis)
     style.legend_above(axes, 1)

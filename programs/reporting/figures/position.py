@@ -15,47 +15,32 @@ from rrti_sgl.records import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class PositionDensity:
-    """One run's densities over u = position / length, in B bins.
+    """One run's and metric's density of top tokens over that of all tokens, in B bins of u = (t + 1/2) / T.
 
     Args:
-        label: the run.
+        label: run and metric.
         edges: (B + 1,) bin edges from 0 to 1.
-        top: (B,) density of the top-p tokens; 1 is uniform.
-        all: (B,) density of all tokens.
-        n_top, n_all: tokens in each.
-        low, high: (B,) interval of `top`, if there is one.
+        ratio: (B,) density of the top-p tokens over that of all; NaN where there are no tokens.
+        n_top: tokens in the top-p set.
     """
 
     label: str
     edges: FloatArray
-    top: FloatArray
-    all: FloatArray
+    ratio: FloatArray
     n_top: int
-    n_all: int
-    low: FloatArray | None = None
-    high: FloatArray | None = None
 
 
-def position_figure(densities: Sequence[PositionDensity], share: float, metric: str) -> Figure:
-    """Density of the top-p tokens of each run against that of all tokens, as steps over the bins."""
+def position_figure(densities: Sequence[PositionDensity], share: float) -> Figure:
+    """The ratios as steps over the bins; 1, as frequent as anywhere, is dashed."""
     figure, axes = style.column_figure(2.3)
     for index, density in enumerate(densities):
         color = style.SERIES[index]
-        prefix = f"{density.label}: " if len(densities) > 1 else ""
-        label = f"{prefix}top {LEVEL.text(share)} by {metric}, n = {COUNT.text(density.n_top)}"
-        if density.low is not None and density.high is not None:
-            low, high = _steps(density.low), _steps(density.high)
-            axes.fill_between(density.edges, low, high, step="post", color=color, alpha=0.18, linewidth=0)
-        elif len(densities) == 1:
-            axes.fill_between(density.edges, _steps(density.top), step="post", color=color, alpha=0.12, linewidth=0)
-        axes.step(density.edges, _steps(density.top), where="post", color=color, linestyle=style.DASHES[index], label=label)
-    first = densities[0]
-    whose = "" if len(densities) == 1 else f" of {first.label}"
-    label = f"all tokens{whose}, n = {COUNT.text(first.n_all)}"
-    axes.step(
-        first.edges, _steps(first.all), where="post", color=style.GREY, linewidth=1.1, linestyle=style.DASHES[2], label=label
-    )
-    axes.set(xlim=(0, 1), xlabel="Normalised position u = t / T", ylabel="Density (uniform = 1)")
+        label = f"{density.label}: top {LEVEL.text(share)}, n = {COUNT.text(density.n_top)}"
+        axes.step(
+            density.edges, _steps(density.ratio), where="post", color=color, linestyle=style.DASHES[index], label=label
+        )
+    axes.axhline(1, color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)))
+    axes.set(xlim=(0, 1), xlabel="Normalised position u = (t + 1/2) / T", ylabel="Density over that of all tokens")
     axes.set_ylim(bottom=0)
     style.legend_above(axes, 1)
     return figure

@@ -9,13 +9,22 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportContext, Section, by_run, wide, with_column
+from rrti_sgl.programs.reporting.context import (
+    MAX_SERIES,
+    Content,
+    ReportContext,
+    Section,
+    beside,
+    by_run,
+    wide,
+    with_column,
+)
 from rrti_sgl.programs.reporting.figures.lorenz import LorenzCurve, lorenz_figure
 from rrti_sgl.programs.reporting.figures.overlap import OverlapCurve, overlap_figure
 from rrti_sgl.programs.reporting.figures.position import PositionDensity, position_figure
 from rrti_sgl.programs.reporting.figures.style import draw
 from rrti_sgl.programs.reporting.published import HEADING
-from rrti_sgl.programs.tables.numbers import COEFFICIENT, LEVEL, SETTING, SHARE
+from rrti_sgl.programs.tables.numbers import COEFFICIENT, LEVEL, RATIO, SETTING, SHARE
 from rrti_sgl.programs.tables.table import Column, Table
 from rrti_sgl.records import FloatArray
 
@@ -86,10 +95,9 @@ def _lorenz_curve(context: ReportContext, run: str) -> LorenzCurve:
 
 
 def _position(context: ReportContext) -> Content:
-    found = context.each("position", context.selection.rollouts, metric=METRIC, p=TOP_SHARE)
-    bins = found.data.filter(pc.equal(found.data["part"], "density"))
+    found = context.each("position", context.selection.rollouts, p=TOP_SHARE)
     summary = found.data.filter(pc.not_equal(found.data["part"], "density"))
-    is_peak = [part == "peak" for part in summary["part"].to_pylist()]
+    is_peak = [row["part"] == "peak" and row["metric"] == METRIC for row in summary.to_pylist()]
     summary = with_column(
         summary, "published", [context.published.value("position.peak") if peak else None for peak in is_peak]
     )
@@ -101,44 +109,44 @@ def _position(context: ReportContext) -> Content:
         summary,
         [
             where[0],
+            Column("metric"),
+            Column("within", "top of"),
             Column("part"),
             *where[1:],
             Column("middle"),
             Column("published", f"peak at, {HEADING}", SETTING),
             Column("n_top", f"{top}, n"),
-            Column("density_top", "density"),
+            Column("density_ratio", "density over all"),
             Column("share_top", f"share of {top}"),
             Column("share_all", "share of all tokens"),
             Column("share_first", "first of a sample"),
         ],
         [
-            "u = t / T, position over length of the solution. peak: the bin of highest density, uniform is 1. within: "
-            "tokens in the first part of solutions. beyond: tokens after it. first of a sample: of the first such tokens of "
-            "samples.",
+            "u = (t + 1/2) / T, the middle of a token over the length of its solution. top of: the top tokens are those of "
+            "the whole run, or of each sample. density over all: density of the top tokens over that of all tokens, 1 where "
+            "they are as frequent as anywhere. peak: the bin where it is highest. within: tokens in the first part of "
+            "solutions. beyond: tokens after it. first of a sample: of the first such tokens of samples.",
             context.published.note("position.peak"),
         ],
         rule_by="run",
     )
+    bins = [row for row in found.rows if row["part"] == "density" and row["within"] == "run"]
+    ratios = [{**row, "value": row["density_ratio"]} for row in bins]
+    of_metrics = list(dict.fromkeys(row["metric"] for row in bins))
     density = Table(
         "position-density",
-        f"Density of the {top} of tokens by disagreement over the position in a solution",
-        bins,
-        [
-            *where,
-            Column("n_all", "tokens"),
-            Column("n_top", top),
-            Column("density_all", "density of all"),
-            Column("density_top", f"density of {top}"),
-        ],
-        ["The paper shows this as a figure, without numbers to set beside ours."],
+        f"Density of the {top} of tokens over that of all tokens, by position in a solution",
+        wide(ratios, ["run", "u_low", "u_high", "n_all"], lambda row: str(row["metric"])),
+        [*where, Column("n_all", "tokens"), *(Column(metric, f"by {metric}", RATIO) for metric in of_metrics)],
+        ["Top tokens of the whole run. The paper shows this as a figure, without numbers to set beside ours."],
         rule_by="run",
     )
-    curves = [_density(label, rows) for label, rows in list(by_run(bins.to_pylist()).items())[:MAX_SERIES]]
+    curves = [_density(label, rows) for label, rows in list(by_run(beside(bins)).items())[:MAX_SERIES]]
     caption = (
-        f"Density of the {top} of tokens by disagreement ({METRIC}) over normalised position, against that of all tokens, "
-        "base rollouts; shaded: 95 % interval."
+        f"Density of the {top} of tokens by disagreement over that of all tokens, by normalised position, base rollouts. "
+        "Above 1, top tokens are more frequent than anywhere."
     )
-    drawing = draw("position", caption, lambda: position_figure(curves, TOP_SHARE, METRIC))
+    drawing = draw("position", caption, lambda: position_figure(curves, TOP_SHARE))
     return Content([position, density], [drawing], [*found.left_out.values()])
 
 
@@ -146,16 +154,13 @@ def _density(label: str, rows: Sequence[Mapping[str, Any]]) -> PositionDensity:
     return PositionDensity(
         label,
         np.array([*(row["u_low"] for row in rows), rows[-1]["u_high"]]),
-        _values(rows, "density_top"),
-        _values(rows, "density_all"),
+        _values(rows, "density_ratio"),
         sum(row["n_top"] for row in rows),
-        sum(row["n_all"] for row in rows),
-        *_bounds(rows, "density_top"),
     )
 
 
 def _uncertainty(context: ReportContext) -> Content:
-    found = context.each("uncertainty", context.selection.rollouts, metric=METRIC, ps=OVERLAP_GRID)
+    found = context.each("uncertainty", context.selection.rollouts, ps=OVERLAP_GRID)
     overlap, ranks = (found.data.filter(pc.equal(found.data["part"], part)) for part in ("overlap", "rank_correlation"))
     curves = [
         OverlapCurve(
@@ -166,12 +171,14 @@ def _uncertainty(context: ReportContext) -> Content:
             rows[0]["n_tokens"],
             *_bounds(rows, "iou"),
         )
-        for label, rows in list(by_run(overlap.to_pylist()).items())[:MAX_SERIES]
-    ]
+        for label, rows in list(by_run(beside(overlap.filter(pc.equal(overlap["within"], "run")).to_pylist())).items())
+    ][:MAX_SERIES]
     columns = [
         Column("run"),
+        Column("metric"),
+        Column("within", "top of"),
         Column("p"),
-        Column("n_metric", "top by ce"),
+        Column("n_metric", "top by metric"),
         Column("n_entropy", "top by entropy"),
         Column("n_both", "in both"),
         Column("iou", "IoU"),
@@ -183,23 +190,25 @@ def _uncertainty(context: ReportContext) -> Content:
         overlap,
         columns,
         [
-            "IoU: tokens in both top-p sets over tokens in either; ties at a threshold are all in. By chance: of two "
-            "independent sets of these sizes. The paper shows this overlap as a figure, without numbers to set beside ours."
+            "IoU: tokens in both top-p sets over tokens in either; ties at a threshold are all in. top of: top-p of the "
+            "whole run, or of each sample. By chance: of two independent sets of these sizes. The paper shows this overlap "
+            "as a figure, without numbers to set beside ours."
         ],
         rule_by="run",
     )
     caption = (
-        f"Overlap (IoU) of the top p % of tokens by disagreement ({METRIC}) with the top p % by base entropy, base rollouts."
+        "Overlap (IoU) of the top p % of tokens by disagreement with the top p % by base entropy, base rollouts. ce "
+        "contains the base entropy, reverse_kl is what is left of it without."
     )
     correlation = Table(
         "uncertainty-ranks",
         "Rank correlation of disagreement and base entropy",
         ranks,
-        [Column("run"), Column("n_tokens", "tokens"), Column("spearman", "Spearman's ρ")],
+        [Column("run"), Column("metric"), Column("n_tokens", "tokens"), Column("spearman", "Spearman's ρ")],
         ["Over all tokens, ties at average ranks. The paper publishes no number of this."],
     )
     return Content(
-        [table, correlation], [draw("overlap", caption, lambda: overlap_figure(curves, METRIC))], [*found.left_out.values()]
+        [table, correlation], [draw("overlap", caption, lambda: overlap_figure(curves))], [*found.left_out.values()]
     )
 
 

@@ -14,17 +14,19 @@ from rrti_sgl.programs.reporting.published import HEADING
 from rrti_sgl.programs.tables.numbers import COEFFICIENT
 from rrti_sgl.programs.tables.table import Column, Table
 
-METRIC = "ce"
 TOP_K = 100
+LEAST_WITH_K = 0.5
 _ROC_SQL = Path(__file__).resolve().parents[1] / "queries" / "roc.sql"
-_KEYS = {METRIC: "failure.auroc.metric", "entropy_base": "failure.auroc.entropy"}
+_KEYS = {"ce": "failure.auroc.metric", "entropy_base": "failure.auroc.entropy"}
 
 
 def _failure(context: ReportContext) -> Content:
-    found = context.each("failure", context.selection.rollouts, metric=METRIC, top_k=TOP_K)
-    keys = [_KEYS.get(row["predictor"], "") if row["top_k"] == TOP_K else "" for row in found.rows]
+    found = context.each("failure", context.selection.rollouts, top_k=TOP_K)
+    # Of samples that are shorter than K the predictor is another one: no published number is like it.
+    alike = [row["top_k"] == TOP_K and row["with_k"] >= LEAST_WITH_K for row in found.rows]
+    keys = [_KEYS.get(row["predictor"], "") if each else "" for row, each in zip(found.rows, alike, strict=True)]
     data = with_column(found.data, "published", [context.published.value(key) for key in keys])
-    more = [Column("prauc", "PR-AUC", COEFFICIENT)] if "prauc" in data.column_names else []
+    published = [Column("published", HEADING, COEFFICIENT)] if any(keys) else []
     table = Table(
         "failure",
         "How well a sample's largest scores tell wrong answers from right ones",
@@ -33,16 +35,19 @@ def _failure(context: ReportContext) -> Content:
             Column("run"),
             Column("predictor"),
             Column("top_k", "K"),
+            Column("with_k", "samples with K tokens"),
             Column("n_samples", "samples"),
             Column("n_wrong", "wrong"),
             Column("auroc", "AUROC"),
-            Column("published", HEADING, COEFFICIENT),
-            *more,
+            *published,
         ],
         [
             "Predictor: mean of the K largest values of a sample (all, where it has fewer). AUROC: probability that a wrong "
             "sample has the larger predictor, ties counting half.",
-            context.published.note(*_KEYS.values()),
+            context.published.note(*_KEYS.values())
+            if published
+            else f"The paper's AUROC is of the {TOP_K} largest and stands beside none of these: fewer than half of the "
+            "samples have so many tokens.",
         ],
         rule_by="run",
     )
@@ -57,7 +62,7 @@ def _roc(context: ReportContext, run: str, rows: list[dict[str, Any]], name: str
     label = context.selection.labels[run]
     curves, totals = [], (0, 0)
     for row in by_run(rows)[label]:
-        if row["top_k"] != TOP_K or row["predictor"] not in _KEYS:
+        if row["top_k"] != TOP_K:
             continue
         values = {"run": run, "metric": row["predictor"], "top_k": TOP_K}
         points = context.store.sql(_ROC_SQL.read_text(encoding="utf-8"), values)

@@ -11,11 +11,12 @@ from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportConte
 from rrti_sgl.programs.reporting.figures.enrichment import EnrichmentBar, enrichment_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import HEADING
-from rrti_sgl.programs.tables.numbers import LEVEL, SETTING, SHARE
+from rrti_sgl.programs.tables.numbers import LEVEL, RATIO, SHARE
 from rrti_sgl.programs.tables.table import Column, Table
 
 METRIC = "ce"
 PLANNING_SHARES = (0.01, 0.08)
+MAX_BARS = 8
 
 
 def _planning(context: ReportContext) -> Content:
@@ -23,14 +24,14 @@ def _planning(context: ReportContext) -> Content:
     words: list[Mapping[str, Any]] = []
     missing: list[str] = []
     for share in PLANNING_SHARES:
-        found = context.each("planning", context.selection.rollouts, metric=METRIC, p=share)
+        found = context.each("planning", context.selection.rollouts, p=share)
         missing += found.left_out.values()
-        top = f"top {LEVEL.text(share)} by"
-        names = {"top_metric": f"{top} {METRIC}", "top_entropy": f"{top} base entropy"}
-        chosen = [row for row in found.rows if row["tokens"] in names]
-        rows += [{**row, "set": names[row["tokens"]]} for row in chosen if row["part"] == "planning"]
-        words += [{**row, "set": names[row["tokens"]]} for row in chosen if row["part"] != "planning"]
-        everything = [row for row in found.rows if row["part"] == "planning" and row["tokens"] == "all"]
+        # Base entropy has the same rows beside each metric.
+        chosen = list({(row["run"], row["part"], row["label"], _set_name(row, share)): row for row in found.rows}.values())
+        named = [{**row, "set": _set_name(row, share)} for row in chosen if row["within"] is not None]
+        rows += [row for row in named if row["part"] == "planning"]
+        words += [row for row in named if row["part"] != "planning" and row["within"] == "run"]
+        everything = [row for row in chosen if row["part"] == "planning" and row["tokens"] == "all"]
     guided = context.selection.of_programs("guided")
     taken = context.each("planning", guided, metric=METRIC, p=PLANNING_SHARES[0]).rows if guided else []
     taken = [{**row, "set": "takeovers"} for row in taken if row["tokens"] == "takeovers" and row["n_tokens"]]
@@ -39,18 +40,35 @@ def _planning(context: ReportContext) -> Content:
         *rows,
         *(row for row in taken if row["part"] == "planning"),
     ]
+    drawn = [row for row in rows if row["within"] == "run"][:MAX_BARS] + [row for row in rows if row["set"] == "takeovers"]
     return Content(
         [_planning_table(context, rows), _words_table(words)],
-        [_enrichment([row for row in rows if row["tokens"] != "all"][: 2 * len(PLANNING_SHARES) + MAX_SERIES])],
+        [_enrichment(drawn[: MAX_BARS + MAX_SERIES])],
         list(dict.fromkeys(missing)),
     )
 
 
+def _set_name(row: Mapping[str, Any], share: float) -> str:
+    """What a set of tokens is called."""
+    if row["within"] is None:
+        return str(row["tokens"])
+    score = row["metric"] if row["tokens"] == "top_metric" else "base entropy"
+    return f"top {LEVEL.text(share)} by {score}" + (", of each sample" if row["within"] == "sample" else "")
+
+
+def _published_odds(context: ReportContext, tokens: str) -> float | None:
+    """The odds of a planning word in a set over those among all tokens, from the shares that the paper publishes."""
+    share, whole = (context.published.value(f"planning.share.{name}") for name in (tokens, "all"))
+    return None if share is None or whole is None or tokens == "all" else share / (1 - share) / (whole / (1 - whole))
+
+
 def _planning_table(context: ReportContext, rows: Sequence[Mapping[str, Any]]) -> Table:
     data = pa.Table.from_pylist(list(rows))
-    for quantity in ("share", "enrichment"):
-        values = [context.published.value(f"planning.{quantity}.{row['tokens']}") for row in rows]
-        data = with_column(data, f"published_{quantity}", values)
+    # The paper's score is ce: no published number stands beside another metric, or a set within samples.
+    like = [row["within"] != "sample" and (row["tokens"] != "top_metric" or row["metric"] == METRIC) for row in rows]
+    names = [str(row["tokens"]) if each else "" for row, each in zip(rows, like, strict=True)]
+    data = with_column(data, "published_share", [context.published.value(f"planning.share.{name}") for name in names])
+    data = with_column(data, "published_odds", [_published_odds(context, name) for name in names])
     return Table(
         "planning",
         "Planning words among divergent, uncertain and taken-over tokens",
@@ -61,14 +79,17 @@ def _planning_table(context: ReportContext, rows: Sequence[Mapping[str, Any]]) -
             Column("n_tokens", "n"),
             Column("share", "planning words"),
             Column("published_share", HEADING, SHARE),
+            Column("odds_over_all", "odds over all"),
+            Column("published_odds", HEADING, RATIO),
+            Column("odds_ratio", "odds ratio"),
             Column("enrichment"),
-            Column("published_enrichment", HEADING, SETTING),
-            Column("odds_ratio"),
         ],
         [
-            "Enrichment: share in the set over share among all tokens of the same run. Shares depend on the word lists: "
-            "they compare between runs of this package, not with the paper's. Our digest of the paper does not say which "
-            "top share its numbers are of; they stand beside both of ours.",
+            "odds over all: odds of a planning word in the set over those among all tokens of the same run, the paper's "
+            "from its two shares. odds ratio: over those in the rest of the run. enrichment: share over share among all; it "
+            "cannot exceed 1 / share among all, so that runs of unlike shares do not compare in it. Shares depend on the "
+            "word lists: they compare between runs of this package, not with the paper's. Our digest of the paper does not "
+            "say which top share its numbers are of; they stand beside both of ours.",
             context.published.note("planning.share.top_metric", "planning.share.top_entropy", "planning.share.takeovers"),
         ],
     )
