@@ -29,6 +29,10 @@ def counterfactual(
         float | None, typer.Option(min=0, max=10, help="Of the continuations. [default: that of the sample's run]")
     ] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
+    trust: Annotated[
+        list[str] | None,
+        typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False,
     *,
     pair: PairOptions,
@@ -48,7 +52,7 @@ def counterfactual(
     from rrti_sgl.programs.running.session import Concurrency, open_session
 
     async def go(store: Store, base_url: str, reasoning_url: str) -> tuple[RunRecord, list[Effect]]:
-        settings = parent_settings(store, sample)
+        settings = parent_settings(store, sample, trust or ())
         chosen = temperature if temperature is not None else settings.temperature
         async with open_session(
             base_url,
@@ -66,11 +70,12 @@ def counterfactual(
                     positions=position,
                     continuations=continuations,
                     temperature=chosen,
+                    trust=trust or (),
                     on_progress=progress.track("counterfactual"),
                 )
 
     with Store.open(db, create=False) as store:
-        parent_settings(store, sample)  # whether there is such a sample is told before any server is started
+        parent_settings(store, sample, trust or ())  # whether there is such a sample is told before any server is started
         with pair.open() as address:
             record, effects = run_async(go(store, address.base_url, address.reasoning_url))
     rows = [asdict(effect) | {"effect": effect.effect, "necessary": effect.necessary} for effect in effects]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rrti_sgl.cli.progress import RunProgress
@@ -20,14 +20,16 @@ COUNTERFACTUAL = "counterfactual"
 
 
 @contextlib.contextmanager
-def open_store(path: Path, settings: RunSettings | None, resume: str | None) -> Iterator[tuple[Store, RunSettings]]:
+def open_store(
+    path: Path, settings: RunSettings | None, resume: str | None, trust: Sequence[str] = ()
+) -> Iterator[tuple[Store, RunSettings]]:
     """Open the store for writing before any server is started; on resuming, the settings are the stored run's."""
     with Store.open(path, create=resume is None) as store:
         if resume is not None:
             run = store.get_run(resume)
             if run.kind == "counterfactual":
                 raise UsageError(f"Run {resume} is a counterfactual; it is not resumed.", "Run it again: it is short.")
-            settings = RunSettings.from_dict(run.config)
+            settings = RunSettings.from_dict(run.config, trust)
         if settings is None:
             raise UsageError("There is nothing to run.", "Name a program.")
         yield store, settings
@@ -35,7 +37,7 @@ def open_store(path: Path, settings: RunSettings | None, resume: str | None) -> 
 
 # What may be typed beside --resume: where things are, not what is run.
 _WITH_RESUME = {
-    *("resume", "db", "json", "in_flight", "base_url", "reasoning_url", "base", "reasoning"),
+    *("resume", "trust", "db", "json", "in_flight", "base_url", "reasoning_url", "base", "reasoning"),
     *("server_flags", "tokenizer", "api_key"),
 }
 

@@ -23,6 +23,10 @@ def run(
         str | None,
         typer.Option(metavar="RUN", help="Continue a run that ended early, options as then."),
     ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),
+    ] = None,
     new: Annotated[
         bool, typer.Option("--new", help="Do not continue a run of this command that ended early: start another.")
     ] = False,
@@ -49,7 +53,7 @@ def run(
         execution.refuse_changes(parse.given(context))
     settings = None if program is None else settings_from(program, **options)
     begun = datetime.now(UTC)
-    with execution.open_store(db, settings, resume) as (store, settings):
+    with execution.open_store(db, settings, resume, trust or ()) as (store, settings):
         with pair.open() as address:
             record = execution.execute(
                 store,

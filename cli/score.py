@@ -50,6 +50,10 @@ def score(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that ended early, options as then.")
     ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     *,
     pair: PairOptions,
@@ -74,7 +78,7 @@ def score(
     else:
         names = {name: str(value) for name, value in (parse.name_value("--field", text) for text in field or [])}
         settings = ScoreSettings.of(TextInput(str(source), format, names, problems, end_token, thoughts, skip), **options)
-    with open_input(db, settings, resume, source) as (store, settings, texts):
+    with open_input(db, settings, resume, source, trust or ()) as (store, settings, texts):
         with pair.open() as address:
             record = score_texts(
                 store,

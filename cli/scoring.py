@@ -20,7 +20,7 @@ from rrti_sgl.serving.opening import PairAddress
 
 @contextlib.contextmanager
 def open_input(
-    path: Path, settings: ScoreSettings | None, resume: str | None, moved_to: Path | None
+    path: Path, settings: ScoreSettings | None, resume: str | None, moved_to: Path | None, trust: Sequence[str] = ()
 ) -> Iterator[tuple[Store, ScoreSettings, list[GivenText]]]:
     """Read the texts and open the store, in this order, before any server is started.
 
@@ -29,6 +29,7 @@ def open_input(
         settings: of a new run; None: the resumed run's.
         resume: id of the run to continue.
         moved_to: where the file of a resumed run is now, if not where it was.
+        trust: classes that the resumed run names and that may be imported.
 
     Raises:
         UsageError: something is wrong with the file, or the run is none of `rrti score`. A store is not created then.
@@ -39,7 +40,7 @@ def open_input(
             run = store.get_run(resume or "")
             if run.kind != "score":
                 raise UsageError(f"Run {resume} is of program {run.program!r}.", f"Use: rrti run --resume {resume}")
-            settings = ScoreSettings.from_dict(run.config).relocated(moved_to)
+            settings = ScoreSettings.from_dict(run.config, trust).relocated(moved_to)
         yield store, settings, settings.input.read() if texts is None else texts
 
 

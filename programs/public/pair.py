@@ -240,6 +240,7 @@ class ModelPair:
         positions: Sequence[int] | None = None,
         continuations: int | None = None,
         temperature: float | None = None,
+        trust: Sequence[str] = (),
         store: TraceStore | None = None,
         on_progress: OnProgress | None = None,
     ) -> Counterfactual:
@@ -250,6 +251,7 @@ class ModelPair:
             positions: which tokens; None takes every takeover that changed the token.
             continuations: of each arm; None: 1 when greedy, 8 when sampling.
             temperature: of the continuations; None takes that of the sample's run.
+            trust: classes, `package.module:Class`, that the sample's run names and that may be imported.
             store: where the sample is; None: the pair's own.
             on_progress: called after each finished continuation.
 
@@ -268,6 +270,7 @@ class ModelPair:
             positions=positions,
             continuations=continuations,
             temperature=temperature,
+            trust=trust,
             on_progress=on_progress,
         )
         return Counterfactual(Run(kept, record), effects)

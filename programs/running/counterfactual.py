@@ -8,7 +8,7 @@ one, so that its effect is seen alone. A takeover is necessary if the solution i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +68,7 @@ async def run_counterfactual(
     positions: Sequence[int] | None = None,
     continuations: int | None = None,
     temperature: float | None = None,
+    trust: Collection[str] = (),
     on_progress: OnProgress | None = None,
 ) -> tuple[RunRecord, list[Effect]]:
     """Deny or force takeovers of a stored sample and compare the outcomes.
@@ -79,6 +80,7 @@ async def run_counterfactual(
         positions: which tokens; None takes every takeover that changed the token.
         continuations: of each arm; None: 1 when greedy, 8 when sampling.
         temperature: of the continuations; None takes that of the sample's run.
+        trust: classes that the sample's run names and that may be imported (`RunSettings.from_dict`).
         on_progress: called after each finished continuation.
 
     Raises:
@@ -86,7 +88,7 @@ async def run_counterfactual(
     """
     trace = store.load_sample(sample)
     parent = store.get_run(trace.sample.run_id)
-    settings = RunSettings.from_dict(parent.config)
+    settings = RunSettings.from_dict(parent.config, trust)
     if temperature is not None:
         settings = replace(settings, temperature=temperature)
     if trace.sample.correct is None:
@@ -106,9 +108,9 @@ async def run_counterfactual(
     return record, effects(store, record.run_id, pair.vocabulary)
 
 
-def parent_settings(store: Store, sample: str) -> RunSettings:
+def parent_settings(store: Store, sample: str, trust: Collection[str] = ()) -> RunSettings:
     """The settings of the run that a stored sample belongs to."""
-    return RunSettings.from_dict(store.get_run(store.load_sample(sample).sample.run_id).config)
+    return RunSettings.from_dict(store.get_run(store.load_sample(sample).sample.run_id).config, trust)
 
 
 def _positions(trace: SampleTrace, positions: Sequence[int] | None) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Annotated, Any
@@ -168,11 +168,17 @@ class RunSettings:
         return values
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> RunSettings:
+    def from_dict(cls, stored: Mapping[str, Any], trust: Collection[str] | None = ()) -> RunSettings:
         """Settings as `to_dict` gives them or a run's configuration holds them; fields of a newer version are refused.
 
+        Args:
+            stored: the configuration. A store may come from anywhere, and gates, taggers and graders of one's own that it
+                names would be imported, so run.
+            trust: what may be imported, as `package.module:Class`; None: nothing of these settings will be.
+
         Raises:
-            UsageError: the settings have a field that this version does not know, or the run is of another kind.
+            UsageError: the settings have a field that this version does not know, name code that is not trusted, or the
+                run is of another kind.
         """
         kind: RunKind = stored.get("kind", "run")
         if kind == "score":
@@ -190,6 +196,12 @@ class RunSettings:
                 "Resume it with the version that started it.",
             )
         values = dict(stored)
+        code = [spec for spec in (values["gate"]["gate"], values["tagger"], values["grader"]) if spec and ":" in spec]
+        if foreign := [spec for spec in code if trust is not None and spec not in trust]:
+            raise UsageError(
+                f"The stored run names code of its own, {', '.join(foreign)}; it is run only if you say so.",
+                f"If you trust it: {' '.join(f'--trust {spec}' for spec in foreign)}",
+            )
         values["gate"] = GateOptions(**values["gate"])
         for name in ("base_prompt", "reasoning_prompt"):
             values[name] = None if values[name] is None else PromptTemplate.from_dict(values[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -85,15 +85,15 @@ class ScoreSettings:
         return {"kind": "score", **self.to_dict(), "stops": list(stops)}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> ScoreSettings:
+    def from_dict(cls, stored: Mapping[str, Any], trust: Collection[str] | None = ()) -> ScoreSettings:
         """Settings as a run stored them.
 
         Raises:
-            UsageError: a field of a newer version.
+            UsageError: see `RunSettings.from_dict`.
         """
         values = {name: value for name, value in stored.items() if name not in ("kind", "stops")}
         source = TextInput(**values.pop("input"))
-        return cls(source, RunSettings.from_dict({**values, "program": "diagnose"}))
+        return cls(source, RunSettings.from_dict({**values, "program": "diagnose"}, trust))
 
     def digest(self, texts: Sequence[GivenText], problem_set: ProblemSet) -> str:
         """Hash of the settings, the texts and the gold answers; the place of the file is not part of it."""

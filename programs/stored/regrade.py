@@ -142,7 +142,7 @@ def _stops(run: RunRecord, *, whole: bool) -> tuple[str, ...]:
         return ()
     if run.kind == "score":  # prompts may be the texts' own
         return tuple(run.config["stops"])
-    return solution_stops(RunSettings.from_dict(run.config), whole=whole)
+    return solution_stops(RunSettings.from_dict(run.config, trust=None), whole=whole)
 
 
 def _config(run: RunRecord, grader: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ PATH = Path(__file__).resolve().parents[2] / "docs/notebooks/first_look.ipynb"
 
 
 def outputs(notebook: Any) -> list[list[str]]:
-    """Kinds of the outputs of each cell of code; what libraries warn of on this machine is not the notebook's."""
+    """Kinds of the outputs of each cell of code: no warnings of libraries, and printed text once in however many pieces."""
     cells = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    return [[each["output_type"] for each in outputs if each.get("name") != "stderr"] for outputs in cells]
+    shown = [[each["output_type"] for each in outputs if each.get("name") != "stderr"] for outputs in cells]
+    return [[kind for kind, _ in groupby(kinds)] for kinds in shown]
 
 
 def test_the_notebook_is_kept_with_what_it_shows() -> None:

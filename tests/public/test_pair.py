@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -251,6 +252,7 @@ def test_a_temporary_store_goes_with_its_last_run(options: Options) -> None:
     folder = run.store.path.parent
     assert folder.is_dir()
     del run, pair
+    gc.collect()
     assert not folder.exists()
 
 

@@ -49,6 +49,9 @@ class LastWord:
         return Grade(answer, answer == problem.answer)
 
 
+GRADER = f"{__name__}:{LastWord.__name__}"
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> RunSettings:
     rng = np.random.default_rng(0)
@@ -56,9 +59,8 @@ def settings(tmp_path: Path) -> RunSettings:
     rows = [{"question": question, "answer": f"w{1 + place % 6}"} for place, question in enumerate(questions)]
     path = tmp_path / "problems.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    grader = f"{__name__}:{LastWord.__name__}"
     return RunSettings(
-        "guided", str(path), k=4, max_new_tokens=30, gate=GATE, base_prompt=BARE, reasoning_prompt=BARE, grader=grader
+        "guided", str(path), k=4, max_new_tokens=30, gate=GATE, base_prompt=BARE, reasoning_prompt=BARE, grader=GRADER
     )
 
 
@@ -105,7 +107,7 @@ def test_a_counterfactual_goes_on_from_its_token(decoding: Decoding, store: Stor
     """With the takeover the sample ends as it ended; without, the base model's token is what the rest goes on from."""
     parents = traces(store, run(store, replace(settings, decoding=decoding)).run_id)
     parent = next(trace for trace in parents if trace.sample.n_changed > 1)
-    work = lambda session: run_counterfactual(session, store, parent.sample.sample_id)  # noqa: E731
+    work = lambda session: run_counterfactual(session, store, parent.sample.sample_id, trust=[GRADER])  # noqa: E731
     record, effects = on_session(work)
     assert (record.program, record.status) == ("counterfactual", "finished")
     assert len(effects) == parent.sample.n_changed
@@ -223,22 +225,29 @@ def test_controls_take_over_as_often_as_the_run_that_they_follow(store: Store, m
     found = store.sql("SELECT run_id, program, rho FROM run_view").to_pylist()
     rho = {row["program"]: row["rho"] for row in found}
     for program in ("random", "matched"):
-        assert rho[program] == pytest.approx(rho["guided"], rel=0.05), program
+        assert rho[program] == pytest.approx(rho["guided"], rel=0.15), program
     assert records["random"].gate_params == {"rho": rho["guided"]}
     [a_sample] = store.sql("SELECT avg(n_takeovers) AS n FROM samples WHERE run_id = $r", {"r": guided.run_id})[
         "n"
     ].to_pylist()
     assert records["early"].gate_params == {"horizon": pytest.approx(a_sample)}
     entropies = store.scores(guided.run_id, "entropy_base")
-    assert np.mean(entropies > records["entropy"].tau) == pytest.approx(rho["guided"], abs=0.02)  # there are ties
+    above, reached = (
+        float(np.mean(each)) for each in (entropies > records["entropy"].tau, entropies >= records["entropy"].tau)
+    )
+    assert above <= rho["guided"] + 1 / len(entropies)
+    assert reached >= rho["guided"] - 1 / len(entropies)  # there are ties
 
     by_position = """
-        SELECT position, avg((source = 'reasoning')::INT) AS rate FROM tokens JOIN runs USING (run_id)
-        WHERE program = $p AND position < 8 GROUP BY position ORDER BY position
+        SELECT position, count(*) AS tokens, count(*) FILTER (source = 'reasoning') AS takeovers
+        FROM tokens JOIN runs USING (run_id) WHERE program = $p GROUP BY position ORDER BY position
     """
-    theirs, own, flat = (store.sql(by_position, {"p": p})["rate"].to_numpy() for p in ("guided", "matched", "random"))
-    assert np.abs(own - theirs).max() < 0.05  # 600 samples: a standard error of 0.02
-    assert np.abs(flat - theirs).max() > 0.05
+    theirs, own = (store.sql(by_position, {"p": p}).to_pandas() for p in ("guided", "matched"))
+    edges, rates = takeover_rates(theirs["tokens"].to_numpy(np.int32), theirs["takeovers"].to_numpy(np.int32))
+    assert records["matched"].gate_params == {"edges": edges, "rates": pytest.approx(rates)}
+    asked = np.repeat(rates, np.diff([*edges, len(own)]))
+    expected, spread = own["tokens"] * asked, np.sqrt(own["tokens"] * asked * (1 - asked))
+    assert (np.abs(own["takeovers"] - expected) <= 5 * spread + 1).all()  # the draws follow the run's id
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=300), st.data())
@@ -287,4 +296,4 @@ def test_settings_without_a_later_option_are_stored_as_before(settings: RunSetti
     followed = replace(settings, gate=GateOptions(like="guided"))
     assert followed.to_dict()["gate"]["like"] == "guided"
     for each in (settings, followed):
-        assert RunSettings.from_dict(json.loads(json.dumps(each.to_dict()))).gate == each.gate
+        assert RunSettings.from_dict(json.loads(json.dumps(each.to_dict())), trust=[GRADER]).gate == each.gate
