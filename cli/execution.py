@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.running.runner import run_program
-from rrti_sgl.programs.running.session import Concurrency, open_session
+from rrti_sgl.programs.running.runner import run_program, run_seeds
+from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord
 from rrti_sgl.serving.opening import PairAddress
 
+Result = TypeVar("Result")
 COUNTERFACTUAL = "counterfactual"
 
 
@@ -70,23 +72,45 @@ def execute(
 ) -> RunRecord:
     """Connect, run one program and show its progress; see `run_program`."""
 
-    async def go() -> RunRecord:
-        async with open_session(
-            pair.base_url,
-            pair.reasoning_url,
-            concurrency,
-            tokenizer=tokenizer,
-            api_key=api_key,
-            special_tokens=settings.special_tokens,
-        ) as session:
+    async def work(session: PairSession, progress: RunProgress) -> RunRecord:
+        tracked = progress.track(label or settings.program)
+        return await run_program(session, store, settings, resume=resume, anew=anew, on_progress=tracked)
+
+    return _on_session(work, pair, settings, concurrency, tokenizer, api_key)
+
+
+def execute_seeds(
+    store: Store,
+    pair: PairAddress,
+    settings: RunSettings,
+    concurrency: Concurrency,
+    seeds: int,
+    *,
+    tokenizer: str | None = None,
+    api_key: str | None = None,
+    anew: bool = False,
+) -> list[RunRecord]:
+    """Connect, run one program with several seeds and show the progress; see `run_seeds`."""
+
+    async def work(session: PairSession, progress: RunProgress) -> list[RunRecord]:
+        track = lambda seeded: progress.track(f"{seeded.program}, seed {seeded.seed}")  # noqa: E731
+        return await run_seeds(session, store, settings, seeds, anew=anew, track=track)
+
+    return _on_session(work, pair, settings, concurrency, tokenizer, api_key)
+
+
+def _on_session(
+    work: Callable[[PairSession, RunProgress], Awaitable[Result]],
+    pair: PairAddress,
+    settings: RunSettings,
+    concurrency: Concurrency,
+    tokenizer: str | None,
+    api_key: str | None,
+) -> Result:
+    async def go() -> Result:
+        connecting = {"tokenizer": tokenizer, "api_key": api_key, "special_tokens": settings.special_tokens}
+        async with open_session(pair.base_url, pair.reasoning_url, concurrency, **connecting) as session:
             with RunProgress() as progress:
-                return await run_program(
-                    session,
-                    store,
-                    settings,
-                    resume=resume,
-                    anew=anew,
-                    on_progress=progress.track(label or settings.program),
-                )
+                return await work(session, progress)
 
     return run_async(go())

@@ -30,6 +30,10 @@ def run(
     new: Annotated[
         bool, typer.Option("--new", help="Do not continue a run of this command that ended early: start another.")
     ] = False,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="Runs, with --seed and the seeds after it; what is finished is not run again."),
+    ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     *,
     pair: PairOptions,
@@ -55,16 +59,11 @@ def run(
     begun = datetime.now(UTC)
     with execution.open_store(db, settings, resume, trust or ()) as (store, settings):
         with pair.open() as address:
-            record = execution.execute(
-                store,
-                address,
-                settings,
-                Concurrency(pair.in_flight),
-                resume,
-                tokenizer=pair.tokenizer,
-                api_key=pair.api_key,
-                anew=new,
-            )
+            places, asked = {"tokenizer": pair.tokenizer, "api_key": pair.api_key}, Concurrency(pair.in_flight)
+            if seeds > 1:
+                records = execution.execute_seeds(store, address, settings, asked, seeds, anew=new, **places)
+                return summaries.print_seeds(store, records, as_json=json)
+            record = execution.execute(store, address, settings, asked, resume, anew=new, **places)
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
             which = "run" if record.created_at >= begun else "the continued run"

@@ -9,9 +9,11 @@ from typing import Any
 import typer
 
 from rrti_sgl.cli import tables
+from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.tables.kinds import named_text
 from rrti_sgl.programs.tables.numbers import COUNT
+from rrti_sgl.programs.tables.statistics import printed_tables
 from rrti_sgl.programs.tables.table import Column, rows_table
 from rrti_sgl.records import CalibrationRecord, RunRecord
 
@@ -42,6 +44,21 @@ def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:
             "accuracy": "not graded (no gold answers)" if row["accuracy"] is None else row["accuracy"],
         }
     )
+
+
+def print_seeds(store: Store, records: Sequence[RunRecord], *, as_json: bool) -> None:
+    """The runs of several seeds, one after the other, and what they are together."""
+    graded = store.sql(
+        "SELECT 1 FROM samples WHERE correct IS NOT NULL AND run_id = $run LIMIT 1", {"run": records[0].run_id}
+    )
+    if not len(graded):
+        for record in records:
+            print_run_summary(store, record, as_json=as_json)
+        return
+    found = run_query(store, "accuracy", run=[record.run_id for record in records])
+    if as_json:
+        return tables.print_json(found.to_pylist())
+    tables.print_tables(printed_tables("accuracy", "", found))
 
 
 def _gate_text(name: str, value: Any) -> str:

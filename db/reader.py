@@ -79,9 +79,15 @@ class StoreReader:
 
         A run that says it is running was killed: nobody else can have the store open for writing.
         """
-        query = """
-            SELECT * FROM runs ANTI JOIN sealed_runs USING (run_id)
-            WHERE program = $program AND config_hash = $hash AND status <> 'finished'
+        return self._newest_like(record, "status <> 'finished' AND run_id NOT IN (SELECT run_id FROM sealed_runs)")
+
+    def find_finished(self, record: RunRecord) -> str | None:
+        """Id of the newest finished run that began as this one would; None where there is none."""
+        return self._newest_like(record, "status = 'finished'")
+
+    def _newest_like(self, record: RunRecord, condition: str) -> str | None:
+        query = f"""
+            SELECT * FROM runs WHERE program = $program AND config_hash = $hash AND {condition}
             ORDER BY created_at DESC, run_id
         """
         rows = self.sql(query, {"program": record.program, "hash": record.config_hash}).to_pylist()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -36,7 +38,9 @@ OF_PROBLEM_SET = (
 
 def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> Values:
     """The k of pass@k, the runs that each run is compared with, and which runs are averaged."""
-    references = {name: _references(coverage, name, values[name]) for name in ("base", "reasoning")}
+    records = [store.get_run(row["run_id"]) for row in coverage]
+    seeds = [record.seed for record in records]
+    references = {name: _references(coverage, seeds, name, values[name]) for name in ("base", "reasoning")}
     for found in references.values():
         for row, reference in zip(coverage, found, strict=True):
             if reference is not None:
@@ -47,26 +51,34 @@ def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> V
         **values,
         "k": common_k(coverage, values["k"]),
         "passed": pass_at_ks(store, values["runs"]),
-        "averages": _averages([store.get_run(row["run_id"]) for row in coverage]),
+        "averages": _averages(records),
+        "groups": seed_groups(records),
         **{f"{name}_runs": references[name] for name in references},
     }
 
 
-def _references(coverage: Sequence[Row], name: str, named: Sequence[str] | None) -> list[str | None]:
-    """For each run the base (or reasoning) run on its problem set; None where none are named."""
+def _references(coverage: Sequence[Row], seeds: Sequence[int], name: str, named: Sequence[str] | None) -> list[str | None]:
+    """For each run the base (or reasoning) run on its problems, of several that of its seed; None where none are named."""
     if named is None:
         return [None] * len(coverage)
-    by_set: dict[str, Row] = {}
-    for row in coverage:
+    by_set: dict[str, dict[int, Row]] = {}
+    for row, seed in zip(coverage, seeds, strict=True):
         if row["run_id"] in named:
-            other = by_set.setdefault(row["problem_set"], row)
+            other = by_set.setdefault(row["problem_set"], {}).setdefault(seed, row)
             if other is not row:
                 ids = f"{other['run_id']}, {row['run_id']}"
                 raise UsageError(f"The {name} run of {row['problem_set']} could be any of {ids}.", "Give one id.")
-    for row in coverage:
-        reference = by_set.get(row["problem_set"])
+    chosen: list[Row] = []
+    for row, seed in zip(coverage, seeds, strict=True):
+        of_set = by_set.get(row["problem_set"], {})
+        reference = of_set.get(seed) or next(iter(of_set.values()), None)
+        if len(of_set) > 1 and seed not in of_set:
+            message = (
+                f"No {name} run of {row['problem_set']} has the seed {seed} of run {row['run_id']}, and there are several."
+            )
+            raise UsageError(message, "Name one of them, or those of the same seeds.")
         if reference is None or row["graded_problems"] != reference["graded_problems"]:
-            reference = reference or next(iter(by_set.values()))
+            reference = reference or next(iter(next(iter(by_set.values())).values()))
             raise UsageError(
                 f"Recovery compares runs on the same problems; run {row['run_id']} has {len(row['graded_problems'])} of "
                 f"{row['problem_set']}, run {reference['run_id']} {len(reference['graded_problems'])} of "
@@ -75,7 +87,8 @@ def _references(coverage: Sequence[Row], name: str, named: Sequence[str] | None)
             )
         if name == "base":
             require_same([reference, row], ("base_model",), "Recovery compares runs of one base model")
-    return [by_set[row["problem_set"]]["run_id"] for row in coverage]
+        chosen.append(reference)
+    return [row["run_id"] for row in chosen]
 
 
 def _averages(runs: Sequence[RunRecord]) -> list[int | None]:
@@ -90,32 +103,56 @@ def _averages(runs: Sequence[RunRecord]) -> list[int | None]:
     return [numbers.get(run.run_id) for run in runs]
 
 
-def _configuration(run: RunRecord) -> str:
+def _configuration(run: RunRecord, left_out: Sequence[str] = OF_PROBLEM_SET) -> str:
     """What the runs of an average share, as one text."""
-    config = {name: value for name, value in run.config.items() if name not in OF_PROBLEM_SET}
+    config = {name: value for name, value in run.config.items() if name not in left_out}
     return json.dumps([run.program, run.base_model, run.reasoning_model, run.score_kind, config], sort_keys=True)
+
+
+def seed_groups(runs: Sequence[RunRecord]) -> list[str | None]:
+    """For each run the name of the group that differs from it in nothing but the seed; None where it is alone.
+
+    A control of the budget of another run follows one of its own seed, which makes no difference.
+    """
+    members: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        gate = run.config.get("gate") or {}
+        followed = replace(run, config={**run.config, "gate": {**gate, "like": gate.get("like") is not None}})
+        shared = f"{run.problem_set} {run.n_problems} {_configuration(followed, ('seed',))}"
+        members.setdefault(f"{run.program}-{hashlib.sha256(shared.encode()).hexdigest()[:6]}", []).append(run)
+    names = {
+        run.run_id: name
+        for name, group in members.items()
+        if len({run.seed for run in group}) == len(group) > 1
+        for run in group
+    }
+    return [names.get(run.run_id) for run in runs]
 
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     k = dict.fromkeys(values["runs"], int(values["k"]))
-    # The problem sets of an average are drawn apart.
-    outcomes = [
-        outcomes_of(store, k, {**values, "seed": values["seed"] + number}) for number in range(_most_members(values))
+    members = _members(values)
+    n_draws = 1 + max(draw for _, draws in members for draw in draws)
+    drawn = [outcomes_of(store, k, {**values, "seed": values["seed"] + number}) for number in range(n_draws)]
+    ends = [
+        _ends(row, places, [drawn[draw] for draw in draws], values)
+        for row, (places, draws) in zip(table.to_pylist(), members, strict=True)
     ]
-    ends = [_ends(row, places, outcomes, values) for row, places in zip(table.to_pylist(), _members(values), strict=True)]
     return insert_ends(table, _INTERVALS, ends)
 
 
-def _members(values: Values) -> list[list[int]]:
-    """For each row the places of its runs among all runs: one, or those of an average."""
-    places = range(len(values["runs"]))
-    averages = [number for number in dict.fromkeys(values["averages"]) if number is not None]
-    alone = [[place] for place in places]
-    return alone + [[place for place in places if values["averages"][place] == number] for number in averages]
+def _members(values: Values) -> list[tuple[list[int], list[int]]]:
+    """For each row the places of its runs among all runs, and by which draw of weights each of them is resampled.
 
-
-def _most_members(values: Values) -> int:
-    return max(map(len, _members(values)))
+    The problem sets of an average are drawn apart; the seeds of a group are on the same problems, and drawn together.
+    """
+    found = [([place], [0]) for place in range(len(values["runs"]))]
+    for column in ("averages", "groups"):
+        for name in dict.fromkeys(values[column]):
+            if name is not None:
+                places = [place for place, other in enumerate(values[column]) if other == name]
+                found.append((places, list(range(len(places))) if column == "averages" else [0] * len(places)))
+    return found
 
 
 def _ends(row: Row, places: Sequence[int], outcomes: Sequence[Mapping[str, Outcomes]], values: Values) -> dict[str, Ends]:

@@ -10,17 +10,22 @@
 --   part run: one run on one problem set. part average: runs of one configuration, each on another problem set; the mean over
 --   problem sets of every column, of base and reasoning too, recovery from those means; n_problems and n_samples are sums.
 --   A configuration with two runs on one problem set has no average: name one of them.
+--   part seeds: a group of runs that differ in nothing but their seed, group_id its name: n_seeds runs; the mean over them of
+--   every column, n_samples their sum. rho_sd (of rho_pooled), accuracy_sd, pass_at_k_sd: standard deviation over the seeds,
+--   n_seeds - 1 in its denominator: what another seed changes on these very problems. The interval is of the mean, over
+--   problems; it holds what draws contribute, since each problem has draws of its own.
 -- Paper: main table, accuracy, Pass@8, rho and recovery, by benchmark and averaged over benchmarks (intervention).
 -- Parameters: $runs run ids; $k of pass@k (default: as many as every problem has graded samples); $base, $reasoning runs or
 --   NULL; by place of a run in $runs: $base_runs, $reasoning_runs the run it is compared with or NULL, $averages the number of
---   its average or NULL, $passed its mean of pass@1, pass@2, ...
+--   its average or NULL, $groups the name of its group of seeds or NULL, $passed its mean of pass@1, pass@2, ...
 WITH chosen AS (
     SELECT
         unnest($runs) AS run_id,
         unnest(range(1, len($runs) + 1)) AS place,
         unnest($base_runs::VARCHAR[]) AS base_run,
         unnest($reasoning_runs::VARCHAR[]) AS reasoning_run,
-        unnest($averages::INTEGER[]) AS average
+        unnest($averages::INTEGER[]) AS average,
+        unnest($groups::VARCHAR[]) AS group_id
 ),
 problem_counts AS (
     SELECT run_id, problem_id, count(*) AS n, count(*) FILTER (correct) AS c
@@ -55,6 +60,7 @@ compared AS (
         chosen.run_id,
         place,
         average,
+        group_id,
         runs.program,
         runs.problem_set,
         graded.n_problems,
@@ -73,36 +79,71 @@ compared AS (
     LEFT JOIN graded AS reasoning ON reasoning.run_id = reasoning_run
 ),
 rows AS (
-    SELECT 'run' AS part, * EXCLUDE (average) FROM compared
+    SELECT
+        'run' AS part,
+        * EXCLUDE (average) REPLACE (NULL AS group_id),
+        NULL AS n_seeds,
+        NULL AS rho_sd,
+        NULL AS accuracy_sd,
+        NULL AS pass_at_k_sd
+    FROM compared
     UNION ALL
     SELECT
         'average',
         NULL,
         min(place),
+        NULL,
         any_value(program),
         concat('mean of ', count(*)),
         sum(n_problems),
         sum(n_samples),
-        avg(COLUMNS(compared.* EXCLUDE (run_id, place, average, program, problem_set, n_problems, n_samples)))
+        avg(COLUMNS(compared.* EXCLUDE (run_id, place, average, group_id, program, problem_set, n_problems, n_samples))),
+        NULL,
+        NULL,
+        NULL,
+        NULL
     FROM compared
     WHERE average IS NOT NULL
     GROUP BY average
+    UNION ALL
+    SELECT
+        'seeds',
+        NULL,
+        min(place),
+        group_id,
+        any_value(program),
+        any_value(problem_set),
+        max(n_problems),
+        sum(n_samples),
+        avg(COLUMNS(compared.* EXCLUDE (run_id, place, average, group_id, program, problem_set, n_problems, n_samples))),
+        count(*),
+        stddev_samp(rho_pooled),
+        stddev_samp(accuracy),
+        stddev_samp(pass_at_k)
+    FROM compared
+    WHERE group_id IS NOT NULL
+    GROUP BY group_id
 )
 SELECT
     run_id,
     part,
+    group_id::VARCHAR AS group_id,
+    n_seeds::BIGINT AS n_seeds,
     program,
     problem_set,
     n_problems::BIGINT AS n_problems,
     n_samples::BIGINT AS n_samples,
     rho_mean,
     rho_pooled,
+    rho_sd::DOUBLE AS rho_sd,
     changed,
     truncated,
     accuracy,
+    accuracy_sd::DOUBLE AS accuracy_sd,
     $k AS k,
     pass_at_k,
+    pass_at_k_sd::DOUBLE AS pass_at_k_sd,
     (accuracy - base_accuracy) / NULLIF(reasoning_accuracy - base_accuracy, 0) AS recovery_accuracy,
     (pass_at_k - base_pass) / NULLIF(reasoning_pass - base_pass, 0) AS recovery_pass
 FROM rows
-ORDER BY part DESC, place
+ORDER BY list_position(['run', 'average', 'seeds'], part), place

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
-from rrti_sgl.programs.experiments import ExperimentSpec
+from rrti_sgl.programs.experiments import EvaluationSpec, ExperimentSpec
 from rrti_sgl.programs.experiments.running import GridRuns
 from rrti_sgl.programs.tables.accuracy import accuracy_table
 from rrti_sgl.programs.tables.table import Table
@@ -27,11 +28,24 @@ def result_tables(store: Store, spec: ExperimentSpec, runs: GridRuns) -> list[Ta
             n_problems, n_samples = rows[0]["n_problems"], evaluation.option("samples")
             counted = f"{n_problems:,} problems" + (f", {n_samples} samples each" if n_samples > 1 else "")
             tables.append(_table(f"{evaluation.name}: {counted}", rows, {run: label for label, run in found.items()}, spec))
+            tables += _seeds_table(store, spec, evaluation, found)
     groups = [found for e in spec.evaluations if (found := runs.of_evaluation(e.name))]
     problem_sets = [evaluation.problems for evaluation in spec.evaluations]
     if len(groups) > 1 and len(set(problem_sets)) == len(problem_sets):
         tables += _mean_table(store, spec, groups)
     return tables
+
+
+def _seeds_table(store: Store, spec: ExperimentSpec, evaluation: EvaluationSpec, found: Mapping[str, str]) -> list[Table]:
+    """What the runs of several seeds are together: the mean of each, and its spread."""
+    if len(evaluation.seeds) < 2:
+        return []
+    rows = _accuracy(store, spec, [found], part="seeds")
+    # Groups come in the order of their first runs, and have no runs to be called by.
+    first = f", seed {evaluation.seeds[0]}"
+    names = [label.removesuffix(first) for label in found if label.endswith(first)]
+    rows = [{**row, "run_id": place} for place, row in enumerate(rows)]
+    return [_table(f"{evaluation.name}: mean of {len(evaluation.seeds)} seeds", rows, dict(enumerate(names)), spec)]
 
 
 def _mean_table(store: Store, spec: ExperimentSpec, groups: Sequence[Mapping[str, str]]) -> list[Table]:
@@ -52,15 +66,19 @@ def _accuracy(
     store: Store, spec: ExperimentSpec, groups: Sequence[Mapping[str, str]], part: str = "run"
 ) -> list[dict[str, Any]]:
     """Rows of the statistic, with recovery where both of its ends are there."""
-    bases = [group["base"] for group in groups if "base" in group]
     upper = "reference" if spec.models.reference is not None else "reasoning"
-    uppers = [group[upper] for group in groups if upper in group]
+    bases, uppers = ([_of_every_seed(group, name) for group in groups] for name in ("base", upper))
     chosen = [run for group in groups for run in group.values()]
-    ends = {"base": bases, "reasoning": uppers} if len(bases) == len(uppers) == len(groups) else {}
+    ends = {"base": [*chain(*bases)], "reasoning": [*chain(*uppers)]} if all((*bases, *uppers)) else {}
     rows: list[dict[str, Any]] = run_query(store, "accuracy", run=chosen, **ends).to_pylist()
     places = {run: place for place, run in enumerate(chosen)}
     rows.sort(key=lambda row: places.get(row["run_id"], len(places)))
     return [row for row in rows if row["part"] == part]
+
+
+def _of_every_seed(group: Mapping[str, str], name: str) -> list[str]:
+    """The runs of a label, of one seed or of each."""
+    return [run for label, run in group.items() if label == name or label.startswith(f"{name}, seed ")]
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], labels: Mapping[Any, str], spec: ExperimentSpec) -> Table:

@@ -22,7 +22,7 @@ from rrti_sgl.programs.public.twins import twins
 from rrti_sgl.programs.running.counterfactual import Effect, run_counterfactual
 from rrti_sgl.programs.running.portal import Portal
 from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
-from rrti_sgl.programs.running.runner import OnProgress, execute, run_program
+from rrti_sgl.programs.running.runner import OnProgress, execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings, calibration_settings, settings_from
 from rrti_sgl.programs.scoring.score import run_score
@@ -152,6 +152,34 @@ class ModelPair:
         found = await self._execute(settings, store, resume, on_progress)
         self._newest[program] = options
         return found
+
+    async def _run_seeds(
+        self,
+        program: str,
+        seeds: int,
+        *,
+        store: TraceStore | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Any,
+    ) -> list[Run]:
+        """Run a program with several seeds: a group, of which `accuracy` gives the mean and the spread over seeds.
+
+        Called again it makes only what is missing.
+
+        Args:
+            program: as in `run`.
+            seeds: how many, from the option `seed` on (0).
+            store, on_progress, **options: as in `run`.
+
+        Raises:
+            RRTIError: see `run`.
+
+        Example:
+            >>> pair.run_seeds("guided", 3, limit=10, temperature=0.8, tau=0.5)
+        """
+        settings, kept = settings_from(program, **self._with_tokens(options)), store or self.store
+        found = await run_seeds(self._portal.opened, kept.store, settings, seeds, track=lambda settings: on_progress)
+        return [Run(kept, record) for record in found]
 
     async def _diagnose(
         self, *, store: TraceStore | None = None, on_progress: OnProgress | None = None, **options: Any
@@ -302,6 +330,7 @@ class ModelPair:
         return Sample(record, prepared.problems[0], trace)
 
     run, arun = twins(_run)
+    run_seeds, arun_seeds = twins(_run_seeds)
     diagnose, adiagnose = twins(_diagnose)
     calibrate, acalibrate = twins(_calibrate)
     score, ascore = twins(_score)

@@ -98,7 +98,7 @@ def select_runs(store: Store, references: Sequence[str] = ()) -> RunSelection:
 def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
     """Program and the options that tell it from others; where that does not suffice, what else differs; at last the id."""
     labels = {run.run_id: _gate_label(run) for run in records}
-    for describe in (_problems_label, _models_label, _sampling_label, _id_label):
+    for describe in (_problems_label, _models_label, _sampling_label, _seed_label, _id_label):
         alike: dict[str, list[RunRecord]] = {}
         for run in records:
             alike.setdefault(labels[run.run_id], []).append(run)
@@ -138,6 +138,10 @@ def _models_label(run: RunRecord) -> str:
 def _sampling_label(run: RunRecord) -> str:
     drawn = f"T={SETTING.text(run.temperature)}" if run.temperature else "greedy"
     return f"{drawn}, {run.n_problems}×{run.samples_per_problem}"
+
+
+def _seed_label(run: RunRecord) -> str:
+    return f"seed {run.seed}"
 
 
 def _id_label(run: RunRecord) -> str:

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import RRTIError, StoreError
+from rrti_sgl.errors import RRTIError, StoreError, UsageError
 from rrti_sgl.programs.running.preparing import PreparedRun, prepare
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
@@ -72,6 +72,41 @@ async def run_program(
     prepared = prepared.resumed_by("rrti run", store)
     async with DuckDBSink(store) as sink:
         return await execute(session, sink, prepared, resume=resume is not None, on_progress=on_progress)
+
+
+async def run_seeds(
+    session: PairSession,
+    store: Store,
+    settings: RunSettings,
+    seeds: int,
+    *,
+    anew: bool = False,
+    track: Callable[[RunSettings], OnProgress | None] = lambda settings: None,
+) -> list[RunRecord]:
+    """Run a program with several seeds, from that of the settings on: a group that statistics treat as one.
+
+    Asked for again, it goes on where it was: what is finished is not run again, and more seeds make only what is new.
+
+    Args:
+        session, store, settings: see `run_program`.
+        seeds: how many.
+        anew: make all of them, whatever is there.
+        track: gives what is called after each finished sample of a run.
+
+    Raises:
+        RRTIError: see `run_program`.
+        UsageError: fewer than one.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds} makes no run.", "Give at least 1.")
+    records = []
+    for seeded in (replace(settings, seed=settings.seed + number) for number in range(seeds)):
+        finished = None if anew else store.find_finished(prepare(session.pair, seeded, store).record)
+        if finished is not None:
+            records.append(store.get_run(finished))
+        else:
+            records.append(await run_program(session, store, seeded, anew=anew, on_progress=track(seeded)))
+    return records
 
 
 async def execute(

@@ -29,6 +29,7 @@ def accuracy_table(title: str, rows: Sequence[Mapping[str, Any]], labels: Sequen
         Column("rho"),
         Column("changed"),
         Column("accuracy"),
+        *([Column("accuracy_sd", "sd over seeds")] if any(row.get("accuracy_sd") is not None for row in rows) else []),
         *([Column("pass_at_k", f"pass@{k}")] if several else []),
         Column("recovery_accuracy", "recovery", beside=("recovery_pass",) if several else ()),
     ]
@@ -42,5 +43,5 @@ def accuracy_table(title: str, rows: Sequence[Mapping[str, Any]], labels: Sequen
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
     alone = row["program"] in ALONE
     numbers = {"rho": None if alone else row["rho_pooled"], "changed": None if alone else row["changed"]}
-    names = (*_INTERVAL, "k", "pass_at_k", "recovery_accuracy", "recovery_pass")
+    names = (*_INTERVAL, "accuracy_sd", "k", "pass_at_k", "recovery_accuracy", "recovery_pass")
     return numbers | {name: row.get(name) for name in names}

@@ -44,8 +44,20 @@ MEMBERS = [
 ]
 METHODS = {
     "ModelPair": [
-        *("acalibrate", "acounterfactual", "adiagnose", "agenerate", "arun", "ascore", "astream"),
-        *("calibrate", "close", "counterfactual", "diagnose", "generate", "models", "run", "score", "store", "stream"),
+        *("acalibrate", "acounterfactual", "adiagnose", "agenerate", "arun", "arun_seeds", "ascore", "astream"),
+        *(
+            "calibrate",
+            "close",
+            "counterfactual",
+            "diagnose",
+            "generate",
+            "models",
+            "run",
+            "run_seeds",
+            "score",
+            "store",
+            "stream",
+        ),
     ],
     "TraceStore": [
         *("acalibrate", "aexport", "areport", "asql", "astatistic", "awhatif", "calibrate", "close", "export", "path"),

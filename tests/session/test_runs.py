@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.job import Decoding
@@ -23,7 +24,7 @@ from rrti_sgl.grading import Grade
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.preparing import prepare
-from rrti_sgl.programs.running.runner import execute, run_program
+from rrti_sgl.programs.running.runner import execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.followed import takeover_rates
@@ -297,3 +298,27 @@ def test_settings_without_a_later_option_are_stored_as_before(settings: RunSetti
     assert followed.to_dict()["gate"]["like"] == "guided"
     for each in (settings, followed):
         assert RunSettings.from_dict(json.loads(json.dumps(each.to_dict())), trust=[GRADER]).gate == each.gate
+
+
+def test_seeds_are_made_once_and_more_of_them_make_what_is_new(store: Store, settings: RunSettings) -> None:
+    sampled = replace(settings, temperature=1.0)
+
+    def seeds(n: int, base: ToyEngine | None = None, **options: Any) -> list[RunRecord]:
+        return on_session(lambda session: run_seeds(session, store, sampled, n, **options), base)
+
+    with pytest.raises(EndpointError):
+        seeds(2, Breaking(20))
+    [broken] = store.find_runs()
+    begun: list[int] = []
+    two = seeds(2, track=lambda seeded: begun.append(seeded.seed))
+    assert [(run.seed, run.status) for run in two] == [(0, "finished"), (1, "finished")]
+    assert two[0].run_id == broken.run_id  # continued
+    three = seeds(3, track=lambda seeded: begun.append(seeded.seed))
+    assert [run.run_id for run in three[:2]] == [run.run_id for run in two]
+    assert begun == [0, 1, 2]
+    [group] = [row for row in run_query(store, "accuracy").to_pylist() if row["part"] == "seeds"]
+    assert (group["n_seeds"], group["n_samples"]) == (3, 3 * N)
+    assert [run.seed for run in seeds(2, anew=True)] == [0, 1]
+    assert len(store.find_runs()) == 5
+    with pytest.raises(UsageError, match="--seeds 0 makes no run"):
+        seeds(0)

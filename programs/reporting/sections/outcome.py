@@ -22,6 +22,11 @@ _RECOVERY = (
     "published rows to the thinking model of the base model's size."
 )
 
+_SEEDS = (
+    "sd over seeds: standard deviation of the accuracy of runs that differ in nothing but their seed, what another seed "
+    "changes on these problems. The interval of their mean is over problems, and holds the draws as well."
+)
+
 
 def _each_comparison(build: Build) -> Callable[[ReportContext], Content]:
     """A section of one table, and maybe figures, for every group of comparable runs; groups that lack something say so."""
@@ -65,6 +70,12 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         }
         for row in context.published.rows
     ]
+    several = "seeds" in data["part"].to_pylist()
+    names = [
+        f"{row['program']}, mean of {row['n_seeds']} seeds ({row['group_id']})" if row["part"] == "seeds" else row["run"]
+        for row in data.to_pylist()
+    ]
+    data = data.set_column(data.column_names.index("run"), "run", pa.array(names, pa.string()))
     table = Table(
         f"accuracy-{comparison.name}",
         f"Accuracy and recovery: {comparison.title}",
@@ -75,6 +86,7 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
             Column("changed"),
             Column("truncated", "cut off"),
             Column("accuracy"),
+            *([Column("accuracy_sd", "sd over seeds")] if several else []),
             Column("recovery_accuracy", "recovered"),
             Column("k"),
             Column("pass_at_k", "pass@k"),
@@ -83,6 +95,7 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         [
             "ρ: takeovers per token. changed: takeovers whose token differs from the base model's, per token. cut off: "
             f"samples that reached the limit before an end. {_RECOVERY}",
+            *([_SEEDS] if several else []),
             context.published.note(),
         ],
         rule_by="source",
