@@ -131,11 +131,11 @@ def measure(folder: Path, draws: Mapping[int, int] | None = None) -> list[Row]:
         folder: where the store is made.
         draws: how many there are by their number of problems; None: `DRAWS`.
     """
-    rng, population = np.random.default_rng(5), Population()
+    population = Population()
     truth = {key_of(name, row): row for name, row in _made(folder, population, [WHOLE], 0)}
     rows: list[Row] = []
     for n, repetitions in (draws or DRAWS).items():
-        drawn = draws_of(n, repetitions, rng)
+        drawn = draws_of(n, repetitions, np.random.default_rng([5, n]))
         tallies: dict[tuple[Any, ...], Tally] = defaultdict(Tally)
         for first in range(0, repetitions, STORED):
             for name, row in _made(folder, population, drawn[first : first + STORED], 1000):
