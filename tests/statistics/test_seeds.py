@@ -10,6 +10,7 @@ import pytest
 from rrti_sgl.db.analysis.accuracy import seed_groups
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.report import make_report
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.db.conftest import make_run
 from tests.statistics.conftest import RESAMPLES, random_traces, rows, share_ends, write_run
@@ -69,6 +70,21 @@ def test_recovery_is_from_the_runs_of_the_same_seed(store):
     write_seeds(store, "guided", [2])
     with pytest.raises(UsageError, match=r"No base run of tiny has the seed 2 of run guided-s2, and there are several"):
         rows(store, "accuracy", base="base", reasoning="reasoning")
+
+
+def test_a_report_shows_the_group_and_recovers_within_each_seed(store):
+    for program in ("base", "reasoning", "guided"):
+        write_seeds(store, program, [0, 1, 2])
+    sections = {finished.section.name: finished.content for finished in make_report(store).sections}
+    shown = {row["run"]: row for row in sections["accuracy"].tables[0].data.to_pylist()}
+    groups = {name.partition(",")[0]: row for name, row in shown.items() if "mean of 3 seeds" in name}
+    assert {name: row["recovery_accuracy"] for name, row in groups.items() if name != "guided"} == {
+        "base": 0,
+        "reasoning": 1,
+    }
+    assert groups["guided"]["accuracy_sd"] > 0
+    by_label = {name: row["recovery_accuracy"] for name, row in shown.items() if ", seed " in name}
+    assert [value for name, value in by_label.items() if name.startswith("base")] == [0, 0, 0]
 
 
 def test_what_makes_a_group():

@@ -57,7 +57,8 @@ def _query(context: ReportContext, name: str, comparison: Comparison, runs: Sequ
 
 
 def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
-    data = _query(context, "accuracy", comparison, comparison.runs, base=comparison.base, reasoning=comparison.reasoning)
+    base, reasoning = (_of_every_seed(context, comparison, run) for run in (comparison.base, comparison.reasoning))
+    data = _query(context, "accuracy", comparison, comparison.runs, base=base, reasoning=reasoning)
     published = [
         {
             "run": f"{row.label} †",
@@ -101,6 +102,16 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         rule_by="source",
     )
     return table, ()
+
+
+def _of_every_seed(context: ReportContext, comparison: Comparison, newest: str | None) -> str | list[str] | None:
+    """The runs like a reference, where there is one for each seed of those that are compared; else the reference alone."""
+    records = {run.run_id: run for run in context.selection.records if run.run_id in comparison.runs}
+    if newest is None:
+        return None
+    alike = [run for run in records.values() if run.program == records[newest].program]
+    seeds = sorted(run.seed for run in alike)
+    return [run.run_id for run in alike] if seeds == sorted({run.seed for run in records.values()}) else newest
 
 
 def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
