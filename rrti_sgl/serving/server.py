@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rrti_sgl import server_plugin
+from rrti_sgl.errors import UsageError
 from rrti_sgl.serving.server_process import OwnedProcess
 from rrti_sgl.serving.versions import check_installed
 from rrti_sgl.tinypair.bundle import bundled_pair
@@ -31,6 +32,7 @@ COMMON_FLAGS: Mapping[str, str | None] = {
     "--sleep-on-idle": None,  # two schedulers share the cores: an idle one must not spin
     "--skip-server-warmup": None,
 }
+DETERMINISTIC = "--enable-deterministic-inference"
 TOKEN_IDS_ONLY = ("--skip-tokenizer-init",)
 """For servers that nobody else asks: no text goes in or out, and no process of theirs turns tokens into text."""
 
@@ -126,15 +128,20 @@ class Server(OwnedProcess):
         """Start the process; `is_ready` tells when it answers.
 
         Raises:
-            UsageError: SGLang is not installed.
+            UsageError: SGLang is not installed, or deterministic inference is asked for on a CPU.
             EndpointError: its version is not supported.
         """
         check_installed()
+        on_cpu = self.device == "cpu" or (self.device == "auto" and not has_gpu())
+        if on_cpu and DETERMINISTIC in self.flags:
+            raise UsageError(
+                f"{DETERMINISTIC}: none of SGLang's deterministic attention backends runs on a CPU.",
+                "Leave it out, or serve on a GPU.",
+            )
         if Path(self.model).is_dir():
             # The server reports this name, and clients load the tokenizer from it wherever they run.
             self.model = str(Path(self.model).resolve())
         self.port = self.port or free_port()
-        on_cpu = self.device == "cpu" or (self.device == "auto" and not has_gpu())
         self.launch(self.command(on_cpu), self.environment(on_cpu))
 
 
