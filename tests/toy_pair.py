@@ -23,6 +23,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import entropy
 from rrti_sgl.science.exact_numbers import Exact
+from rrti_sgl.science.gates import counter_uniform
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
 VOCAB_SIZE = 7
@@ -31,12 +32,16 @@ STOP = 0
 
 @dataclass
 class ToyEngine:
-    """A model whose next-token logits are a seeded random table over the last two tokens."""
+    """A model whose next-token logits are a seeded random table over the last two tokens.
+
+    With `by_seed` it draws by a request's seed and the position, as SGLang does with deterministic inference.
+    """
 
     seed: int
     sharpness: float = 2.0
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     requests: list[GenerateRequest] = field(default_factory=list)
+    by_seed: bool = False
 
     def __post_init__(self) -> None:
         table = np.random.default_rng(self.seed).normal(size=(VOCAB_SIZE, VOCAB_SIZE, VOCAB_SIZE)) * self.sharpness
@@ -66,7 +71,10 @@ class ToyEngine:
         stopped = False
         for _ in range(request.max_new_tokens):
             full = self.distribution([*ids, *output], VOCAB_SIZE)
-            token = draw(full, request.sampling, float(self.rng.random()))
+            uniform = float(self.rng.random())
+            if self.by_seed and request.seed is not None:
+                uniform = float(counter_uniform(request.seed, np.asarray([len(ids) + len(output)]))[0])
+            token = draw(full, request.sampling, uniform)
             assert token is not None
             rows.append(self.distribution([*ids, *output], request.k))
             logprobs.append(float(full.logprob_of(np.asarray([token]))[0]))

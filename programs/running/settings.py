@@ -98,7 +98,7 @@ class RunSettings:
     temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), _sampling("0 is greedy.")] = 0.0
     top_p: Annotated[Ratio, _sampling("Nucleus of both models.")] = 1.0
     max_new_tokens: Annotated[Count | None, _sampling("Most tokens of a solution.")] = None
-    seed: Annotated[int, Option("Of what is drawn on our side.", "Decoding")] = 0
+    seed: Annotated[int, Option("Of all draws on our side, and the servers' where they draw by seeds.", "Decoding")] = 0
     decoding: Annotated[Decoding, _decoding("chunked, or lockstep (the reference).")] = "chunked"
     draft_tokens: Annotated[Count, _decoding("Drafted tokens a round.")] = DRAFT_TOKENS
     score_kind: Annotated[ScoreKind, _decoding("topk, or plugin: exact numbers from the servers.")] = "topk"

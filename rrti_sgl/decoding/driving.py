@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from rrti_sgl.decoding.alone import ReasoningSample
 from rrti_sgl.decoding.chunked import ChunkedSample
@@ -69,7 +70,7 @@ async def grow(job: SampleJob, gate: Gate, options: DecodeOptions, ask: Ask) -> 
     if call is None:
         yield sample.trace
     while call is not None:
-        sample.receive(await ask(call))
+        sample.receive(await ask(replace(call, request=replace(call.request, seed=job.server_seed(call.role)))))
         yield sample.trace
         call = sample.next_call()
 

@@ -12,6 +12,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
 from rrti_sgl.records import FinishReason, ProblemRecord, sample_key
 
 Role = Literal["base", "reasoning"]
+_OF_REASONING = 0x2545F4914F6CDD1D  # any number below 2**63
 Decoding = Literal["chunked", "lockstep"]
 
 
@@ -93,6 +94,13 @@ class SampleJob:
         """Seed of what is drawn on our side: depends on the run's seed and the sample's place, not on the run's id."""
         text = f"{self.seed}\n{self.problem.problem_id}\n{self.sample_index}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+    def server_seed(self, role: Role) -> int:
+        """Seed of what a model draws, where its server draws by seeds: in [0, 2**63), another one for each model.
+
+        Without one, such a server gives every sample of a problem the same draws.
+        """
+        return self.sample_seed ^ (0 if role == "base" else _OF_REASONING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class GenerateRequest:
         named_ids: (rows, m) ids whose exact log-probabilities are wanted there: one row for the first output token, or
             one for each scored position.
         sequence_key: names the sample, so that a router sends all of its requests to one server.
+        seed: of the draws, for servers that draw by seed and position (deterministic inference); others ignore it.
     """
 
     input_ids: Sequence[int]
@@ -66,6 +67,7 @@ class GenerateRequest:
     exact: bool = False
     named_ids: IntArray | None = field(default=None, compare=False)
     sequence_key: str | None = field(default=None, compare=False)
+    seed: int | None = field(default=None, compare=False)
 
     @property
     def question(self) -> Question:
@@ -136,6 +138,8 @@ def _sampling_params(request: GenerateRequest) -> dict[str, Any]:
     }
     if request.stop_token_ids:
         params["stop_token_ids"] = list(request.stop_token_ids)
+    if request.seed is not None and not request.sampling.greedy:
+        params["sampling_seed"] = request.seed
     if request.exact:
         params["custom_params"] = {KEY: request.question.to_json()}
     return params

@@ -217,3 +217,27 @@ def test_reasoning_alone_is_one_call_for_a_sample() -> None:
     assert (trace.base_calls.calls, trace.reasoning_calls.calls) == (0, 1)
     assert set(trace.sources) == {"reasoning"}
     assert all(decision.fired for decision in trace.decisions)
+
+
+@pytest.mark.parametrize("gate", ["never", "ce", "entropy", "random", "reasoning takes over everywhere"])
+@pytest.mark.parametrize("loop", ["chunked", "lockstep"])
+def test_where_servers_draw_by_seeds_a_sampled_run_repeats(gate: str, loop: Decoding) -> None:
+    """Whatever is batched with it and in pieces of whatever size; samples and both models draw of their own."""
+
+    def decoded(jobs: list[SampleJob], draft: int) -> list[list[int]]:
+        pair = toy_pair()
+        for engine in (pair.base, pair.reasoning):
+            engine.by_seed = True  # type: ignore[attr-defined]
+        chosen = options(sampling=Sampling(1.0, 0.9), draft_tokens=draft)
+        traces = asyncio.run(decode(pair, jobs, GATES[gate], chosen, loop=loop, concurrency=Concurrency(8, 4)))
+        return [trace.token_ids for trace in traces]
+
+    jobs = [make_job(3, index) for index in range(12)]
+    first = decoded(jobs, 6)
+    assert decoded(jobs, 6) == first
+    assert decoded(jobs[::-1], 1)[::-1] == first
+    assert decoded(jobs[5:7], 11) == first[5:7]
+    assert len(set(map(tuple, first))) > 6
+    seeds = {job.server_seed(role) for job in jobs for role in ("base", "reasoning")}
+    assert len(seeds) == 24
+    assert all(0 <= seed < 2**63 for seed in seeds)

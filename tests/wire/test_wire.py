@@ -97,3 +97,14 @@ def test_payload_asks_one_position_early_and_only_for_what_is_needed() -> None:
         "max_new_tokens": 8, "temperature": 0.5, "top_p": 0.9, "skip_special_tokens": False, "stop_token_ids": [1]
     }  # fmt: skip
     assert "token_ids_logprob" not in body
+
+
+def test_a_seed_goes_with_what_is_drawn() -> None:
+    def sent(temperature: float, seed: int | None) -> dict[str, Any]:
+        request = GenerateRequest((1,), max_new_tokens=8, k=0, sampling=Sampling(temperature), seed=seed)
+        params: dict[str, Any] = payload([request], ["a"])["sampling_params"][0]
+        return params
+
+    assert sent(0.5, 2**63 - 1)["sampling_seed"] == 2**63 - 1
+    assert "sampling_seed" not in sent(0.0, 3)
+    assert "sampling_seed" not in sent(0.5, None)
