@@ -40,7 +40,7 @@ def position_figure(densities: Sequence[PositionDensity], share: float) -> Figur
             density.edges, _steps(density.ratio), where="post", color=color, linestyle=style.DASHES[index], label=label
         )
     axes.axhline(1, color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)))
-    axes.set(xlim=(0, 1), xlabel="Normalised position u = (t + 1/2) / T", ylabel="Density over that of all tokens")
+    axes.set(xlim=(0, 1), xlabel="Normalised position u = (t + 1/2) / T", ylabel="Density over all tokens")
     axes.set_ylim(bottom=0)
     style.legend_above(axes, 1)
     return figure
