@@ -13,7 +13,7 @@ from rrti_sgl.db.analysis.query import Values
 from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.statistics.correlation import RANK_BINS, binned_spearman, rank_bins, spearman
-from rrti_sgl.statistics.ranking import Ranking, in_top_of_each
+from rrti_sgl.statistics.ranking import GroupRanking, Ranking
 from rrti_sgl.statistics.top_sets import ResampledScores, TopSet
 
 
@@ -43,6 +43,7 @@ class Agreement:
         self.bootstrap = bootstrap_of(tokens.n_problems, values)
         self._everything = tokens.by_problem()[:, None]
         self._scores = {name: self._score(name, ps) for name in dict.fromkeys(names)}
+        self._sample_rankings: dict[str, GroupRanking] = {}
 
     def _score(self, name: str, ps: Sequence[float]) -> _Score:
         ranking = Ranking.of(self.tokens.columns[name])
@@ -77,7 +78,7 @@ class Agreement:
 
     def overlap_in_samples(self, a: str, b: str, p: float) -> dict[str, Any]:
         """Like `overlap`, of the tokens that are in the top-p set of their own sample: the same in every resample."""
-        in_a, in_b = (in_top_of_each(self._scores[name].ranking, self.tokens.sample, p) for name in (a, b))
+        in_a, in_b = (self._in_samples(name).in_top(p) for name in (a, b))
         n, n_a, n_b, n_both = len(in_a), *(int(np.count_nonzero(chosen)) for chosen in (in_a, in_b, in_a & in_b))
         by_chance = n_a * n_b / n
         found = {"n_a": n_a, "n_b": n_b, "n_both": n_both, "iou": n_both / (n_a + n_b - n_both)}
@@ -86,6 +87,11 @@ class Agreement:
             return found
         both, either = (self.tokens.by_problem(mask)[:, None] for mask in (in_a & in_b, in_a | in_b))
         return found | named("iou", self.bootstrap.shares(both, either))
+
+    def _in_samples(self, name: str) -> GroupRanking:
+        if name not in self._sample_rankings:
+            self._sample_rankings[name] = GroupRanking.of(self._scores[name].ranking, self.tokens.sample)
+        return self._sample_rankings[name]
 
     def is_constant(self, name: str) -> bool:
         """Whether a score is the same for all tokens."""

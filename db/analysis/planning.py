@@ -15,7 +15,7 @@ from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import TokenValues, run_token_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.ranking import Ranking, in_top_of_each
+from rrti_sgl.statistics.ranking import GroupRanking, Ranking
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 from rrti_sgl.statistics.top_sets import ResampledScores
 
@@ -75,7 +75,7 @@ class _Sets:
         scored = self.tokens.complete(_TOP[name])
         ranking = Ranking.of(scored.columns[_TOP[name]])
         if within == "sample":
-            inside = in_top_of_each(ranking, scored.sample, self.p)
+            inside = GroupRanking.of(ranking, scored.sample).in_top(self.p)
             return _bounds(self.bootstrap, self._resampled(scored.take(inside)), self.all)
         top = ResampledScores(ranking, scored.problem, self.bootstrap).top(self.p)
         codes = self._codes(scored.take(top.candidates))

@@ -15,7 +15,7 @@ from rrti_sgl.db.analysis.query import Query, Values
 from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray, IntArray
-from rrti_sgl.statistics.ranking import Ranking, in_top_of_each
+from rrti_sgl.statistics.ranking import GroupRanking, Ranking
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 from rrti_sgl.statistics.top_sets import Codes, ResampledScores, TopSet
 
@@ -65,7 +65,7 @@ def _rows(tokens: TokenValues, values: Values, within: str) -> list[dict[str, An
     if within == "run":
         chosen: Codes = ranking.order[::-1][: ranking.n_top(values["p"])]
     else:
-        chosen = np.flatnonzero(in_top_of_each(ranking, tokens.sample, values["p"]))
+        chosen = np.flatnonzero(GroupRanking.of(ranking, tokens.sample).in_top(values["p"]))
     kinds = {
         "all": _Counted.once(np.arange(len(tokens))),
         "top": _Counted.once(chosen),

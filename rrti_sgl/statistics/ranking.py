@@ -73,20 +73,49 @@ class Ranking:
         return chosen
 
 
-def in_top_of_each(ranking: Ranking, groups: NDArray[np.integer[Any]], p: float) -> BoolArray:
-    """(N,) which values are in the top-p set of their own group, groups (N,) being numbers from 0."""
-    by_group = np.argsort(groups[ranking.order], kind="stable")
-    ordered, of = ranking.ordered[by_group], groups[ranking.order][by_group]
-    sizes = np.bincount(of)
-    place = np.maximum(sizes - 1, 0) * (1 - p)
-    first = np.cumsum(sizes) - sizes
-    below, above = (np.minimum(first + end(place).astype(np.intp), len(of) - 1) for end in (np.floor, np.ceil))
-    part = place - np.floor(place)
-    thresholds = ordered[below] * (1 - part) + ordered[above] * part
-    thresholds -= SLACK * np.abs(thresholds)
-    chosen = np.zeros(len(of), dtype=np.bool_)
-    chosen[ranking.order[by_group]] = ordered >= thresholds[of]
-    return chosen
+@dataclass(frozen=True, eq=False)
+class GroupRanking:
+    """Values (N,) in order within groups.
+
+    Attributes:
+        order: (N,) indices of the values, group after group, smallest first.
+        ordered: (N,) the values in that order.
+        group: (N,) the group of each of them.
+        sizes: (G,) values of each group.
+    """
+
+    order: Places
+    ordered: FloatArray
+    group: NDArray[np.integer[Any]]
+    sizes: Places
+
+    @classmethod
+    def of(cls, ranking: Ranking, groups: NDArray[np.integer[Any]]) -> GroupRanking:
+        """Take the order of all values apart; groups (N,) are numbers from 0."""
+        found = groups[ranking.order]
+        by_group = _stable_order(found)
+        return cls(ranking.order[by_group], ranking.ordered[by_group], found[by_group], np.bincount(groups))
+
+    def in_top(self, p: float) -> BoolArray:
+        """(N,) which values are in the top-p set of their own group."""
+        place = np.maximum(self.sizes - 1, 0) * (1 - p)
+        first = np.cumsum(self.sizes) - self.sizes
+        last = len(self.order) - 1
+        below, above = (np.minimum(first + end(place).astype(np.intp), last) for end in (np.floor, np.ceil))
+        part = place - np.floor(place)
+        thresholds = self.ordered[below] * (1 - part) + self.ordered[above] * part
+        thresholds -= SLACK * np.abs(thresholds)
+        chosen = np.zeros(len(self.order), dtype=np.bool_)
+        chosen[self.order] = self.ordered >= thresholds[self.group]
+        return chosen
+
+
+def _stable_order(numbers: NDArray[np.integer[Any]]) -> Places:
+    """Stable order of numbers (N,) from 0, sixteen bits at a time: numpy sorts those by counting."""
+    order: Places = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
+    if len(numbers) and int(numbers.max()) > 0xFFFF:
+        order = order[np.argsort((numbers[order] >> 16).astype(np.uint16), kind="stable")]
+    return order
 
 
 def quantile(ordered: FloatArray, q: float) -> float:
