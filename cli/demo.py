@@ -49,7 +49,7 @@ def demo(
         problem = store.get_problem(run.problem_set, sample.sample.problem_id)
     console = Console()
     print_tables(tables)
-    console.print("[bold]A wrong answer put right[/] (base alone fails on this problem)")
+    console.print("\n[bold]A wrong answer put right[/] (base alone fails on this problem)")
     console.print(SampleView(run, problem, sample, "ce", f"sample {sample.sample.sample_id}, guided"), highlight=False)
     console.print(f"\nStore: {database}   Report: {out / 'report.md'}\nTry next:", highlight=False)
     for command in (
