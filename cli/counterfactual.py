@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rrti_sgl.cli.options import with_options
+from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 
 if TYPE_CHECKING:
@@ -29,10 +29,7 @@ def counterfactual(
         float | None, typer.Option(min=0, max=10, help="Of the continuations. [default: that of the sample's run]")
     ] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
-    trust: Annotated[
-        list[str] | None,
-        typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),
-    ] = None,
+    trust: Trust = None,
     json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False,
     *,
     pair: PairOptions,

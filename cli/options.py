@@ -19,6 +19,10 @@ from rrti_sgl.programs.running.settings import RunSettings
 PANELS = ("Texts", "Models", "Problems", "Prompts", "Decoding", "Gate")
 ARGUMENTS = ("pair", "options")
 RUN_OPTIONS = declared(RunSettings, GateOptions)
+Trust = Annotated[
+    list[str] | None,
+    typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),
+]
 
 
 def with_options(

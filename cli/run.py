@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rrti_sgl.cli.options import with_options
+from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.programs.registry import PROGRAMS
 
@@ -23,10 +23,7 @@ def run(
         str | None,
         typer.Option(metavar="RUN", help="Continue a run that ended early, options as then."),
     ] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),
-    ] = None,
+    trust: Trust = None,
     new: Annotated[
         bool, typer.Option("--new", help="Do not continue a run of this command that ended early: start another.")
     ] = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rrti_sgl.cli.options import RUN_OPTIONS, with_options
+from rrti_sgl.cli.options import RUN_OPTIONS, Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 
 _TEXTS = "Texts"
@@ -50,10 +50,7 @@ def score(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that ended early, options as then.")
     ] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),
-    ] = None,
+    trust: Trust = None,
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     *,
     pair: PairOptions,

@@ -118,8 +118,9 @@ class Manifest:
             try:
                 with pq.ParquetFile(path) as file:
                     rows[table] = file.metadata.num_rows
-                    of_runs = "run_id" if table not in ("problems", "calibrations") else None
-                    ids = set() if of_runs is None else set(file.read([of_runs])[of_runs].unique().to_pylist())
+                    # Problems are of no run, and a calibration may be of another one, whose threshold this run has.
+                    has_ids = table not in ("problems", "calibrations")
+                    ids = set(file.read(["run_id"])["run_id"].unique().to_pylist()) if has_ids else set()
             except (OSError, pa.ArrowException, KeyError) as error:
                 return [f"{path.name} is no Parquet file of a run ({error})"]
             if rows[table] != (said := self.files[path.name].rows):

@@ -13,12 +13,13 @@ import duckdb
 
 from rrti_sgl.errors import StoreError, UsageError
 
-_NAME = re.compile(r"[\w-][\w.-]{0,127}")
+_NAME = re.compile(r"[\w-][\w.-]*")
+_MOST_BYTES = 200  # a temporary name adds some to it; file systems take 255
 
 
-def is_name(text: str) -> bool:
-    """Whether a text can be the name of a folder: no separator in it, nothing hidden, not too long for a file system."""
-    return _NAME.fullmatch(text) is not None and len(text.encode("utf-8", "replace")) <= 200
+def is_name(value: object) -> bool:
+    """Whether a value can be the name of a folder: text without a separator, not hidden, not too long for a file system."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None and len(value.encode()) <= _MOST_BYTES
 
 
 def checked(run_id: str) -> str:

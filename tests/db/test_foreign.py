@@ -79,6 +79,19 @@ def test_an_id_that_is_a_path_is_refused_at_every_door(store: Path, precious: Pa
         assert [path.name for path in precious.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("values", ["12", "NULL"])
+def test_an_id_that_is_no_text_is_refused(tmp_path: Path, values: str) -> None:
+    path = tmp_path / "traces.duckdb"
+    Store.open(path).close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DROP VIEW IF EXISTS run_view CASCADE")
+        columns = connection.execute("SELECT * EXCLUDE run_id FROM runs").description
+        others = ", ".join(f'NULL AS "{name}"' for name, *_ in columns)
+        connection.execute(f"CREATE OR REPLACE TABLE runs AS SELECT {values}::INTEGER AS run_id, {others}")
+    with pytest.raises(StoreError, match="is no name of a folder"):
+        Store.open(path)
+
+
 def test_a_link_in_place_of_a_folder_is_refused(store: Path, precious: Path) -> None:
     sealing.seal(store, "a")
     shutil.rmtree(relations.run_folder(store, "a"))
