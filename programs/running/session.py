@@ -108,7 +108,7 @@ class PairSession:
                 async with asyncio.TaskGroup() as workers:
                     for _ in range(self.concurrency.samples):
                         workers.create_task(work())
-            except* Exception as group:
+            except ExceptionGroup as group:  # by except*, Python before 3.11.4 would raise a group again
                 raise _first_error(group) from None
 
         async def drive_all() -> None:

@@ -4,12 +4,10 @@ declaration when it is imported: `python added_metric.py FOLDER` prints what it 
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import shutil
 import sys
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ import numpy as np
 
 from rrti_sgl.records import FloatArray, SampleTrace
 from rrti_sgl.science import divergences, metrics
+from tests.db.earlier import unpacked
 
 if TYPE_CHECKING:
     from rrti_sgl.science.gates import Gate
@@ -44,7 +43,8 @@ def main(folder: Path, path: str, migration: str) -> None:
     from rrti_sgl.db.schema import schema_markdown
     from rrti_sgl.db.store import Store
 
-    sealed_before(folder / "compact.duckdb")
+    # A store with runs that were sealed by an earlier version, which did not know the metric.
+    unpacked("0002", folder / "compact.duckdb")
     shutil.copytree(migrations.HERE, folder / "migrations")
     (folder / path).write_text(migration, encoding="utf-8")
     migrations.HERE = folder / "migrations"
@@ -54,15 +54,6 @@ def main(folder: Path, path: str, migration: str) -> None:
         found["sealed before"] = store.sql(counts).to_pylist()
     found["page"] = [line for line in schema_markdown().splitlines() if "jeffreys" in line]
     print(json.dumps(found))
-
-
-def sealed_before(path: Path) -> None:
-    """A store with runs that were sealed by an earlier version, which did not know the metric."""
-    stores = Path(__file__).parent / "stores"
-    path.write_bytes(gzip.decompress((stores / "0002.duckdb.gz").read_bytes()))
-    with tarfile.open(stores / "0002.runs.tar.gz") as archive:
-        archive.extractall(path.parent, filter="data")
-    (path.parent / "traces.runs").rename(path.with_suffix(".runs"))
 
 
 def stored(folder: Path, precision: Literal["compact", "exact"]) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from types import ModuleType
 
@@ -23,19 +21,7 @@ from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.scoring.settings import ScoreSettings
 from tests.db.conftest import declared, tables_of
-
-STORES = Path(__file__).parent / "stores"
-EARLIER = sorted(path.name.split(".")[0] for path in STORES.glob("*.duckdb.gz"))
-
-
-def unpacked(revision: str, folder: Path) -> Path:
-    path = folder / "traces.duckdb"
-    path.write_bytes(gzip.decompress((STORES / f"{revision}.duckdb.gz").read_bytes()))
-    sealed = STORES / f"{revision}.runs.tar.gz"
-    if sealed.exists():
-        with tarfile.open(sealed) as archive:
-            archive.extractall(folder, filter="data")
-    return path
+from tests.db.earlier import REVISIONS, unpacked
 
 
 def rows_of(path: Path) -> dict[str, list[dict[str, object]]]:
@@ -53,20 +39,20 @@ def with_kind(run: dict[str, object]) -> dict[str, object]:
     return {**run, "config": {"kind": kind, **json.loads(str(run["config"]))}}
 
 
-@pytest.fixture(params=EARLIER)
+@pytest.fixture(params=REVISIONS)
 def earlier(request, tmp_path):
-    return unpacked(request.param, tmp_path)
+    return unpacked(request.param, tmp_path / "traces.duckdb")
 
 
 @pytest.fixture
 def first(tmp_path):
-    return unpacked("0001", tmp_path)
+    return unpacked("0001", tmp_path / "traces.duckdb")
 
 
 @pytest.fixture
 def second(tmp_path):
     """Compact and exact tokens, runs of every kind, two of them sealed."""
-    return unpacked("0002", tmp_path)
+    return unpacked("0002", tmp_path / "traces.duckdb")
 
 
 def revision_of(revision: str) -> ModuleType:
@@ -75,7 +61,7 @@ def revision_of(revision: str) -> ModuleType:
 
 
 def test_there_is_a_store_of_every_earlier_schema():
-    assert migrations.revisions()[:-1] == EARLIER
+    assert migrations.revisions()[:-1] == REVISIONS
 
 
 def test_a_stale_store_names_the_command(earlier):
