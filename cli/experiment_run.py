@@ -13,7 +13,9 @@ from rrti_sgl.cli.experiment_progress import GridProgress
 from rrti_sgl.cli.pairing import open_pair
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
+from rrti_sgl.errors import spelled
 from rrti_sgl.programs.experiments import ExperimentSpec
+from rrti_sgl.programs.experiments.complaints import Keys
 from rrti_sgl.programs.experiments.grid import Grid
 from rrti_sgl.programs.experiments.models import model_of, serving_options
 from rrti_sgl.programs.experiments.preflight import Findings
@@ -55,7 +57,7 @@ def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command
     path = spec.out / "traces.duckdb"
     runs = GridRuns()
     n_problems = {name: len(problem_set.problems) for name, problem_set in findings.problem_sets.items()}
-    with Store.open(path) as store:
+    with spelled(Keys()), Store.open(path) as store:
         progress = GridProgress(grid, n_problems)
         runner = GridRunner(store, progress, command)
         for reference in (False, True):

@@ -17,7 +17,8 @@ from typer.core import TyperGroup
 
 from rrti_sgl import __version__
 from rrti_sgl.cli import signals
-from rrti_sgl.errors import RRTIError, UsageError
+from rrti_sgl.cli.spelling import Options
+from rrti_sgl.errors import RRTIError, UsageError, spelled
 
 # Each is the module of its name; `db` has commands of its own.
 COMMANDS = (
@@ -45,6 +46,11 @@ class Commands(TyperGroup):
                 self.commands[cmd_name] = typer.main.get_command(alone)
             self.commands[cmd_name].name = cmd_name
         return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run what is typed; messages name options."""
+        with spelled(Options()):
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is typed.

@@ -57,7 +57,7 @@ def connect_current(
         StoreLockedError, StoreError: as `connect`; there is no file, it is empty, or it is no trace store.
     """
     if not path.exists():
-        raise StoreError(f"There is no store at {path}.", "Name another file with --db.")
+        raise StoreError(f"There is no store at {path}.", "Name another file.")
     connection = connect(path, read_only=read_only, memory_limit=memory_limit, spill=spill)
     try:
         revision = revision_of(connection)
@@ -114,7 +114,7 @@ def open_error(path: Path, message: str) -> StoreError:
     if "different configuration" in message:
         return already_open(path)
     if "not a valid DuckDB database file" in message:
-        return StoreError(f"{path} is not a trace store: it is no DuckDB file.", "Name another file with --db.")
+        return StoreError(f"{path} is not a trace store: it is no DuckDB file.", "Name another file.")
     if "version number" in message:
         return StoreError(
             f"{path} was written in a file format that this DuckDB ({duckdb.__version__}) cannot read.",
@@ -154,7 +154,7 @@ def revision_of(connection: duckdb.DuckDBPyConnection) -> str | None:
     if tables - {"alembic_version"}:
         raise StoreError(
             f"The file is no trace store: it holds {', '.join(sorted(tables))}, but no schema revision.",
-            "Name another file with --db.",
+            "Name another file.",
         )
     return None
 

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from rrti_sgl.db.connection import translate
-from rrti_sgl.errors import StoreError
+from rrti_sgl.errors import StoreError, argument
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 WRITING = {"COPY", "EXPORT", "IMPORT", "ATTACH", "DETACH", "INSTALL", "LOAD", "CHECKPOINT", "VACUUM", "CALL", "PRAGMA"}
@@ -89,9 +89,13 @@ def fetch(
     except duckdb.InterruptException as error:
         if not expired.is_set():
             raise
-        raise StoreError(f"The query took longer than {timeout_s:g} s.", "Narrow it, or raise --timeout.") from error
+        raise StoreError(
+            f"The query took longer than {timeout_s:g} s.", f"Narrow it, or raise {argument('timeout_s')}."
+        ) from error
     except duckdb.OutOfMemoryException as error:
-        raise StoreError("The query needs more memory than the limit.", "Narrow it, or raise --memory.") from error
+        raise StoreError(
+            "The query needs more memory than the limit.", f"Narrow it, or raise {argument('memory_limit')}."
+        ) from error
     except duckdb.Error as error:
         raise translate(error) from error
     finally:

@@ -141,7 +141,7 @@ def _not_covered(run: RunRecord, metric: str, covered: dict[str, int], asked: in
     return UsageError(
         f"Run {run.run_id} ({run.program}) has {metric} at {covered[metric]:,} of its {asked:,} positions; "
         "a gate has to see all of them.",
-        f"At all of them it has: {whole or 'no metric'}. Choose one with --metric or --disagreement, or a diagnose run.",
+        f"At all of them it has: {whole or 'no metric'}. Choose one, or a diagnose run.",
     )
 
 

@@ -16,7 +16,7 @@ import duckdb
 from rrti_sgl.db import connection as opening
 from rrti_sgl.db import folders, inserting, relations, snapshots
 from rrti_sgl.db.folders import Manifest
-from rrti_sgl.errors import StoreError, UsageError
+from rrti_sgl.errors import StoreError, UsageError, argument, command
 
 
 def seal(store: Path, run_id: str, *, unfinished: bool = False) -> Manifest:
@@ -39,7 +39,7 @@ def seal(store: Path, run_id: str, *, unfinished: bool = False) -> Manifest:
         if connection.execute("FROM sealed_runs WHERE run_id = ?", [run_id]).fetchone():
             raise StoreError(f"Run {run_id} is sealed already.")
         if row[0] == "running" and not unfinished:
-            remedy = f"Continue it: rrti run --resume {run_id}. Or seal it as it is: --unfinished."
+            remedy = f"Continue it: `{command('run', resume=run_id)}`. Or seal it as it is: {argument('unfinished', True)}."
             raise UsageError(f"Run {run_id} is not over: its status is running.", remedy)
         manifest = folders.write_folder(connection, run_id, relations.run_folder(store, run_id))
         connection.execute("BEGIN TRANSACTION")

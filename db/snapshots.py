@@ -58,7 +58,7 @@ def request(store: Path, timeout_s: float = 60.0) -> None:
         while wanted.exists():
             if time.monotonic() > end:
                 message = f"No snapshot of {store} within {timeout_s:g} s: the process that holds it does not answer."
-                raise StoreLockedError(message, "Wait longer (--timeout), or until it is done.")
+                raise StoreLockedError(message, "Wait longer, or until it is done.")
             time.sleep(POLL_S / 10)
         if failed.exists():
             raise StoreError(f"The process that writes {store} could not write a snapshot: {failed.read_text().strip()}")

@@ -26,7 +26,7 @@ from rrti_sgl.db import inserting, relations, snapshots
 from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.layouts import Precision, check_precision
 from rrti_sgl.db.reader import StoreReader
-from rrti_sgl.errors import StoreError, StoreLockedError
+from rrti_sgl.errors import StoreError, StoreLockedError, command
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
 from rrti_sgl.sinks.refusals import check_trace
 
@@ -64,7 +64,7 @@ class Store(StoreReader):
         if precision is not None:
             check_precision(precision)
         if not path.exists() and not create:
-            raise StoreError(f"There is no store at {path}.", "Name another file with --db.")
+            raise StoreError(f"There is no store at {path}.", "Name another file.")
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = opening.connect(path, read_only=False)
         try:
@@ -99,9 +99,11 @@ class Store(StoreReader):
         try:
             connection = opening.connect_current(path, read_only=True, memory_limit=memory_limit, spill=False)
         except StoreLockedError as error:
-            error.remedy += f" Meanwhile `rrti db snapshot {path}` makes what it holds readable: rrti sql --snapshot"
+            error.remedy += (
+                f" Meanwhile `rrti db snapshot {path}` makes what it holds readable: {command('sql', snapshot=True)}"
+            )
             sealed = len(relations.complete_folders(path))
-            error.remedy += f" (or --sealed: its {sealed} sealed runs)." if sealed else "."
+            error.remedy += f"; its {sealed} sealed runs: {command('sql', sealed=True)}." if sealed else "."
             raise
         if relations.is_moved(connection, path):
             connection.close()
@@ -136,9 +138,7 @@ class Store(StoreReader):
         folders = [*sealed, *(part for part in snapshots.parts(path) if part.parent.name not in names)]
         if not folders:
             message = f"The store {path} has no snapshot and no sealed runs."
-            raise StoreError(
-                message, f"While a process writes it: rrti db snapshot {path}. Else read it without --snapshot."
-            )
+            raise StoreError(message, f"While a process writes it: `rrti db snapshot {path}`. Else read it as it is.")
         return cls._over_files(path, folders, memory_limit)
 
     @classmethod

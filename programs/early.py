@@ -7,7 +7,7 @@ takeovers of a sample of that run, on average.
 
 from __future__ import annotations
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.programs.program import GateContext, GateOptions, Program
 from rrti_sgl.science.gates import EarlyGate, Gate
 
@@ -18,7 +18,10 @@ def _make_gate(options: GateOptions, context: GateContext) -> Gate:
     calibration = context.calibration
     length = options.mean_length if options.mean_length is not None else calibration.mean_length if calibration else None
     if length is None:
-        raise UsageError("The length of a typical solution is not known.", "Run `rrti calibrate`, or give --mean-length.")
+        raise UsageError(
+            "The length of a typical solution is not known.",
+            f"Run `{command('calibrate')}`, or give {argument('mean_length')}.",
+        )
     return EarlyGate(round(options.budget * length))
 
 

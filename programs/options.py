@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.programs.values import told
 
 Panel = Literal["Problems", "Prompts", "Decoding", "Gate"]
@@ -124,7 +124,7 @@ def _refusal(error: ValidationError, options: Mapping[str, Declared]) -> UsageEr
         name = str(fault["loc"][0])
         text, remedy = told(fault, list(options))
         if name in options:
-            wrong.append((f"{options[name].flag.partition('/')[0]} {text}", remedy))
+            wrong.append((argument(options[name].field, text=text), remedy))
         else:
             wrong.append((text.replace("unknown field", f"There is no option {name!r}"), remedy))
     return (

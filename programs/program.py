@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.options import Option, check
 from rrti_sgl.programs.stored.followed import Followed
@@ -85,7 +85,7 @@ class GateContext:
         """
         if self.followed is None:
             named = "No run to take over like is named" if options.like is None else f"Run {options.like!r} is not at hand"
-            raise UsageError(f"{named}.", "Run guided first, and name it with --like and its store with --db.")
+            raise UsageError(f"{named}.", f"Run guided first, and name it, {argument('like')}, in the same store.")
         return self.followed
 
 
@@ -121,10 +121,10 @@ def threshold_rule(options: GateOptions, context: GateContext) -> ThresholdRule:
     calibration = context.calibration
     tau = options.tau if options.tau is not None else calibration.tau if calibration else None
     if tau is None:
-        raise UsageError("tau is not known.", "Run `rrti calibrate` first, or give --tau.")
+        raise UsageError("tau is not known.", f"Run `{command('calibrate')}` first, or give {argument('tau')}.")
     lambda_: float | None = None
     if options.use_lambda:
         lambda_ = options.lambda_ if options.lambda_ is not None else calibration.lambda_ if calibration else None
         if lambda_ is None:
-            raise UsageError("lambda is not known.", "Run `rrti calibrate` first, or give --lambda.")
+            raise UsageError("lambda is not known.", f"Run `{command('calibrate')}` first, or give {argument('lambda_')}.")
     return ThresholdRule(tau=tau, lambda_=lambda_, window=options.window, warmup=options.warmup)

@@ -15,11 +15,63 @@
         +-- StoreVersionError 10   the store's schema is older or newer than this package
 
 An interrupted command (Ctrl-C) exits with 130.
+
+A message names what its caller gave by `argument` and `command`, and each surface spells that as its users write it: a
+Python call `tau=0.5`, the command line `--tau 0.5`, an experiment file `tau = 0.5`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+
+class Spelling:
+    """How messages spell what the caller gave; this one as Python does. Other surfaces derive from it."""
+
+    def argument(self, name: str, value: Any, text: str) -> str:
+        """An argument, with a value if that is not `...`, or with a text that begins with its value."""
+        return f"{name}={text if value is ... else repr(value)}"
+
+    def command(self, name: str, options: dict[str, Any]) -> str:
+        """The call that is the same as a command, or the command where no call is."""
+        if name not in _CALLS:
+            return f"rrti {name}" + (f" ({', '.join(options)})" if options else "")
+        given = [self.argument(option, value, "") for option, value in options.items() if option != "db"]
+        return f"{name}({', '.join(['...', *given])})"
+
+
+_CALLS = ("run", "calibrate", "score", "counterfactual")  # of a pair; other commands have none that is the same
+_PYTHON = Spelling()
+_SPELLING: ContextVar[Spelling] = ContextVar("spelling", default=_PYTHON)
+
+
+@contextlib.contextmanager
+def spelled(spelling: Spelling) -> Iterator[None]:
+    """The block is a surface's own: messages that are made in it are spelled so."""
+    token = _SPELLING.set(spelling)
+    try:
+        yield
+    finally:
+        _SPELLING.reset(token)
+
+
+def argument(name: str, value: Any = ..., text: str = "") -> str:
+    """How a message names an argument of its caller.
+
+    Args:
+        name: as the field or the argument of the Python call is called: `tau`, `use_lambda`, `base_url`.
+        value: which is meant; `...` where it is any.
+        text: what is said of a value that was given, beginning with the value; in place of `value`.
+    """
+    return _SPELLING.get().argument(name, value, text)
+
+
+def command(name: str, **options: Any) -> str:
+    """How a message names what its caller may do next: a command of `rrti`, or the call that is the same."""
+    return _SPELLING.get().command(name, options)
 
 
 class RRTIError(Exception):

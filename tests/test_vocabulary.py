@@ -102,5 +102,5 @@ def test_distributions_of_different_size_are_refused() -> None:
 
 
 def test_a_tokenizer_that_cannot_be_loaded_names_the_option(tmp_path: Any) -> None:
-    with pytest.raises(UsageError, match="--tokenizer"):
+    with pytest.raises(UsageError, match="tokenizer="):
         load_vocabulary(str(tmp_path / "nothing"))

@@ -21,7 +21,7 @@ from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.ratios import problems_of
 from rrti_sgl.db.analysis.token_values import read_token_values
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.records import FloatArray, IntArray, RunRecord
 from rrti_sgl.statistics.lorenz import LorenzBins
 from rrti_sgl.statistics.ranking import Ranking
@@ -67,7 +67,7 @@ def _check_runs(store: Store, coverage: Sequence[Row], values: Values) -> Values
             raise UsageError(
                 f"Run {row['run_id']} has {negative} tokens whose {values['metric']} is negative: they carry no share of a "
                 "total.",
-                "Choose a divergence or an entropy with --metric.",
+                f"Choose a divergence or an entropy: {argument('metric')}.",
             )
     if values["by"] == "benchmark":
         for unit in dict.fromkeys((row["program"], row["problem_set"]) for row in coverage):

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from rrti_sgl.errors import ExperimentFileError, RRTIError
+from rrti_sgl.errors import ExperimentFileError, RRTIError, Spelling, spelled
 from rrti_sgl.programs.experiments.locations import Path, dotted, line_of
 from rrti_sgl.programs.options import declared
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.settings import RunSettings
 
-# Options that errors name, as fields of the file: those of a run, and those of servers and models.
-_OPTION = re.compile(r"--([a-z][a-z-]*)")
-_FIELDS = {
-    **{entry.flag.partition("/")[0].removeprefix("--"): name for name, entry in declared(RunSettings, GateOptions).items()},
-    **{name: name for name in ("context", "concurrency", "replicas", "tokenizer")},
-    **{f"{side}-gpu": f"{side}_gpus" for side in ("base", "reasoning")},
-    **{f"{side}-{what}": what for side in ("base", "reasoning") for what in ("prompt", "flags")},
-    "no-thinking": "thinking = false",
+_NAMES = {entry.field: name for name, entry in declared(RunSettings, GateOptions).items()} | {
+    f"{side}_{what}": what for side in ("base", "reasoning") for what in ("prompt", "template", "flags")
 }
+
+
+class Keys(Spelling):
+    """Arguments as keys of an experiment file."""
+
+    def argument(self, name: str, value: Any, text: str) -> str:
+        """A key, with a value as it is written there."""
+        said = text if value is ... else json.dumps(value, default=str)
+        return f"{_NAMES.get(name, name)} = {said}" if said else _NAMES.get(name, name)
+
+    def command(self, name: str, options: dict[str, Any]) -> str:
+        """The experiment does by itself what commands do one by one: what is missing is made by running it."""
+        return "rrti experiment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,7 @@ class Complaints:
     found: list[Complaint] = field(default_factory=list)
 
     def add(self, path: Path, message: str) -> None:
-        """Note a fault; one that is known already is not repeated. Options that it names become fields of the file."""
-        message = _OPTION.sub(lambda option: _FIELDS.get(option[1], option[0]), message)
+        """Note a fault; one that is known already is not repeated."""
         complaint = Complaint(line_of(self.lines, path), dotted(path), message)
         if complaint not in self.found:
             self.found.append(complaint)
@@ -67,7 +74,8 @@ class Complaints:
     def noting(self, path: Path) -> Iterator[None]:
         """Note the error that the block raises on purpose, if it does, as a fault of that field, and go on."""
         try:
-            yield
+            with spelled(Keys()):
+                yield
         except RRTIError as error:
             self.add(path, str(error))
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.problems import BENCHMARKS
 from rrti_sgl.programs.experiments import locations
 from rrti_sgl.programs.experiments.tables import Beside, Flags, Numbers, Table, Url, as_tuple, with_options
@@ -220,9 +220,13 @@ def with_tokenizers(spec: ExperimentSpec, given: Sequence[str]) -> ExperimentSpe
         side, equals, folder = text.partition("=")
         place = Path(folder if equals else text).expanduser()
         if not place.is_dir():
-            raise UsageError(f"--tokenizer {text!r}: there is no folder {str(place)!r}.", "Name the folder of a tokenizer.")
+            raise UsageError(
+                f"{argument('tokenizer', text)}: there is no folder {str(place)!r}.", "Name the folder of a tokenizer."
+            )
         if equals and side not in models:
-            raise UsageError(f"--tokenizer {text!r}: there is no model {side!r}.", f"There are {', '.join(models)}.")
+            raise UsageError(
+                f"{argument('tokenizer', text)}: there is no model {side!r}.", f"There are {', '.join(models)}."
+            )
         for name in [side] if equals else list(models):
             models[name] = models[name].model_copy(update={"tokenizer": str(place.resolve())})
     return spec.model_copy(update={"models": spec.models.model_copy(update=models)})

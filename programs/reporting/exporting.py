@@ -30,7 +30,9 @@ def rows_of(store: Store, source: str, *, run: Runs = None, timeout_s: float | N
     if source in QUERIES:
         return run_query(store, source, run=run, **params)
     if run is not None or params:
-        raise UsageError(f"--run and --set belong to a statistic; {source!r} is none.", "Filter with a SELECT ... WHERE.")
+        raise UsageError(
+            f"Runs and parameters belong to a statistic; {source!r} is none.", "Filter with a SELECT ... WHERE."
+        )
     if not re.fullmatch(r"\w+", source):
         return store.sql(source, timeout_s=timeout_s)
     relations = _relations(store)

@@ -17,7 +17,7 @@ from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.job import Prefix, SampleJob
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.programs.running.preparing import build, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute
 from rrti_sgl.programs.running.session import PairSession
@@ -120,13 +120,14 @@ def _positions(trace: SampleTrace, positions: Sequence[int] | None) -> list[int]
         chosen = [int(t) for t in np.flatnonzero(changed)]
         if not chosen:
             raise UsageError(
-                f"No takeover of sample {trace.sample.sample_id} changed a token.", "Name a position with --position."
+                f"No takeover of sample {trace.sample.sample_id} changed a token.",
+                f"Name a position: {argument('positions')}.",
             )
         return chosen
     for position in positions:
         if not 0 <= position < trace.sample.n_tokens:
             raise UsageError(
-                f"--position {position} is outside the sample's 0..{trace.sample.n_tokens - 1}.", "See `rrti show`."
+                f"Position {position} is outside the sample's 0..{trace.sample.n_tokens - 1}.", "See `rrti show`."
             )
         if _choices(trace, position)[0] == _choices(trace, position)[1]:
             raise UsageError(f"At position {position} both models choose the same token.", "Choose another position.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.program import GateContext, GateOptions
 from rrti_sgl.programs.registry import PROGRAMS, find_program
@@ -76,7 +76,9 @@ def choose_gate(
         )
     if options.like is not None and not found.follows:
         able = ", ".join(name for name, known in PROGRAMS.items() if known.follows)
-        raise UsageError(f"{program} does not take over like another run.", f"Leave --like out; it is for {able}.")
+        raise UsageError(
+            f"{program} does not take over like another run.", f"Leave {argument('like')} out; it is for {able}."
+        )
     followed = followed_run(store, options.like) if options.like is not None and store is not None else None
     gate = found.make_gate(options, GateContext(calibration, planted, pair.vocabulary, followed))
     return ChosenGate(gate, calibration, found.takeover_tokens(options), followed.run if followed else None)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import CalibrationRecord, RunRecord
@@ -26,7 +26,7 @@ def check_special_tokens(pair: Pair, settings: RunSettings) -> None:
     if pair.special_tokens != settings.special_tokens and pair.reasoning_vocabulary.renumbered:
         raise UsageError(
             f"The run takes special tokens {settings.special_tokens!r}, the pair is connected with {pair.special_tokens!r}.",
-            "Give the same --special-tokens.",
+            f"Give the same {argument('special_tokens')}.",
         )
 
 
@@ -98,7 +98,7 @@ def check_followed(pair: Pair, followed: RunRecord, settings: RunSettings, probl
     if differs:
         raise UsageError(
             f"Run {followed.run_id} is no measure for this one: {'; '.join(differs)}.",
-            "Name a run with --like that decodes alike on the same problems.",
+            f"Name a run that decodes alike on the same problems: {argument('like')}.",
         )
 
 
@@ -124,5 +124,6 @@ def check_disjoint(used: Collection[str], problem_set: ProblemSet, calibration: 
         raise UsageError(
             f"{len(shared)} of {len(problem_set.problems)} problems of {problem_set.name} were used by {calibration}, "
             f"the first of them {shared[0].problem_id}.",
-            "Use --split calibration there and --split evaluation here, other problems, or --allow-overlap.",
+            f"Use {argument('split', 'calibration')} there and {argument('split', 'evaluation')} here, other problems, or "
+            f"{argument('allow_overlap', True)}.",
         )

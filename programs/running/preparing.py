@@ -14,6 +14,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.engines.pair import Pair, check_k
+from rrti_sgl.errors import command
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
@@ -59,10 +60,10 @@ class PreparedRun:
         jobs = [replace(job, run_id=run_id) for job in self.jobs]
         return replace(self, record=replace(self.record, run_id=run_id), jobs=jobs)
 
-    def resumed_by(self, command: str, store: Store) -> PreparedRun:
-        """The same run with what a user types to go on with it."""
-        typed = f"{command} --resume {self.record.run_id} --db {store.path} (and the same models or addresses)"
-        return replace(self, continue_with=typed)
+    def resumed_by(self, name: str, store: Store) -> PreparedRun:
+        """The same run with how its user goes on with it."""
+        typed = command(name, resume=self.record.run_id, db=store.path)
+        return replace(self, continue_with=f"{typed} (and the same models or addresses)")
 
 
 def new_run_id(program: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import RRTIError, StoreError, UsageError
+from rrti_sgl.errors import RRTIError, StoreError, UsageError, argument
 from rrti_sgl.programs.running.preparing import PreparedRun, prepare
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
@@ -69,7 +69,7 @@ async def run_program(
     prepared = prepare(session.pair, settings, store, run_id=resume)
     if resume is None and not anew and (resume := store.find_unfinished(prepared.record)):
         prepared = prepared.under(resume)
-    prepared = prepared.resumed_by("rrti run", store)
+    prepared = prepared.resumed_by("run", store)
     async with DuckDBSink(store) as sink:
         return await execute(session, sink, prepared, resume=resume is not None, on_progress=on_progress)
 
@@ -98,7 +98,7 @@ async def run_seeds(
         UsageError: fewer than one.
     """
     if seeds < 1:
-        raise UsageError(f"--seeds {seeds} makes no run.", "Give at least 1.")
+        raise UsageError(f"{argument('seeds', seeds)} makes no run.", "Give at least 1.")
     records = []
     for seeded in (replace(settings, seed=settings.seed + number) for number in range(seeds)):
         finished = None if anew else store.find_finished(prepare(session.pair, seeded, store).record)

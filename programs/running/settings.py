@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.engines.wire import Sampling
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import BENCHMARKS, Part, ProblemSet, Selection, load_problems
 from rrti_sgl.programs.options import Option, check, declared, validated
@@ -119,7 +119,9 @@ class RunSettings:
         for side, template in (("base", base_template), ("reasoning", reasoning_template)):
             if template is not None:
                 if getattr(self, f"{side}_prompt") is not None:
-                    raise UsageError(f"Both --{side}-prompt and --{side}-template were given.", "Leave one out.")
+                    raise UsageError(
+                        f"Both {argument(f'{side}_prompt')} and {argument(f'{side}_template')} were given.", "Leave one out."
+                    )
                 object.__setattr__(self, f"{side}_prompt", load_template(template))
 
     def load_problems(self) -> ProblemSet:
@@ -184,7 +186,7 @@ class RunSettings:
         if kind == "score":
             raise UsageError(
                 "The run scored texts that were given; no program generated them.",
-                "Continue it with `rrti score --resume`; experiments take a sample of `rrti run`.",
+                f"Continue it with `{command('score', resume='RUN')}`; experiments take a sample of `rrti run`.",
             )
         if kind == "frontend":
             raise UsageError("The run was written by programs of SGLang's frontend.", "Name a run of `rrti run`.")
@@ -200,7 +202,7 @@ class RunSettings:
         if foreign := [spec for spec in code if trust is not None and spec not in trust]:
             raise UsageError(
                 f"The stored run names code of its own, {', '.join(foreign)}; it is run only if you say so.",
-                f"If you trust it: {' '.join(f'--trust {spec}' for spec in foreign)}",
+                f"If you trust it: {argument('trust', foreign)}",
             )
         values["gate"] = GateOptions(**values["gate"])
         for name in ("base_prompt", "reasoning_prompt"):

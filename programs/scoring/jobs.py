@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from rrti_sgl.decoding.job import GivenContinuation, SampleJob
 from rrti_sgl.engines.pair import Pair
+from rrti_sgl.errors import argument
 from rrti_sgl.given_texts import Conversation, GivenText
 from rrti_sgl.grading.extraction import THINK_END, THINK_START
 from rrti_sgl.problems import problem_id
@@ -42,7 +43,9 @@ def problems_in(texts: Sequence[GivenText], problem_set: str, complaints: Compla
     problems: dict[str, ProblemRecord] = {}
     for text in texts:
         if text.question is None:
-            complaints.add(text.place, f"there is only a problem_id, {text.problem_id!r}; name its set with --problems")
+            complaints.add(
+                text.place, f"there is only a problem_id, {text.problem_id!r}; name its set: {argument('problems')}"
+            )
             continue
         found = ProblemRecord(problem_id(text.question), problem_set, text.question, text.answer)
         known = problems.setdefault(found.problem_id, found)

@@ -60,7 +60,7 @@ async def run_score(
             middle, a question that the problem set does not have): all at once, and before anything is written.
         RRTIError: what the servers or the store do not allow.
     """
-    prepared = prepare_score(session.pair, settings, texts, run_id=resume).resumed_by("rrti score", store)
+    prepared = prepare_score(session.pair, settings, texts, run_id=resume).resumed_by("score", store)
     async with DuckDBSink(store) as sink:
         return await execute(session, sink, prepared, resume=resume is not None, on_progress=on_progress)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.records import CalibrationRecord, ScoreKind
 from rrti_sgl.science.calibration import calibrate
 
@@ -88,6 +88,6 @@ def newest_calibration(
         )
         raise UsageError(
             f"The store has no calibration for these models with {wanted}.",
-            "Run `rrti calibrate` with the same options first, or give --tau.",
+            f"Run `{command('calibrate')}` with the same options first, or give {argument('tau')}.",
         )
     return store.get_calibration(rows[0]["calibration_id"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, command
 from rrti_sgl.records import FloatArray, IntArray, RunRecord
 
 BINS = 100
@@ -71,7 +71,10 @@ def followed_run(store: Store, reference: str) -> Followed:
         raise UsageError(f"{reference!r} could be any of {', '.join(run.run_id for run in found)}.", "Give one id.")
     [run] = found
     if run.status != "finished":
-        raise UsageError(f"Run {run.run_id} is not finished; its budget is not known.", f"rrti run --resume {run.run_id}")
+        raise UsageError(
+            f"Run {run.run_id} is not finished; its budget is not known.",
+            f"Finish it: `{command('run', resume=run.run_id)}`.",
+        )
     counted = store.sql(
         """
         SELECT count(*)::INTEGER AS tokens, count(*) FILTER (source = 'reasoning')::INTEGER AS takeovers

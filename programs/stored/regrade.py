@@ -11,7 +11,7 @@ from typing import Any
 from rrti_sgl.db import record_rows
 from rrti_sgl.db.grades import replace_grades
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, command
 from rrti_sgl.grading import Grade, grade_solution, load_grader
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.preconditions import check_gold
@@ -102,7 +102,7 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
     if run.kind == "counterfactual":
         raise UsageError(f"Run {run_id} is a counterfactual: its samples hold the ends of solutions only.", "Grade another.")
     if run.status != "finished":
-        raise UsageError(f"Run {run_id} is {run.status}.", f"Finish it first: rrti run --resume {run_id}")
+        raise UsageError(f"Run {run_id} is {run.status}.", f"Finish it first: `{command('run', resume=run_id)}`.")
     judge = load_grader(grader)
     problems, whole = _problems(store, run), run.gate == AlwaysGate.name
     stops = _stops(run, whole=whole)

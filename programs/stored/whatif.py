@@ -15,7 +15,7 @@ import numpy as np
 
 from rrti_sgl.db.scored_tokens import RunTokens, read_scored_tokens
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import CalibrationMismatchError, UsageError
+from rrti_sgl.errors import CalibrationMismatchError, UsageError, argument
 from rrti_sgl.programs.program import WINDOW
 from rrti_sgl.programs.tables.numbers import RATE
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
@@ -35,7 +35,7 @@ LIMITS = (
 )
 IN_SAMPLE = (
     "tau is calibrated on the very tokens that are gated: without lambda the budget equals the spike ratio by construction. "
-    "Calibrate on another run (--calibrate-on) to see how it carries over."
+    "Calibrate on another run (calibrate_on) to see how it carries over."
 )
 INTERVENED = "The run's own gate took over at {share} of these positions: its scores are those after its own takeovers."
 ELSEWHERE = (
@@ -81,19 +81,24 @@ class WhatIfOptions:
 
     def __post_init__(self) -> None:
         chosen = {
-            "--tau": self.tau is not None,
-            "--spike-ratio": bool(self.spike_ratios),
-            "--budget": bool(self.budgets),
-            "--calibration": self.calibration_id is not None,
-            "--stored": self.stored,
+            "tau": self.tau is not None,
+            "spike_ratios": bool(self.spike_ratios),
+            "budgets": bool(self.budgets),
+            "calibration_id": self.calibration_id is not None,
+            "stored": self.stored,
         }
         given = [name for name, is_given in chosen.items() if is_given]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} name different gates.", "Give one of them.")
-        if self.calibrate_on is not None and given not in ([], ["--spike-ratio"], ["--budget"]):
-            raise UsageError(f"--calibrate-on has no use beside {given[0]}.", "Give it with --spike-ratio or --budget.")
+            raise UsageError(f"{' and '.join(map(argument, given))} name different gates.", "Give one of them.")
+        if self.calibrate_on is not None and given not in ([], ["spike_ratios"], ["budgets"]):
+            raise UsageError(
+                f"{argument('calibrate_on')} has no use beside {argument(given[0])}.",
+                f"Give it with {argument('spike_ratios')} or {argument('budgets')}.",
+            )
         if self.tau is not None and self.use_lambda and self.lambda_ is None:
-            raise UsageError("lambda is not known.", "Give --lambda-value with --tau, or a --spike-ratio.")
+            raise UsageError(
+                "lambda is not known.", f"Give {argument('lambda_')} with {argument('tau')}, or {argument('spike_ratios')}."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,16 +230,21 @@ def _metric(run: RunRecord, options: WhatIfOptions) -> str:
         raise UsageError(
             f"Run {run.run_id} was decided by the gate {run.gate!r}, whose score is no stored metric: "
             "it cannot be told from the stored tokens.",
-            "Name a gate: --metric with --tau, --spike-ratio or --budget.",
+            f"Name a gate: {argument('metric')} with {argument('tau')}, {argument('spike_ratios')} or "
+            f"{argument('budgets')}.",
         )
     if options.metric not in (None, run.metric):
-        raise UsageError(f"--stored is a gate on {run.metric}, not on {options.metric}.", "Leave --metric out.")
+        raise UsageError(
+            f"The stored gate is a gate on {run.metric}, not on {options.metric}.", f"Leave {argument('metric')} out."
+        )
     return run.metric
 
 
 def _stored_rule(run: RunRecord) -> ThresholdRule:
     if run.tau is None or run.window is None or run.warmup is None:
-        raise UsageError(f"Run {run.run_id} ({run.program}) has no gate with a threshold.", "Leave --stored out.")
+        raise UsageError(
+            f"Run {run.run_id} ({run.program}) has no gate with a threshold.", f"Leave {argument('stored')} out."
+        )
     return ThresholdRule(run.tau, run.lambda_, run.window, run.warmup)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from rrti_sgl.engines.renumbered import RenumberedEngine
 from rrti_sgl.engines.sglang import connect_engine
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
-from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.errors import EndpointError, UsageError, argument
 from rrti_sgl.records import ScoreKind
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 from rrti_sgl.tokens.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary, matching
@@ -67,14 +67,14 @@ class Pair:
         ]
         if wrong:
             room = min(info.max_input_tokens - len(prompt) for _, prompt, info in sides)
-            shorter = f"Use --max-new-tokens {room} or less" if room > 0 else "Shorten the prompt"
+            shorter = f"Use {argument('max_new_tokens', room)} or less" if room > 0 else "Shorten the prompt"
             raise UsageError(" ".join(wrong), f"{shorter}, or serve the model with a longer context.")
 
 
 def check_k(k: int, vocab_size: int) -> None:
     """Refuse a k that the pair cannot give: asking for more than the vocabulary ends an SGLang server."""
     if not 1 <= k <= vocab_size:
-        raise UsageError(f"k = {k} is outside 1..{vocab_size} (the vocabulary).", "Choose --k in that range.")
+        raise UsageError(f"k = {k} is outside 1..{vocab_size} (the vocabulary).", f"Choose {argument('k')} in that range.")
 
 
 async def check_raw_logprobs(engine: Engine) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.wire import GenerateRequest, Generation
-from rrti_sgl.errors import EndpointError
+from rrti_sgl.errors import EndpointError, argument
 from rrti_sgl.server_plugin import VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -48,5 +48,5 @@ async def check_exact(engine: Engine) -> None:
         raise EndpointError(
             f"{engine.info.name} gives no exact numbers: {probe.exact_missing}.",
             f"Start it with `rrti serve`, or with rrti-sgl installed beside SGLang and {VARIABLE}=1 in its "
-            "environment; or use --score-kind topk.",
+            f"environment; or use {argument('score_kind', 'topk')}.",
         )

@@ -15,7 +15,7 @@ from rrti_sgl.engines.identity import identify
 from rrti_sgl.engines.plugin_numbers import MissingNumbers
 from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Generation, parse, payload, single_payload
-from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.errors import EndpointError, UsageError, argument
 
 _ROUTING_HEADER = "X-SMG-Routing-Key"
 
@@ -85,7 +85,7 @@ class RoutedEngine(SGLangEngine):
         if any(request.exact for request in requests):
             raise UsageError(
                 f"{self.info.name} is a router, which passes on no request for exact numbers.",
-                "Use --score-kind topk, or the address of a single server.",
+                f"Use {argument('score_kind', 'topk')}, or the address of a single server.",
             )
         post = self._transport.post
         calls = [

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.errors import EndpointError, UsageError, argument
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Transport:
                     if answer.status in _REFUSED_STATUS:
                         raise EndpointError(
                             f"{self.url} refuses access ({problem}).",
-                            "Give its key: RRTI_API_KEY in the environment, or --api-key.",
+                            f"Give its key: {argument('api_key')}, or RRTI_API_KEY in the environment of a command.",
                         )
                     if answer.status not in _RETRIED_STATUS:
                         break

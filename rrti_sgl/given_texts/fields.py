@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.given_texts.given import Conversation, GivenText
 from rrti_sgl.records import FinishReason
 from rrti_sgl.rows import Complaints, Place, Row, fields_of, is_list, lone_surrogate, look_up
@@ -60,7 +60,7 @@ class TextFields:
         """
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(names) - set(known)):
-            raise UsageError(f"--field {unknown[0]} is unknown.", f"Use one of {', '.join(known)}.")
+            raise UsageError(f"{argument('fields')}: {unknown[0]!r} is unknown.", f"Use one of {', '.join(known)}.")
         return cls(**names)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.rows import Complaints, Place, Row
 from rrti_sgl.rows.opening import DAMAGE, member_bytes, open_text
 
@@ -67,9 +67,9 @@ def _samples(path: Path, complaints: Complaints) -> Iterator[Any]:
         with open_text(path) as text:
             log = json.load(text)
     except (ValueError, RecursionError, *DAMAGE) as error:
-        raise UsageError(f"{path} is no log of inspect_ai ({error}).", "See --format.") from error
+        raise UsageError(f"{path} is no log of inspect_ai ({error}).", f"See {argument('format')}.") from error
     if not isinstance(log, dict) or not isinstance(log.get("samples"), list):
-        raise UsageError(f"{path} is no log of inspect_ai: it has no list of samples.", "See --format.")
+        raise UsageError(f"{path} is no log of inspect_ai: it has no list of samples.", f"See {argument('format')}.")
     yield from log["samples"]
 
 
@@ -169,7 +169,7 @@ def _part(part: Mapping[str, Any], attachments: Mapping[str, str], thoughts: boo
     if part.get("type") == "text":
         return _attached(str(part.get("text", "")), attachments)
     if not thoughts:
-        raise _NotScorableError("a message has parts beside text (reasoning); --thoughts puts them back")
+        raise _NotScorableError(f"a message has parts beside text (reasoning); {argument('thoughts', True)} puts them back")
     if part.get("redacted") or not part.get("reasoning"):
         raise _NotScorableError("the reasoning is not in the log (redacted)")
     return f"<think>\n{_attached(str(part['reasoning']), attachments)}\n</think>\n\n"

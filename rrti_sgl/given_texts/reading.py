@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.given_texts import inspect_log, lm_eval
 from rrti_sgl.given_texts.fields import TextFields, given_texts
 from rrti_sgl.given_texts.given import GivenText
@@ -22,7 +22,6 @@ FORMATS: dict[str, Rows] = {
     "inspect": inspect_log.rows,
 }
 AUTO = "auto"
-_REMEDY = "Correct or leave out these lines; --field NAME=FIELD says which field holds what, --skip leaves them out here."
 
 
 def read_texts(
@@ -46,16 +45,17 @@ def read_texts(
         UsageError: no such file or format, no continuation in it, or anything wrong with a row: all of that at once.
     """
     if not path.is_file():
-        raise UsageError(f"There is no file {path}.", "Give --input the path of a file.")
+        raise UsageError(f"There is no file {path}.", "Give the path of a file.")
     rows = FORMATS[detect(path, format_name)]
     if rows is inspect_log.rows:
         rows = functools.partial(rows, thoughts=thoughts)
     complaints, names = Complaints() if skipped is None else skipped, names or TextFields()
     texts = [text for place, row in rows(path, complaints) for text in given_texts(place, row, names, complaints)]
     if skipped is None or not texts:
-        complaints.raise_any(_REMEDY, "nothing was scored")
+        remedy = f"{argument('fields')} says which field holds what, {argument('skip', True)} leaves them out here."
+        complaints.raise_any(f"Correct or leave out these lines; {remedy}", "nothing was scored")
     if not texts:
-        raise UsageError(f"{path} holds no continuation.", "Write one JSON object a line, or see --format.")
+        raise UsageError(f"{path} holds no continuation.", f"Write one JSON object a line, or see {argument('format')}.")
     return texts
 
 
@@ -68,7 +68,7 @@ def detect(path: Path, format_name: str = AUTO) -> str:
     if format_name in FORMATS:
         return format_name
     if format_name != AUTO:
-        raise UsageError(f"--format {format_name!r} is unknown.", f"Use {AUTO}, {', '.join(FORMATS)}.")
+        raise UsageError(f"{argument('format', text=repr(format_name))} is unknown.", f"Use {AUTO}, {', '.join(FORMATS)}.")
     if inspect_log.is_log(path):
         return "inspect"
     first = next(rows_of(path, Complaints()), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading.extraction import THINK_END, THINK_START, explicit, is_cut
 from rrti_sgl.grading.grader import Grade
 from rrti_sgl.records import ProblemRecord
@@ -51,7 +51,8 @@ class ChoiceGrader:
         if problem.answer is not None and problem.answer.strip().upper() not in list(letters):
             raise UsageError(
                 f"Problem {problem.problem_id}: the gold answer {problem.answer[:80]!r} is none of {', '.join(letters)}.",
-                "Name the right fields with --answer-field and --choices-field, or use another --grader.",
+                f"Name the right fields: {argument('answer_field')} and {argument('choices_field')}. Or use another "
+                f"{argument('grader')}.",
             )
 
 

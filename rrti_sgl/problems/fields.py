@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rrti_sgl.errors import ProblemFileError
+from rrti_sgl.errors import ProblemFileError, argument
 from rrti_sgl.grading.choice import LETTERS
 from rrti_sgl.problems.problem_set import problem_id
 from rrti_sgl.records import ProblemRecord
@@ -62,11 +62,11 @@ def problems_of(
 
 
 def _problem(row: Row, problem_set: str, fields: FieldMap) -> ProblemRecord:
-    question = _text(row, fields.question, "--question-field")
+    question = _text(row, fields.question, "question_field")
     used = {fields.question, fields.answer}
     if fields.right is not None:
         used |= {fields.right, *fields.wrong}
-        right, *wrong = (_text(row, name, "fields.right and fields.wrong") for name in (fields.right, *fields.wrong))
+        right, *wrong = (_text(row, name) for name in (fields.right, *fields.wrong))
         choices = sorted((right, *wrong), key=lambda choice: hashlib.sha256(f"{question}\n{choice}".encode()).digest())
         answer: str | None = LETTERS[choices.index(right)]
     elif fields.choices is not None:
@@ -83,11 +83,12 @@ def _problem(row: Row, problem_set: str, fields: FieldMap) -> ProblemRecord:
     return ProblemRecord(problem_id(question), problem_set, question, answer, metadata)
 
 
-def _text(row: Row, name: str, option: str) -> str:
+def _text(row: Row, name: str, option: str = "") -> str:
     value, _ = look_up(row, name)
     if not isinstance(value, str) or not value.strip():
         raise ProblemFileError(
-            f"field {name!r} is missing or no text; fields there: {fields_of(row)}", f"Name the right one with {option}."
+            f"field {name!r} is missing or no text; fields there: {fields_of(row)}",
+            f"Name the right one: {argument(option)}." if option else "",
         )
     return value
 
@@ -105,7 +106,7 @@ def _choices(row: Row, name: str) -> list[str]:
     if not is_list(value) or not 2 <= len(value) <= len(LETTERS):
         raise ProblemFileError(
             f"field {name!r} is no list of 2 to {len(LETTERS)} choices; fields there: {fields_of(row)}",
-            "Name the right one with --choices-field.",
+            f"Name the right one: {argument('choices_field')}.",
         )
     return [str(choice) for choice in value]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rrti_sgl.errors import ProblemFileError, UsageError
+from rrti_sgl.errors import ProblemFileError, UsageError, argument
 from rrti_sgl.grading import load_grader
 from rrti_sgl.grading.world import WorldDecisions, WorldGrader
 from rrti_sgl.problems.benchmarks import BENCHMARKS, Benchmark
@@ -71,7 +71,7 @@ def one_question(question: str, *, world: bool = False) -> ProblemSet:
 def _world(source: str, selection: Selection) -> ProblemSet:
     if selection.part != "all":
         raise UsageError(
-            f"--split {selection.part} does not go with {source}.",
+            f"{argument('split', selection.part)} does not go with {source}.",
             "The world's parts are the sets world:calibration and world:heldout.",
         )
     n = _WORLD_SIZE if selection.sample is not None else selection.limit or _WORLD_SIZE

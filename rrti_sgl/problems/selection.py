@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.records import ProblemRecord
 
 Part = Literal["all", "calibration", "evaluation"]
@@ -40,10 +40,10 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:
-            raise UsageError(f"--split {self.part!r} is unknown.", f"Use {', '.join(PARTS)}.")
-        for option, value in (("--limit", self.limit), ("--sample-problems", self.sample)):
+            raise UsageError(f"{argument('split', text=repr(self.part))} is unknown.", f"Use {', '.join(PARTS)}.")
+        for option, value in (("limit", self.limit), ("sample_problems", self.sample)):
             if value is not None and value < 1:
-                raise UsageError(f"{option} {value} leaves no problem.", "Use at least 1.")
+                raise UsageError(f"{argument(option, value)} leaves no problem.", "Use at least 1.")
 
     def apply(self, problems: Sequence[ProblemRecord]) -> list[ProblemRecord]:
         """The selected problems, in the order of the set.
@@ -58,7 +58,9 @@ class Selection:
             chosen = [problem for problem in chosen if problem.problem_id in ids]
         chosen = chosen[: self.limit]
         if not chosen:
-            raise UsageError(f"--split {self.part} of {len(problems)} problems is empty.", "Take all, or a larger set.")
+            raise UsageError(
+                f"{argument('split', self.part)} of {len(problems)} problems is empty.", "Take all, or a larger set."
+            )
         return chosen
 
 

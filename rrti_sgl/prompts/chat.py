@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 
 _QUESTION, _ANSWER = "What is 2 + 2?", "It is four."
 
@@ -28,7 +28,7 @@ def render_turns(tokenizer: Any, turns: Sequence[tuple[str, str]], *, thinking: 
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(
             "The prompt is a chat, but the tokenizer has no chat template.",
-            'Give a template as text, e.g. --reasoning-prompt "Question: {question}\\nAnswer:".',
+            f'Give a template as text: {argument("reasoning_prompt")}, for example "Question: {{question}}\\nAnswer:".',
         )
     named = [{"role": role, "content": content} for role, content in turns]
     return _apply(tokenizer, named, thinking=thinking, generation_prompt=True)
@@ -55,17 +55,17 @@ def check_chat_template(tokenizer: Any, *, thinking: bool, system: str | None = 
     except Exception as error:  # a template is a program of its own; whatever it raises, it cannot be used
         raise UsageError(
             f"The tokenizer's chat template fails ({type(error).__name__}: {error}).",
-            "Leave out the system turn, or give the prompt as text with --reasoning-prompt.",
+            f"Leave out the system turn, or give the prompt as text: {argument('reasoning_prompt')}.",
         ) from error
     if prompt == bare and not whole[len(prompt) :].lstrip().startswith(_ANSWER):
         raise UsageError(
             "The tokenizer's chat template has no generation prompt: it does not open the assistant's turn.",
-            "Give the prompt as text with --reasoning-prompt, or correct the chat template.",
+            f"Give the prompt as text: {argument('reasoning_prompt')}. Or correct the chat template.",
         )
     if not thinking and prompt == other:
         raise UsageError(
-            "The tokenizer's chat template has no switch for thinking, so --no-thinking would change nothing.",
-            "Leave it out, or give the prompt as text with an empty thought: --reasoning-prompt.",
+            f"The tokenizer's chat template has no switch for thinking: {argument('thinking', False)} would change nothing.",
+            f"Leave it out, or give the prompt as text with an empty thought: {argument('reasoning_prompt')}.",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.prompts.chat import check_chat_template, render_chat
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
@@ -71,7 +71,8 @@ class PromptTemplate:
         """
         if not 0 <= n <= len(self.examples):
             raise UsageError(
-                f"--few-shot {n}: the template {self.name or self.text!r} has {len(self.examples)} worked examples.",
+                f"{argument('few_shot', n)}: the template {self.name or self.text!r} has {len(self.examples)} worked "
+                "examples.",
                 "Use at most so many, or a template file with more.",
             )
         return replace(self, examples=self.examples[:n])

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.science.calibration import sweep
 from rrti_sgl.science.threshold import ThresholdRule
@@ -227,6 +227,6 @@ def ratio_for_budget(regating: Regating, scores: FloatArray, template: Threshold
     if most < budget:
         raise UsageError(
             f"budget = {budget} is out of reach: with these options at most {most:.3g} of the positions fire.",
-            "Ask for less, leave lambda off, or use another --warmup.",
+            f"Ask for less, leave lambda off, or use another {argument('warmup')}.",
         )
     return float(ratios[bisect_left(range(len(taus)), budget, key=reached)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rrti_sgl.errors import PairMismatchError, UsageError
+from rrti_sgl.errors import PairMismatchError, UsageError, argument
 from rrti_sgl.serving.gpus import Gpu, Placement, place, visible_gpus
 from rrti_sgl.serving.memory import Demand, alone_flags, check_demand, demand_flags, plan_memory
 from rrti_sgl.serving.model_size import ModelSize, read_model_size
@@ -112,7 +112,7 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
         PairMismatchError: the models cannot share a vocabulary.
     """
     if options.replicas < 1:
-        raise UsageError(f"replicas = {options.replicas} is below 1.", "Use --replicas 1 or more.")
+        raise UsageError(f"{argument('replicas', options.replicas)} is below 1.", "Use 1 or more.")
     if options.replicas > 1:
         check_router_installed()
     base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
@@ -124,11 +124,15 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
     if not found:
         raise UsageError(
             "No NVIDIA GPU was found (the driver names none), so memory cannot be planned.",
-            "Use --device cpu, or start the servers yourself and name them: --base-url and --reasoning-url.",
+            f"Use {argument('device', 'cpu')}, or start the servers yourself and name them: {argument('base_url')} and "
+            f"{argument('reasoning_url')}.",
         )
     unnamed = options.base_gpus is None and options.reasoning_gpus is None
     if unnamed and any(_tensor_parallel(server) > 1 for server in (base, reasoning)):
-        raise UsageError("Tensor parallelism needs to know the GPUs.", "Name them: --base-gpu 0,1 --reasoning-gpu 2,3.")
+        raise UsageError(
+            "Tensor parallelism needs to know the GPUs.",
+            f"Name them: {argument('base_gpus')} and {argument('reasoning_gpus')}.",
+        )
     placement = place(len(found), replicas=options.replicas, base=options.base_gpus, reasoning=options.reasoning_gpus)
     if own_split:
         flags = [demand_flags(options.demand)] * options.replicas
@@ -147,7 +151,10 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
 
 def _arrange_on_cpu(base: Server, reasoning: Server, options: ServingOptions) -> Arrangement:
     if options.base_gpus is not None or options.reasoning_gpus is not None:
-        raise UsageError("GPUs were named, but the servers run on the CPU.", "Leave out --base-gpu and --reasoning-gpu.")
+        raise UsageError(
+            "GPUs were named, but the servers run on the CPU.",
+            f"Leave out {argument('base_gpus')} and {argument('reasoning_gpus')}.",
+        )
     if options.demand != Demand():
         check_demand(model_sizes(base, reasoning), options.demand)
     flags = demand_flags(options.demand)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def visible_gpus() -> list[Gpu]:
         return []
     except pynvml.NVMLError as error:
         raise UsageError(
-            f"The NVIDIA driver does not answer ({error}).", "`nvidia-smi` may say more. Or use --device cpu."
+            f"The NVIDIA driver does not answer ({error}).",
+            f"`nvidia-smi` may say more. Or use {argument('device', 'cpu')}.",
         ) from error
     return choose(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
@@ -115,16 +116,18 @@ def place(
     """
     if base is not None or reasoning is not None:
         if base is None or reasoning is None:
-            raise UsageError("GPUs were named for one model only.", "Give both --base-gpu and --reasoning-gpu.")
+            raise UsageError(
+                "GPUs were named for one model only.", f"Give both {argument('base_gpus')} and {argument('reasoning_gpus')}."
+            )
         placement = Placement(
-            _split(base, "--base-gpu", n_gpus, replicas), _split(reasoning, "--reasoning-gpu", n_gpus, replicas)
+            _split(base, "base_gpus", n_gpus, replicas), _split(reasoning, "reasoning_gpus", n_gpus, replicas)
         )
         _check_sharing(placement)
         return placement
     if n_gpus < replicas:
         raise UsageError(
             f"{replicas} replicas of each model need at least {replicas} GPUs; {n_gpus} are visible.",
-            f"Use --replicas {n_gpus} or fewer." if n_gpus else "Use one replica.",
+            f"Use {argument('replicas', n_gpus)} or fewer." if n_gpus else "Use one replica.",
         )
     offset = replicas if n_gpus >= 2 * replicas else 0
     own = tuple((index,) for index in range(replicas))
@@ -148,12 +151,13 @@ def _split(gpus: Sequence[int], option: str, n_gpus: int, replicas: int) -> tupl
     named = ",".join(map(str, gpus))
     if not gpus or len(set(gpus)) != len(gpus) or not all(0 <= gpu < n_gpus for gpu in gpus):
         raise UsageError(
-            f"{option} {named!r} does not name different GPUs of the {n_gpus} that are visible.",
+            f"{argument(option, text=repr(named))} does not name different GPUs of the {n_gpus} that are visible.",
             f"Use indices from 0 to {n_gpus - 1}." if n_gpus else "No NVIDIA GPU is visible; leave the option out.",
         )
     if len(gpus) % replicas:
         raise UsageError(
-            f"{option} {named} names {len(gpus)} GPUs for {replicas} replicas.", f"Name a multiple of {replicas} GPUs."
+            f"{argument(option, text=repr(named))} names {len(gpus)} GPUs for {replicas} replicas.",
+            f"Name a multiple of {replicas} GPUs.",
         )
     size = len(gpus) // replicas
     return tuple(tuple(gpus[at : at + size]) for at in range(0, len(gpus), size))

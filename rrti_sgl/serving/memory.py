@@ -20,7 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.serving.model_size import ModelSize
 from rrti_sgl.serving.versions import GRAPH_BATCH_FLAG
 
@@ -186,12 +186,12 @@ def check_demand(models: Sequence[ModelSize], demand: Demand) -> None:
     """
     for name, value in (("context", demand.context), ("concurrency", demand.concurrency)):
         if value is not None and value < 1:
-            raise UsageError(f"{name} = {value} is below 1.", f"Use --{name} 1 or more.")
+            raise UsageError(f"{argument(name, value)} is below 1.", "Use 1 or more.")
     for model in models:
         if demand.context is not None and demand.context > model.max_context:
             raise UsageError(
                 f"A context of {demand.context} tokens was asked for, but {model.name!r} was made for {model.max_context}.",
-                f"Use --context {model.max_context} or less.",
+                f"Use {argument('context', model.max_context)} or less.",
             )
 
 
@@ -225,11 +225,11 @@ def _does_not_fit(models: Sequence[ModelSize], free_bytes: int, demand: Demand, 
 
 
 def _what_would(concurrency: int | None, tokens: int, context: int) -> str:
-    apart = "a GPU for each model (--base-gpu, --reasoning-gpu)"
+    apart = f"a GPU for each model ({argument('base_gpus')}, {argument('reasoning_gpus')})"
     if concurrency is not None and (fitting := tokens // context):
-        return f"Use --concurrency {fitting} or fewer, a shorter --context, or {apart}."
+        return f"Use {argument('concurrency', fitting)} or fewer, a shorter {argument('context')}, or {apart}."
     if tokens >= 256:
-        return f"Use --context {tokens} with --concurrency 1, or {apart}."
+        return f"Use {argument('context', tokens)} with {argument('concurrency', 1)}, or {apart}."
     return f"Use a larger GPU, {apart}, or a smaller model."
 
 

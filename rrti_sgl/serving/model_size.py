@@ -15,7 +15,7 @@ _DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2
 _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})  # converted to the dtype that is served; all else stays as it is stored
 _DENSE = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "phi3"})
-_REMEDY = "Give each server its share yourself: --base-flags and --reasoning-flags with --mem-fraction-static."
+_REMEDY = "Give each server its share yourself, in its own flags: --mem-fraction-static."
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 
 if TYPE_CHECKING:
     from rrti_sgl.serving.arrangement import ServingOptions
@@ -70,11 +70,15 @@ def open_pair(
     """
     if (base_url is None) != (reasoning_url is None) or (base is None) != (reasoning is None):
         raise UsageError(
-            "Half a pair was given.", "Give both --base-url and --reasoning-url, or both --base and --reasoning."
+            "Half a pair was given.",
+            f"Give both {argument('base_url')} and {argument('reasoning_url')}, or both {argument('base')} and "
+            f"{argument('reasoning')}.",
         )
     if base_url is not None and reasoning_url is not None:
         if base is not None:
-            raise UsageError("Both addresses and models were given.", "Leave out --base and --reasoning.")
+            raise UsageError(
+                "Both addresses and models were given.", f"Leave out {argument('base')} and {argument('reasoning')}."
+            )
         yield PairAddress(base_url, reasoning_url)
         return
     from rrti_sgl.serving.arrangement import ServingOptions, arrange, check_tokenizers

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.serving import lifeline
 from rrti_sgl.serving.server import Server, free_port
 from rrti_sgl.serving.server_process import OwnedProcess
@@ -44,7 +44,7 @@ def check_router_installed() -> None:
     if importlib.util.find_spec("sglang_router") is None:
         raise UsageError(
             "Replicas need SGLang's router, which is not installed here.",
-            "Install it (pip install sglang-router), or leave out --replicas.",
+            f"Install it (pip install sglang-router), or leave out {argument('replicas')}.",
         )
 
 

@@ -36,7 +36,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.errors import EndpointError, UsageError, argument
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,8 @@ def check_installed() -> str:
     if importlib.util.find_spec("sglang") is None:
         raise UsageError(
             "SGLang is not installed beside rrti-sgl, so no server can be started here.",
-            "Install it (pip install 'rrti-sgl[gpu]'), or name running servers with --base-url and --reasoning-url.",
+            "Install it (pip install 'rrti-sgl[gpu]'), or name running servers: "
+            f"{argument('base_url')} and {argument('reasoning_url')}.",
         )
     try:
         version = importlib.metadata.version("sglang")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rrti_sgl.errors import PairMismatchError, UsageError
+from rrti_sgl.errors import PairMismatchError, UsageError, argument
 from rrti_sgl.tokens.detokenizer import Detokenizer
 from rrti_sgl.tokens.special_tokens import Renumbering, SpecialIds, renumbering, same_events
 
@@ -132,7 +132,7 @@ def load_vocabulary(name: str) -> Vocabulary:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise UsageError(
             f"The tokenizer of {name!r} cannot be loaded ({type(error).__name__}: {reason}).",
-            "Pass --tokenizer with a local folder or a hub id that this machine can reach.",
+            f"Name a local folder or a hub id that this machine can reach: {argument('tokenizer')}.",
         ) from error
     stop = {tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set()
     try:

@@ -72,7 +72,7 @@ def test_a_sealed_run_takes_nothing_more(filled, build):
 def test_what_cannot_be_sealed(filled, build):
     with Store.open(filled) as store:
         store.begin_run(build["run"]("c"))
-    with pytest.raises(UsageError, match=r"c is not over.*--resume c.*--unfinished"):
+    with pytest.raises(UsageError, match=r"c is not over.*resume='c'.*unfinished=True"):
         sealing.seal(filled, "c")
     assert sealing.seal(filled, "c", unfinished=True).n_samples == 0
     with pytest.raises(StoreError, match="c is sealed already"):
@@ -220,7 +220,7 @@ def test_sealed_runs_are_read_while_another_process_writes(filled):
     assert holder.stdout is not None
     with holder:
         assert holder.stdout.readline() == "open\n"
-        with pytest.raises(StoreLockedError, match=rf"process {holder.pid}.*--snapshot .or --sealed: its 1 sealed runs"):
+        with pytest.raises(StoreLockedError, match=rf"process {holder.pid}.*its 1 sealed runs: rrti sql \(sealed\)"):
             Store.open_readonly(filled)
         with Store.open_sealed(filled) as store:
             for table in TABLES:

@@ -70,7 +70,9 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_a_second_process_reads_what_is_being_written(path, writer):
-    with pytest.raises(StoreLockedError, match=r"rrti db snapshot .*rrti sql --snapshot \(or --sealed: its 1 sealed runs\)"):
+    with pytest.raises(
+        StoreLockedError, match=r"rrti db snapshot .*rrti sql \(snapshot\); its 1 sealed runs: rrti sql \(sealed\)\."
+    ):
         Store.open_readonly(path)
     snapshots.request(path)
     assert read(path) == [{"status": "running", "n_samples": 1, "n_tokens": 3}]
@@ -129,7 +131,7 @@ def test_snapshots_go_with_the_run_and_with_vacuum(path, build):
 
 
 def test_without_a_writer_nobody_answers(path):
-    with pytest.raises(StoreLockedError, match=r"No snapshot of .* within 0.2 s.*--timeout"):
+    with pytest.raises(StoreLockedError, match=r"No snapshot of .* within 0.2 s.*Wait longer"):
         snapshots.request(path, 0.2)
     with pytest.raises(StoreError, match="no snapshot and no sealed runs"):
         Store.open_snapshot(path)

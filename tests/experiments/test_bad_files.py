@@ -55,7 +55,7 @@ def assert_told(pattern: str, faults: list[str]) -> None:
         (
             "limit = 4",
             "max_new_tokens = 500",
-            r"line 14, .*max_new_tokens: The base prompt has \d+ .*takes 506 in all. The .* max_new_tokens 4\d\d or less",
+            r"line 14, .*max_new_tokens: The base prompt has \d+ .*takes 506 in all. The .* max_new_tokens = 4\d\d or less",
         ),
         ('"world:heldout"', '"gsm8q"', r"line 13, evaluations\[0\].problems: Problem set 'gsm8q' is neither"),
         (
@@ -301,7 +301,7 @@ def test_an_oracle_needs_planted_decisions(tmp_path: Path) -> None:
 def test_more_worked_examples_than_there_are(tmp_path: Path) -> None:
     text = BUNDLED.replace('model = "bundled"', 'model = "bundled"\nfew_shot = 3', 1) + SMALL.removeprefix(BUNDLED)
     _, _, faults = checked(write(tmp_path, text))
-    assert_told(r"line 4, models.base.few_shot: few_shot 3: .* 0 worked", faults)
+    assert_told(r"line 4, models.base.few_shot: few_shot = 3: .* 0 worked", faults)
 
 
 def test_templates_are_read_beside_the_file(tmp_path: Path) -> None:

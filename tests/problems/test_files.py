@@ -72,7 +72,7 @@ def test_everything_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
         "line 5: a int",
     ):
         assert part in refused.value.message
-    assert "--question-field" in refused.value.remedy
+    assert "question_field=" in refused.value.remedy
 
 
 def test_fields_within_others_and_compressed_sets(tmp_path: Path) -> None:

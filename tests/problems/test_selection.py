@@ -59,9 +59,9 @@ def test_the_limit_comes_last() -> None:
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"part": "test"}, "--split 'test' is unknown"),
-        ({"limit": 0}, "--limit 0"),
-        ({"sample": -1}, "--sample-problems -1"),
+        ({"part": "test"}, "split='test' is unknown"),
+        ({"limit": 0}, "limit=0"),
+        ({"sample": -1}, "sample_problems=-1"),
     ],
 )
 def test_bad_selections(values: dict[str, object], match: str) -> None:

@@ -37,7 +37,7 @@ def test_few_shot_puts_worked_examples_before_the_question() -> None:
     )
     assert template.render("5?", tokenizers.qwen_base())[0] == "Q: 1?\nA: 2\n\nQ: {solution}?\nA: 4\n\nQ: 5?\nA:"
     assert template.few_shot(1).render("5?", tokenizers.qwen_base())[0] == "Q: 1?\nA: 2\n\nQ: 5?\nA:"
-    with pytest.raises(UsageError, match=r"--few-shot 3: .* has 2 worked examples"):
+    with pytest.raises(UsageError, match=r"few_shot=3: .* has 2 worked examples"):
         template.few_shot(3)
 
 
@@ -194,7 +194,7 @@ def test_templates_of_options(options: dict[str, Any], expected: str | None) -> 
 
 
 def test_a_prompt_as_text_and_by_name_at_once_is_refused() -> None:
-    with pytest.raises(UsageError, match="Both --base-prompt and --base-template"):
+    with pytest.raises(UsageError, match="Both base_prompt= and base_template="):
         settings_from("base", base_prompt="{question}", base_template="bare")
 
 

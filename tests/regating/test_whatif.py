@@ -237,9 +237,9 @@ def test_runs_that_cannot_be_gated_as_asked_say_why(store: Store) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tau": 1.0, "spike_ratios": (0.1,)}, "--tau and --spike-ratio name different gates"),
-        ({"stored": True, "budgets": (0.1,)}, "--budget and --stored"),
-        ({"tau": 1.0, "calibrate_on": "x"}, "--calibrate-on has no use beside --tau"),
+        ({"tau": 1.0, "spike_ratios": (0.1,)}, "tau= and spike_ratios= name different gates"),
+        ({"stored": True, "budgets": (0.1,)}, "budgets= and stored="),
+        ({"tau": 1.0, "calibrate_on": "x"}, "calibrate_on= has no use beside tau="),
         ({"tau": 1.0, "use_lambda": True}, "lambda is not known"),
     ],
 )

@@ -174,7 +174,7 @@ def test_a_field_that_was_named_must_be_there(tmp_path: Path) -> None:
             jsonl(tmp_path, {"question": "q", "text": "t", "gold": None}, {"question": "q", "text": "t"}),
             names=TextFields.of({"answer": "gold"}),
         )
-    with pytest.raises(UsageError, match="--field txt is unknown"):
+    with pytest.raises(UsageError, match="fields=: 'txt' is unknown"):
         TextFields.of({"txt": "completion"})
 
 

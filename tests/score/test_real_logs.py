@@ -39,7 +39,7 @@ def check_inspect(path: Path) -> None:
     }
     with pytest.raises(UsageError) as refused:
         read_texts(path)
-    assert refused.value.message.count("reasoning); --thoughts puts them back") == 2
+    assert refused.value.message.count("reasoning); thoughts=True puts them back") == 2
 
 
 def check_lm_eval(path: Path, *, chat: bool) -> None:

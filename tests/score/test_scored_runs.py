@@ -127,7 +127,7 @@ def test_a_run_that_ended_early_goes_on_without_doubling(scoring: Scoring) -> No
         if progress.done == 5:
             raise RRTIError("stopped")
 
-    with pytest.raises(RRTIError, match=r"rrti score --resume score-\S+ --db"):
+    with pytest.raises(RRTIError, match=r"score\(\.\.\., resume='score-\S+'\)"):
         scoring.score(source, on_progress=stop_soon, **_bare())
     [run_id] = set(run_ids)
     before = scoring.traces(run_id)
@@ -198,5 +198,5 @@ def test_score_is_no_program_of_rrti_run(scoring: Scoring) -> None:
     assert "score" not in PROGRAMS
     path = scoring.file("named.jsonl", "question", "text")
     run = scoring.score(TextInput(str(path), problems="world:heldout"))
-    with pytest.raises(UsageError, match=r"texts that were given.*\n?.*rrti score --resume"):
+    with pytest.raises(UsageError, match=r"texts that were given.*\n?.*score\(\.\.\., resume='RUN'\)"):
         RunSettings.from_dict(run.config)

@@ -62,5 +62,5 @@ def test_exact_scores_from_a_short_list(served_pair: ServedPair, tmp_path: Path)
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UsageError, match="--score-kind"):
+    with pytest.raises(UsageError, match="score_kind="):
         RunSettings("base", score_kind="exact")  # type: ignore[arg-type]

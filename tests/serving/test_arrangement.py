@@ -145,7 +145,7 @@ def test_no_router_no_replicas(models: tuple[Server, Server], monkeypatch: pytes
     ("options", "n_gpus", "message"),
     [
         (ServingOptions(device="cuda"), 0, "No NVIDIA GPU"),
-        (ServingOptions(device="cuda", replicas=0), 1, "replicas = 0"),
+        (ServingOptions(device="cuda", replicas=0), 1, "replicas=0"),
         (ServingOptions(["--tp", "2"], device="cuda"), 2, "needs to know the GPUs"),
         (ServingOptions(["--tp", "two"], device="cuda"), 2, "'two'"),
         (ServingOptions(device="cuda", demand=Demand(65536)), 1, "made for 32768"),

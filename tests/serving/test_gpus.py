@@ -118,8 +118,8 @@ def test_places(placed: Callable[[], Placement], base: list[list[int]], reasonin
     [
         (lambda: place(1, replicas=2), "need at least 2 GPUs; 1 are visible"),
         (lambda: place(2, base=[0]), "one model only"),
-        (lambda: place(2, base=[0], reasoning=[2]), "--reasoning-gpu '2'"),
-        (lambda: place(2, base=[0, 0], reasoning=[1]), "--base-gpu '0,0'"),
+        (lambda: place(2, base=[0], reasoning=[2]), "reasoning_gpus='2'"),
+        (lambda: place(2, base=[0, 0], reasoning=[1]), "base_gpus='0,0'"),
         (lambda: place(4, replicas=2, base=[0, 1, 2], reasoning=[3, 2]), "3 GPUs for 2 replicas"),
         (lambda: place(2, base=[0], reasoning=[0, 1]), "GPU 0 is to be shared"),
         (lambda: place(2, replicas=2, base=[0, 1], reasoning=[1, 0]), "GPU 0 is to be shared"),

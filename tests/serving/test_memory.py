@@ -109,14 +109,14 @@ def test_the_readme_pair_on_16_gib_is_refused_with_figures() -> None:
         plan_memory(readme_pair(), 16 * GIB)
     assert "16.0 GiB are free, 22.9 GiB are needed" in caught.value.message
     assert "1.1 GiB of Qwen3-0.6B-Base and 15.3 GiB of Qwen3-8B" in caught.value.message
-    assert "--base-gpu" in caught.value.remedy
+    assert "base_gpus=" in caught.value.remedy
 
 
 def test_a_remedy_fits() -> None:
     pair = readme_pair()
     with pytest.raises(UsageError, match="too small") as caught:
         plan_memory(pair, 40 * GIB, Demand(4096, 32))
-    fitting = int(caught.value.remedy.split("--concurrency ")[1].split()[0])
+    fitting = int(caught.value.remedy.split("concurrency=")[1].split()[0])
     assert plan_memory(pair, 40 * GIB, Demand(4096, fitting)).sequences >= fitting
     with pytest.raises(UsageError):
         plan_memory(pair, 40 * GIB, Demand(4096, fitting + 1))
@@ -142,7 +142,7 @@ def test_the_flags_say_the_demand_and_nothing_that_was_not_asked() -> None:
 
 @pytest.mark.parametrize(
     ("demand", "message"),
-    [(Demand(0), "context = 0"), (Demand(None, 0), "concurrency = 0"), (Demand(32769), "was made for 32768")],
+    [(Demand(0), "context=0"), (Demand(None, 0), "concurrency=0"), (Demand(32769), "was made for 32768")],
 )
 def test_a_demand_that_no_gpu_meets(demand: Demand, message: str) -> None:
     with pytest.raises(UsageError, match=message):

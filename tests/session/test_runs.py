@@ -174,7 +174,7 @@ def test_what_was_finished_is_kept_and_the_same_command_goes_on(store: Store, se
         on_session(lambda session: run_program(session, store, settings), Breaking(20))
     [broken] = store.sql("SELECT run_id, status, error FROM runs WHERE status <> 'finished'").to_pylist()
     assert (broken["status"], broken["error"]) == ("failed", "The server is gone. Start it again.")
-    assert f"Continue with: rrti run --resume {broken['run_id']} --db {store.path}" in error.value.remedy
+    assert f"Continue with: run(..., resume={broken['run_id']!r})" in error.value.remedy
     kept = len(traces(store, broken["run_id"]))
     assert 0 < kept < N
 
@@ -320,5 +320,5 @@ def test_seeds_are_made_once_and_more_of_them_make_what_is_new(store: Store, set
     assert (group["n_seeds"], group["n_samples"]) == (3, 3 * N)
     assert [run.seed for run in seeds(2, anew=True)] == [0, 1]
     assert len(store.find_runs()) == 5
-    with pytest.raises(UsageError, match="--seeds 0 makes no run"):
+    with pytest.raises(UsageError, match="seeds=0 makes no run"):
         seeds(0)

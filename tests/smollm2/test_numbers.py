@@ -170,6 +170,6 @@ def test_a_long_context_is_decoded_from_the_cache_and_a_longer_one_is_refused(sm
         too_long = [base[0]] * (limit - 23)
         with pytest.raises(UsageError, match=f"base prompt has {limit - 23} tokens .* takes {limit} in all") as error:
             pair.check_lengths(too_long, reasoning, 24)
-        assert "--max-new-tokens 23 or less" in error.value.remedy
+        assert "max_new_tokens=23 or less" in error.value.remedy
 
     with_pair(smollm2, ask)

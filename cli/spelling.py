@@ -1,0 +1,49 @@
+"""Arguments and calls that messages name, as options and commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rrti_sgl.errors import Spelling
+
+# Arguments whose options are called otherwise, in every command that has them.
+_FLAGS = {"spike_ratios": "--spike-ratio", "budgets": "--budget", "positions": "--position", "fields": "--field"} | {
+    **{"base_gpus": "--base-gpu", "reasoning_gpus": "--reasoning-gpu", "flags": "--server-flags"},
+    **{"timeout_s": "--timeout", "memory_limit": "--memory"},
+}
+
+
+class Options(Spelling):
+    """What messages name as it is typed; the command that is running knows its options, and declarations those of a run."""
+
+    def argument(self, name: str, value: Any, text: str) -> str:
+        """An option, with its value; a switch alone, a list repeated."""
+        yes, no = _flags(name)
+        match value:
+            case bool():
+                return yes if value else no
+            case list() | tuple():
+                return " ".join(f"{yes} {one}" for one in value)
+        return f"{yes} {text if value is ... else value}".rstrip()
+
+    def command(self, name: str, options: dict[str, Any]) -> str:
+        """A command as it is typed."""
+        given = [self.argument(option, value, "") for option, value in options.items()]
+        return " ".join(["rrti", name, *given])
+
+
+def _flags(name: str) -> tuple[str, str]:
+    """The option of an argument, and what switches it off."""
+    context = click.get_current_context(silent=True)
+    for parameter in context.command.params if context else ():
+        if parameter.name == name and isinstance(parameter, click.Option):
+            return parameter.opts[0], (parameter.secondary_opts or parameter.opts)[0]
+    if name in _FLAGS:
+        return _FLAGS[name], _FLAGS[name]
+    from rrti_sgl.cli.options import RUN_OPTIONS
+
+    declared = [entry.flag for entry in RUN_OPTIONS.values() if entry.field == name]
+    yes, _, no = (declared[0] if declared else f"--{name.replace('_', '-')}").partition("/")
+    return yes, no or yes
