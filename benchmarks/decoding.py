@@ -35,6 +35,7 @@ from rrti_sgl.problems import load_problems
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.science.calibration import calibrate
 from rrti_sgl.science.gates import DivergenceGate, Gate, NeverGate, ThresholdRule
+from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.server import TOKEN_IDS_ONLY, ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
 
@@ -122,7 +123,8 @@ async def guided(
 async def alone(url: str, jobs: Sequence[SampleJob], lengths: Sequence[int], sequences: int) -> int:
     """Decode exactly so many tokens for each prompt with one model, without log-probabilities."""
     limit = asyncio.Semaphore(sequences)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    headers = {"Authorization": f"Bearer {own_key()}"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
 
         async def one(job: SampleJob, length: int) -> int:
             body = {

@@ -45,6 +45,10 @@ def serve(
     reasoning_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto (a GPU if there is one).")] = "auto",
     log_dir: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("logs"),
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the key of both servers; made if it is not there. [default: a new key each time]"),
+    ] = None,
 ) -> None:
     """Start both models as SGLang servers (the bundled pair by default) and keep them up until Ctrl-C.
 
@@ -52,8 +56,10 @@ def serve(
     """
     import shlex
     import time
+    from urllib.parse import urlsplit
 
     from rrti_sgl.cli import parse
+    from rrti_sgl.serving import keys
     from rrti_sgl.serving.arrangement import ServingOptions
     from rrti_sgl.serving.memory import Demand
 
@@ -66,10 +72,12 @@ def serve(
         reasoning_gpus=parse.indices("--reasoning-gpu", reasoning_gpu),
         replicas=replicas,
         ports=(base_port, reasoning_port),
+        key=None if api_key_file is None else keys.given_key(api_key_file),
     )
     with open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True) as pair:
         typer.echo(f"base      {pair.base_url}")
         typer.echo(f"reasoning {pair.reasoning_url}")
+        typer.echo(f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there")
         typer.echo(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
         typer.echo("Ctrl-C stops both.")
         while True:

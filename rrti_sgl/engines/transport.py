@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 
 from rrti_sgl.errors import EndpointError, UsageError, argument
+from rrti_sgl.serving.keys import found_key
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class Transport:
 
     Args:
         url: address, with or without a trailing slash.
-        api_key: sent as a bearer token where the server asks for one.
+        api_key: sent as a bearer token; None takes the one that lies here for a server that we started
+            (`rrti_sgl.serving.keys`), if there is one.
         limits: time limits and retries.
 
     Raises:
@@ -53,10 +55,10 @@ class Transport:
         self.url = url.rstrip("/")
         self.api_key = api_key
         self.limits = limits or TransportLimits()
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+        self._key = api_key or found_key(self.url)
         self._session: aiohttp.ClientSession | None = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self.limits.timeout_s, connect=10.0),
-            headers=headers,
+            headers={"Content-Type": "application/json"},
             # The server closes connections that were idle for 5 s; let go of them before it does.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0),
         )
@@ -101,6 +103,14 @@ class Transport:
         """
         return await self._request("POST", path, body, self.limits.retries, headers)
 
+    def _authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+
+    def _found_another_key(self) -> bool:
+        """Whether a server of ours is at the address that another key than the one that was sent belongs to."""
+        sent, self._key = self._key, found_key(self.url) or self._key
+        return self._key != sent
+
     async def abort(self, rids: Sequence[str]) -> None:
         """Stop work that nobody waits for any more; best effort, the server may be gone."""
         if self._session is None:
@@ -108,7 +118,10 @@ class Transport:
         for rid in rids:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                 async with self._session.post(
-                    f"{self.url}/abort_request", data=orjson.dumps({"rid": rid}), timeout=aiohttp.ClientTimeout(total=2)
+                    f"{self.url}/abort_request",
+                    data=orjson.dumps({"rid": rid}),
+                    headers=self._authorization(),
+                    timeout=aiohttp.ClientTimeout(total=2),
                 ):
                     pass
 
@@ -120,12 +133,16 @@ class Transport:
         data = None if body is None else orjson.dumps(body)
         for attempt in range(retries + 1):
             try:
-                async with self._session.request(method, self.url + path, data=data, headers=headers) as answer:
+                async with self._session.request(
+                    method, self.url + path, data=data, headers={**(headers or {}), **self._authorization()}
+                ) as answer:
                     content = await answer.read()
                     if answer.status == 200:
                         return orjson.loads(content) if content[:1] in b"[{" and content else content.decode()
                     problem = f"HTTP {answer.status}: {content[:300].decode(errors='replace')}"
                     if answer.status in _REFUSED_STATUS:
+                        if self._found_another_key():
+                            return await self._request(method, path, body, retries, headers)
                         raise EndpointError(
                             f"{self.url} refuses access ({problem}).",
                             f"Give its key: {argument('api_key')}, or RRTI_API_KEY in the environment of a command.",

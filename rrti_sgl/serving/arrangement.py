@@ -30,6 +30,7 @@ class ServingOptions:
         reasoning_gpus: the same for the reasoning model.
         replicas: servers of each model; from 2 on a router stands before them.
         ports: of the two addresses; 0 takes a free one.
+        key: what all servers ask of who uses them; None takes this process's own.
     """
 
     base_flags: Sequence[str] = ()
@@ -40,6 +41,7 @@ class ServingOptions:
     reasoning_gpus: Sequence[int] | None = None
     replicas: int = 1
     ports: tuple[int, int] = (0, 0)
+    key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
     if options.replicas > 1:
         check_router_installed()
     base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
+    if options.key is not None:
+        base.key = reasoning.key = options.key
     on_cpu = options.device == "cpu" or (gpus is None and options.device == "auto" and not has_gpu())
     if on_cpu:
         return _arrange_on_cpu(base, reasoning, options)
@@ -222,6 +226,7 @@ def _copies(server: Server, copies: Sequence[tuple[dict[str, str], tuple[str, ..
             served_name=server.served_name,
             planned=flags,
             gpus=uuids,
+            key=server.key,
         )
         for number, (flags, uuids) in enumerate(copies)
     ]

@@ -1,9 +1,9 @@
 """The process that becomes one SGLang server: `python -m rrti_sgl.serving.launcher [SGLang flags]`.
 
-It is SGLang's own `launch_server`, unmodified, with two additions. On a machine without a GPU the inert stand-ins are
+It is SGLang's own `launch_server`, unmodified, with three additions. On a machine without a GPU the inert stand-ins are
 installed first (`RRTI_STAND_INS=1`); that happens at import, because the scheduler and detokenizer processes, started by
-multiprocessing's "spawn", import this module again. And the server dies with whoever started it, by
-`rrti_sgl.serving.lifeline`.
+multiprocessing's "spawn", import this module again. The server dies with whoever started it (`rrti_sgl.serving.lifeline`)
+and answers nobody else (`rrti_sgl.serving.closed`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 import os
 import sys
 
-from rrti_sgl.serving import lifeline
+from rrti_sgl.serving import closed, lifeline
 
 if os.environ.get("RRTI_STAND_INS") == "1":
     from rrti_sgl.serving import stand_ins
 
     stand_ins.install()
+if __name__ == "__mp_main__":
+    closed.keep_store_on_its_address()
 
 
 def main(arguments: list[str]) -> None:
     """Run one server until it is stopped."""
-    lifeline.hold()
+    key = lifeline.hold()
     from sglang.srt.plugins import load_plugins
 
     load_plugins()
@@ -29,8 +31,11 @@ def main(arguments: list[str]) -> None:
     from sglang.srt.server_args import prepare_server_args
     from sglang.srt.utils import kill_process_tree
 
+    server_arguments = prepare_server_args(arguments)
+    if key:
+        closed.close(server_arguments, key)
     try:
-        run_server(prepare_server_args(arguments))
+        run_server(server_arguments)
     finally:
         kill_process_tree(os.getpid(), include_parent=False)
 

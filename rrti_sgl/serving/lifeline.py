@@ -1,6 +1,7 @@
 """A started process dies with whoever started it, even by `kill -9`.
 
 `RRTI_LIFELINE_FD` names the read end of a pipe whose write end only the parent holds; it closes with the parent.
+The first line that comes through it is the key that the process is to ask for.
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ LIFELINE_VARIABLE = "RRTI_LIFELINE_FD"
 GRACE_S = 3.0
 
 
-def hold() -> None:
-    """In the started process: watch the parent's pipe, if there is one, for as long as this process lives."""
+def hold() -> str:
+    """In the started process: watch the parent's pipe, if there is one, for as long as this process lives.
+
+    Returns:
+        The key that came through the pipe, "" if none did.
+    """
     lifeline = os.environ.pop(LIFELINE_VARIABLE, None)
-    if lifeline is not None:
-        threading.Thread(target=_die_with_parent, args=(int(lifeline),), daemon=True).start()
+    if lifeline is None:
+        return ""
+    key = b""
+    while (part := os.read(int(lifeline), 1)) not in (b"", b"\n"):
+        key += part
+    threading.Thread(target=_die_with_parent, args=(int(lifeline),), daemon=True).start()
+    return key.decode()
 
 
 def _die_with_parent(lifeline_fd: int) -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.serving import lifeline
+from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.server import Server, free_port
 from rrti_sgl.serving.server_process import OwnedProcess
 
@@ -57,12 +58,14 @@ class Router(OwnedProcess):
         log_dir: folder for the log file.
         workers: the servers' addresses.
         port: TCP port; 0 takes a free one.
+        key: what it asks of who uses it, and the servers of it.
     """
 
     name: str
     log_dir: Path
     workers: Sequence[str]
     port: int = 0
+    key: str = field(default_factory=own_key, repr=False)
     health_route = "/readiness"  # its /health answers before it has found a server
 
     @property
@@ -120,8 +123,8 @@ class Replicas:
         if not all(ready):
             return False
         if self._router is None:
-            log_dir, workers = self.servers[0].log_dir, [server.url for server in self.servers]
-            self._router = Router(f"{self.name}-router", log_dir, workers, self.port)
+            first, workers = self.servers[0], [server.url for server in self.servers]
+            self._router = Router(f"{self.name}-router", first.log_dir, workers, self.port, first.key)
             self._router.start()
             self.port = self._router.port
         return self._router.is_ready()
@@ -138,10 +141,12 @@ class Replicas:
 
 def main(arguments: list[str]) -> None:
     """Run one router until it is stopped."""
-    lifeline.hold()
+    key = lifeline.hold()
     from sglang_router.launch_router import launch_router, parse_router_args
 
-    launch_router(parse_router_args(arguments))
+    router_arguments = parse_router_args(arguments)
+    router_arguments.api_key = key or None
+    launch_router(router_arguments)
 
 
 if __name__ == "__main__":

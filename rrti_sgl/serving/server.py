@@ -14,6 +14,7 @@ from typing import Protocol
 
 from rrti_sgl import server_plugin
 from rrti_sgl.errors import UsageError
+from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.server_process import OwnedProcess
 from rrti_sgl.serving.versions import check_installed
 from rrti_sgl.tinypair.bundle import bundled_pair
@@ -33,6 +34,7 @@ COMMON_FLAGS: Mapping[str, str | None] = {
     "--skip-server-warmup": None,
 }
 DETERMINISTIC = "--enable-deterministic-inference"
+_OTHER_KEYS = {"--api-key", "--admin-api-key"}
 TOKEN_IDS_ONLY = ("--skip-tokenizer-init",)
 """For servers that nobody else asks: no text goes in or out, and no process of theirs turns tokens into text."""
 
@@ -85,6 +87,7 @@ class Server(OwnedProcess):
         served_name: what the model is called in stores; None takes `model`. For models whose folder may move.
         planned: flags that were chosen for this server, such as its share of a GPU; `flags` override them.
         gpus: what `CUDA_VISIBLE_DEVICES` is to say, UUIDs or indices; none leaves it as it is.
+        key: what it asks of who uses it.
     """
 
     model: str
@@ -96,6 +99,7 @@ class Server(OwnedProcess):
     served_name: str | None = None
     planned: Mapping[str, str] = field(default_factory=dict)
     gpus: Sequence[str] = ()
+    key: str = field(default_factory=own_key, repr=False)
 
     @property
     def title(self) -> str:
@@ -117,6 +121,8 @@ class Server(OwnedProcess):
         """The environment of the server's processes."""
         environment = os.environ | {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1", "TOKENIZERS_PARALLELISM": "false"}
         environment.setdefault(server_plugin.VARIABLE, "1")
+        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            environment.setdefault(variable, "lo")  # else by the machine's name, which may be an address for all
         if on_cpu:
             environment |= {"RRTI_STAND_INS": "1", "SGLANG_USE_CPU_ENGINE": "1"}
             environment.setdefault("OMP_NUM_THREADS", "1")
@@ -128,7 +134,7 @@ class Server(OwnedProcess):
         """Start the process; `is_ready` tells when it answers.
 
         Raises:
-            UsageError: SGLang is not installed, or deterministic inference is asked for on a CPU.
+            UsageError: SGLang is not installed, deterministic inference is asked for on a CPU, or a key is among the flags.
             EndpointError: its version is not supported.
         """
         check_installed()
@@ -137,6 +143,11 @@ class Server(OwnedProcess):
             raise UsageError(
                 f"{DETERMINISTIC}: none of SGLang's deterministic attention backends runs on a CPU.",
                 "Leave it out, or serve on a GPU.",
+            )
+        if named := {flag.partition("=")[0] for flag in self.flags} & _OTHER_KEYS:
+            raise UsageError(
+                f"{min(named)}: servers that are started here have a key of their own, which no command line shows.",
+                "Leave it out; `rrti serve` can take a key from a file.",
             )
         if Path(self.model).is_dir():
             # The server reports this name, and clients load the tokenizer from it wherever they run.

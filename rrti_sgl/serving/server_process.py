@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rrti_sgl.errors import ServerLaunchError, UsageError
+from rrti_sgl.serving import keys
 from rrti_sgl.serving.lifeline import LIFELINE_VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -29,13 +30,14 @@ LOG_TAIL_LINES = 15
 class OwnedProcess:
     """An HTTP server on the loopback interface, started and ended by us.
 
-    A class that derives from it says its `name` in messages and log files ("base"), the folder for the log file, and the
-    TCP port.
+    A class that derives from it says its `name` in messages and log files ("base"), the folder for the log file, the TCP
+    port, and the key that is to be asked for (`rrti_sgl.serving.keys`).
     """
 
     name: str
     log_dir: Path
     port: int
+    key: str
     health_route = "/health"
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -59,7 +61,9 @@ class OwnedProcess:
     def launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start the process; `is_ready` tells when it answers."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        keys.keep(keys.key_path(self.port), self.key)
         read_end, self._lifeline = os.pipe()
+        os.write(self._lifeline, f"{self.key}\n".encode())
         try:
             with self.log_path.open("wb") as log:
                 self.process = subprocess.Popen(
@@ -111,6 +115,7 @@ class OwnedProcess:
             self._lifeline = None
         if self.process is None:
             return
+        keys.forget(self.port)
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, signal_number)

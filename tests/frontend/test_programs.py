@@ -23,6 +23,7 @@ from rrti_sgl.programs.running.runner import run_program
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.science.gates import AlwaysGate, NeverGate
+from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.server import ServedPair
 from rrti_sgl.tinypair.bundle import bundled_pair
 from tests.frontend.conftest import TAU, OpenBackend, rows
@@ -97,7 +98,7 @@ PROGRAMS = [
 def test_without_intervention_the_text_is_sglangs(
     program: Any, arguments: dict[str, Any], served_pair: ServedPair, open_backend: OpenBackend, questions: list[str]
 ) -> None:
-    ours, theirs = open_backend(NeverGate()), sgl.RuntimeEndpoint(served_pair.base.url)
+    ours, theirs = open_backend(NeverGate()), sgl.RuntimeEndpoint(served_pair.base.url, api_key=own_key())
     for question in questions[:6]:
         state = program.run(question=question, backend=ours, **arguments)
         expected = program.run(question=question, backend=theirs, **arguments)
@@ -115,7 +116,7 @@ def test_joining_text_appends_every_branch(open_backend: OpenBackend, questions:
 
 
 def test_chat_roles_are_sglangs(served_pair: ServedPair, open_backend: OpenBackend, questions: list[str]) -> None:
-    ours, theirs = open_backend(NeverGate()), sgl.RuntimeEndpoint(served_pair.base.url)
+    ours, theirs = open_backend(NeverGate()), sgl.RuntimeEndpoint(served_pair.base.url, api_key=own_key())
     state, expected = (multi_turn_question.run(*questions[:2], backend=backend) for backend in (ours, theirs))
     assert state.messages() == expected.messages()
     assert [message["role"] for message in state.messages()] == ["system", "user", "assistant", "user", "assistant"]
@@ -124,7 +125,7 @@ def test_chat_roles_are_sglangs(served_pair: ServedPair, open_backend: OpenBacke
 
 
 def test_the_reasoning_model_alone(served_pair: ServedPair, open_backend: OpenBackend, questions: list[str]) -> None:
-    ours, theirs = open_backend(AlwaysGate()), sgl.RuntimeEndpoint(served_pair.reasoning.url)
+    ours, theirs = open_backend(AlwaysGate()), sgl.RuntimeEndpoint(served_pair.reasoning.url, api_key=own_key())
     for arguments in ({}, {"stop": "."}):
         state, expected = (two_steps.run(questions[0], backend=backend, **arguments) for backend in (ours, theirs))
         assert state.text() == expected.text()
