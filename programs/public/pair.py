@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self
 
 from rrti_sgl.decoding.events import Event
 from rrti_sgl.errors import UsageError
-from rrti_sgl.problems import one_question
+from rrti_sgl.problems import GivenRows, ProblemSet, one_question
 from rrti_sgl.programs.public.samples import Sample
 from rrti_sgl.programs.public.store import Run, TraceStore
 from rrti_sgl.programs.public.streaming import aiterated, iterated
@@ -140,6 +141,8 @@ class ModelPair:
             resume: id of a stored run of the same options that ended early, to go on with.
             on_progress: called after each finished sample.
             **options: those of `rrti run`, with `_` for `-`: `problems=`, `limit=`, `tau=`, `temperature=`, ...
+                `problems=` is a name, the path of a file, or the rows themselves, with the same fields: a list of dicts, a
+                table of pandas, polars or pyarrow, a data set of `datasets`. To resume such a run give the same rows.
 
         Raises:
             UsageError: an unknown option (the message suggests one), a value that does not fit, no threshold.
@@ -147,9 +150,9 @@ class ModelPair:
 
         Example:
             >>> run = pair.run("guided", problems="world:heldout", limit=10, tau=0.5)
+            >>> pair.run("base", problems=[{"question": "ann has 2 8 . how many has ann ?", "answer": "28"}])
         """
-        settings = settings_from(program, **self._with_tokens(options))
-        found = await self._execute(settings, store, resume, on_progress)
+        found = await self._execute(partial(settings_from, program), options, store, on_progress, resume)
         self._newest[program] = options
         return found
 
@@ -177,8 +180,9 @@ class ModelPair:
         Example:
             >>> pair.run_seeds("guided", 3, limit=10, temperature=0.8, tau=0.5)
         """
-        settings, kept = settings_from(program, **self._with_tokens(options)), store or self.store
-        found = await run_seeds(self._portal.opened, kept.store, settings, seeds, track=lambda settings: on_progress)
+        settings, problem_set = self._asked(partial(settings_from, program), options)
+        kept, track = store or self.store, lambda _: on_progress
+        found = await run_seeds(self._portal.opened, kept.store, settings, seeds, problem_set=problem_set, track=track)
         return [Run(kept, record) for record in found]
 
     async def _diagnose(
@@ -195,7 +199,7 @@ class ModelPair:
         Example:
             >>> pair.diagnose(problems="world:heldout", limit=20).statistic("sparsity").to_pandas()
         """
-        return await self._execute(settings_from("diagnose", **self._with_tokens(options)), store, None, on_progress)
+        return await self._execute(partial(settings_from, "diagnose"), options, store, on_progress)
 
     async def _calibrate(
         self,
@@ -220,8 +224,8 @@ class ModelPair:
         Example:
             >>> pair.calibrate(limit=50).tau
         """
-        chosen = {"problems": "world:calibration", "limit": 200, **self._with_tokens(options)}
-        run = await self._execute(calibration_settings(**chosen), store, None, on_progress)
+        chosen = {"problems": "world:calibration", "limit": 200, **options}
+        run = await self._execute(calibration_settings, chosen, store, on_progress)
         return calibrate_on_run(run.store.store, run.run_id, metric=metric, spike_ratio=spike_ratio)
 
     async def _score(
@@ -375,13 +379,31 @@ class ModelPair:
                 yield event
 
     async def _execute(
-        self, settings: RunSettings, store: TraceStore | None, resume: str | None, on_progress: OnProgress | None
+        self,
+        settings_of: Callable[..., RunSettings],
+        options: Mapping[str, Any],
+        store: TraceStore | None,
+        on_progress: OnProgress | None,
+        resume: str | None = None,
     ) -> Run:
-        kept = store or self.store
-        record = await run_program(self._portal.opened, kept.store, settings, resume=resume, on_progress=on_progress)
+        (settings, problem_set), kept = self._asked(settings_of, options), store or self.store
+        record = await run_program(
+            self._portal.opened, kept.store, settings, resume=resume, problem_set=problem_set, on_progress=on_progress
+        )
         return Run(kept, record)
 
-    def _with_tokens(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _asked(
+        self, settings_of: Callable[..., RunSettings], options: Mapping[str, Any]
+    ) -> tuple[RunSettings, ProblemSet | None]:
+        """The settings, and the problems where they are rows in memory."""
+        chosen = self._with_tokens(options)
+        if isinstance(problems := chosen.get("problems", ""), str | PurePath):
+            return settings_of(**chosen | ({"problems": str(problems)} if problems else {})), None
+        rows = GivenRows.of(problems)
+        settings = settings_of(**chosen | {"problems": rows.name})
+        return settings, settings.load_problems(rows)
+
+    def _with_tokens(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {"special_tokens": self._portal.opened.pair.special_tokens, **options}
 
     def _question(

@@ -18,6 +18,9 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.job import Prefix, SampleJob
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError, argument
+from rrti_sgl.grading import load_grader
+from rrti_sgl.problems import problem_set_of
+from rrti_sgl.problems.given_rows import PREFIX as ROWS
 from rrti_sgl.programs.running.preparing import build, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute
 from rrti_sgl.programs.running.session import PairSession
@@ -96,7 +99,12 @@ async def run_counterfactual(
     chosen = _positions(trace, positions)
     n = continuations or (1 if settings.temperature == 0 else 8)
     pair = session.pair
-    resolved = resolve(pair, settings, store, problem_ids={trace.sample.problem_id})
+    in_memory = None
+    if settings.problems.startswith(ROWS):  # the store has what was given
+        problem = store.get_problem(parent.problem_set, trace.sample.problem_id)
+        in_memory = problem_set_of(parent.problem_set, [problem], choices=settings.choices_field is not None)
+        in_memory = in_memory if settings.grader is None else replace(in_memory, grader=load_grader(settings.grader))
+    resolved = resolve(pair, settings, store, problem_ids={trace.sample.problem_id}, problem_set=in_memory)
     prepared = build(pair, resolved, new_run_id(COUNTERFACTUAL))
     prepared = replace(
         prepared,

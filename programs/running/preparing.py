@@ -71,7 +71,14 @@ def new_run_id(program: str) -> str:
     return f"{program}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def prepare(pair: Pair, settings: RunSettings, store: Store | None, *, run_id: str | None = None) -> PreparedRun:
+def prepare(
+    pair: Pair,
+    settings: RunSettings,
+    store: Store | None,
+    *,
+    run_id: str | None = None,
+    problem_set: ProblemSet | None = None,
+) -> PreparedRun:
     """Resolve and build a run.
 
     Args:
@@ -79,11 +86,12 @@ def prepare(pair: Pair, settings: RunSettings, store: Store | None, *, run_id: s
         settings: what to run.
         store: where calibrations are; None: the settings must hold the thresholds.
         run_id: of a run that is continued; None makes a new one.
+        problem_set: in place of the one that the settings name.
 
     Raises:
         RRTIError: anything that the settings, the models or the store do not allow.
     """
-    return build(pair, resolve(pair, settings, store), run_id or new_run_id(settings.program))
+    return build(pair, resolve(pair, settings, store, problem_set=problem_set), run_id or new_run_id(settings.program))
 
 
 def resolve(

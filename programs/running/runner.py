@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import RRTIError, StoreError, UsageError, argument
+from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.preparing import PreparedRun, prepare
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
@@ -47,6 +48,7 @@ async def run_program(
     *,
     resume: str | None = None,
     anew: bool = True,
+    problem_set: ProblemSet | None = None,
     on_progress: OnProgress | None = None,
 ) -> RunRecord:
     """Run a program into a store and return its record.
@@ -60,13 +62,14 @@ async def run_program(
         settings: what to run.
         resume: id of a stored run of the same settings to continue.
         anew: False continues the newest run of the very same settings that did not get to its end, where there is one.
+        problem_set: the problems that the settings name, where they are loaded already; None loads them.
         on_progress: called after each finished sample.
 
     Raises:
         RRTIError: anything that the settings, the servers or the store do not allow; found before the first token is
             generated as far as it can be.
     """
-    prepared = prepare(session.pair, settings, store, run_id=resume)
+    prepared = prepare(session.pair, settings, store, run_id=resume, problem_set=problem_set)
     if resume is None and not anew and (resume := store.find_unfinished(prepared.record)):
         prepared = prepared.under(resume)
     prepared = prepared.resumed_by("run", store)
@@ -81,6 +84,7 @@ async def run_seeds(
     seeds: int,
     *,
     anew: bool = False,
+    problem_set: ProblemSet | None = None,
     track: Callable[[RunSettings], OnProgress | None] = lambda settings: None,
 ) -> list[RunRecord]:
     """Run a program with several seeds, from that of the settings on: a group that statistics treat as one.
@@ -91,6 +95,7 @@ async def run_seeds(
         session, store, settings: see `run_program`.
         seeds: how many.
         anew: make all of them, whatever is there.
+        problem_set: see `run_program`.
         track: gives what is called after each finished sample of a run.
 
     Raises:
@@ -101,11 +106,14 @@ async def run_seeds(
         raise UsageError(f"{argument('seeds', seeds)} makes no run.", "Give at least 1.")
     records = []
     for seeded in (replace(settings, seed=settings.seed + number) for number in range(seeds)):
-        finished = None if anew else store.find_finished(prepare(session.pair, seeded, store).record)
+        finished = (
+            None if anew else store.find_finished(prepare(session.pair, seeded, store, problem_set=problem_set).record)
+        )
         if finished is not None:
             records.append(store.get_run(finished))
         else:
-            records.append(await run_program(session, store, seeded, anew=anew, on_progress=track(seeded)))
+            record = await run_program(session, store, seeded, anew=anew, problem_set=problem_set, on_progress=track(seeded))
+            records.append(record)
     return records
 
 

@@ -15,7 +15,7 @@ from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.grading import load_grader
-from rrti_sgl.problems import BENCHMARKS, Part, ProblemSet, Selection, load_problems
+from rrti_sgl.problems import BENCHMARKS, GivenRows, Part, ProblemSet, Selection, load_problems
 from rrti_sgl.programs.options import Option, check, declared, validated
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import find_program
@@ -124,8 +124,11 @@ class RunSettings:
                     )
                 object.__setattr__(self, f"{side}_prompt", load_template(template))
 
-    def load_problems(self) -> ProblemSet:
+    def load_problems(self, rows: GivenRows | None = None) -> ProblemSet:
         """The problems that the settings name, with their grader.
+
+        Args:
+            rows: the problems themselves, where they are in memory; `problems` is then their name.
 
         Raises:
             UsageError, ProblemFileError: see `rrti_sgl.problems.load_problems`.
@@ -137,6 +140,7 @@ class RunSettings:
             choices_field=self.choices_field,
             selection=Selection(self.split, self.sample_problems, self.problem_seed, self.limit),
             grader=self.grader,
+            rows=rows,
         )
 
     def resolved(self, problem_set: ProblemSet, vocab_size: int) -> RunSettings:

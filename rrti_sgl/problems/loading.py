@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rrti_sgl.grading import load_grader
 from rrti_sgl.grading.world import WorldDecisions, WorldGrader
 from rrti_sgl.problems.benchmarks import BENCHMARKS, Benchmark
 from rrti_sgl.problems.fields import FieldMap, problems_of
+from rrti_sgl.problems.given_rows import PREFIX, GivenRows
 from rrti_sgl.problems.problem_set import ProblemSet, problem_id
 from rrti_sgl.problems.selection import Selection
 from rrti_sgl.problems.world import WORLD_SETS, world_problems
@@ -29,8 +31,9 @@ def load_problems(
     choices_field: str | None = None,
     selection: Selection | None = None,
     grader: str | None = None,
+    rows: GivenRows | None = None,
 ) -> ProblemSet:
-    """Load a problem set by name or from a JSONL, Parquet or CSV file.
+    """Load a problem set by name, from a JSONL, Parquet or CSV file, or from rows in memory.
 
     Args:
         source: `world:heldout`, `world:calibration`, a benchmark's name, or the path of a file.
@@ -38,18 +41,22 @@ def load_problems(
         question_field, answer_field, choices_field: fields of a file; a benchmark has its own map.
         selection: which problems to take.
         grader: by name (`rrti_sgl.grading.load_grader`); None takes the set's own.
+        rows: in place of `source`; the rules for fields are those of a file.
 
     Raises:
         UsageError: unknown name or grader, missing file, hub out of reach, an empty selection.
         ProblemFileError: an empty file, a malformed line, a field that is not there.
     """
     selection = selection or Selection(limit=limit)
-    if source in WORLD_SETS:
+    fields = FieldMap(question_field, answer_field, choices_field)
+    if rows is not None:
+        loaded = _rows(rows, fields, selection)
+    elif source in WORLD_SETS:
         loaded = _world(source, selection)
     elif source in BENCHMARKS:
         loaded = _benchmark(BENCHMARKS[source], selection)
     else:
-        loaded = _file(source, FieldMap(question_field, answer_field, choices_field), selection)
+        loaded = _file(source, fields, selection)
     return loaded if grader is None else replace(loaded, grader=load_grader(grader))
 
 
@@ -101,16 +108,32 @@ def _benchmark(known: Benchmark, selection: Selection) -> ProblemSet:
 
 
 def _file(source: str, fields: FieldMap, selection: Selection) -> ProblemSet:
-    path = Path(source)
+    if source.startswith(PREFIX):
+        raise UsageError(
+            f"The problems {source!r} were rows in memory.",
+            f"Go on from Python, with the same rows: {argument('problems')}.",
+        )
+    path, complaints = Path(source), Complaints()
     if not path.is_file():
         raise UsageError(
             f"Problem set {source!r} is neither a known name ({', '.join((*WORLD_SETS, *BENCHMARKS))}) nor a file.",
             "Give one of these names or the path of a JSONL, Parquet or CSV file.",
         )
-    complaints = Complaints()
     problems = problems_of(rows_of(path, complaints), name_of(path), fields, complaints)
     if not problems:
         raise ProblemFileError(f"{path} holds no problem.", "Write one JSON object a line.")
-    grader = load_grader("choice" if fields.choices else "last-number")
-    templates = ("choice@1", "chat-choice@1") if fields.choices else ("question-answer@1", "chat@1")
-    return ProblemSet(name_of(path), selection.apply(problems), grader, *templates)
+    return problem_set_of(name_of(path), selection.apply(problems), choices=fields.choices is not None)
+
+
+def _rows(given: GivenRows, fields: FieldMap, selection: Selection) -> ProblemSet:
+    complaints = Complaints()
+    problems = problems_of(given.placed(complaints), given.name, fields, complaints)
+    if not problems:
+        raise ProblemFileError(f"{argument('problems')} holds no problem.", "Give a dict for each, with its question.")
+    return problem_set_of(given.name, selection.apply(problems), choices=fields.choices is not None)
+
+
+def problem_set_of(name: str, problems: Sequence[ProblemRecord], *, choices: bool = False) -> ProblemSet:
+    """Problems of a file or of rows as a set, with the grader and the templates that suit them."""
+    templates = ("choice@1", "chat-choice@1") if choices else ("question-answer@1", "chat@1")
+    return ProblemSet(name, problems, load_grader("choice" if choices else "last-number"), *templates)

@@ -199,7 +199,7 @@ def test_report_and_export(pair: rr.ModelPair, options: Options, tmp_path: Path)
     ("wrong", "message"),
     [
         ({"limt": 3}, "did you mean limit"),
-        ({"tau": "high"}, "--tau 'high'"),
+        ({"tau": "high"}, "tau='high'"),
         ({"metric": "reverse-kl"}, "did you mean reverse_kl"),
     ],
 )
@@ -288,3 +288,63 @@ def test_what_is_left_open_is_closed_when_python_ends() -> None:
     )
     assert done.stdout.split()[-2:] == ["left", "stopped"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "pandas", "polars", "pyarrow", "datasets"])
+def test_problems_in_memory_are_those_of_a_file(pair: rr.ModelPair, options: Options, kind: str) -> None:
+    rows = [json.loads(line) for line in Path(options["problems"]).read_text().splitlines()]
+    given: Any = rows
+    if kind == "generator":
+        given = iter(rows)
+    elif kind == "pandas":
+        given = pytest.importorskip("pandas").DataFrame(rows)
+    elif kind == "polars":
+        given = pytest.importorskip("polars").DataFrame(rows)
+    elif kind == "pyarrow":
+        given = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+    elif kind == "datasets":
+        given = pytest.importorskip("datasets").Dataset.from_list(rows)
+    of_file, run = pair.run("guided", **options), pair.run("guided", **options | {"problems": given})
+    answers = [{sample.problem.question: sample.text for sample in each.samples} for each in (of_file, run)]
+    assert answers[0] == answers[1]
+    assert run.record.problem_set.startswith("rows:")
+    assert run.record.problem_set == pair.run("base", **options | {"problems": rows}).record.problem_set
+
+
+def test_a_run_of_rows_is_resumed_with_the_same_rows(pair: rr.ModelPair, options: Options) -> None:
+    rows = [json.loads(line) for line in Path(options["problems"]).read_text().splitlines()]
+    chosen = options | {"problems": rows}
+
+    def stop(progress: Any) -> None:
+        if progress.done == 2:
+            raise rr.StoreError("The disk is full.")
+
+    with pytest.raises(rr.StoreError, match=r"full.*Continue with: run\(\.\.\., resume='guided-"):
+        pair.run("guided", on_progress=stop, **chosen)
+    [broken] = pair.store.sql("SELECT run_id FROM runs").to_pandas()["run_id"]
+    changed = [rows[0] | {"answer": "2"}, *rows[1:]]
+    with pytest.raises(rr.RRTIError, match=r"rows:"):
+        pair.run("guided", resume=broken, **options | {"problems": changed})
+    assert len(pair.run("guided", resume=broken, **chosen).samples) == N
+    assert len(pair.run_seeds("random", 2, **chosen)) == 2
+
+
+def test_a_takeover_of_a_run_of_rows_can_be_denied(pair: rr.ModelPair, options: Options) -> None:
+    rows = [json.loads(line) for line in Path(options["problems"]).read_text().splitlines()]
+    run = pair.run("guided", **options | {"problems": rows})
+    sample = next(each for each in run.samples if each.record.n_changed)
+    assert len(pair.counterfactual(sample).effects) == sample.record.n_changed
+
+
+@pytest.mark.parametrize(
+    ("problems", "message"),
+    [
+        (3, "problems= holds no rows but a int"),
+        ({"question": ["a"]}, "problems= holds no rows but a dict"),
+        ([], "problems= holds no problem"),
+        ([{"question": "a"}, 3, {"text": "b"}], r"2 problems.*\n.*row 2: a int, not a dict.*\n.*row 3: field 'question'"),
+    ],
+)
+def test_what_is_no_problem_is_named(pair: rr.ModelPair, options: Options, problems: Any, message: str) -> None:
+    with pytest.raises(rr.UsageError, match=message):
+        pair.run("base", **options | {"problems": problems})

@@ -95,7 +95,7 @@ def test_a_statistic_takes_runs_and_parameters(tiny: Store) -> None:
     ("source", "params", "message"),
     [
         ("sparsty", {}, "no statistic, table or view 'sparsty'.*sparsity.*token_view"),
-        ("runs", {"run": ["x"]}, "--run and --set belong to a statistic; 'runs' is none"),
+        ("runs", {"run": ["x"]}, "Runs and parameters belong to a statistic; 'runs' is none"),
         ("SELECT 1", {"p": 1}, "belong to a statistic"),
     ],
 )
