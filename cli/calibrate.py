@@ -39,7 +39,7 @@ def calibrate(
 ) -> None:
     """Score base rollouts on a small problem set (program `diagnose`), and take tau and lambda from them."""
     from rrti_sgl.cli import execution, summaries
-    from rrti_sgl.programs.running.session import Concurrency
+    from rrti_sgl.programs.running.runner import run_program
     from rrti_sgl.programs.running.settings import calibration_settings
     from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 
@@ -47,15 +47,13 @@ def calibrate(
     settings = calibration_settings(**options, **({} if split is None else {"split": split}))
     with execution.open_store(db, settings, None) as (store, settings):
         if from_run is None:
-            with pair.open() as address:
-                record = execution.execute(
-                    store,
-                    address,
-                    settings,
-                    Concurrency(pair.in_flight),
-                    tokenizer=pair.tokenizer,
-                    api_key=pair.api_key,
-                )
+            record = execution.work_with(
+                pair,
+                settings.special_tokens,
+                lambda session, progress: run_program(
+                    session, store, settings, on_progress=progress.track(settings.program)
+                ),
+            )
             from_run = record.run_id
         found = [calibrate_on_run(store, from_run, metric=metric, spike_ratio=ratio) for ratio in spike_ratio or [0.08]]
         summaries.print_calibrations(found, as_json=json)

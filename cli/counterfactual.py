@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
-
-if TYPE_CHECKING:
-    from rrti_sgl.db.store import Store
-    from rrti_sgl.programs.running.counterfactual import Effect
-    from rrti_sgl.records import RunRecord
 
 
 @with_options([])
@@ -41,40 +36,26 @@ def counterfactual(
     """
     from dataclasses import asdict
 
-    from rrti_sgl.cli import tables
-    from rrti_sgl.cli.progress import RunProgress
-    from rrti_sgl.cli.signals import run_async
+    from rrti_sgl.cli import execution, tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.running.counterfactual import parent_settings, run_counterfactual
-    from rrti_sgl.programs.running.session import Concurrency, open_session
-
-    async def go(store: Store, base_url: str, reasoning_url: str) -> tuple[RunRecord, list[Effect]]:
-        settings = parent_settings(store, sample, trust or ())
-        chosen = temperature if temperature is not None else settings.temperature
-        async with open_session(
-            base_url,
-            reasoning_url,
-            Concurrency(pair.in_flight),
-            tokenizer=pair.tokenizer,
-            api_key=pair.api_key,
-            special_tokens=settings.special_tokens,
-        ) as session:
-            with RunProgress() as progress:
-                return await run_counterfactual(
-                    session,
-                    store,
-                    sample,
-                    positions=position,
-                    continuations=continuations,
-                    temperature=chosen,
-                    trust=trust or (),
-                    on_progress=progress.track("counterfactual"),
-                )
 
     with Store.open(db, create=False) as store:
-        parent_settings(store, sample, trust or ())  # whether there is such a sample is told before any server is started
-        with pair.open() as address:
-            record, effects = run_async(go(store, address.base_url, address.reasoning_url))
+        settings = parent_settings(store, sample, trust or ())  # whether there is such a sample is told before all else
+        record, effects = execution.work_with(
+            pair,
+            settings.special_tokens,
+            lambda session, progress: run_counterfactual(
+                session,
+                store,
+                sample,
+                positions=position,
+                continuations=continuations,
+                temperature=temperature,
+                trust=trust or (),
+                on_progress=progress.track("counterfactual"),
+            ),
+        )
     rows = [asdict(effect) | {"effect": effect.effect, "necessary": effect.necessary} for effect in effects]
     if json:
         tables.print_json(rows)

@@ -1,4 +1,4 @@
-"""What `run`, `calibrate` and `demo` share: a store with settings, and one run with its progress line."""
+"""What commands that run something share: a store with settings, and work on a pair with lines of progress."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.running.runner import run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.records import RunRecord
 from rrti_sgl.serving.opening import PairAddress
+from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 Result = TypeVar("Result")
 COUNTERFACTUAL = "counterfactual"
@@ -58,59 +58,28 @@ def refuse_changes(given: Mapping[str, str]) -> None:
         raise UsageError(f"A resumed run keeps its options; {named} cannot be given.", "Leave them out, or start a new run.")
 
 
-def execute(
-    store: Store,
-    pair: PairAddress,
-    settings: RunSettings,
-    concurrency: Concurrency,
-    resume: str | None = None,
-    *,
-    tokenizer: str | None = None,
-    api_key: str | None = None,
-    label: str | None = None,
-    anew: bool = True,
-) -> RunRecord:
-    """Connect, run one program and show its progress; see `run_program`."""
-
-    async def work(session: PairSession, progress: RunProgress) -> RunRecord:
-        tracked = progress.track(label or settings.program)
-        return await run_program(session, store, settings, resume=resume, anew=anew, on_progress=tracked)
-
-    return _on_session(work, pair, settings, concurrency, tokenizer, api_key)
-
-
-def execute_seeds(
-    store: Store,
-    pair: PairAddress,
-    settings: RunSettings,
-    concurrency: Concurrency,
-    seeds: int,
-    *,
-    tokenizer: str | None = None,
-    api_key: str | None = None,
-    anew: bool = False,
-) -> list[RunRecord]:
-    """Connect, run one program with several seeds and show the progress; see `run_seeds`."""
-
-    async def work(session: PairSession, progress: RunProgress) -> list[RunRecord]:
-        track = lambda seeded: progress.track(f"{seeded.program}, seed {seeded.seed}")  # noqa: E731
-        return await run_seeds(session, store, settings, seeds, anew=anew, track=track)
-
-    return _on_session(work, pair, settings, concurrency, tokenizer, api_key)
-
-
-def _on_session(
-    work: Callable[[PairSession, RunProgress], Awaitable[Result]],
-    pair: PairAddress,
-    settings: RunSettings,
-    concurrency: Concurrency,
-    tokenizer: str | None,
-    api_key: str | None,
+def work_with(
+    pair: PairOptions, special_tokens: SpecialTokens, work: Callable[[PairSession, RunProgress], Awaitable[Result]]
 ) -> Result:
-    async def go() -> Result:
-        connecting = {"tokenizer": tokenizer, "api_key": api_key, "special_tokens": settings.special_tokens}
-        async with open_session(pair.base_url, pair.reasoning_url, concurrency, **connecting) as session:
+    """Do work on a pair of models, with lines of progress.
+
+    Args:
+        pair: found at its addresses, or started for as long as this lasts.
+        special_tokens: as the work has them.
+        work: is given the session, and what shows its progress.
+    """
+
+    async def go(address: PairAddress) -> Result:
+        async with open_session(
+            address.base_url,
+            address.reasoning_url,
+            Concurrency(pair.in_flight),
+            tokenizer=pair.tokenizer,
+            api_key=pair.api_key,
+            special_tokens=special_tokens,
+        ) as session:
             with RunProgress() as progress:
                 return await work(session, progress)
 
-    return run_async(go())
+    with pair.open() as address:
+        return run_async(go(address))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.programs.registry import PROGRAMS
+
+if TYPE_CHECKING:
+    from rrti_sgl.cli.progress import RunProgress
+    from rrti_sgl.programs.running.session import PairSession
+    from rrti_sgl.records import RunRecord
 
 _PROGRAMS = ", ".join(PROGRAMS)
 
@@ -45,7 +50,7 @@ def run(
 
     from rrti_sgl.cli import execution, parse, summaries
     from rrti_sgl.errors import UsageError
-    from rrti_sgl.programs.running.session import Concurrency
+    from rrti_sgl.programs.running.runner import run_program, run_seeds
     from rrti_sgl.programs.running.settings import settings_from
 
     if (program is None) == (resume is None):
@@ -55,12 +60,18 @@ def run(
     settings = None if program is None else settings_from(program, **options)
     begun = datetime.now(UTC)
     with execution.open_store(db, settings, resume, trust or ()) as (store, settings):
-        with pair.open() as address:
-            places, asked = {"tokenizer": pair.tokenizer, "api_key": pair.api_key}, Concurrency(pair.in_flight)
+
+        async def work(session: PairSession, progress: RunProgress) -> list[RunRecord]:
             if seeds > 1:
-                records = execution.execute_seeds(store, address, settings, asked, seeds, anew=new, **places)
-                return summaries.print_seeds(store, records, as_json=json)
-            record = execution.execute(store, address, settings, asked, resume, anew=new, **places)
+                track = lambda seeded: progress.track(f"{seeded.program}, seed {seeded.seed}")  # noqa: E731
+                return await run_seeds(session, store, settings, seeds, anew=new, track=track)
+            shown = progress.track(settings.program)
+            return [await run_program(session, store, settings, resume=resume, anew=new, on_progress=shown)]
+
+        records = execution.work_with(pair, settings.special_tokens, work)
+        if seeds > 1:
+            return summaries.print_seeds(store, records, as_json=json)
+        [record] = records
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
             which = "run" if record.created_at >= begun else "the continued run"

@@ -62,10 +62,10 @@ def score(
     duration: the bundled one, or --base and --reasoning.
     """
     from rrti_sgl.cli import execution, parse, summaries
-    from rrti_sgl.cli.scoring import open_input, score_texts
+    from rrti_sgl.cli.scoring import open_input
     from rrti_sgl.errors import UsageError
-    from rrti_sgl.programs.running.session import Concurrency
-    from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
+    from rrti_sgl.programs.scoring.score import run_score
+    from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings, TextInput
 
     settings = None
     if resume is not None:
@@ -76,17 +76,13 @@ def score(
         names = {name: str(value) for name, value in (parse.name_value("--field", text) for text in field or [])}
         settings = ScoreSettings.of(TextInput(str(source), format, names, problems, end_token, thoughts, skip), **options)
     with open_input(db, settings, resume, source, trust or ()) as (store, settings, texts):
-        with pair.open() as address:
-            record = score_texts(
-                store,
-                address,
-                settings,
-                texts,
-                Concurrency(pair.in_flight),
-                resume,
-                tokenizer=pair.tokenizer,
-                api_key=pair.api_key,
-            )
+        record = execution.work_with(
+            pair,
+            settings.run.special_tokens,
+            lambda session, progress: run_score(
+                session, store, settings, texts, resume=resume, on_progress=progress.track(SCORE)
+            ),
+        )
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
             typer.echo(f"\nStored in {db} as run {record.run_id}.")

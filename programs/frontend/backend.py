@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import queue
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,14 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.frontend import executor
-from rrti_sgl.programs.frontend.options import GenOptions, check_plain_text, read_options
+from rrti_sgl.programs.frontend.options import check_plain_text, read_options
 from rrti_sgl.programs.frontend.prefixes import Prompt
-from rrti_sgl.programs.frontend.session import Decoded, FrontendOptions, FrontendSession, open_frontend
+from rrti_sgl.programs.frontend.session import FrontendOptions, FrontendSession, open_frontend
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.portal import Portal
-from rrti_sgl.programs.running.session import Concurrency
+from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import DEFAULT_K, DRAFT_TOKENS
+from rrti_sgl.programs.running.streaming import iterated
 from rrti_sgl.records import RunStatus
 from rrti_sgl.science.gates import Gate
 
@@ -82,23 +83,19 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
             raise UsageError("gate_options belong to a gate that is given by name.", "Give the gate its own options.")
         if draft_tokens < 1:
             raise UsageError(f"draft_tokens = {draft_tokens} is too small.", "Use at least 1.")
-        options = FrontendOptions(
-            base_url=base_url,
-            reasoning_url=reasoning_url,
-            gate=gate,
-            gate_options=gate_options or GateOptions(),
-            calibration_id=calibration_id,
-            store=Path(store) if isinstance(store, str) else store,
-            k=k,
-            draft_tokens=draft_tokens,
-            seed=seed,
-            reasoning_prefix=reasoning_prefix,
-            concurrency=concurrency or Concurrency(),
+        connecting = open_session(
+            base_url,
+            reasoning_url,
+            concurrency,
             tokenizer=tokenizer,
             api_key=api_key,
             limits=limits,
+            # One text is shown to both models here: its special tokens are what is written, for either of them.
+            special_tokens="as-is",
         )
-        self._portal: Portal[FrontendSession] = Portal(open_frontend(options), name="intervention backend")
+        asked = FrontendOptions(gate, gate_options or GateOptions(), calibration_id, k, draft_tokens, seed, reasoning_prefix)
+        opening = open_frontend(connecting, Path(store) if isinstance(store, str) else store, asked)
+        self._portal: Portal[FrontendSession] = Portal(opening, name="intervention backend")
         self._session = self._portal.opened
         self.chat_template = _chat_template(chat_template, self._session.pair.reasoning.info.model)
         atexit.register(self.close)
@@ -122,26 +119,12 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
 
     def generate(self, s: Any, sampling_params: Any) -> tuple[str, dict[str, Any]]:
         """Decode one sample after the state's text. Returns its text and its meta information."""
-        prompt, options = self._read(s, sampling_params)
-        forked = self._session.prefixes.forked(s)
-        decoded = self._portal.call(self._session.generate, prompt, forked, options)
-        return self._continue(s, prompt, decoded), decoded.meta_info
+        pieces, infos = zip(*self._decoded(s, sampling_params, streamed=False), strict=True)
+        return "".join(pieces), infos[-1]
 
     def generate_stream(self, s: Any, sampling_params: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         """The same, in pieces of text; the last piece, which may be empty, comes with the meta information."""
-        prompt, options = self._read(s, sampling_params)
-        forked = self._session.prefixes.forked(s)
-        pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        future = self._portal.submit(self._session.generate, prompt, forked, options, pieces.put)
-        future.add_done_callback(lambda _: pieces.put(None))
-        try:
-            while (piece := pieces.get()) is not None:
-                yield piece, {}
-            decoded = self._portal.wait(future)
-            self._continue(s, prompt, decoded)
-            yield "", decoded.meta_info
-        finally:
-            future.cancel()
+        return self._decoded(s, sampling_params, streamed=True)
 
     def select(self, s: Any, choices: Sequence[str], temperature: float, choices_method: Any = None) -> Any:
         """Choose by the base model's log-probabilities. Returns SGLang's `ChoicesDecision`; nothing is stored."""
@@ -211,16 +194,20 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
             self._session.status = (status, str(error) or type(error).__name__)
         self.close()
 
-    def _read(self, s: Any, sampling_params: Any) -> tuple[Prompt, GenOptions]:
+    def _decoded(self, s: Any, sampling_params: Any, *, streamed: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Pieces of a sample's text, at last an empty one with its meta information; its ids are remembered."""
         check_plain_text(s)
         options = read_options(sampling_params, skip_special=bool(global_config.skip_special_tokens_in_output))
-        return self._session.prefixes.prompt(s), options
-
-    def _continue(self, s: Any, prompt: Prompt, decoded: Decoded) -> str:
-        """Remember the ids of what was generated, and return its text."""
-        text = decoded.text.text
-        self._session.prefixes.remember(s, Prompt(prompt.text + text, (*prompt.ids, *decoded.text.kept_ids)))
-        return text
+        prefixes = self._session.prefixes
+        prompt = prefixes.prompt(s)
+        decoding = self._session.generate(prompt, prefixes.forked(s), options, streamed=streamed)
+        with contextlib.closing(iterated(self._portal, decoding)) as found:
+            for piece in found:
+                if isinstance(piece, str):
+                    yield piece, {}
+                else:
+                    prefixes.remember(s, Prompt(prompt.text + piece.text.text, (*prompt.ids, *piece.text.kept_ids)))
+                    yield "", piece.meta_info
 
 
 executor.install(InterventionBackend)

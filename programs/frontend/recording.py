@@ -12,8 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rrti_sgl.decoding.finishing import Finisher
@@ -21,10 +20,11 @@ from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.grading import Grade
-from rrti_sgl.problems import problem_id
+from rrti_sgl.problems import ProblemSet, problem_id
 from rrti_sgl.programs.frontend.options import GenOptions
 from rrti_sgl.programs.running.gating import ChosenGate
-from rrti_sgl.programs.running.preparing import gate_fields, new_run_id, pair_fields
+from rrti_sgl.programs.running.preparing import new_run_id, run_record
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import Json, ProblemRecord, RunRecord, RunStatus
 from rrti_sgl.science.planning import LexicalTagger
 from rrti_sgl.sinks.sink import Sink
@@ -127,24 +127,10 @@ class Recorder:
             "top_p": options.sampling.top_p,
             "max_new_tokens": options.max_new_tokens,
         }
-        config = dict(self.config) | asked
-        return RunRecord(
-            run_id=run_id,
-            program=PROGRAM,
-            status="running",
-            created_at=datetime.now(UTC),
-            config={"kind": "frontend", **config},
-            config_hash=hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16],
-            problem_set=PROBLEM_SET,
-            n_problems=0,  # not known before the programs have run
-            samples_per_problem=0,
-            k=self.k,
-            score_kind=self.pair.score_kind(self.k),
-            calibration_id=self.chosen.calibration.calibration_id if self.chosen.calibration else None,
-            tagger=self._tagger.name,
-            grader=Ungraded.name,
-            seed=self.seed,
-            **asked,
-            **pair_fields(self.pair),
-            **gate_fields(self.chosen.gate),
-        )
+        config = {**self.config, **asked}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        settings = RunSettings("base", k=self.k, seed=self.seed, **asked)
+        none_yet = ProblemSet(PROBLEM_SET, [], Ungraded())  # not known before the programs have run
+        record = run_record(self.pair, settings, none_yet, self.chosen, self._tagger, run_id)
+        config = {"kind": PROGRAM, **config}
+        return replace(record, program=PROGRAM, config=config, config_hash=digest, samples_per_problem=0)

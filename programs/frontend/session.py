@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from rrti_sgl.decoding.events import Finished, TextSettled
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, check_k
-from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.programs.frontend import selection
 from rrti_sgl.programs.frontend.options import GenOptions
 from rrti_sgl.programs.frontend.prefixes import Prefixes, Prompt
@@ -22,32 +22,23 @@ from rrti_sgl.programs.frontend.recording import Recorder
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
 from rrti_sgl.programs.running.preparing import new_run_id
-from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
+from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.records import RunStatus
-from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate, load_gate
+from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate
 from rrti_sgl.tokens.generated_text import GeneratedText
-
-OnText = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class FrontendOptions:
-    """How a backend works; see `InterventionBackend`."""
+    """How a backend decodes; see `InterventionBackend`."""
 
-    base_url: str
-    reasoning_url: str
     gate: Gate | str
     gate_options: GateOptions
     calibration_id: str | None
-    store: Store | Path | None
     k: int
     draft_tokens: int
     seed: int
     reasoning_prefix: str
-    concurrency: Concurrency
-    tokenizer: str | None
-    api_key: str | None
-    limits: TransportLimits | None
 
     def to_dict(self) -> dict[str, Any]:
         """What is stored with the runs of this backend."""
@@ -120,14 +111,21 @@ class FrontendSession:
         return [*opening, *prompt.ids], [*opening, *before, *prompt.ids]
 
     async def generate(
-        self, prompt: Prompt, forked: Prompt | None, options: GenOptions, on_text: OnText | None = None
-    ) -> Decoded:
-        """Decode and record one sample; `forked` is the part of the prompt that it shares with others of its fork."""
+        self, prompt: Prompt, forked: Prompt | None, options: GenOptions, *, streamed: bool
+    ) -> AsyncGenerator[str | Decoded, None]:
+        """Decode and record one sample: its text as it is settled, then all of it.
+
+        Args:
+            prompt: what it goes on from.
+            forked: the part of the prompt that it shares with others of its fork.
+            options: how to generate.
+            streamed: whether somebody waits for pieces of the text.
+        """
         gate, (base_ids, reasoning_ids) = self.chosen.gate, self.ids_of(prompt)
         self.pair.check_lengths(base_ids, reasoning_ids, options.max_new_tokens)
         end_ids = options.stop_token_ids | (frozenset() if options.ignore_eos else self.pair.stop_token_ids)
         # Where nothing can interrupt a draft, one call is enough.
-        whole = isinstance(gate, AlwaysGate | NeverGate) and not options.stop_strings and on_text is None
+        whole = isinstance(gate, AlwaysGate | NeverGate) and not options.stop_strings and not streamed
         decoding = DecodeOptions(
             k=self.recorder.k,
             max_new_tokens=options.max_new_tokens,
@@ -139,20 +137,18 @@ class FrontendSession:
         await self.session.check(decoding)
         if forked is not None:
             await self.prefill(forked)
-        job = await self.recorder.job(
-            (prompt.text, base_ids), (self.options.reasoning_prefix + prompt.text, reasoning_ids), options
-        )
+        shown = (prompt.text, base_ids), (self.options.reasoning_prefix + prompt.text, reasoning_ids)
+        job = await self.recorder.job(*shown, options)
         text = GeneratedText(
             self.pair.vocabulary, base_ids, options.stop_strings, end_ids, skip_special=options.skip_special
         )
         async with contextlib.aclosing(self.session.stream(job, gate, decoding, text)) as events:
             async for event in events:
-                if isinstance(event, TextSettled) and on_text is not None:
-                    on_text(event.text)
+                if isinstance(event, TextSettled):
+                    yield event.text
                 elif isinstance(event, Finished):
                     await self.recorder.keep(job, event.trace)
-                    decoded = Decoded(job, event.trace, text)
-        return decoded
+                    yield Decoded(job, event.trace, text)
 
     async def select(self, prompt: Prompt, known: Prompt, choices: list[str], method: Any) -> tuple[Any, Prompt]:
         """Choose by the base model. Returns SGLang's decision, and the text with it."""
@@ -187,31 +183,33 @@ class FrontendSession:
 
 
 @contextlib.asynccontextmanager
-async def open_frontend(options: FrontendOptions) -> AsyncIterator[FrontendSession]:
+async def open_frontend(
+    connecting: AbstractAsyncContextManager[PairSession], store: Store | Path | None, options: FrontendOptions
+) -> AsyncIterator[FrontendSession]:
     """Connect, open the store and build the gate; on leaving, write what is left and end the runs.
+
+    Args:
+        connecting: gives the session on the pair.
+        store: where traces go, open or its path; None keeps none.
+        options: how to decode.
 
     Raises:
         RRTIError: servers, pair, gate or store do not allow it.
     """
     async with contextlib.AsyncExitStack() as stack:
-        connecting = open_session(
-            options.base_url,
-            options.reasoning_url,
-            options.concurrency,
-            tokenizer=options.tokenizer,
-            api_key=options.api_key,
-            limits=options.limits,
-            # One text is shown to both models here: its special tokens are what is written, for either of them.
-            special_tokens="as-is",
-        )
         session = await stack.enter_async_context(connecting)
         pair = session.pair
         k = options.k or pair.vocab_size
         check_k(k, pair.vocab_size)
-        store = options.store
         if isinstance(store, Path):
             store = stack.enter_context(Store.open(store))
-        chosen = _choose(options, pair, store, k)
+        if isinstance(options.gate, Gate):
+            chosen = ChosenGate(options.gate)
+        else:
+            own = ":" in options.gate
+            asked = replace(options.gate_options, gate=options.gate) if own else options.gate_options
+            program = "guided" if own else options.gate
+            chosen = choose_gate(pair, program, asked, k=k, store=store, calibration_id=options.calibration_id)
         sink = None if store is None else await stack.enter_async_context(DuckDBSink(store))
         config = options.to_dict() | {"session": new_run_id("session"), "k": k}
         recorder = Recorder(pair, chosen, k=k, seed=options.seed, config=config, sink=sink)
@@ -220,11 +218,3 @@ async def open_frontend(options: FrontendOptions) -> AsyncIterator[FrontendSessi
             yield frontend
         finally:
             await recorder.end(*frontend.status)
-
-
-def _choose(options: FrontendOptions, pair: Pair, store: Store | None, k: int) -> ChosenGate:
-    if isinstance(options.gate, Gate):
-        return ChosenGate(options.gate)
-    if ":" in options.gate:
-        return ChosenGate(load_gate(options.gate, options.gate_options.gate_params))
-    return choose_gate(pair, options.gate, options.gate_options, k=k, store=store, calibration_id=options.calibration_id)

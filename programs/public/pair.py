@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any, Self
 
 from rrti_sgl.decoding.events import Event
@@ -18,7 +17,6 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import GivenRows, ProblemSet, one_question
 from rrti_sgl.programs.public.samples import Sample
 from rrti_sgl.programs.public.store import Run, TraceStore
-from rrti_sgl.programs.public.streaming import aiterated, iterated
 from rrti_sgl.programs.public.twins import twins
 from rrti_sgl.programs.running.counterfactual import Effect, run_counterfactual
 from rrti_sgl.programs.running.portal import Portal
@@ -26,6 +24,7 @@ from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, 
 from rrti_sgl.programs.running.runner import OnProgress, execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings, calibration_settings, settings_from
+from rrti_sgl.programs.running.streaming import aiterated, iterated
 from rrti_sgl.programs.scoring.score import run_score
 from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
@@ -110,15 +109,13 @@ class ModelPair:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:

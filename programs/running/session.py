@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Self
 
 from rrti_sgl.decoding.driving import events, grow
@@ -82,9 +81,7 @@ class PairSession:
                 self._batchers[role, whole] = await self._open.enter_async_context(batcher)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self._open.aclose()
 
     async def run(self, jobs: Iterable[SampleJob], gate: Gate, options: DecodeOptions) -> AsyncGenerator[Finished, None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 
 from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.wire import GenerateRequest, Generation
@@ -30,9 +29,7 @@ class Batcher:
         self._loop = asyncio.create_task(self._run())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         tasks = [*self._calls, *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
