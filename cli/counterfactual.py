@@ -9,6 +9,7 @@ import typer
 
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
+from rrti_sgl.cli.terminal import say
 
 
 @with_options([])
@@ -63,4 +64,4 @@ def counterfactual(
     tables.print_rows(rows)
     necessary = [effect.position for effect in effects if effect.necessary]
     named = ", ".join(map(str, necessary)) or "none"
-    typer.echo(f"Necessary takeovers (right with, wrong without): {named}. Stored as run {record.run_id}.")
+    say(f"Necessary takeovers (right with, wrong without): {named}. Stored as run {record.run_id}.")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import ask, say
+
 app = typer.Typer(help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The trace store.")]
@@ -21,7 +23,7 @@ def upgrade(file: File = DEFAULT, revision: Annotated[str, typer.Option(help="Re
     from rrti_sgl.db.upgrading import upgrade_file
 
     before, after = upgrade_file(file, revision)
-    typer.echo(f"{file}: schema {after}" + (", nothing to do" if before == after else f", was {before or 'empty'}"))
+    say(f"{file}: schema {after}" + (", nothing to do" if before == after else f", was {before or 'empty'}"))
 
 
 @app.command()
@@ -34,9 +36,9 @@ def downgrade(
     from rrti_sgl.db.upgrading import downgrade_file
 
     if not yes:
-        typer.confirm(f"Take {file} back to {revision}, losing what that schema has no place for?", abort=True)
+        ask(f"Take {file} back to {revision}, losing what that schema has no place for?")
     before, after = downgrade_file(file, revision)
-    typer.echo(f"{file}: schema {after or 'empty'}, was {before}")
+    say(f"{file}: schema {after or 'empty'}, was {before}")
 
 
 @app.command()
@@ -71,9 +73,9 @@ def snapshot(
         snapshots.request(file, timeout)
         with Store.open_snapshot(file) as store:
             rows = store.sql("SELECT count(*) AS runs, sum(n_samples)::BIGINT AS samples FROM run_view").to_pylist()
-        typer.echo(f"{file}: {rows[0]['runs']} runs with {rows[0]['samples']} samples can be read with --snapshot")
+        say(f"{file}: {rows[0]['runs']} runs with {rows[0]['samples']} samples can be read with --snapshot")
     else:
-        typer.echo(f"{file}: nobody writes it; read it as it is")
+        say(f"{file}: nobody writes it; read it as it is")
 
 
 @app.command()
@@ -87,7 +89,7 @@ def seal(
 
     manifest = sealing.seal(file, run, unfinished=unfinished)
     folder = relations.run_folder(file, run)
-    typer.echo(f"{folder}: {manifest.n_samples} samples, {manifest.n_tokens} tokens. `rrti db vacuum` frees their space.")
+    say(f"{folder}: {manifest.n_samples} samples, {manifest.n_tokens} tokens. `rrti db vacuum` frees their space.")
 
 
 @app.command()
@@ -95,7 +97,7 @@ def unseal(run: Run, file: File = DEFAULT) -> None:
     """Take a sealed run back into the store's file, to continue or to migrate it."""
     from rrti_sgl.db import sealing
 
-    typer.echo(f"{file}: run {run} is open again, {sealing.unseal(file, run)} tokens")
+    say(f"{file}: run {run} is open again, {sealing.unseal(file, run)} tokens")
 
 
 @app.command()
@@ -126,7 +128,7 @@ def attach(
         raise UsageError(f"There is no folder {last}, and none is named before it.", "Name folders, and then the store.")
     for run in attaching.attach(file, folders):
         known = f"; {run.known_samples} samples were there" if run.known_samples else ""
-        typer.echo(f"{file}: run {run.run_id} ({run.status}): {run.samples} new samples, {run.tokens} tokens{known}")
+        say(f"{file}: run {run.run_id} ({run.status}): {run.samples} new samples, {run.tokens} tokens{known}")
 
 
 @app.command()
@@ -145,7 +147,7 @@ def check(
     else:
         tables.print_rows(found)
     if not json:
-        typer.echo(f"{file}: {len(found) or 'no'} {'finding' if len(found) == 1 else 'findings'}")
+        say(f"{file}: {len(found) or 'no'} {'finding' if len(found) == 1 else 'findings'}")
     raise typer.Exit(1 if found else 0)
 
 
@@ -155,7 +157,7 @@ def vacuum(file: File = DEFAULT) -> None:
     from rrti_sgl.db import maintenance
 
     before, after = maintenance.vacuum(file)
-    typer.echo(f"{file}: {after} bytes, were {before}")
+    say(f"{file}: {after} bytes, were {before}")
 
 
 @app.command()
@@ -165,15 +167,15 @@ def delete(run: Run, file: File = DEFAULT, yes: Yes = False) -> None:
 
     plan = maintenance.plan_deletion(file, run)
     goes = ", ".join(f"{count} {name}" for name, count in plan.rows.items() if count)
-    typer.echo(f"Run {run} ({plan.status}{', sealed' if plan.folder else ''}) goes with: {goes}.")
+    say(f"Run {run} ({plan.status}{', sealed' if plan.folder else ''}) goes with: {goes}.")
     if plan.folder:
-        typer.echo(f"The folder {plan.folder} goes with it, {plan.folder_bytes / 1e6:,.1f} MB.")
+        say(f"The folder {plan.folder} goes with it, {plan.folder_bytes / 1e6:,.1f} MB.")
     if plan.continued:
-        typer.echo(f"{plan.continued} samples of other runs continue samples of it; they stay.")
+        say(f"{plan.continued} samples of other runs continue samples of it; they stay.")
     if not yes:
-        typer.confirm("Delete it?", abort=True)
+        ask("Delete it?")
     maintenance.delete_run(file, run)
-    typer.echo(f"{file}: run {run} deleted")
+    say(f"{file}: run {run} deleted")
 
 
 @app.command()
@@ -188,7 +190,7 @@ def precision(
     from rrti_sgl.db.store import Store
 
     with Store.open(file, precision=cast(Precision, precision)):
-        typer.echo(f"{file}: tokens are stored {precision} from now on")
+        say(f"{file}: tokens are stored {precision} from now on")
 
 
 @app.command()
@@ -196,4 +198,4 @@ def schema() -> None:
     """Print the schema reference as Markdown."""
     from rrti_sgl.db.schema import schema_markdown
 
-    typer.echo(schema_markdown(), nl=False)
+    say(schema_markdown(), nl=False)

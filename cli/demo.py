@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import console
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for traces.duckdb and report.md.")] = Path("demo"),
@@ -19,7 +21,7 @@ def demo(
 
     Starts the bundled pair as two SGLang servers, runs every program, and prints what the paper's tables ask.
     """
-    from rich.console import Console
+    from rich.text import Text
 
     from rrti_sgl.cli.pairing import open_pair
     from rrti_sgl.cli.progress import RunProgress
@@ -47,17 +49,17 @@ def demo(
         sample = store.load_sample(restored_sample(store, runs))
         run = store.get_run(sample.sample.run_id)
         problem = store.get_problem(run.problem_set, sample.sample.problem_id)
-    console = Console()
+    shown = console()
     print_tables(tables)
-    console.print("\n[bold]A wrong answer put right[/] (base alone fails on this problem)")
-    console.print(SampleView(run, problem, sample, "ce", f"sample {sample.sample.sample_id}, guided"), highlight=False)
-    console.print(f"\nStore: {database}   Report: {out / 'report.md'}\nTry next:", highlight=False)
+    shown.print(Text.assemble("\n", ("A wrong answer put right", "bold"), " (base alone fails on this problem)"))
+    shown.print(SampleView(run, problem, sample, "ce", f"sample {sample.sample.sample_id}, guided"))
+    shown.print(f"\nStore: {database}   Report: {out / 'report.md'}\nTry next:")
     for command in (
         f"rrti show {sample.sample.sample_id} --db {database} --tokens",
         f"rrti report --db {database} --out {out / 'report'}",
         f'rrti sql "SELECT program, rho, accuracy FROM run_view" --db {database}',
     ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        shown.print(f"  {command}", soft_wrap=True)
 
 
 def fresh_database(out: Path) -> Path:

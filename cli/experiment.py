@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import say
+
 
 def experiment(
     source: Annotated[
@@ -41,7 +43,7 @@ def experiment(
     from rrti_sgl.programs.experiments.preflight import check_experiment
 
     if show:
-        typer.echo(shipped_text(source), nl=False)
+        say(shipped_text(source), nl=False)
         return
     loaded = load_experiment(source)
     spec = with_tokenizers(loaded.spec if out is None else loaded.spec.model_copy(update={"out": out}), tokenizer or ())

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -15,9 +14,12 @@ from rich.text import Text
 
 from rrti_sgl.cli import tables
 from rrti_sgl.cli.experiment_run import ExperimentResult
+from rrti_sgl.cli.terminal import console as safe_console
+from rrti_sgl.cli.terminal import say
 from rrti_sgl.programs.experiments import ModelSpec
 from rrti_sgl.programs.experiments.plan import Plan, PlannedCell, ShownPrompts, ShownRequest
 from rrti_sgl.programs.tables.numbers import BYTES, ROUGH
+from rrti_sgl.programs.tables.safe_text import json_text, one_line, visible
 from rrti_sgl.programs.tables.table import Column, rows_table
 
 SHOWN_IDS = 8
@@ -35,16 +37,16 @@ def print_results(result: ExperimentResult, *, as_json: bool) -> None:
         return
     # All have the same columns: what these are is said once.
     tables.print_tables([*(replace(table, notes=()) for table in result.tables[:-1]), *result.tables[-1:]])
-    typer.echo("")
+    say("")
     tables.print_facts({"Store": result.store, "Report": result.report})
 
 
 def print_plan(plan: Plan, source: str, *, as_json: bool) -> None:
     """What would be done, with prompts and requests."""
     if as_json:
-        typer.echo(json.dumps(plan.to_dict(), indent=2, ensure_ascii=False))
+        say(json_text(json.dumps(plan.to_dict(), indent=2, ensure_ascii=False)))
         return
-    console = Console(highlight=False)
+    console = safe_console()
     console.print(plan.spec.title, style="bold")
     console.print(f"{source}: everything that can be checked here is right.\n", soft_wrap=True)
     models = plan.spec.models.by_side
@@ -54,7 +56,7 @@ def print_plan(plan: Plan, source: str, *, as_json: bool) -> None:
         console.print("\nNotes", style="bold")
     listed = Table.grid(padding=(0, 1))
     for note in plan.notes:
-        listed.add_row("-", Text(note))
+        listed.add_row("-", Text(visible(note)))
     console.print(listed)
     if plan.prompts is not None:
         _print_prompts(console, plan.prompts)
@@ -91,7 +93,7 @@ def _print_runs(console: Console, cells: Sequence[PlannedCell]) -> None:
     for name, group in groups.items():
         by_labels.setdefault(tuple(planned.cell.label for planned in group), []).append(name)
     for labels, names in by_labels.items():
-        console.print(f"{', '.join(names)}: {'; '.join(labels)}", markup=False)
+        console.print(f"{', '.join(names)}: {'; '.join(labels)}")
 
 
 def _costs(cells: Sequence[PlannedCell]) -> dict[str, int | None]:
@@ -122,9 +124,9 @@ def _print_prompts(console: Console, shown: ShownPrompts) -> None:
         room = f" of {context:,}" if context is not None else ""
         title = f"{name}: {len(ids):,} tokens, with a solution {len(ids) + shown.max_new_tokens:,}{room}"
         body = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " ..."
-        console.print(Panel(Text(body), title=Text(title), title_align="left"))
+        console.print(Panel(Text(visible(body)), title=Text(one_line(title)), title_align="left"))
     if job.problem.answer is not None:
-        console.print(f"gold answer: {job.problem.answer[-200:]}", markup=False)
+        console.print(f"gold answer: {job.problem.answer[-200:]}")
 
 
 def _print_request(console: Console, request: ShownRequest) -> None:
@@ -132,7 +134,7 @@ def _print_request(console: Console, request: ShownRequest) -> None:
     lines = ",\n".join(
         f'  "{name}": {json.dumps(_short(value), ensure_ascii=False)}' for name, value in request.body.items()
     )
-    console.print("{\n" + lines + "\n}", markup=False)
+    console.print("{\n" + lines + "\n}")
 
 
 def _short(value: Any) -> Any:

@@ -12,10 +12,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rrti_sgl.cli.terminal import console as safe_console
 from rrti_sgl.programs.experiments.estimates import Measured, Waiting, seconds_left
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.running.runner import Progress
 from rrti_sgl.programs.tables.numbers import RATE, SHARE, duration
+from rrti_sgl.programs.tables.safe_text import one_line
 from rrti_sgl.records import RunRecord
 
 QUIET_S = 60.0  # between two plain lines of one run
@@ -59,7 +61,7 @@ class GridProgress:
     """
 
     def __init__(self, grid: Grid, n_problems: Mapping[str, int], console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or safe_console(stderr=True)
         self._cells = grid.all_cells
         self._states = {
             (cell.evaluation.name, cell.label): CellState(n_problems[cell.evaluation.name] * cell.settings.samples)
@@ -134,7 +136,7 @@ class GridProgress:
         tail = f"; about {duration(left)} left" if left else ""
         width = len(str(len(self._cells)))
         line = f"[{number:>{width}}/{len(self._cells)}] {cell.name}: {', '.join(filter(None, facts))}{tail}"
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)
 
     # -- the live table ---------------------------------------------------------------------------------------------
 
@@ -162,7 +164,7 @@ class GridProgress:
         done, total = sum(s.done for s in states), sum(s.total for s in states)
         finished = sum(s.finished for s in states)
         style = "bold" if open_ else "dim" if finished < len(cells) else ""
-        name = Text(f"{evaluation}  {finished}/{len(cells)}", style=style)
+        name = Text(f"{one_line(evaluation)}  {finished}/{len(cells)}", style=style)
         table.add_row(name, f"{done:,}/{total:,}", "", "", "", self._time(cells), style=style)
         if open_:
             for cell, state in zip(cells, states, strict=True):
@@ -172,7 +174,9 @@ class GridProgress:
                 row_style = "" if state.finished or self._is_current(cell) else "dim"
                 cells_text = (facts["rho"].removeprefix("rho "), facts["accuracy"].removeprefix("accuracy "))
                 speed = facts["speed"].removesuffix(" tok/s")
-                table.add_row(Text(mark + cell.label), counted, *cells_text, speed, self._time([cell]), style=row_style)
+                table.add_row(
+                    Text(mark + one_line(cell.label)), counted, *cells_text, speed, self._time([cell]), style=row_style
+                )
 
     def _caption(self) -> Text:
         states = list(self._states.values())

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from rrti_sgl.cli.experiment_progress import GridProgress
 from rrti_sgl.cli.pairing import open_pair
 from rrti_sgl.cli.signals import run_async
+from rrti_sgl.cli.terminal import console
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import spelled
 from rrti_sgl.programs.experiments import ExperimentSpec
@@ -67,7 +66,7 @@ def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command
             if identity is not None and runner.take_stored(identity, grid, runs, reference=reference):
                 continue
             _run_pair(spec, grid, runner, progress, runs, reference=reference)
-        with Console(stderr=True).status("Writing the report ..."):
+        with console(stderr=True).status("Writing the report ..."):
             tables = result_tables(store, spec, runs)
             files = write_report(make_report(store, runs.ids), spec.out / "report")
     return ExperimentResult(tables, runs, path, files[1])

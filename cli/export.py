@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import say
+
 STDOUT = Path("-")
 
 
@@ -37,7 +39,9 @@ def export(
     params = dict(name_value("--set", text) for text in parameter or [])
     with Store.open_readonly(db, memory_limit=memory) as store:
         content = kind.encode(table_of(store, source, run=run or None, timeout_s=timeout, **params))
-    if out == STDOUT:
+    if out == STDOUT and sys.stdout.isatty():
+        say(content.decode(), nl=False)
+    elif out == STDOUT:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import console, say
+
 
 def grade(
     run: Annotated[str, typer.Argument(help="Run id, or enough of its beginning.")],
@@ -21,8 +23,6 @@ def grade(
 
     The run keeps its samples and says who graded them before.
     """
-    from rich.console import Console
-
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
@@ -32,7 +32,7 @@ def grade(
         found = store.find_runs(run)
         if len(found) > 1:
             raise UsageError(f"{run!r} names {len(found)} runs.", f"Name one: {', '.join(r.run_id for r in found[-4:])}.")
-        with Console(stderr=True).status(f"Grading {found[0].run_id} ..."):
+        with console(stderr=True).status(f"Grading {found[0].run_id} ..."):
             result = regrade(store, found[0].run_id, grader, keep=dry_run)
     changed = [
         {
@@ -53,4 +53,4 @@ def grade(
     methods = [{"method": name, "samples": count} for name, count in result.methods.most_common()]
     tables.print_rows(methods, "How the answers were found")
     tables.print_rows(changed[:20], f"Changed{' (the first 20)' if len(changed) > 20 else ''}")
-    return typer.echo("Nothing was stored." if dry_run else f"Stored in {db}.")
+    return say("Nothing was stored." if dry_run else f"Stored in {db}.")

@@ -2,13 +2,14 @@
 
 An error that we raise on purpose is one line (and what to do about it) on standard error and an exit code of its own, see
 `rrti_sgl.errors`; the traceback is for `--debug`. Ctrl-C and SIGTERM end a command in order, with exit codes 130 and 143.
+What nobody foresaw is one line, too (`rrti_sgl.cli.failing`), with exit code 70.
 """
 
 from __future__ import annotations
 
 import logging
-import signal
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -17,8 +18,9 @@ from typer.core import TyperGroup
 
 from rrti_sgl import __version__
 from rrti_sgl.cli import signals
+from rrti_sgl.cli.failing import SafeFormatter, told
 from rrti_sgl.cli.spelling import Options
-from rrti_sgl.errors import RRTIError, UsageError, spelled
+from rrti_sgl.errors import UsageError, spelled
 
 # Each is the module of its name; `db` has commands of its own.
 COMMANDS = (
@@ -87,38 +89,34 @@ def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Set up logging for every command."""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command; whatever it ends with is told, and its exit code returned."""
+    try:
+        _refuse_half_characters(arguments)
+        code = app(list(arguments), prog_name="rrti", standalone_mode=False)
+    except (Exception, signals.Stopped) as error:
+        return told(error, debug="--debug" in arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _refuse_half_characters(arguments: Sequence[str]) -> None:
+    """Bytes that are no UTF-8 come as halves of characters, which no store and no server takes."""
+    for place, text in enumerate(arguments):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            after = f" after {arguments[place - 1]}" if place else ""
+            raise UsageError(f"The argument {text!a}{after} is no UTF-8.", "Write it, or name the file, in UTF-8.")
 
 
 def main() -> None:
     """Entry point of the console script."""
     signals.install()
-    try:
-        app()
-    except RRTIError as error:
-        if "--debug" in sys.argv:
-            raise
-        _complain(error.message, error.remedy)
-        sys.exit(error.exit_code)
-    except signals.Stopped as stopped:
-        _complain(f"Stopped by {signal.Signals(stopped.number).name}.", "What was finished is stored.")
-        sys.exit(128 + stopped.number)
-    except UnicodeEncodeError as error:
-        if "--debug" in sys.argv:
-            raise
-        missing = error.object[error.start : error.end]
-        _complain(f"The output is in {error.encoding}, which has no {missing!a}.", "Set PYTHONIOENCODING=utf-8.")
-        sys.exit(1)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output (`| head`) has gone; nothing is wrong
-
-
-def _complain(message: str, remedy: str) -> None:
-    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
-    if remedy:
-        typer.echo(f"       {remedy}", err=True)
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

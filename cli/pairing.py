@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
+from rrti_sgl.cli.terminal import console
 from rrti_sgl.serving import opening
 from rrti_sgl.serving.opening import PairAddress, Watcher
 
@@ -56,15 +57,17 @@ def open_pair(
     base_url: str | None, reasoning_url: str | None, base: str | None, reasoning: str | None, flags: str = "", **more: Any
 ) -> Iterator[PairAddress]:
     """`rrti_sgl.serving.opening.open_pair`, with what happens meanwhile in one line of the terminal."""
-    console = Console(stderr=True)
-    status = console.status("Starting two SGLang servers ...")
+    shown = console(stderr=True)
+    status = shown.status("Starting two SGLang servers ...")
     starts = base_url is None
 
     def note(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
+        shown.print(text, soft_wrap=True)
 
     def wait(seconds: float, missing: Sequence[str], logs: Path) -> None:
-        status.update(f"Starting two SGLang servers: waiting for {' and '.join(missing)}, {seconds:.0f} s (logs: {logs})")
+        status.update(
+            Text(f"Starting two SGLang servers: waiting for {' and '.join(missing)}, {seconds:.0f} s (logs: {logs})")
+        )
 
     opened = opening.open_pair(base_url, reasoning_url, base, reasoning, flags, watcher=Watcher(note, wait), **more)
     with contextlib.ExitStack() as stack:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from rrti_sgl.cli.terminal import console
 from rrti_sgl.programs.running.runner import Progress
 from rrti_sgl.programs.tables.numbers import RATE
+from rrti_sgl.programs.tables.safe_text import one_line
 
 
 class RunProgress:
@@ -17,12 +18,12 @@ class RunProgress:
 
     def __init__(self) -> None:
         self._bars = RichProgress(
-            TextColumn("{task.description:<25}"),
+            TextColumn("{task.description:<25}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rates]:<21}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=Console(stderr=True),
+            console=console(stderr=True),
         )
 
     def __enter__(self) -> RunProgress:
@@ -42,7 +43,7 @@ class RunTracker:
 
     def __init__(self, bars: RichProgress, label: str) -> None:
         self._bars = bars
-        self._task = bars.add_task(label, total=None, visible=False, rates="")
+        self._task = bars.add_task(one_line(label), total=None, visible=False, rates="")
         self._start = time.monotonic()
         self._shown = 0.0
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pyarrow as pa
-import typer
-from rich.console import Console
 
 from rrti_sgl.cli import tables
+from rrti_sgl.cli.terminal import console, say, say_data
 from rrti_sgl.db.scored_tokens import read_positions
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
@@ -40,9 +38,9 @@ def print_gates(found: WhatIf) -> None:
 
 def print_notes(found: WhatIf, *, beside_data: bool) -> None:
     """What must be known of the numbers; on standard error where standard output is data."""
-    console = Console(highlight=False, stderr=beside_data)
+    shown = console(stderr=beside_data)
     for note in found.notes if beside_data else [*_meanings(found), *found.notes]:
-        console.print(f"- {note}", style="dim")
+        shown.print(f"- {note}", style="dim")
 
 
 def _meanings(found: WhatIf) -> list[str]:
@@ -83,7 +81,7 @@ def positions_table(store: Store, found: WhatIf) -> pa.Table:
 
 def print_positions(listed: pa.Table, *, as_json: bool) -> None:
     """Print the positions as JSON or comma-separated values."""
-    sys.stdout.write(_encoded(listed, "json" if as_json else "csv").decode())
+    say_data(_encoded(listed, "json" if as_json else "csv").decode())
 
 
 def write_positions(listed: pa.Table, path: Path) -> None:
@@ -91,7 +89,7 @@ def write_positions(listed: pa.Table, path: Path) -> None:
     from rrti_sgl.programs.reporting.writing import write_atomically
 
     write_atomically(path, _encoded(listed, _ending("--positions", path, POSITION_FORMATS)))
-    typer.echo(f"{COUNT.text(listed.num_rows)} positions are in {path}.", err=True)
+    say(f"{COUNT.text(listed.num_rows)} positions are in {path}.", err=True)
 
 
 def _encoded(listed: pa.Table, name: str) -> bytes:
@@ -132,7 +130,7 @@ def write_figure(found: WhatIf, path: Path) -> None:
         "regating", caption, lambda: regating.regating_figure(points, label, str(found.tokens.disagreement))
     )
     write_atomically(path, drawing.files[_ending("--figure", path, FIGURE_FORMATS)])
-    typer.echo(f"The figure is in {path}.", err=True)
+    say(f"The figure is in {path}.", err=True)
 
 
 def _ending(option: str, path: Path, known: tuple[str, ...]) -> str:

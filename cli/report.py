@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import say
+
 
 def report(
     runs: Annotated[
@@ -32,6 +34,6 @@ def report(
     if json:
         tables.print_json([{"files": [str(path) for path in files], "missing": missing}])
         return
-    typer.echo(f"{len(files)} files in {out}: read {files[1]} or {files[0]}.")
+    say(f"{len(files)} files in {out}: read {files[1]} or {files[0]}.")
     for entry in missing:
-        typer.echo(f"not shown, {entry['statistic']}: {entry['reason']}", err=True)
+        say(f"not shown, {entry['statistic']}: {entry['reason']}", err=True)

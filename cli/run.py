@@ -9,6 +9,7 @@ import typer
 
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
+from rrti_sgl.cli.terminal import say
 from rrti_sgl.programs.registry import PROGRAMS
 
 if TYPE_CHECKING:
@@ -75,4 +76,4 @@ def run(
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
             which = "run" if record.created_at >= begun else "the continued run"
-            typer.echo(f"\nStored in {db} as {which} {record.run_id}.")
+            say(f"\nStored in {db} as {which} {record.run_id}.")

@@ -9,6 +9,7 @@ import typer
 
 from rrti_sgl.cli.options import RUN_OPTIONS, Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
+from rrti_sgl.cli.terminal import say
 
 _TEXTS = "Texts"
 # Nothing is generated: of the problems' options there is the grader, and of decoding and the gate what makes the scores.
@@ -85,4 +86,4 @@ def score(
         )
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
-            typer.echo(f"\nStored in {db} as run {record.run_id}.")
+            say(f"\nStored in {db} as run {record.run_id}.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rrti_sgl.cli.pairing import BaseModel, ReasoningModel, ServerFlags, open_pair
+from rrti_sgl.cli.terminal import say
 
 _MEMORY, _PLACES = "Memory", "Where"
 
@@ -75,10 +76,10 @@ def serve(
         key=None if api_key_file is None else keys.given_key(api_key_file),
     )
     with open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True) as pair:
-        typer.echo(f"base      {pair.base_url}")
-        typer.echo(f"reasoning {pair.reasoning_url}")
-        typer.echo(f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there")
-        typer.echo(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
-        typer.echo("Ctrl-C stops both.")
+        say(f"base      {pair.base_url}")
+        say(f"reasoning {pair.reasoning_url}")
+        say(f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there")
+        say(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
+        say("Ctrl-C stops both.")
         while True:
             time.sleep(1)

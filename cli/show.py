@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import console
+
 
 def show(
     sample: Annotated[str, typer.Argument(help="Sample id, or enough of its first digits.")],
@@ -18,8 +20,6 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="Print the tokens as a list of row objects.")] = False,
 ) -> None:
     """Print a sample: disagreement as background, takeovers underlined with what the base model wanted."""
-    from rich.console import Console
-
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.tables.sample_view import SampleView, rows
@@ -31,6 +31,6 @@ def show(
     if json:
         tables.print_json(rows(trace))
         return
-    Console(highlight=False).print(SampleView(run, problem, trace, metric))
+    console().print(SampleView(run, problem, trace, metric))
     if tokens:
         tables.print_rows(rows(trace))

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from rrti_sgl.cli.terminal import say, say_data
+
 Format = Literal["table", "csv", "json", "parquet"]
 
 
@@ -44,12 +46,12 @@ def sql(
         result = store.sql(query, timeout_s=timeout)
     if out is not None:
         write_atomically(out, formats.to_parquet(result))
-        typer.echo(f"{out}: {result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")
+        say(f"{out}: {result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")
         return
     if chosen == "csv":
-        typer.echo(formats.to_csv(result, bare=True).decode(), nl=False)
+        say_data(formats.to_csv(result, bare=True).decode())
     elif chosen == "json":
-        typer.echo(formats.query_json(result).decode(), nl=False)
+        say(formats.query_json(result).decode(), nl=False)
     else:
         tables.print_tables([stored_table(result)])
-        typer.echo(f"{result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")
+        say(f"{result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl.cli.terminal import say
+
 
 def stats(
     name: Annotated[str | None, typer.Argument(help="The statistic; --list names them.")] = None,
@@ -33,7 +35,7 @@ def stats(
     from rrti_sgl.programs.tables.statistics import printed_tables
 
     if definitions:
-        return typer.echo(definitions_markdown(), nl=False)
+        return say(definitions_markdown(), nl=False)
     if list_ or name is None:
         rows = [{"name": query.name, "question": query.question} for query in QUERIES.values()]
         return tables.print_json(rows) if json else tables.print_rows(rows)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import typer
-
 from rrti_sgl.cli import tables
+from rrti_sgl.cli.terminal import say
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.tables.kinds import named_text
@@ -73,4 +72,4 @@ def print_calibrations(calibrations: Sequence[CalibrationRecord], *, as_json: bo
         return
     names = ("calibration_id", "metric", "spike_ratio", "k", "tau", "lambda_", "n_tokens", "mean_length")
     tables.print_tables([rows_table("", rows, [*map(Column, names)])])
-    typer.echo(f"from run {calibrations[0].run_id}")
+    say(f"from run {calibrations[0].run_id}")

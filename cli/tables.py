@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rrti_sgl.cli.terminal import console, say
+from rrti_sgl.programs.tables.safe_text import one_line
+
 if TYPE_CHECKING:
     from rrti_sgl.programs.tables.table import Table
 
 
 def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a list of row objects; NaN and infinities are null."""
-    import typer
-
     from rrti_sgl.programs.tables.formats import to_json
 
-    typer.echo(to_json(rows).decode(), nl=False)
+    say(to_json(rows).decode(), nl=False)
 
 
 def print_tables(tables: Sequence[Table]) -> None:
     """Print tables; one that is wider than the terminal is cut into several, each with the columns that name the rows."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    shown = console()
     for place, table in enumerate(tables):
-        console.print(*([""] if place else []), table, sep="\n")
+        shown.print(*([""] if place else []), table, sep="\n")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
@@ -37,11 +36,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """Names and values, one a line, numbers as columns of these names show them; what is None is left out."""
-    import typer
-
     from rrti_sgl.programs.tables.kinds import named_text
 
     width = max(map(len, facts))
     for name, value in facts.items():
         if value is not None:
-            typer.echo(f"{name:<{width}}  {named_text(name, value)}")
+            say(one_line(f"{name:<{width}}  {named_text(name, value)}"))

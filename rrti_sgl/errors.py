@@ -14,7 +14,7 @@
         +-- StoreLockedError   9   another process holds the store
         +-- StoreVersionError 10   the store's schema is older or newer than this package
 
-An interrupted command (Ctrl-C) exits with 130.
+An interrupted command (Ctrl-C) exits with 130; a fault of ours, which none of these is, with 70 and its traceback in a file.
 
 A message names what its caller gave by `argument` and `command`, and each surface spells that as its users write it: a
 Python call `tau=0.5`, the command line `--tau 0.5`, an experiment file `tau = 0.5`.

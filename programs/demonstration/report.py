@@ -13,8 +13,9 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.demonstration.demo import MAIN, TEMPERATURE, DemoRuns
 from rrti_sgl.programs.reporting.conditions import conditions
 from rrti_sgl.programs.tables.accuracy import accuracy_table
-from rrti_sgl.programs.tables.markdown import prose, table_block
+from rrti_sgl.programs.tables.markdown import table_block
 from rrti_sgl.programs.tables.numbers import SHARE
+from rrti_sgl.programs.tables.safe_text import markdown_prose
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
 
 TOP_SHARE = 0.08
@@ -135,6 +136,6 @@ _SETS = {
 
 def write_report(path: Path, store: Store, tables: Sequence[Table]) -> None:
     """Write the tables as a Markdown page, after what their runs were made with."""
-    head = [f"# rrti-sgl demonstration (version {__version__})", *map(prose, conditions(store.find_runs()))]
+    head = [f"# rrti-sgl demonstration (version {__version__})", *map(markdown_prose, conditions(store.find_runs()))]
     pages = [*head, *(table_block(table, "##") for table in tables)]
     path.write_text("\n\n".join(pages) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +27,9 @@ from rrti_sgl.programs.reporting.sections import SECTIONS
 from rrti_sgl.programs.reporting.writing import make_folder, write_atomically
 from rrti_sgl.programs.tables import formats, latex, markdown
 from rrti_sgl.programs.tables.html import table_block
+from rrti_sgl.programs.tables.safe_text import html as escape
+from rrti_sgl.programs.tables.safe_text import markdown as escape_markdown
+from rrti_sgl.programs.tables.safe_text import markdown_prose
 from rrti_sgl.programs.tables.table import Column, Table, plain_table
 
 
@@ -116,13 +118,17 @@ def write_report(report: Report, out: Path) -> list[Path]:
 
 def markdown_page(report: Report) -> str:
     """The report as Markdown; figures are linked."""
-    parts = [f"# {report.title}", *map(markdown.prose, report.introduction), markdown.table_block(report.runs)]
+    parts = [
+        f"# {escape_markdown(report.title)}",
+        *map(markdown_prose, report.introduction),
+        markdown.table_block(report.runs),
+    ]
     for finished in report.sections:
-        parts += [f"## {finished.section.title}", f"*{markdown.prose(finished.question)}* (`{finished.section.name}`)"]
-        parts += [f"> **Not shown:** {markdown.prose(reason)}" for reason in finished.content.missing]
+        parts += [f"## {finished.section.title}", f"*{markdown_prose(finished.question)}* (`{finished.section.name}`)"]
+        parts += [f"> **Not shown:** {markdown_prose(reason)}" for reason in finished.content.missing]
         for drawing in finished.content.drawings:
             parts.append(
-                f"![{markdown.escape(drawing.caption)}](figures/{drawing.name}.svg)\n\n{markdown.prose(drawing.caption)}"
+                f"![{escape_markdown(drawing.caption)}](figures/{drawing.name}.svg)\n\n{markdown_prose(drawing.caption)}"
             )
         parts += [markdown.table_block(table) for table in finished.content.tables]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -9,8 +9,10 @@ from typing import Any
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables.numbers import COUNT, LEVEL, SETTING
+from rrti_sgl.programs.tables.safe_text import one_line
 from rrti_sgl.records import RunRecord
 
+LONGEST_NAME = 80  # of a problem set in names of files
 # Programs whose samples are whole solutions of their own; a counterfactual run continues samples of another.
 _ROLLOUTS = ("diagnose", "base")
 
@@ -97,13 +99,13 @@ def select_runs(store: Store, references: Sequence[str] = ()) -> RunSelection:
 
 def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
     """Program and the options that tell it from others; where that does not suffice, what else differs; at last the id."""
-    labels = {run.run_id: _gate_label(run) for run in records}
+    labels = {run.run_id: one_line(_gate_label(run)) for run in records}
     for describe in (_problems_label, _models_label, _sampling_label, _seed_label, _id_label):
         alike: dict[str, list[RunRecord]] = {}
         for run in records:
             alike.setdefault(labels[run.run_id], []).append(run)
         for label, same in alike.items():
-            descriptions = [describe(run) for run in same]
+            descriptions = [one_line(describe(run)) for run in same]
             if len(set(descriptions)) > 1:
                 labels |= {run.run_id: f"{label}, {text}" for run, text in zip(same, descriptions, strict=True)}
     return labels
@@ -174,7 +176,7 @@ def _comparison(runs: Sequence[RunRecord], covered: Mapping[str, Any]) -> Compar
     sampling = f"temperature {SETTING.text(first.temperature)}" if first.temperature else "greedy"
     counted = f"{COUNT.text(n_problems)} problems of {first.problem_set}"
     title = f"{counted}, {sampling}" + (f", {n_samples} samples each" if n_samples > 1 else "")
-    name = "".join(c if c.isalnum() else "-" for c in f"{first.problem_set} {n_problems}x{n_samples}")
+    name = "".join(c if c.isalnum() else "-" for c in f"{first.problem_set[:LONGEST_NAME]} {n_problems}x{n_samples}")
     ends = {run.program: run.run_id for run in runs if run.program in ("base", "reasoning")}
     ids = [run.run_id for run in runs]
     return Comparison(name, title, ids, _labels(runs), ends.get("base"), ends.get("reasoning"), n_problems, n_samples)

@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables import html, latex, markdown
+from rrti_sgl.programs.tables.safe_text import json_text
 from rrti_sgl.programs.tables.table import Table
-from rrti_sgl.programs.tables.values import json_rows, json_text, json_value
+from rrti_sgl.programs.tables.values import json_rows, json_value
+from rrti_sgl.programs.tables.values import json_text as one_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,13 @@ def to_csv(data: pa.Table, delimiter: str = ",", *, bare: bool = False) -> bytes
 def to_json(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """A list of row objects; NaN and infinities, which stand for what a statistic does not have, are null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    return orjson.dumps([dict(row) for row in rows], default=json_value, option=options)
+    return json_text(orjson.dumps([dict(row) for row in rows], default=json_value, option=options).decode()).encode()
 
 
 def query_json(data: pa.Table) -> bytes:
     """The rows of a query as a list of objects, every value as it is: see `rrti_sgl.programs.tables.values`."""
-    return orjson.dumps(json_rows(data), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    encoded = orjson.dumps(json_rows(data), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return json_text(encoded.decode()).encode()
 
 
 def to_parquet(data: pa.Table) -> bytes:
@@ -126,4 +129,4 @@ def _is_plain(of: pa.DataType) -> bool:
 
 def _as_json_text(column: pa.ChunkedArray) -> pa.Array:
     values = column.to_pylist(maps_as_pydicts="lossy")
-    return pa.array([None if value is None else json_text(value) for value in values], pa.string())
+    return pa.array([None if value is None else one_value(value) for value in values], pa.string())

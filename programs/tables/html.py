@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
-
+from rrti_sgl.programs.tables.safe_text import html as escape
 from rrti_sgl.programs.tables.table import INTERVAL, Table
 
 

@@ -8,46 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rrti_sgl.programs.tables import safe_text
 from rrti_sgl.programs.tables.table import Table
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "`": r"\`{}",
-    "[": "{[}",
-    "]": "{]}",
-    "–": "--",
-    "−": "$-$",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "≈": r"$\approx$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "→": r"$\rightarrow$",
-    "∞": r"$\infty$",
-    "·": r"$\cdot$",
-    "…": r"\ldots{}",
-    "†": r"$\dagger$",
-    "α": r"$\alpha$",
-    "κ": r"$\kappa$",
-    "λ": r"$\lambda$",
-    "ρ": r"$\rho$",
-    "τ": r"$\tau$",
-    "\n": " ",
-    "\t": " ",
-}
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -62,49 +25,32 @@ _DOCUMENT = r"""\documentclass{article}
 """
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX typesets as it is."""
-    return "".join(map(_character, text))
-
-
-def _character(character: str) -> str:
-    if character in _SPECIAL:
-        return _SPECIAL[character]
-    if " " <= character <= "~":
-        return character
-    return rf"\texttt{{U+{ord(character):04X}}}"
-
-
 def tabular(table: Table) -> str:
     """The rows under their headings as one `tabular`; title and notes are comments above and below it."""
-    lines = [f"% {_one_line(table.title)}", "% needs \\usepackage{booktabs}"]
+    lines = [f"% {safe_text.tex_comment(table.title)}", "% needs \\usepackage{booktabs}"]
     lines.append(rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in table.is_numeric)}}}")
     lines += [r"\toprule", _row(table.headings), r"\midrule"]
     for index, cells in enumerate(table.cells):
         lines += [r"\midrule"] if index in table.rules else []
         lines.append(_row(cells))
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [f"% {_one_line(note)}" for note in table.all_notes]
+    lines += [f"% {safe_text.tex_comment(note)}" for note in table.all_notes]
     return "\n".join(lines) + "\n"
 
 
 def document(tables: Sequence[Table], title: str) -> str:
     """A document of its own that shows every table with its title and notes."""
-    parts = [_DOCUMENT, rf"\section*{{{escape(title)}}}", ""]
+    parts = [_DOCUMENT, rf"\section*{{{safe_text.tex(title)}}}", ""]
     for table in tables:
         notes = " ".join(table.all_notes)
         parts += [
-            rf"\begin{{minipage}}{{\linewidth}}\textbf{{{escape(table.title)}}}\par\smallskip",
+            rf"\begin{{minipage}}{{\linewidth}}\textbf{{{safe_text.tex(table.title)}}}\par\smallskip",
             rf"\fitted{{%{chr(10)}{tabular(table).rstrip()}{chr(10)}}}",
-            rf"\par\smallskip\footnotesize {escape(notes)}\end{{minipage}}\par\bigskip",
+            rf"\par\smallskip\footnotesize {safe_text.tex(notes)}\end{{minipage}}\par\bigskip",
             "",
         ]
     return "\n".join([*parts, r"\end{document}", ""])
 
 
 def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(escape, cells)) + r" \\"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " & ".join(map(safe_text.tex, cells)) + r" \\"

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markup import escape
 from rich.panel import Panel
 from rich.style import Style
 from rich.text import Text
@@ -18,12 +17,14 @@ from rich.text import Text
 from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables.numbers import COUNT, NUMBER, WHOLE_SHARE
+from rrti_sgl.programs.tables.safe_text import one_line, visible
 from rrti_sgl.records import FloatArray, ProblemRecord, RunRecord, SampleTrace
 from rrti_sgl.science.metrics import unit_of
 
 # From low to high, one hue of growing strength: readable without colour vision, on light and dark terminals.
 _SHADES = ("", "black on #fdebd0", "black on #f9c784", "black on #f39c34", "black on #e06c1a")
 _TAKEOVER = Style(bold=True, underline=True)
+_VERDICTS = {True: Text("right", "bold green"), False: Text("wrong", "bold red"), None: Text("not graded")}
 WIDTH = 100
 _ELEMENT = '<pre style="font-family: monospace; line-height: 1.4; white-space: pre-wrap">{code}</pre>'
 
@@ -56,11 +57,11 @@ class SampleView:
         sample, plain = self.trace.sample, not console.is_terminal
         metric = self.metric or _telling_metric(self.trace)
         values: FloatArray = getattr(self.trace.tokens, metric)
-        verdict = {True: "[bold green]right[/]", False: "[bold red]wrong[/]", None: "not graded"}[sample.correct]
+        verdict = _VERDICTS[sample.correct]
         yield Panel(
-            Text(self.problem.question),
-            title=escape(self.title or f"sample {sample.sample_id}, {self.run.program}"),
-            subtitle=escape(f"gold answer {self.problem.answer or 'unknown'}"),
+            Text(visible(self.problem.question)),
+            title=Text(one_line(self.title or f"sample {sample.sample_id}, {self.run.program}")),
+            subtitle=Text(one_line(f"gold answer {self.problem.answer or 'unknown'}")),
             title_align="left",
             subtitle_align="right",
         )
@@ -68,8 +69,10 @@ class SampleView:
         yield solution_text(self.trace, values, bounds, plain=plain)
         counts = [COUNT.text(count) for count in (sample.n_tokens, sample.n_takeovers, sample.n_changed)]
         share = WHOLE_SHARE.text(sample.n_takeovers / sample.n_tokens if sample.n_tokens else None)
-        yield Text.from_markup(
-            f"answer {escape(sample.answer or 'none')}, {verdict}; {counts[0]} token{'s' * (sample.n_tokens != 1)}, "
+        yield Text.assemble(
+            f"answer {one_line(sample.answer or 'none')}, ",
+            verdict,
+            f"; {counts[0]} token{'s' * (sample.n_tokens != 1)}, "
             f"{counts[1]} takeover{'s' * (sample.n_takeovers != 1)} ({share}), {counts[2]} changed the token",
         )
         if plain:
@@ -106,7 +109,7 @@ def solution_text(trace: SampleTrace, values: FloatArray, bounds: Sequence[float
     """
     tokens = trace.tokens
     text = Text()
-    for t, piece in enumerate(tokens.token_text):
+    for t, piece in enumerate(map(visible, tokens.token_text)):
         shade = _SHADES[_level(values[t], bounds)]
         word = piece.strip() or piece
         start = piece.find(word)
@@ -117,7 +120,7 @@ def solution_text(trace: SampleTrace, values: FloatArray, bounds: Sequence[float
             text.append(trail)
             continue
         changed = tokens.base_token_id[t] != tokens.token_id[t]
-        wanted = _as_word(tokens.base_token_text[t] or f"<{tokens.base_token_id[t]}>")
+        wanted = _as_word(visible(tokens.base_token_text[t] or f"<{tokens.base_token_id[t]}>"))
         if plain:
             text.append(f"[{wanted} -> {_as_word(word)}]" if changed else f"[{_as_word(word)}]")
         else:

@@ -1,7 +1,7 @@
 """A table: numbers as a statistic or a run gives them, and how each column is shown.
 
 The numbers stay in Arrow, in full. Cells of text are made of them in one place, so that a terminal, Markdown, HTML and LaTeX
-show the same.
+show the same; what is shown, title and notes included, holds no control codes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from rrti_sgl.programs.tables.kinds import KINDS, ByRow
 from rrti_sgl.programs.tables.numbers import COUNT, IDENTIFIER, MISSING, NUMBER, SETTING, SHARE, Kind
+from rrti_sgl.programs.tables.safe_text import one_line, visible
 from rrti_sgl.programs.tables.values import json_text
 
 if TYPE_CHECKING:
@@ -74,10 +75,14 @@ class Table:
     notes: Sequence[str] = ()
     rule_by: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", visible(self.title))
+        object.__setattr__(self, "notes", [one_line(note) for note in self.notes])
+
     @property
     def headings(self) -> list[str]:
         """One heading a column: its label, the unit, and that there are intervals."""
-        return [self._heading(column) for column in self.columns]
+        return [one_line(self._heading(column)) for column in self.columns]
 
     @cached_property
     def cells(self) -> list[list[str]]:
@@ -260,4 +265,4 @@ def text_of(value: Any) -> str:
         case datetime():
             return value.isoformat(sep=" ", timespec="seconds")
         case _:
-            return json_text(value).replace("\n", "\\n").replace("\t", "\\t")
+            return one_line(json_text(value))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from markdown_it import MarkdownIt
 
-from rrti_sgl.programs.tables import html, latex, markdown
+from rrti_sgl.programs.tables import html, latex, markdown, safe_text
 from rrti_sgl.programs.tables.numbers import SHARE
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
 from tests.tables.test_formats import HOSTILE
@@ -25,9 +25,9 @@ def hostile() -> Table:
 
 
 def test_latex_escapes_what_is_special() -> None:
-    assert latex.escape(r"_ % & # { } $") == r"\_ \% \& \# \{ \} \$"
-    assert latex.escape("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
-    assert latex.escape("中\n") == r"\texttt{U+4E2D} "
+    assert safe_text.tex(r"_ % & # { } $") == r"\_ \% \& \# \{ \} \$"
+    assert safe_text.tex("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
+    assert safe_text.tex("中\n") == r"\texttt{U+4E2D} "
 
 
 def test_latex_has_one_cell_a_column(hostile: Table) -> None:
