@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rrti_sgl.cli.pairing import BaseModel, ReasoningModel, ServerFlags, open_pair
+from rrti_sgl.cli.signals import Stopped
 from rrti_sgl.cli.terminal import say
+
+if TYPE_CHECKING:
+    from rrti_sgl.serving.server import ServedPair
 
 _MEMORY, _PLACES = "Memory", "Where"
 
@@ -50,13 +54,15 @@ def serve(
         Path | None,
         typer.Option(help="File with the key of both servers; made if it is not there. [default: a new key each time]"),
     ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Start a server again that dies.")] = False,
 ) -> None:
     """Start both models as SGLang servers (the bundled pair by default) and keep them up until Ctrl-C.
 
-    On one GPU its memory is split between them; what cannot fit is refused before anything is loaded.
+    On one GPU its memory is split between them; what cannot fit is refused before anything is loaded. If a process of a
+    server dies, this says which, shows the end of its log and ends with exit code 4; with `--restart` the server is started
+    again at its address, and runs that use it go on. Ctrl-C and SIGTERM are the normal end, with exit code 0.
     """
     import shlex
-    import time
     from urllib.parse import urlsplit
 
     from rrti_sgl.cli import parse
@@ -75,11 +81,39 @@ def serve(
         ports=(base_port, reasoning_port),
         key=None if api_key_file is None else keys.given_key(api_key_file),
     )
-    with open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True) as pair:
-        say(f"base      {pair.base_url}")
-        say(f"reasoning {pair.reasoning_url}")
-        say(f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there")
-        say(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
-        say("Ctrl-C stops both.")
-        while True:
-            time.sleep(1)
+    opened = open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True)
+    try:
+        with opened as pair:
+            say(f"base      {pair.base_url}")
+            say(f"reasoning {pair.reasoning_url}")
+            say(
+                f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there"
+            )
+            say(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
+            say("Ctrl-C stops both.")
+            assert pair.served is not None
+            _watch(pair.served, restart=restart)
+    except Stopped:
+        say("Both servers are stopped.")
+
+
+def _watch(served: ServedPair, *, restart: bool) -> None:
+    """Look after both servers for as long as they live, or, where they are started again, until a signal comes.
+
+    Raises:
+        EndpointError: a process of a server died.
+        ServerLaunchError: a server that died does not come up again.
+    """
+    import time
+
+    from rrti_sgl.errors import EndpointError
+
+    while True:
+        if lost := served.lost():
+            what = "\n".join(lost.values())
+            if not restart:
+                raise EndpointError(what, "Mend the cause that the log names. With --restart it would be started again.")
+            say(f"{what}\nStarting it again ...", err=True)
+            served.restart(lost)
+            say("Both servers answer again.", err=True)
+        time.sleep(1)

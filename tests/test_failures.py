@@ -28,15 +28,16 @@ def servers(logs: Path, ports: tuple[int, int] = (0, 0)) -> ServedPair:
 
 def rrti(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "rrti_sgl.cli.main", *arguments]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # `communicate` closes
 
 
 def wait_for_samples(running: subprocess.Popen[str], folder: Path) -> None:
     """Until samples are in the store. No other process can open it meanwhile, but its log outgrows what else is new."""
-    log, deadline = folder / "traces.duckdb.wal", time.monotonic() + 120
+    log = folder / "traces.duckdb.wal"
     while not log.exists() or log.stat().st_size < ENOUGH_BYTES:
         assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline, "no sample was stored"
         time.sleep(0.2)
 
 
@@ -52,7 +53,7 @@ def test_a_dying_server_and_a_signal_lose_nothing_and_the_run_goes_on(tmp_path: 
         wait_for_samples(running, tmp_path)
         assert pair.base.process is not None
         os.killpg(pair.base.process.pid, signal.SIGKILL)
-        _, errors = running.communicate(timeout=60)
+        _, errors = running.communicate()
         assert running.returncode == 4, errors
         assert "Continue with: rrti run --resume guided-" in errors
         assert "Traceback" not in errors
@@ -66,13 +67,13 @@ def test_a_dying_server_and_a_signal_lose_nothing_and_the_run_goes_on(tmp_path: 
         interrupted = rrti(*resume, cwd=tmp_path)
         wait_for_samples(interrupted, tmp_path)
         interrupted.send_signal(signal.SIGTERM)
-        _, errors = interrupted.communicate(timeout=30)
+        _, errors = interrupted.communicate()
         assert interrupted.returncode == 128 + signal.SIGTERM, errors
         with Store.open_readonly(tmp_path / "traces.duckdb") as store:
             assert store.get_run(run.run_id).status == "interrupted"
             assert store.finished_samples(run.run_id) >= kept
         finishing = rrti(*resume, cwd=tmp_path)
-        output, errors = finishing.communicate(timeout=240)
+        output, errors = finishing.communicate()
         assert finishing.returncode == 0, errors
     [summary] = json.loads(output)
     assert (summary["n_samples"], summary["status"]) == (N, "finished")

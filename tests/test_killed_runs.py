@@ -29,7 +29,7 @@ def start(served: ServedPair, path: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate()
     assert process.returncode == 0, errors
     [summary] = json.loads(output)
     return dict(summary)
@@ -66,7 +66,7 @@ def test_the_same_command_continues_a_run_that_was_killed(served_pair: ServedPai
         if process.poll() is not None:
             break
         process.kill()
-        process.communicate()
+        process.communicate()  # waits, and closes its pipes
         kills += 1
         with Store.open_readonly(killed) as store:
             runs = store.find_runs()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _REFUSED_STATUS = frozenset({401, 403})
+_LONGEST_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,14 @@ class TransportLimits:
     Args:
         timeout_s: for one call, queueing on the server included.
         retries: further tries after a transport error.
-        backoff_s: wait before the first retry; it doubles each time.
+        backoff_s: wait before the first retry; it doubles each time, up to 5 s.
+        patience_s: so long tries go on where no server answers at all: one that is started again needs a while.
     """
 
     timeout_s: float = 600.0
     retries: int = 4
     backoff_s: float = 0.5
+    patience_s: float = 120.0
 
 
 class Transport:
@@ -131,7 +135,9 @@ class Transport:
         if self._session is None:
             raise EndpointError(f"The client of {self.url} is closed.", "Use it before it is closed.")
         data = None if body is None else orjson.dumps(body)
-        for attempt in range(retries + 1):
+        attempt, failed_at = 0, None
+        while True:
+            nobody = False
             try:
                 async with self._session.request(
                     method, self.url + path, data=data, headers={**(headers or {}), **self._authorization()}
@@ -148,14 +154,20 @@ class Transport:
                             f"Give its key: {argument('api_key')}, or RRTI_API_KEY in the environment of a command.",
                         )
                     if answer.status not in _RETRIED_STATUS:
+                        attempt += 1
                         break
             except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, OSError) as error:
+                nobody = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, TimeoutError)
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            if attempt < retries:
-                wait_s = self.limits.backoff_s * 2**attempt
-                logger.warning("%s%s failed (%s); trying again in %.1f s", self.url, path, problem, wait_s)
-                await asyncio.sleep(wait_s)
+            attempt, now = attempt + 1, time.monotonic()
+            failed_at = failed_at or now
+            if not retries or (attempt > retries and not (nobody and now - failed_at < self.limits.patience_s)):
+                break
+            wait_s = min(self.limits.backoff_s * 2 ** (attempt - 1), _LONGEST_WAIT_S)
+            level = logging.WARNING if attempt <= retries else logging.DEBUG
+            logger.log(level, "%s%s failed (%s); trying again in %.1f s", self.url, path, problem, wait_s)
+            await asyncio.sleep(wait_s)
         raise EndpointError(
-            f"{method} {self.url}{path} failed after {attempt + 1} tries: {problem}.",
+            f"{method} {self.url}{path} failed after {attempt} tries: {problem}.",
             "Check that the server runs and the address is right; `rrti serve` starts a pair.",
         )

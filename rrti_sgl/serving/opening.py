@@ -14,14 +14,22 @@ from rrti_sgl.errors import UsageError, argument
 
 if TYPE_CHECKING:
     from rrti_sgl.serving.arrangement import ServingOptions
+    from rrti_sgl.serving.server import ServedPair
 
 
 @dataclass(frozen=True, slots=True)
 class PairAddress:
-    """Where the two servers are."""
+    """Where the two servers are.
+
+    Args:
+        base_url: address of the base model's.
+        reasoning_url: address of the reasoning model's.
+        served: the servers, where they were started here.
+    """
 
     base_url: str
     reasoning_url: str
+    served: ServedPair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +111,4 @@ def open_pair(
         watching.note(note)
     arranged.pair.on_wait = lambda seconds, missing: watching.wait(seconds, missing, logs)
     with arranged.pair as pair:
-        yield PairAddress(pair.base.url, pair.reasoning.url)
+        yield PairAddress(pair.base.url, pair.reasoning.url, pair)

@@ -129,11 +129,17 @@ class Replicas:
             self.port = self._router.port
         return self._router.is_ready()
 
+    def lost(self) -> str | None:
+        """What died of the router or a server; None while all live."""
+        parts = [*([self._router] if self._router is not None else []), *self.servers]
+        return next((what for part in parts if (what := part.lost()) is not None), None)
+
     def stop(self) -> None:
         """End the router and the servers; safe to call twice."""
         try:
             if self._router is not None:
                 self._router.stop()
+                self._router = None
         finally:
             for server in self.servers:
                 server.stop()

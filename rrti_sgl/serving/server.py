@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -67,6 +67,9 @@ class Serving(Protocol):
 
     def is_ready(self) -> bool:
         """Whether it answers; raises `ServerLaunchError` when it never will."""
+
+    def lost(self) -> str | None:
+        """What of it died once it was ready; None while all of it lives."""
 
     def stop(self) -> None:
         """End all of it; safe to call twice."""
@@ -181,17 +184,36 @@ class ServedPair:
     in_turn: bool = False
 
     def __enter__(self) -> ServedPair:
-        start = time.monotonic()
         try:
-            for server in (self.base, self.reasoning):
-                server.start()
-                if self.in_turn:
-                    self._wait(start, [server])
-            self._wait(start, [self.base, self.reasoning])
+            self._start([self.base, self.reasoning])
         except BaseException:
             self.stop()
             raise
         return self
+
+    def lost(self) -> dict[str, str]:
+        """Of each server that is not whole any more: its name, and what died."""
+        found = {server.name: server.lost() for server in (self.base, self.reasoning)}
+        return {name: what for name, what in found.items() if what is not None}
+
+    def restart(self, names: Collection[str]) -> None:
+        """End these servers and start them again, at their addresses; where they share a GPU, both.
+
+        Raises:
+            ServerLaunchError: one does not come up.
+        """
+        again = [server for server in (self.base, self.reasoning) if self.in_turn or server.name in names]
+        for server in again:
+            server.stop()
+        self._start(again)
+
+    def _start(self, servers: Sequence[Serving]) -> None:
+        start = time.monotonic()
+        for server in servers:
+            server.start()
+            if self.in_turn:
+                self._wait(start, [server])
+        self._wait(start, list(servers))
 
     def _wait(self, start: float, missing: list[Serving]) -> None:
         while missing := [server for server in missing if not server.is_ready()]:

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,11 @@ from pathlib import Path
 
 from rrti_sgl.errors import ServerLaunchError, UsageError
 from rrti_sgl.serving import keys
+from rrti_sgl.serving.family import STALLED_S, Family
 from rrti_sgl.serving.lifeline import LIFELINE_VARIABLE
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 900.0
 STOP_GRACE_S = 5.0
 LOG_TAIL_LINES = 15
 
@@ -40,7 +39,7 @@ class OwnedProcess:
     key: str
     health_route = "/health"
     process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
+    _family: Family | None = None
     _lifeline: int | None = None
 
     @property
@@ -65,7 +64,7 @@ class OwnedProcess:
         read_end, self._lifeline = os.pipe()
         os.write(self._lifeline, f"{self.key}\n".encode())
         try:
-            with self.log_path.open("wb") as log:
+            with self.log_path.open("wb" if self._family is None else "ab") as log:  # one that is started again goes on
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -77,31 +76,51 @@ class OwnedProcess:
                 )
         finally:
             os.close(read_end)
-        self.started_at = time.monotonic()
+        self._family = Family(self.process.pid, self.log_path)
         logger.info("started %s, pid %d, log %s", self.title, self.process.pid, self.log_path)
 
     def is_ready(self) -> bool:
         """Whether the server answers.
 
         Raises:
-            ServerLaunchError: it died or it outlasted the time limit; the tail of its log is in the message.
+            ServerLaunchError: it died, or its start makes no progress; the tail of its log is in the message.
         """
-        if self.process is None:
+        if self.process is None or self._family is None:
             raise UsageError(f"The {self.title} was not started.", "Call `start` first.")
         if (code := self.process.poll()) is not None:
             raise ServerLaunchError(
                 f"The {self.title} died with exit code {code}; its log {self.log_path} ends:\n{self.log_tail()}",
                 "Mend the cause that the log names, or pass other flags.",
             )
-        if time.monotonic() - self.started_at > START_TIMEOUT_S:
+        if self._family.stalled():
             raise ServerLaunchError(
-                f"The {self.title} gave no answer within {START_TIMEOUT_S:.0f} s.", f"See its log {self.log_path}."
+                f"The {self.title} gives no answer, and for {STALLED_S:.0f} s it wrote no log and used no CPU time. "
+                f"The log {self.log_path} ends:\n{self.log_tail()}",
+                "Mend the cause that the log names, and start it again.",
             )
         try:
             with urllib.request.urlopen(f"{self.url}{self.health_route}", timeout=2) as answer:
-                return bool(answer.status == 200)
+                ready = bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+        if ready:
+            self._family.remember()
+        return ready
+
+    def lost(self) -> str | None:
+        """What died of a server that was ready, with the tail of its log; None while all of it lives."""
+        if self.process is None or self._family is None:
+            return None
+        if (code := self.process.poll()) is not None:
+            what = f"The {self.title} died with exit code {code}"
+        elif missing := self._family.missing():
+            what = f"The {self.title} lost its process {' and '.join(missing)}"
+        else:
+            return None
+        return f"{what}; its log {self.log_path} ends:\n{self.log_tail()}"
 
     def log_tail(self) -> str:
         """The last lines of the log, for messages."""

@@ -119,7 +119,7 @@ def test_without_a_thread_the_error_is_raised_at_once(open_backend: OpenBackend,
 
 @pytest.mark.parametrize("side", ["base", "reasoning"])
 def test_a_lost_server_is_named(side: str, open_backend: OpenBackend, questions: list[str]) -> None:
-    backend = open_backend(limits=TransportLimits(timeout_s=10, retries=1, backoff_s=0.1))
+    backend = open_backend(limits=TransportLimits(timeout_s=10, retries=1, backoff_s=0.1, patience_s=0))
     url = f"http://127.0.0.1:{free_port()}"
     getattr(backend._session.pair, side)._transport.url = url
     state = more_after_gen.run(questions[0], backend=backend)

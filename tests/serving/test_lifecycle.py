@@ -26,17 +26,15 @@ from rrti_sgl.serving.server import Server
 server = Server(sys.argv[1], "held", Path(sys.argv[2]), device="cpu")
 server.start()
 print(server.process.pid, flush=True)
-time.sleep(600)
+signal.pause()
 """
 
 
-def wait_until(condition: object, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.1)
-    return False
+def in_its_imports(server: int, log: Path) -> None:
+    """Until the server's process has written something: SGLang's imports warn, long before it handles signals by itself."""
+    while not (log.exists() and log.stat().st_size):
+        assert psutil.Process(server).status() != psutil.STATUS_ZOMBIE
+        time.sleep(0.05)
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -46,18 +44,14 @@ def family(pid: int) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
 def test_a_server_dies_with_whoever_started_it(tmp_path: Path, how: signal.Signals) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", HOLD_A_SERVER, str(bundled_pair().base), str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    server = int(parent.stdout.readline())
-    assert wait_until(lambda: psutil.pid_exists(server), 5)
-    time.sleep(2.0)  # into its imports, before it can handle signals by itself
-    processes = family(server)
-    parent.send_signal(how)
-    parent.wait(10)
-    parent.stdout.close()
-    gone, alive = psutil.wait_procs(processes, timeout=15)
+    command = [sys.executable, "-c", HOLD_A_SERVER, str(bundled_pair().base), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server = int(parent.stdout.readline())
+        in_its_imports(server, tmp_path / "held.log")
+        processes = family(server)
+        parent.send_signal(how)
+    gone, alive = psutil.wait_procs(processes)
     assert not alive
     assert len(gone) == len(processes)
 
@@ -85,7 +79,7 @@ def test_leaving_the_context_by_an_error_stops_both(served_pair: ServedPair, tmp
     processes = family(server.process.pid)
     server.stop()
     server.stop()
-    _, alive = psutil.wait_procs(processes, timeout=15)
+    _, alive = psutil.wait_procs(processes)
     assert not alive
 
 
