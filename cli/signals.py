@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a command in order: what is under way is cancelled, what is finished is stored, servers stop."""
+"""SIGINT, SIGTERM and SIGHUP end a command in order: what is finished is stored, servers stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -19,9 +19,14 @@ class Stopped(BaseException):
         self.number = number
 
 
+def heard() -> list[signal.Signals]:
+    """Those that end a command; under `nohup` the end of the terminal is none of them."""
+    return [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+
+
 def install() -> None:
-    """Turn both signals into `Stopped` wherever the main thread is."""
-    for number in SIGNALS:
+    """Turn them into `Stopped` wherever the main thread is."""
+    for number in heard():
         signal.signal(number, _raise)
 
 
@@ -47,12 +52,13 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
             arrived.append(number)
             task.cancel()
 
-        for number in SIGNALS:
+        ending = heard()
+        for number in ending:
             loop.add_signal_handler(number, cancel, number)
         try:
             return await work
         finally:
-            for number in SIGNALS:
+            for number in ending:
                 loop.remove_signal_handler(number)
             install()
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from rrti_sgl.db import connection as opening
 from rrti_sgl.db import folders, inserting, record_rows, relations, sealing
 from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.tables import IN_BOTH_LAYOUTS, TABLES
@@ -68,7 +69,7 @@ def attach(store: Path, given: Sequence[Path]) -> list[Attached]:
         StoreLockedError: another process has the store open.
     """
     runs = _find(given)
-    fresh = not store.exists()
+    fresh = not opening.is_there(store)
     if fresh:
         upgrade_file(store)
     copies: list[Path] = []

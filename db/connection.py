@@ -56,7 +56,7 @@ def connect_current(
         StoreVersionError: its schema is older (the message names the upgrade command) or newer.
         StoreLockedError, StoreError: as `connect`; there is no file, it is empty, or it is no trace store.
     """
-    if not path.exists():
+    if not is_there(path):
         raise StoreError(f"There is no store at {path}.", "Name another file.")
     connection = connect(path, read_only=read_only, memory_limit=memory_limit, spill=spill)
     try:
@@ -68,6 +68,28 @@ def connect_current(
         connection.close()
         raise
     return connection
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        StoreError: that cannot be found out: a folder may not be looked into, or the name is none that can be.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        why = f"The store {path} cannot be reached ({error.strerror})."
+        raise StoreError(why, "Check the path and its rights.") from error
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file a name means now; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def connect_memory(memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:

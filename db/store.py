@@ -39,6 +39,7 @@ class Store(StoreReader):
         super().__init__(path, connection)
         self.read_only = read_only
         self._writing = threading.Lock()
+        self._file = None if read_only else opening.identity(path)
         self._answering: snapshots.Answering | None = None
         if not read_only:
             self._answer_snapshots()
@@ -62,7 +63,7 @@ class Store(StoreReader):
         path = Path(path)
         if precision is not None:
             check_precision(precision)
-        if not path.exists() and not create:
+        if not opening.is_there(path) and not create:
             raise StoreError(f"There is no store at {path}.", "Name another file.")
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = opening.connect(path, read_only=False)
@@ -253,7 +254,7 @@ class Store(StoreReader):
             run_ids: runs whose rows are to change.
 
         Raises:
-            StoreError: one of the runs is sealed, or DuckDB refused.
+            StoreError: one of the runs is sealed, the file was removed meanwhile, or DuckDB refused.
         """
         with self._writing, self._cursor() as cursor:
             try:
@@ -261,11 +262,20 @@ class Store(StoreReader):
                 self._refuse_sealed(cursor, run_ids)
                 yield cursor
                 cursor.execute("COMMIT")
+                self._refuse_removed()
             except duckdb.ConstraintException as error:
                 message = f"The store has such a record already, or a value is missing: {opening.first_line(error)}"
                 raise StoreError(message, "Use another id.") from error
             except duckdb.Error as error:
                 raise opening.translate(error) from error
+
+    def _refuse_removed(self) -> None:
+        """Raises StoreError where the file that is written has lost its name: what goes there is lost when it is closed."""
+        if opening.identity(self.path) != self._file:
+            raise StoreError(
+                f"The store {self.path} is not there any more: it was removed or replaced while it was written.",
+                "What went there since then is lost; run it again.",
+            )
 
     @staticmethod
     def _refuse_sealed(cursor: duckdb.DuckDBPyConnection, run_ids: Collection[str]) -> None:

@@ -23,7 +23,7 @@ def current_revision(path: Path) -> str | None:
         StoreLockedError: another process holds the file.
         StoreError: it is no trace store.
     """
-    if not path.exists():
+    if not opening.is_there(path):
         return None
     with opening.connect(path, read_only=False) as connection:
         return opening.revision_of(connection)
