@@ -29,7 +29,10 @@ from tests.db.conftest import make_calibration, make_problem, make_run, make_tra
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))}
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page
+    for page in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.glob("*.md")))
+}
 TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
 FENCE = re.compile(
     r"^(?:<!-- test: (?P<mark>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL
