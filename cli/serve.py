@@ -86,9 +86,7 @@ def serve(
         with opened as pair:
             say(f"base      {pair.base_url}")
             say(f"reasoning {pair.reasoning_url}")
-            say(
-                f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there"
-            )
+            say(f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there")
             say(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
             say("Ctrl-C stops both.")
             assert pair.served is not None
