@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -16,7 +16,7 @@ from rrti_sgl.programs.options import Declared, declared
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.settings import RunSettings
 
-PANELS = ("Texts", "Models", "Problems", "Prompts", "Decoding", "Gate")
+PANELS = ("Texts", "Models", "Problems", "Prompts", "Decoding", "Gate", "Output")
 ARGUMENTS = ("pair", "options")
 RUN_OPTIONS = declared(RunSettings, GateOptions)
 Trust = Annotated[
@@ -26,22 +26,24 @@ Trust = Annotated[
 
 
 def with_options(
-    names: Collection[str] = RUN_OPTIONS, **defaults: Any
+    names: Collection[str] = RUN_OPTIONS, among: Mapping[str, Declared] = RUN_OPTIONS, **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that name a pair, and options of a run, in the order of their panels.
+    """Give a command the options that name a pair, and options that are declared, in the order of their panels.
 
-    The command gets them as two arguments, if it has both: `pair`, a `PairOptions`, and `options`, what was typed of the
-    run's, as `rrti_sgl.programs.running.settings.settings_from` takes it.
+    The command gets them as the arguments that it has: `pair`, a `PairOptions`, and `options`, what was typed of those that
+    are declared, by name, as `rrti_sgl.programs.running.settings.settings_from` takes those of a run.
 
     Args:
-        names: of the run's options.
+        names: of the options.
+        among: those that are declared; a run's.
         defaults: of this command, where they are others than declared.
     """
-    chosen = [RUN_OPTIONS[name] for name in RUN_OPTIONS if name in names]
+    chosen = [among[name] for name in among if name in names]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
         hints = get_type_hints(PairOptions, include_extras=True)
+        places = fields(PairOptions) if "pair" in own else ()
         parameters = [
             *(
                 _parameter(entry.name, entry.annotation, entry.default)
@@ -49,12 +51,12 @@ def with_options(
                 if entry.name not in ARGUMENTS
             ),
             *(_run_parameter(entry, defaults.get(entry.name, entry.default)) for entry in chosen),
-            *(_parameter(field.name, hints[field.name], field.default) for field in fields(PairOptions)),
+            *(_parameter(field.name, hints[field.name], field.default) for field in places),
         ]
         parameters.sort(key=_panel)
 
         def called(**values: Any) -> None:
-            pair = PairOptions(**{field.name: values.pop(field.name) for field in fields(PairOptions)})
+            pair = PairOptions(**{field.name: values.pop(field.name) for field in places})
             read = {entry.name: _read(entry, values.pop(entry.field)) for entry in chosen}
             options = {entry.name: read[entry.name] for entry in chosen if read[entry.name] != entry.default}
             asked = {"pair": pair, "options": options}
@@ -82,14 +84,18 @@ def _run_parameter(entry: Declared, default: Any) -> inspect.Parameter:
 
 
 def _typed(kind: Any) -> Any:
-    """What is typed for a value of this type: numbers and switches as such, all else as text."""
+    """What is typed for a value of this type: numbers and switches as such, all else as text; several one by one."""
     while get_origin(kind) in (Annotated, Union, UnionType):
         kind = get_args(kind)[0]
+    if get_origin(kind) is Sequence:
+        return list[get_args(kind)[0]]  # type: ignore[misc]  # a type that is made here
     return kind if kind in (int, float, bool) else list[str] if get_origin(kind) is dict else str
 
 
 def _read(entry: Declared, value: Any) -> Any:
-    if get_origin(_typed(entry.type)) is list:
+    if get_origin(entry.type) is Sequence:
+        return tuple(value or ())
+    if get_origin(entry.type) is dict:
         return dict(parse.name_value(entry.flag, text) for text in value or [])
     # Shells pass a typed \\n on as two characters. A template that means them (LaTeX's \\nu) is written as a file.
     return value.replace("\\n", "\n") if entry.name.endswith("_prompt") and value is not None else value

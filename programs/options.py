@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.programs.values import told
 
-Panel = Literal["Problems", "Prompts", "Decoding", "Gate"]
+Panel = Literal["Problems", "Prompts", "Decoding", "Gate", "Output"]
 FileTable = Literal["decoding", "problems", "programs"]
 
 

@@ -6,19 +6,16 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rrti_sgl.db.queries import Runs, run_query
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.public.samples import Sample, Samples, load_sample
 from rrti_sgl.programs.public.twins import in_thread
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.programs.tables.table import Table, plain_table, stored_table
-from rrti_sgl.programs.values import suggestion
 from rrti_sgl.records import CalibrationRecord, RunRecord
 
 if TYPE_CHECKING:
@@ -146,15 +143,7 @@ class TraceStore:
         """
         from rrti_sgl.programs.stored.whatif import WhatIfOptions, what_if
 
-        known = [field.name for field in fields(WhatIfOptions)]
-        for name in gates:
-            if name not in known:
-                near = suggestion(name, known)
-                raise UsageError(
-                    f"There is no option {name!r}{near or '.'}", "" if near else f"There are {', '.join(known)}."
-                )
-        gates.setdefault("use_lambda", gates.get("lambda_") is not None)
-        return what_if(self.store, run, WhatIfOptions(**gates))
+        return what_if(self.store, run, WhatIfOptions.of(gates))
 
     def report(self, out: str | Path | None = None, runs: Sequence[str] = ()) -> Report:
         """Every statistic of the paper as tables and figures.

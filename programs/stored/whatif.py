@@ -7,18 +7,21 @@ of `rrti_sgl.science.regating` come with what is known of the same gate from run
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 
 from rrti_sgl.db.scored_tokens import RunTokens, read_scored_tokens
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError, UsageError, argument
+from rrti_sgl.programs.options import Option, validated
 from rrti_sgl.programs.program import WINDOW
 from rrti_sgl.programs.tables.numbers import RATE
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
+from rrti_sgl.programs.values import Count
 from rrti_sgl.records import RunRecord
 from rrti_sgl.science.calibration import check_compatible
 from rrti_sgl.science.regating import Outcome, Regating, calibrated_rules, ratio_for_budget
@@ -45,39 +48,47 @@ ELSEWHERE = (
 OTHER_PROBLEMS = "The realised budget of {run} is that of other problems: {there}, not {here}."
 NO_COVERAGE = "ce is not stored at every position, so the coverage of the disagreement is not known."
 
+_gate = partial(Option, panel="Gate")
+
 
 @dataclass(frozen=True, slots=True)
 class WhatIfOptions:
     """Which gates to try. At most one of `tau`, `spike_ratios`, `budgets`, `calibration_id`, `stored`; none: `SWEEP`.
 
-    Args:
-        metric: what the gate sees: a divergence, or entropy_base for the entropy gate; None takes the run's, or ce.
-        tau: a threshold.
-        spike_ratios: shares of the calibration's tokens above tau, one gate each.
-        budgets: expected budgets, one gate each: the smallest spike ratio that reaches it.
-        calibration_id: a stored calibration.
-        stored: the gate that decided the run.
-        calibrate_on: run whose scores spike ratios are taken of; None: the run itself.
-        use_lambda: whether the second condition is on.
-        lambda_: its factor, in place of the calibration's.
-        window, warmup: as in `ThresholdRule`.
-        disagreement: what coverage is measured in; None: ce, where it is stored.
-        seed: of the bootstrap.
+    What is None is the run's: its metric, and its own scores for ratios. `budgets` takes the smallest spike ratios that
+    reach them.
+
+    Raises:
+        UsageError: options that name different gates, or a factor that is not known.
     """
 
-    metric: str | None = None
-    tau: float | None = None
-    spike_ratios: Sequence[float] = ()
-    budgets: Sequence[float] = ()
-    calibration_id: str | None = None
-    stored: bool = False
-    calibrate_on: str | None = None
-    use_lambda: bool = False
-    lambda_: float | None = None
-    window: int = WINDOW
-    warmup: Warmup = "tau"
-    disagreement: str | None = None
-    seed: int = 0
+    metric: Annotated[str | None, _gate("What the gate sees; entropy_base is the entropy gate.")] = None
+    tau: Annotated[float | None, _gate("Threshold.")] = None
+    spike_ratios: Annotated[
+        Sequence[float], _gate("Calibrate for this ratio; repeat. Default: a sweep.", flag="--spike-ratio")
+    ] = ()
+    budgets: Annotated[Sequence[float], _gate("Find the ratio with this expected budget; repeat.", flag="--budget")] = ()
+    calibration_id: Annotated[str | None, _gate("A stored calibration, by id.", name="calibration")] = None
+    stored: Annotated[bool, _gate("Replay the gate of the run.", flag="--stored")] = False
+    calibrate_on: Annotated[str | None, _gate("Take ratios of this run's scores.", metavar="RUN")] = None
+    use_lambda: Annotated[bool, _gate("Second condition on or off.", name="lambda", flag="--lambda/--no-lambda")] = False
+    lambda_: Annotated[float | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
+    window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
+    warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
+    disagreement: Annotated[str | None, Option("Coverage is a share of this. [default: ce]", "Output", metavar="METRIC")] = (
+        None
+    )
+    seed: Annotated[int, Option("Of the bootstrap.", "Output")] = 0
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> WhatIfOptions:
+        """Options by their names; a factor switches lambda on.
+
+        Raises:
+            UsageError: names every option that there is not, and every value that does not fit.
+        """
+        values = validated(options, cls)
+        return cls(**{"use_lambda": values.get("lambda_") is not None, **values})
 
     def __post_init__(self) -> None:
         chosen = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -304,3 +306,13 @@ def test_the_sweep_is_drawn(rrti: Callable[..., Result], tmp_path: Path, ending:
 def test_endings_that_cannot_be_written_are_refused_at_once(rrti: Callable[..., Result], option: str, name: str) -> None:
     with pytest.raises(UsageError, match=f"{option} {name} has no ending"):
         rrti("--tau", 1.0, option, name)
+
+
+def test_a_command_and_a_call_have_the_same_options() -> None:
+    called = WhatIfOptions.of({"spike_ratios": [0.1, 0.2], "lambda_value": 1.5, "seed": 3})
+    assert called == WhatIfOptions(spike_ratios=[0.1, 0.2], use_lambda=True, lambda_=1.5, seed=3)
+    assert not WhatIfOptions.of({"lambda_": 1.5, "use_lambda": False}).use_lambda
+    with pytest.raises(UsageError, match=r"^window=0 is too small.*no option 'budget'; did you mean budgets"):
+        WhatIfOptions.of({"budget": [0.1], "window": 0})
+    typed = inspect.signature(command.whatif).parameters.keys() - {"run", "db", "positions", "figure", "json"}
+    assert typed == {field.name for field in fields(WhatIfOptions)} - {"seed"}
