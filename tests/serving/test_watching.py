@@ -173,8 +173,9 @@ from rrti_sgl.serving.server import ServedPair
 from tests.serving.test_watching import Small
 @contextlib.contextmanager
 def small(*names, **options):
-    with ServedPair(Small(Path(sys.argv[1])), Small(Path(sys.argv[1]), name="reasoning")) as pair:
+    with ServedPair(Small(folder), Small(folder, name="reasoning")) as pair:
         yield PairAddress(pair.base.url, pair.reasoning.url, pair)
+folder = Path(sys.argv[1])
 serve.open_pair = small
 sys.argv = ["rrti", "serve"]
 main.main()
