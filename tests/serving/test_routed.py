@@ -200,13 +200,12 @@ def test_behind_a_router_exact_numbers_are_refused_and_cancelling_ends_the_work(
             with pytest.raises(UsageError, match="is a router"):
                 await engine.generate([request(1, exact=True)])
             call = asyncio.create_task(engine.generate([request(666), request(1)]))
-            await asyncio.sleep(0.3)
+            while not any(body.get("input_ids") == [666] for _, body, _ in router.calls):
+                await asyncio.sleep(0.01)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            for _ in range(50):
-                if router.cancelled:
-                    break
+            while not router.cancelled:
                 await asyncio.sleep(0.05)
             assert router.cancelled == 1
 

@@ -30,7 +30,7 @@ REPLACEMENT = "\ufffd"
 
 def rrti(*arguments: str, cwd: Path, code: int = 0) -> str:
     command = [sys.executable, "-m", "rrti_sgl.cli.main", *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done.stderr if code else done.stdout
 
