@@ -22,11 +22,12 @@ from rrti_sgl.db.analysis.needs import LEAST_COVERAGE, coverage, lacking, of_sco
 from rrti_sgl.db.analysis.parameters import Parameter
 from rrti_sgl.db.analysis.query import QUERY_DIR, Query
 from rrti_sgl.db.analysis.registry import QUERIES
+from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.statistics.resampling import RESAMPLES, SEED
 
-__all__ = ["QUERIES", "QUERY_DIR", "Query", "Runs", "find_query", "parameters_of", "run_query"]
+__all__ = ["QUERIES", "QUERY_DIR", "Query", "Runs", "find_query", "parameters_of", "run_query", "run_with_reader"]
 
 Runs = str | Sequence[str] | None
 # Of every statistic; 0 resamples leave the intervals out.
@@ -52,6 +53,12 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
     Raises:
         UsageError: an unknown name, parameter, value or run, or a run without what the statistic needs.
     """
+    return run_with_reader(TokenReader(store), name, run=run, **params)
+
+
+def run_with_reader(reader: TokenReader, name: str, *, run: Runs = None, **params: Any) -> pa.Table:
+    """Like `run_query`, of the store of a reader: several statistics of the same tokens read and sort them once."""
+    store = reader.store
     query = find_query(name)
     known = parameters_of(query)
     unknown = sorted(set(params) - set(known))
@@ -59,6 +66,7 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
         there = ", ".join(known) or "none but the runs"
         raise UsageError(f"The statistic {name!r} has no parameter {unknown[0]!r}.", f"It has: {there}.")
     values = {key: parameter.checked(key, params.get(key, parameter.default)) for key, parameter in known.items()}
+    values["reader"] = reader
     values |= {key: _run_ids(store, key, parameter, values[key]) for key, parameter in known.items() if parameter.is_run}
     if not isinstance(values.get("metric"), list):
         whole = _table(store, query, run, values)

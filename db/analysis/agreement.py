@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,52 +9,35 @@ import numpy as np
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named
 from rrti_sgl.db.analysis.query import Values
 from rrti_sgl.db.analysis.token_values import TokenValues
-from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.statistics.correlation import RANK_BINS, binned_spearman, rank_bins, spearman
-from rrti_sgl.statistics.ranking import GroupRanking, Ranking
-from rrti_sgl.statistics.top_sets import ResampledScores, TopSet
-
-
-@dataclass(frozen=True, eq=False)
-class _Score:
-    """What is kept of one score: its ranking, (N,) ranks, their bins, and by p the top set, and that of the resamples."""
-
-    ranking: Ranking
-    ranks: FloatArray
-    bins: IntArray
-    in_top: dict[float, BoolArray]
-    tops: dict[float, TopSet]
+from rrti_sgl.statistics.resampling import ProblemBootstrap
+from rrti_sgl.statistics.top_sets import TopSet
 
 
 class Agreement:
-    """Some scores of the tokens of one run, all of which have all of them.
+    """Scores of the tokens of one run, all of which have all of them.
 
     Args:
         tokens: of the run.
-        names: columns.
-        ps: shares of tokens in top sets.
         values: `resamples` and `seed`.
     """
 
-    def __init__(self, tokens: TokenValues, names: Sequence[str], ps: Sequence[float], values: Values) -> None:
+    def __init__(self, tokens: TokenValues, values: Values) -> None:
         self.tokens = tokens
         self.bootstrap = bootstrap_of(tokens.n_problems, values)
         self._everything = tokens.by_problem()[:, None]
-        self._scores = {name: self._score(name, ps) for name in dict.fromkeys(names)}
-        self._sample_rankings: dict[str, GroupRanking] = {}
+        self._tops: dict[tuple[str, float], TopSet] = {}
 
-    def _score(self, name: str, ps: Sequence[float]) -> _Score:
-        ranking = Ranking.of(self.tokens.columns[name])
-        ranks = ranking.average_ranks()
-        tops = {}
-        if self.bootstrap is not None:
-            scores = ResampledScores(ranking, self.tokens.problem, self.bootstrap)
-            tops = {p: scores.top(p) for p in ps}
-        return _Score(ranking, ranks, rank_bins(ranks), {p: ranking.in_top(p) for p in ps}, tops)
+    def _top(self, name: str, p: float, bootstrap: ProblemBootstrap) -> TopSet:
+        """The top-p set of a score in every resample; those of the last p asked for are kept."""
+        if (name, p) not in self._tops:
+            self._tops = {key: top for key, top in self._tops.items() if key[1] == p}
+            self._tops[name, p] = self.tokens.resampled(name, bootstrap).top(p)
+        return self._tops[name, p]
 
     def overlap(self, a: str, b: str, p: float) -> dict[str, Any]:
         """Both top-p sets: n_a, n_b, n_both, iou, iou_chance, decisions_changed, and the intervals of shares."""
-        in_a, in_b = (self._scores[name].in_top[p] for name in (a, b))
+        in_a, in_b = (self.tokens.in_top(name, p) for name in (a, b))
         n, n_a, n_b, n_both = len(in_a), *(int(np.count_nonzero(chosen)) for chosen in (in_a, in_b, in_a & in_b))
         by_chance = n_a * n_b / n
         found = {
@@ -69,7 +50,7 @@ class Agreement:
             return found
         both, either, changed = (self.tokens.by_problem(mask)[:, None] for mask in (in_a & in_b, in_a | in_b, in_a ^ in_b))
         everything = self._everything
-        top_a, top_b = (self._scores[name].tops[p] for name in (a, b))
+        top_a, top_b = (self._top(name, p, self.bootstrap) for name in (a, b))
         shared, sizes = top_a.both(top_b)[:, None], (top_a.n + top_b.n)[:, None]
         iou = self.bootstrap.shares(both, either, resampled=(shared, sizes - shared))
         differing = (sizes - 2 * shared, self.bootstrap.sums(everything))
@@ -78,7 +59,7 @@ class Agreement:
 
     def overlap_in_samples(self, a: str, b: str, p: float) -> dict[str, Any]:
         """Like `overlap`, of the tokens that are in the top-p set of their own sample: the same in every resample."""
-        in_a, in_b = (self._in_samples(name).in_top(p) for name in (a, b))
+        in_a, in_b = (self.tokens.in_samples(name).in_top(p) for name in (a, b))
         n, n_a, n_b, n_both = len(in_a), *(int(np.count_nonzero(chosen)) for chosen in (in_a, in_b, in_a & in_b))
         by_chance = n_a * n_b / n
         found = {"n_a": n_a, "n_b": n_b, "n_both": n_both, "iou": n_both / (n_a + n_b - n_both)}
@@ -88,24 +69,18 @@ class Agreement:
         both, either = (self.tokens.by_problem(mask)[:, None] for mask in (in_a & in_b, in_a | in_b))
         return found | named("iou", self.bootstrap.shares(both, either))
 
-    def _in_samples(self, name: str) -> GroupRanking:
-        if name not in self._sample_rankings:
-            self._sample_rankings[name] = GroupRanking.of(self._scores[name].ranking, self.tokens.sample)
-        return self._sample_rankings[name]
-
     def is_constant(self, name: str) -> bool:
         """Whether a score is the same for all tokens."""
-        ordered = self._scores[name].ranking.ordered
-        return bool(ordered[0] == ordered[-1])
+        return self.tokens.ranking(name).is_constant
 
     def spearman(self, a: str, b: str) -> dict[str, float | None]:
         """Spearman's coefficient, None where a score is constant; a resample ranks its tokens in bins."""
-        one, other = (self._scores[name] for name in (a, b))
-        estimate = spearman(one.ranks, other.ranks)
+        ranks = [self.tokens.ranking(name).average_ranks for name in (a, b)]
+        estimate = spearman(*ranks)
         if estimate is None or self.bootstrap is None:
             return {"spearman": estimate}
         shape = (self.tokens.n_problems, RANK_BINS, RANK_BINS)
-        cells = np.ravel_multi_index((self.tokens.problem, one.bins, other.bins), shape)
+        cells = np.ravel_multi_index((self.tokens.problem, *map(rank_bins, ranks)), shape)
         counts = np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
         shift = estimate - binned_spearman(counts.sum(axis=0)[None])
         resampled = np.clip(binned_spearman(self.bootstrap.sums(counts)) + shift, -1.0, 1.0)

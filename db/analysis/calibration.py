@@ -12,12 +12,10 @@ from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
 from rrti_sgl.db.analysis.parameters import count, metric, share, shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.ratios import run_by_problem
-from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
+from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.statistics.ranking import Ranking
 from rrti_sgl.statistics.resampling import Bounds
-from rrti_sgl.statistics.top_sets import ResampledScores
 
 
 def _check_sources(store: Store, coverage: Sequence[Row], values: Values) -> Values:
@@ -47,7 +45,7 @@ def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
                 lows[at], highs[at] = interval.low, interval.high
     whole = [at for at, row in enumerate(rows) if row["part"] == "recomputed" and row["share"] == 1]
     for run in dict.fromkeys(rows[at]["run_id"] for at in whole):
-        found = _thresholds(read_token_values(store, run, [values["metric"]]).complete(values["metric"]), values)
+        found = _thresholds(values["reader"].read(run, [values["metric"]]).complete(values["metric"]), values)
         for at in whole:
             if rows[at]["run_id"] == run:
                 lows[at], highs[at] = found[rows[at]["quantity"]]
@@ -59,7 +57,7 @@ def _thresholds(tokens: TokenValues, values: Values) -> dict[str, Bounds]:
     bootstrap = bootstrap_of(tokens.n_problems, values)
     assert bootstrap is not None  # intervals are asked for
     scores = tokens.columns[values["metric"]]
-    top = ResampledScores(Ranking.of(scores), tokens.problem, bootstrap).top(values["spike_ratio"])
+    top = tokens.resampled(values["metric"], bootstrap).top(values["spike_ratio"])
     codes = np.zeros(len(top.candidates), dtype=np.int64)
     mass_above = top.having(codes, 1, tokens=top.candidates, signs=scores[top.candidates])[:, 0]
     mass, n = (

@@ -64,7 +64,7 @@ def _quality(ranking: Ranking, problem: Any, wrong: BoolArray, bootstrap: Proble
     found = ranking_quality(*(each[None] for each in classes_of(ranking, wrong)))
     estimates = {name: None if np.isnan(each[0]) else float(each[0]) for name, each in zip(_ESTIMATES, found, strict=True)}
     row: dict[str, Any] = {"n_samples": len(wrong), "n_wrong": int(np.count_nonzero(wrong)), **estimates}
-    row["note"] = constant_note("the predictor", is_constant=bool(ranking.ordered[0] == ranking.ordered[-1]))
+    row["note"] = constant_note("the predictor", is_constant=ranking.is_constant)
     if bootstrap is None or estimates["auroc"] is None:
         return row
     order = ranking.order[::-1]

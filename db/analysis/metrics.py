@@ -16,7 +16,7 @@ from rrti_sgl.db.analysis.intervals import table_of
 from rrti_sgl.db.analysis.notes import joined, top_note
 from rrti_sgl.db.analysis.parameters import count, counts, one_run, share
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
-from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
+from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.quantisation import CODES_PER_E
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray
@@ -49,6 +49,7 @@ _METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
 _INTERVALS = ("spearman", "iou", "decisions_changed")
 # Half a code of the stored log-probabilities, and a little for the single precision in which they were made.
 _ROUNDING = 0.501 / CODES_PER_E
+_BLOCK = 1 << 18
 _CONSTANT = 1e-12  # a variance this small beside the mean square is rounding
 
 
@@ -64,10 +65,10 @@ def _compute(store: Store, values: Values) -> pa.Table:
     compared = run_sql(store, "_metrics_compared", {**values, "rounding": _ROUNDING})
     rows: list[dict[str, Any]] = []
     for run in values["runs"]:
-        tokens = read_token_values(store, run, _METRICS).complete(*_METRICS)
+        tokens = values["reader"].read(run, _METRICS).complete(*_METRICS)
         if not len(tokens):
             continue
-        agreement = Agreement(tokens, _METRICS, [values["p"]], values)
+        agreement = Agreement(tokens, values)
         products = _products(tokens)
         for a, b in combinations(range(len(_METRICS)), 2):
             pair = (_METRICS[a], _METRICS[b])
@@ -82,10 +83,13 @@ def _compute(store: Store, values: Values) -> pa.Table:
 
 def _products(tokens: TokenValues) -> FloatArray:
     """(M + 1, M + 1) sums of products of M metrics, each less its smallest value, and of 1, over the tokens."""
-    columns = np.ones((len(tokens), len(_METRICS) + 1))
-    for place, name in enumerate(_METRICS):
-        columns[:, place] = tokens.columns[name] - tokens.columns[name].min()
-    return np.asarray(columns.T @ columns)
+    found = np.zeros((len(_METRICS) + 1, len(_METRICS) + 1))
+    smallest = [tokens.columns[name].min() for name in _METRICS]
+    for first in range(0, len(tokens), _BLOCK):
+        part = [tokens.columns[name][first : first + _BLOCK] - least for name, least in zip(_METRICS, smallest, strict=True)]
+        columns = np.stack([*part, np.ones(len(part[0]))])
+        found += columns @ columns.T
+    return found
 
 
 def _pearson(products: FloatArray, a: int, b: int) -> float | None:

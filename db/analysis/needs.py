@@ -47,7 +47,8 @@ def coverage(store: Store, query: Query, runs: Sequence[str], values: Values) ->
     tokens: dict[str, Any] = {}
     if columns and any(row["n_tokens"] for row in rows):
         scores = [column for column in columns if column in SCORES] or ["score"]
-        tokens = {row["run_id"]: row for row in _token_coverage(store, runs, columns, scores).to_pylist()}
+        table = values["reader"].once((*runs, *columns), lambda: _token_coverage(store, runs, columns, scores))
+        tokens = {row["run_id"]: row for row in table.to_pylist()}
     missing = {f"n_{column}": 0 for column in ("covered", *columns)}
     found = [_without_null({**missing, **tokens.get(row["run_id"], {})}) | _without_null(row, _COUNTS) for row in rows]
     selects = any(column not in _FLAGS for column in columns)

@@ -2,48 +2,186 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
+from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
+from rrti_sgl.db.analysis.notes import top_note
 from rrti_sgl.db.analysis.parameters import count, metrics, share
-from rrti_sgl.db.analysis.query import Query, Values
-from rrti_sgl.db.analysis.token_values import TokenValues, run_token_sql
+from rrti_sgl.db.analysis.query import Query, Values, run_sql
+from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
-from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.ranking import GroupRanking, Ranking
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
-from rrti_sgl.statistics.top_sets import ResampledScores
 
+ABOUT = """\
+Are the tokens of large disagreement planning words?
+Definitions: sets of tokens: all; top_metric and top_entropy: every token with value >= Q(1 - p), Q the linearly
+  interpolated quantile less a relative 1e-12 over the run's tokens that have the value, ties at the threshold all in;
+  within: Q is that of the whole run, or that of the token's sample. takeovers: tokens where the gate fired. n_tokens:
+  tokens of the set; n_matching of them match: they carry a planning tag (part planning), the tag `label` (part category),
+  or are the word `label` (part word: the text of one token without white space around it, in lower case).
+  share = n_matching / n_tokens. enrichment = share / share among all tokens of the
+  run; it cannot exceed 1 / share among all. odds_ratio: odds of a match in the set over those in the rest of the run, NULL
+  where a cell of that table is 0. odds_over_all: odds in the set over those among all tokens of the run, which is what
+  two published shares tell; unlike enrichment neither has a largest value. All of an empty set are NULL.
+  note: what ties made of a top set.
+  Words: for top_metric, the $words words of the largest keyness that are more frequent in the set than in the run, at
+  least $least times; keyness is Dunning's log-likelihood ratio (2 sum O ln(O / E) over the four cells), in nats.
+Paper: share of planning tokens overall, among top-divergence, top-entropy (diagnosis) and takeover tokens.
+Parameters: $runs run ids; $metric columns of tokens; $p share of tokens; $words number of words; $least occurrences of a
+  word in the set
+"""
 _ESTIMATES = ("odds_ratio", "enrichment", "share")
-_TOP = {"top_metric": "value", "top_entropy": "entropy"}
 _PARTS = ("planning", "category", "word")
+_SETS = ("all", "top_metric", "top_entropy", "takeovers")
 _ROUNDING = 1e-9
+_SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(("run_id", "part", "label", "tokens", "within"), pa.string()),
+        **dict.fromkeys(("n_tokens", "n_matching"), pa.int64()),
+        **dict.fromkeys(("share", "enrichment", "odds_ratio", "odds_over_all", "keyness"), pa.float64()),
+        "note": pa.string(),
+    }
+)
 
 
-def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
-    rows = table.to_pylist()
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in _ESTIMATES}
-    for run in dict.fromkeys(row["run_id"] for row in rows):  # one after the other in the table
-        of_run = [row for row in rows if row["run_id"] == run]
-        labels = list(dict.fromkeys((row["part"], row["label"]) for row in of_run))
-        named = {part: [label for of, label in labels if of == part] for part in _PARTS}
-        # A list of SQL may not be empty, and no tag or word is.
-        given = {"tags": named["category"] or [""], "words": named["word"] or [""]}
-        sets = _Sets(run_token_sql(store, run, "_planning_tokens", {**values, **given}), named, values)
-        bounds = {key: sets.bounds(*key) for key in dict.fromkeys((row["tokens"], row["within"]) for row in of_run)}
-        for row in of_run:
-            at = labels.index((row["part"], row["label"]))
-            for name in _ESTIMATES:
-                low, high = bounds[row["tokens"], row["within"]][name]
-                found[name].append((low[at], high[at]))
-    for name in _ESTIMATES:
-        table = insert_interval(table, name, *zip(*found[name], strict=True))
-    return table
+def _compute(store: Store, values: Values) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    for run in values["runs"]:
+        tokens = values["reader"].read(run, [values["metric"], "entropy_base", "fired"])
+        kinds = tokens.once(("kinds",), lambda run=run: _Kinds.of(run_sql(store, "_planning_kinds", {"run": run})))
+        rows += [{"run_id": run, **row} for row in _rows(_sets(tokens, kinds.of_token, values), kinds, values)]
+    return table_of(rows, _SCHEMA, _ESTIMATES, values)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kinds:
+    """The K kinds of tokens of a run, which differ in text or planning tag.
+
+    Attributes:
+        of_token: (N,) number of each token's kind.
+        words, tags: (K,) the word of each, "" for white space, and the tag, None where there is none.
+    """
+
+    of_token: IntArray
+    words: NDArray[np.object_]
+    tags: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, tokens: pa.Table) -> _Kinds:
+        """From the text and the tag of each token."""
+        text, tag = (pc.fill_null(tokens[name], "").combine_chunks().dictionary_encode() for name in ("token_text", "tag"))
+        n_tags = len(tag.dictionary)
+        kinds = text.indices.to_numpy() * n_tags + tag.indices.to_numpy()
+        there = np.flatnonzero(np.bincount(kinds))
+        number = np.zeros(len(text.dictionary) * n_tags, dtype=np.int32)
+        number[there] = np.arange(len(there))
+        # As DuckDB spells lower(trim(text)), which is not what Python does with some capitals.
+        words = pc.utf8_lower(pc.utf8_trim(text.dictionary, " \t\n\r")).to_numpy(zero_copy_only=False)
+        tags = np.array([name or None for name in tag.dictionary.to_pylist()], dtype=np.object_)
+        return cls(number[kinds], words[there // n_tags], tags[there % n_tags])
+
+
+@dataclass(frozen=True, eq=False)
+class _Set:
+    """A set of the tokens of a run: of N that have a score, or of all, those of a mask (N,).
+
+    Attributes:
+        name, within: what it is called.
+        tokens: N of the run.
+        kinds: (N,) their kinds.
+        inside: (N,) which of them are in the set.
+        score: column whose top set it is, found again in every resample; None: the set is the same in every resample.
+    """
+
+    name: str
+    within: str | None
+    tokens: TokenValues
+    kinds: IntArray
+    inside: BoolArray
+    score: str | None = None
+
+
+def _sets(tokens: TokenValues, kinds: IntArray, values: Values) -> list[_Set]:
+    found = [
+        _Set("all", None, tokens, kinds, np.ones(len(tokens), dtype=np.bool_)),
+        _Set("takeovers", None, tokens, kinds, tokens.columns["fired"] > 0),
+    ]
+    for name, score in (("top_metric", values["metric"]), ("top_entropy", "entropy_base")):
+        scored = tokens.complete(score)
+        own = kinds if scored is tokens else kinds[~np.isnan(tokens.columns[score])]
+        found.append(_Set(name, "run", scored, own, scored.in_top(score, values["p"]), score))
+        found.append(_Set(name, "sample", scored, own, scored.in_samples(score).in_top(values["p"])))
+    return sorted(found, key=lambda each: (each.within == "sample", _SETS.index(each.name)))
+
+
+def _rows(sets: Sequence[_Set], kinds: _Kinds, values: Values) -> list[dict[str, Any]]:
+    """The rows of a run: each label of each part, in each set."""
+    counts = {(each.name, each.within): np.bincount(each.kinds[each.inside], minlength=len(kinds.words)) for each in sets}
+    every, top = counts["all", None], counts["top_metric", "run"]
+    labels: list[tuple[str, str | None]] = [("planning", None)]
+    labels += [("category", tag) for tag in sorted({tag for tag in kinds.tags if tag is not None})]
+    words, number = np.unique(kinds.words.astype(str), return_inverse=True)
+    of_top, of_all = (np.bincount(number, each, len(words)) for each in (top, every))
+    often = (words != "") & (of_top >= values["least"]) & (of_top / top.sum() > of_all / every.sum())
+    keyness = {
+        str(words[at]): _keyness(int(of_top[at]), int(top.sum()), int(of_all[at]), int(every.sum()))
+        for at in np.flatnonzero(often)
+    }
+    labels += [("word", word) for word in sorted(keyness, key=lambda word: (-keyness[word], word))[: values["words"]]]
+    matches = np.stack([_matching(kinds, *label) for label in labels])
+    bounds = _Bounds(sets[0], kinds, labels, values) if values["resamples"] else None
+    rows = []
+    ends = {(each.name, each.within): bounds.of(each) for each in sets} if bounds is not None else {}
+    for at, (part, label) in enumerate(labels):
+        for each in sets if part != "word" else [one for one in sets if (one.name, one.within) == ("top_metric", "run")]:
+            key = (each.name, each.within)
+            row: dict[str, Any] = {"part": part, "label": label, "tokens": each.name, "within": each.within}
+            row |= _estimates(*(int(x) for n in (counts[key], every) for x in (n.sum(), n[matches[at]].sum())))
+            row["keyness"] = keyness[str(label)] if part == "word" else None
+            score = {"top_metric": values["metric"], "top_entropy": "entropy_base"}.get(each.name)
+            row["note"] = score and top_note(row["n_tokens"], len(each.tokens), values["p"], score, each.within or "")
+            for name, found in ends.get(key, {}).items():
+                row |= named(name, found, at)
+            rows.append(row)
+    return rows
+
+
+def _matching(kinds: _Kinds, part: str, label: str | None) -> BoolArray:
+    """(K,) which kinds match a label of a part."""
+    if part == "word":
+        return np.asarray(kinds.words == label)
+    return np.array([tag is not None and label in (None, tag) for tag in kinds.tags], dtype=np.bool_)
+
+
+def _estimates(n: int, matching: int, n_all: int, matching_all: int) -> dict[str, Any]:
+    """What is said of a set of n tokens."""
+    others, outside = n - matching, matching_all - matching
+    rest = n_all - n - outside
+    share = matching / n if n else None
+    whole = matching_all / (n_all - matching_all) if n_all > matching_all else 0.0
+    return {
+        **{"n_tokens": n, "n_matching": matching, "share": share},
+        "enrichment": None if share is None else share / (matching_all / n_all),
+        "odds_ratio": matching / others / (outside / rest) if matching and others and outside and rest else None,
+        "odds_over_all": matching / others / whole if matching and others and whole else None,
+    }
+
+
+def _keyness(matching: int, n: int, matching_all: int, n_all: int) -> float:
+    """Dunning's log-likelihood ratio of a word in a set."""
+    observed = np.array([matching, n - matching, matching_all - matching, n_all - n - matching_all + matching])
+    expected = np.array([size * of / n_all for size in (n, n_all - n) for of in (matching_all, n_all - matching_all)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(observed > 0, observed * np.log(observed / expected), 0.0)
+    return float(2 * terms.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,56 +194,48 @@ class _Counts:
     matching_of: FloatArray
 
 
-class _Sets:
-    """The sets of tokens of one run, matched by its K labels: planning words, then categories, then words."""
+class _Bounds:
+    """The intervals of the sets of tokens of one run, for its L labels: planning words, then categories, then words."""
 
-    def __init__(self, tokens: TokenValues, labels: Mapping[str, list[str]], values: Values) -> None:
-        bootstrap = bootstrap_of(tokens.n_problems, values)
+    def __init__(self, whole: _Set, kinds: _Kinds, labels: Sequence[tuple[str, str | None]], values: Values) -> None:
+        bootstrap = bootstrap_of(whole.tokens.n_problems, values)
         assert bootstrap is not None  # intervals are asked for
-        self.tokens, self.bootstrap, self.p = tokens, bootstrap, values["p"]
-        self.sizes = [len(labels[part]) for part in _PARTS]
-        self.all = self._resampled(tokens)
+        self.bootstrap, self.p = bootstrap, values["p"]
+        # For each part (K,) number of each kind's label, -1 for none, and how many labels there are.
+        self.codes: list[tuple[IntArray, int]] = []
+        for part in _PARTS:
+            matching = [_matching(kinds, *label) for label in labels if label[0] == part]
+            if matching:
+                codes = np.full(len(kinds.words), -1, dtype=np.int32)
+                for code, mask in enumerate(matching):
+                    codes[mask] = code
+                self.codes.append((codes, len(matching)))
+        self.whole, self.all = whole, self._counts(whole)
 
-    def bounds(self, name: str, within: str | None) -> dict[str, Bounds]:
-        """The ends (K,) of share, enrichment and odds of a set."""
-        if name == "all":
-            return _bounds(self.bootstrap, self.all, self.all)
-        if name == "takeovers":
-            return _bounds(self.bootstrap, self._resampled(self.tokens.take(self.tokens.columns["fired"] > 0)), self.all)
-        scored = self.tokens.complete(_TOP[name])
-        ranking = Ranking.of(scored.columns[_TOP[name]])
-        if within == "sample":
-            inside = GroupRanking.of(ranking, scored.sample).in_top(self.p)
-            return _bounds(self.bootstrap, self._resampled(scored.take(inside)), self.all)
-        top = ResampledScores(ranking, scored.problem, self.bootstrap).top(self.p)
-        codes = self._codes(scored.take(top.candidates))
-        matching_of = np.concatenate([top.having(each, n, tokens=top.candidates) for each, n in codes], axis=1)
-        counts = self._counts(scored.take(ranking.in_top(self.p)))
-        return _bounds(self.bootstrap, _Counts(*counts, _beside(top.n, matching_of), matching_of), self.all)
+    def of(self, chosen: _Set) -> dict[str, Bounds]:
+        """The ends (L,) of share, enrichment and odds of a set."""
+        return _bounds(self.bootstrap, self.all if chosen is self.whole else self._counts(chosen), self.all)
 
-    def _resampled(self, tokens: TokenValues) -> _Counts:
-        """A set that is the same in every resample."""
-        n, matching = self._counts(tokens)
-        matching_of = self.bootstrap.sums(matching)
-        return _Counts(n, matching, _beside(self.bootstrap.sums(n[:, 0]), matching_of), matching_of)
-
-    def _counts(self, tokens: TokenValues) -> tuple[FloatArray, FloatArray]:
-        """(P, K) tokens, and those that match each label."""
+    def _counts(self, chosen: _Set) -> _Counts:
+        problem, kinds = chosen.tokens.problem[chosen.inside].astype(np.int64), chosen.kinds[chosen.inside]
         matching = []
-        for codes, n in self._codes(tokens):
-            there = codes >= 0
-            cells = tokens.problem[there].astype(np.int64) * n + codes[there]
-            matching.append(np.bincount(cells, minlength=tokens.n_problems * n).reshape(-1, n))
-        found = np.concatenate(matching, axis=1).astype(np.float64)
-        return _beside(tokens.by_problem(), found), found
-
-    def _codes(self, tokens: TokenValues) -> list[tuple[NDArray[np.int64], int]]:
-        """For each part (N,) number of each token's label, -1 for none, and how many labels there are."""
-        tag, word = (
-            np.where(np.isnan(column), -1, column).astype(np.int64)
-            for column in (tokens.columns["tag"], tokens.columns["word"])
-        )
-        return [(codes, n) for codes, n in zip((np.minimum(tag, 0), tag, word), self.sizes, strict=True) if n]
+        for codes, n in self.codes:
+            code = codes[kinds]
+            there = code >= 0
+            cells = problem[there] * n + code[there]
+            matching.append(np.bincount(cells, minlength=self.bootstrap.n_problems * n).reshape(-1, n))
+        counts = np.concatenate(matching, axis=1).astype(np.float64)
+        sizes = np.bincount(problem, minlength=self.bootstrap.n_problems).astype(np.float64)
+        if chosen.score is None:
+            matching_of, sizes_of = self.bootstrap.sums(counts), self.bootstrap.sums(sizes)
+        else:
+            top = chosen.tokens.resampled(chosen.score, self.bootstrap).top(self.p)
+            of_candidates = chosen.kinds[top.candidates]
+            matching_of = np.concatenate(
+                [top.having(codes[of_candidates], n, tokens=top.candidates) for codes, n in self.codes], axis=1
+            )
+            sizes_of = top.n
+        return _Counts(_beside(sizes, counts), counts, _beside(sizes_of, matching_of), matching_of)
 
 
 def _beside(sizes: FloatArray, matching: FloatArray) -> FloatArray:
@@ -156,5 +286,6 @@ QUERY = Query(
     "planning",
     {"metric": metrics("ce", "reverse_kl", "js"), "p": share(0.01), "words": count(10), "least": count(5)},
     needs=("metric", "entropy_base", "planning_tag"),
-    intervals=_add_intervals,
+    about=ABOUT,
+    compute=_compute,
 )

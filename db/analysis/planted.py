@@ -12,15 +12,13 @@ from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
 from rrti_sgl.db.analysis.notes import constant_note, top_note
 from rrti_sgl.db.analysis.parameters import shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
-from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
+from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray
 from rrti_sgl.science.metrics import METRICS
-from rrti_sgl.statistics.ranking import Ranking
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from rrti_sgl.statistics.roc import classes_of, quality_bounds, ranking_quality
-from rrti_sgl.statistics.top_sets import ResampledScores
 
 ABOUT = """\
 Does disagreement find the decision points that a world has planted?
@@ -63,7 +61,7 @@ def _check_both_kinds(store: Store, coverage: Sequence[Row], values: Values) -> 
 def _compute(store: Store, values: Values) -> pa.Table:
     rankings, tops = [], []
     for run in values["runs"]:
-        tokens = read_token_values(store, run, [*_METRICS, "planted"])
+        tokens = values["reader"].read(run, [*_METRICS, "planted"])
         bootstrap = bootstrap_of(tokens.n_problems, values)
         for metric in _METRICS:
             chosen = tokens.complete(metric, "planted")
@@ -82,17 +80,17 @@ def _detector(
 ) -> list[dict[str, Any]]:
     """The rows of one metric: its ranking, then each top set."""
     planted = tokens.columns["planted"] > 0
-    ranking = Ranking.of(tokens.columns[metric])
+    ranking = tokens.ranking(metric)
     auroc, average = ranking_quality(*(each[None] for each in classes_of(ranking, planted)))
     about = {"metric": metric, "n_tokens": len(planted), "n_planted": int(np.count_nonzero(planted))}
     first = {"part": "ranking", **about, "auroc": _or_none(auroc[0]), "average_precision": _or_none(average[0])}
-    first["note"] = constant_note(metric, is_constant=bool(ranking.ordered[0] == ranking.ordered[-1]))
-    rows = [first, *({"part": "top", **about, "p": p, **_quality(ranking.in_top(p), planted)} for p in ps)]
+    first["note"] = constant_note(metric, is_constant=ranking.is_constant)
+    rows = [first, *({"part": "top", **about, "p": p, **_quality(tokens.in_top(metric, p), planted)} for p in ps)]
     for row in rows[1:]:
         row["note"] = top_note(row["n_top"], len(planted), row["p"], metric)
     if bootstrap is None:
         return rows
-    scores = ResampledScores(ranking, tokens.problem, bootstrap)
+    scores = tokens.resampled(metric, bootstrap)
     cases, hits = scores.by_problem(), scores.by_problem(planted)
     binned = ranking_quality(*(each.sum(axis=0)[None] for each in (cases, hits)))
     resampled = ranking_quality(bootstrap.sums(cases), bootstrap.sums(hits))
@@ -104,7 +102,7 @@ def _detector(
     bounds = quality_bounds(bootstrap, (auroc, average), (auroc_of, average_of), wanted, tokens.by_problem(~planted))
     first |= named("auroc", bounds[0]) | named("average_precision", bounds[1])
     for row, p in zip(rows[1:], ps, strict=True):
-        top, inside = scores.top(p), ranking.in_top(p)
+        top, inside = scores.top(p), tokens.in_top(metric, p)
         n, found = tokens.by_problem(inside)[:, None], tokens.by_problem(inside & planted)[:, None]
         n_of, found_of = top.n[:, None], top.having(np.where(planted, 0, -1), 1)
         wanted_of = bootstrap.sums(wanted[:, None])

@@ -12,12 +12,11 @@ from rrti_sgl.db.analysis.intervals import bootstrap_of, table_of
 from rrti_sgl.db.analysis.notes import WITHIN, top_note
 from rrti_sgl.db.analysis.parameters import count, metrics, share, shares
 from rrti_sgl.db.analysis.query import Query, Values
-from rrti_sgl.db.analysis.token_values import TokenValues, read_token_values
+from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import FloatArray, IntArray
-from rrti_sgl.statistics.ranking import GroupRanking, Ranking
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
-from rrti_sgl.statistics.top_sets import Codes, ResampledScores, TopSet
+from rrti_sgl.statistics.top_sets import Codes, TopSet
 
 ABOUT = """\
 Where in a solution do the tokens of largest disagreement lie?
@@ -53,7 +52,7 @@ _SCHEMA = pa.schema(
 def _compute(store: Store, values: Values) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for run in values["runs"]:
-        tokens = read_token_values(store, run, [values["metric"], "position"]).complete(values["metric"])
+        tokens = values["reader"].read(run, [values["metric"], "position"]).complete(values["metric"])
         rows += [{"run_id": run, **row} for within in WITHIN for row in _rows(tokens, values, within)]
     return table_of(rows, _SCHEMA, _INTERVALS, values)
 
@@ -61,11 +60,11 @@ def _compute(store: Store, values: Values) -> pa.Table:
 def _rows(tokens: TokenValues, values: Values, within: str) -> list[dict[str, Any]]:
     n_bins, edges = int(values["bins"]), values["edges"]
     position, lengths = tokens.columns["position"].astype(np.int64), tokens.lengths[tokens.sample]
-    ranking, bootstrap = Ranking.of(tokens.columns[values["metric"]]), bootstrap_of(tokens.n_problems, values)
+    ranking, bootstrap = tokens.ranking(values["metric"]), bootstrap_of(tokens.n_problems, values)
     if within == "run":
-        chosen: Codes = ranking.order[::-1][: ranking.n_top(values["p"])]
+        chosen: Codes = ranking.order[::-1][: np.count_nonzero(ranking.in_top(values["p"]))]
     else:
-        chosen = np.flatnonzero(GroupRanking.of(ranking, tokens.sample).in_top(values["p"]))
+        chosen = np.flatnonzero(tokens.in_samples(values["metric"]).in_top(values["p"]))
     kinds = {
         "all": _Counted.once(np.arange(len(tokens))),
         "top": _Counted.once(chosen),
@@ -73,7 +72,7 @@ def _rows(tokens: TokenValues, values: Values, within: str) -> list[dict[str, An
     }
     top, resampled = None, {}
     if bootstrap is not None and within == "run":
-        top = ResampledScores(ranking, tokens.problem, bootstrap).top(values["p"])
+        top = tokens.resampled(values["metric"], bootstrap).top(values["p"])
         resampled = {
             "top": _Counted.once(top.candidates),
             "first": _Counted.first_of_samples(top.candidates, tokens.sample, position),

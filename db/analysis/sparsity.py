@@ -19,13 +19,11 @@ from rrti_sgl.db.analysis.needs import SCORE_COLUMNS, require_same
 from rrti_sgl.db.analysis.parameters import choice, metrics, shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.ratios import problems_of
-from rrti_sgl.db.analysis.token_values import read_token_values
+from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError, argument
-from rrti_sgl.records import FloatArray, IntArray, RunRecord
+from rrti_sgl.records import FloatArray, RunRecord
 from rrti_sgl.statistics.lorenz import LorenzBins
-from rrti_sgl.statistics.ranking import Ranking
-from rrti_sgl.statistics.top_sets import ResampledScores
 
 ABOUT = """\
 How concentrated is the disagreement on a few tokens?
@@ -90,29 +88,33 @@ def _compute(store: Store, values: Values) -> pa.Table:
         if values["by"] == "sample":
             rows += [{**about, **row} for row in _of_samples(store, of_unit[0].run_id, values)]
         else:
-            found = _of_unit(*_pooled(store, [run.run_id for run in of_unit], values["metric"]), values)
+            found = _of_unit(_pooled(store, [run.run_id for run in of_unit], values), values)
             rows += [{**about, **row} for row in found]
     return table_of(rows, _SCHEMA, ["value"], values)
 
 
-def _pooled(store: Store, runs: Sequence[str], metric: str) -> tuple[FloatArray, IntArray]:
-    """(N,) scores of some runs, and the number of each one's problem."""
-    read = (read_token_values(store, run, [metric]).complete(metric) for run in runs)
+def _pooled(store: Store, runs: Sequence[str], values: Values) -> TokenValues:
+    """The tokens of some runs that have the metric, with the problems of all of them."""
+    metric = values["metric"]
+    read: list[TokenValues] = [values["reader"].read(run, [metric]).complete(metric) for run in runs]
     if len(runs) == 1:
-        [tokens] = read
-        return tokens.columns[metric], tokens.problem
+        return read[0]
     problems = problems_of(store, runs)
     union = pc.unique(pa.concat_arrays(list(problems.values()))).sort()
-    scores, numbers = [], []
-    for run, tokens in zip(runs, read, strict=True):
-        scores.append(tokens.columns[metric])
-        numbers.append(pc.index_in(problems[run], union).to_numpy()[tokens.problem])
-    return np.concatenate(scores), np.concatenate(numbers)
+    first = np.cumsum([0, *(len(tokens.problems) for tokens in read)])
+    return TokenValues(
+        np.concatenate(
+            [pc.index_in(problems[run], union).to_numpy()[tokens.problems] for run, tokens in zip(runs, read, strict=True)]
+        ),
+        np.concatenate([tokens.lengths for tokens in read]),
+        np.concatenate([tokens.sample + start for start, tokens in zip(first, read, strict=False)]),
+        {metric: np.concatenate([tokens.columns[metric] for tokens in read])},
+    )
 
 
 def _of_samples(store: Store, run: str, values: Values) -> Iterator[dict[str, Any]]:
     """The rows of each sample of a run, without intervals."""
-    tokens = read_token_values(store, run, [values["metric"]]).complete(values["metric"])
+    tokens = values["reader"].read(run, [values["metric"]]).complete(values["metric"])
     ids = run_sql(store, "_run_samples", {"run": run})["sample_id"].to_pylist()
     order = np.argsort(tokens.sample, kind="stable")
     there, starts = np.unique(tokens.sample[order], return_index=True)
@@ -122,20 +124,20 @@ def _of_samples(store: Store, run: str, values: Values) -> Iterator[dict[str, An
                 yield {**row, "sample_id": ids[sample]}
 
 
-def _of_unit(scores: FloatArray, problem: IntArray, values: Values) -> list[dict[str, Any]]:
+def _of_unit(tokens: TokenValues, values: Values) -> list[dict[str, Any]]:
     """The rows of the pooled tokens (N,) of a unit."""
+    scores = tokens.columns[values["metric"]]
     if not scores.any():
         return [{"statistic": "gini", "n_tokens": len(scores)}]
-    bootstrap = bootstrap_of(int(problem.max()) + 1, values)
+    bootstrap = bootstrap_of(tokens.n_problems, values)
     if bootstrap is None:
         return _rows(LorenzBins.of(scores), values)
-    ranking = Ranking.of(scores)
-    rows = _rows(LorenzBins.of(ranking.ordered), values)
-    resampled = ResampledScores(ranking, problem, bootstrap)
+    ranking, resampled = tokens.ranking(values["metric"]), tokens.resampled(values["metric"], bootstrap)
+    largest_first = ranking.largest(0, len(scores))
+    rows = _rows(LorenzBins.of(largest_first), values)
     counts, masses = resampled.by_problem(), resampled.by_problem(scores)
-    first = np.flatnonzero(np.r_[True, np.diff(resampled.bins.of_value) > 0])
-    largest_first = ranking.ordered[::-1]
-    ends = (largest_first[np.r_[first[1:], len(scores)] - 1], largest_first[first], resampled.bins.tied, len(scores))
+    edges = resampled.bins.edges
+    ends = (largest_first[edges[1:] - 1], largest_first[edges[:-1]], resampled.bins.tied, len(scores))
     binned = LorenzBins(counts.sum(axis=0)[None], masses.sum(axis=0)[None], *ends, whole=True)
     of_resamples = LorenzBins(bootstrap.sums(counts), bootstrap.sums(masses), *ends)
     exact = np.array([row["value"] for row in rows])

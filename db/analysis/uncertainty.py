@@ -11,7 +11,6 @@ from rrti_sgl.db.analysis.intervals import table_of
 from rrti_sgl.db.analysis.notes import WITHIN, constant_note, joined, top_note
 from rrti_sgl.db.analysis.parameters import metrics, shares
 from rrti_sgl.db.analysis.query import Query, Values
-from rrti_sgl.db.analysis.token_values import read_token_values
 from rrti_sgl.db.store import Store
 
 ABOUT = """\
@@ -41,10 +40,10 @@ def _compute(store: Store, values: Values) -> pa.Table:
     rows: list[dict[str, Any]] = []
     pair = (values["metric"], "entropy_base")
     for run in values["runs"]:
-        tokens = read_token_values(store, run, pair).complete(*pair)
+        tokens = values["reader"].read(run, pair).complete(*pair)
         if not len(tokens):
             continue
-        agreement = Agreement(tokens, pair, values["ps"], values)
+        agreement = Agreement(tokens, values)
         about = {"run_id": run, "n_tokens": len(tokens)}
         for within, overlap in zip(WITHIN, (agreement.overlap, agreement.overlap_in_samples), strict=True):
             for p in values["ps"]:

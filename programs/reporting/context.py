@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from rrti_sgl.db.queries import find_query, parameters_of, run_query
+from rrti_sgl.db.analysis.token_values import TokenReader
+from rrti_sgl.db.queries import find_query, parameters_of, run_with_reader
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.figures.style import Drawing
@@ -31,15 +32,20 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """The store and the runs that the report is of."""
+    """The store and the runs that the report is of. Its statistics read and sort the tokens once, together."""
 
-    store: Store
+    reader: TokenReader
     selection: RunSelection
     published: Published
 
+    @property
+    def store(self) -> Store:
+        """Where the runs are."""
+        return self.reader.store
+
     def query(self, name: str, runs: Sequence[str], **params: Any) -> pa.Table:
         """A statistic of runs that belong together, with a column `run` of their labels in front."""
-        return self.labelled(run_query(self.store, name, run=list(runs), **params))
+        return self.labelled(run_with_reader(self.reader, name, run=list(runs), **params))
 
     def points(self, name: str, runs: Sequence[str], **params: Any) -> pa.Table:
         """Like `query`, without intervals: for the points of a curve."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from rrti_sgl import __version__
+from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.queries import QUERIES, find_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
@@ -74,7 +75,7 @@ def make_report(store: Store, references: Sequence[str] = ()) -> Report:
     """
     selection = select_runs(store, references)
     published = load_published()
-    context = ReportContext(store, selection, published)
+    context = ReportContext(TokenReader(store), selection, published)
     introduction = [
         *what_ce_is(context),
         f"{len(selection.records)} runs of the trace store, by rrti-sgl {__version__}. Statistics bear the names of "

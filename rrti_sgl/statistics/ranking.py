@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,26 +21,40 @@ class Ranking:
     """Values (N,) of which none is NaN.
 
     Attributes:
-        order: (N,) indices of the values, smallest first.
-        ordered: (N,) the values in that order.
+        values: (N,).
+        order: (N,) their indices, smallest first.
     """
 
-    order: Places
-    ordered: FloatArray
+    values: FloatArray
+    order: IntArray
 
     @classmethod
     def of(cls, values: ArrayLike) -> Ranking:
         """Sort the values."""
         found = np.asarray(values, dtype=np.float64)
-        order: Places = np.argsort(found)
-        return cls(order, found[order])
+        return cls(found, np.argsort(found).astype(np.int32))
+
+    @property
+    def ordered(self) -> FloatArray:
+        """(N,) the values, smallest first; looked up each time, not kept."""
+        return self.values[self.order]
+
+    def largest(self, first: int, last: int) -> FloatArray:
+        """Values number `first` to before `last` in descending order."""
+        return self.values[self.order[len(self.order) - last : len(self.order) - first][::-1]]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all values are the same."""
+        return bool(self.values[self.order[0]] == self.values[self.order[-1]])
 
     def steps(self) -> tuple[Places, Places]:
         """For each place of the order (N,) how many values are smaller, and how many are not larger."""
-        first = np.flatnonzero(np.r_[True, self.ordered[1:] != self.ordered[:-1]])
-        if len(first) == len(self.ordered):
+        ordered = self.ordered
+        first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        if len(first) == len(ordered):
             return first, first + 1
-        sizes = np.diff(np.r_[first, len(self.ordered)])
+        sizes = np.diff(np.r_[first, len(ordered)])
         return np.repeat(first, sizes), np.repeat(first + sizes, sizes)
 
     def ties(self, first: int, last: int) -> tuple[Places, Places]:
@@ -47,30 +62,30 @@ class Ranking:
 
         Equal values are all in that range or none is.
         """
-        n = len(self.ordered)
-        values = self.ordered[n - last : n - first][::-1]
+        values = self.largest(first, last)
         starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
         if len(starts) == len(values):
             return np.arange(first, last), np.ones(len(values), dtype=np.intp)
         sizes = np.diff(np.r_[starts, len(values)])
         return np.repeat(starts + first, sizes), np.repeat(sizes, sizes)
 
+    @property
     def average_ranks(self) -> FloatArray:
         """(N,) ranks of the values from 1, equal values having the mean of theirs."""
-        smaller, not_larger = self.steps()
-        ranks = np.empty(len(self.ordered))
-        ranks[self.order] = (smaller + 1 + not_larger) / 2
-        return ranks
+        return self._twice_ranks / 2
 
-    def n_top(self, p: float) -> int:
-        """Size of the top-p set: values from its threshold on."""
-        return len(self.ordered) - int(np.searchsorted(self.ordered, top_threshold(self.ordered, p)))
+    @cached_property
+    def _twice_ranks(self) -> IntArray:
+        smaller, not_larger = self.steps()
+        ranks = np.empty(len(self.order), dtype=np.int32)
+        ranks[self.order] = smaller + 1 + not_larger
+        return ranks
 
     def in_top(self, p: float) -> BoolArray:
         """(N,) which values are in the top-p set."""
-        chosen = np.zeros(len(self.order), dtype=np.bool_)
-        chosen[self.order[len(self.order) - self.n_top(p) :]] = True
-        return chosen
+        below, above, part = _around(len(self.order), 1 - p)
+        found: BoolArray = self.values >= _lowered(self.values[self.order[below]], self.values[self.order[above]], part)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,35 +93,36 @@ class GroupRanking:
     """Values (N,) in order within groups.
 
     Attributes:
-        order: (N,) indices of the values, group after group, smallest first.
-        ordered: (N,) the values in that order.
-        group: (N,) the group of each of them.
+        values: (N,).
+        groups: (N,) the group of each, a number from 0.
+        ordered: (N,) the values, group after group, smallest first.
         sizes: (G,) values of each group.
     """
 
-    order: Places
+    values: FloatArray
+    groups: NDArray[np.integer[Any]]
     ordered: FloatArray
-    group: NDArray[np.integer[Any]]
     sizes: Places
 
     @classmethod
-    def of(cls, ranking: Ranking, groups: NDArray[np.integer[Any]]) -> GroupRanking:
-        """Take the order of all values apart; groups (N,) are numbers from 0."""
-        found = groups[ranking.order]
-        by_group = _stable_order(found)
-        return cls(ranking.order[by_group], ranking.ordered[by_group], found[by_group], np.bincount(groups))
+    def of(cls, values: FloatArray, groups: NDArray[np.integer[Any]]) -> GroupRanking:
+        """Sort each group."""
+        sizes = np.bincount(groups)
+        ordered = values[_stable_order(groups)]
+        for group in np.split(ordered, np.cumsum(sizes[sizes > 0])[:-1]):
+            group.sort()
+        return cls(values, groups, ordered, sizes)
 
     def in_top(self, p: float) -> BoolArray:
         """(N,) which values are in the top-p set of their own group."""
         place = np.maximum(self.sizes - 1, 0) * (1 - p)
         first = np.cumsum(self.sizes) - self.sizes
-        last = len(self.order) - 1
+        last = len(self.ordered) - 1
         below, above = (np.minimum(first + end(place).astype(np.intp), last) for end in (np.floor, np.ceil))
         part = place - np.floor(place)
         thresholds = self.ordered[below] * (1 - part) + self.ordered[above] * part
         thresholds -= SLACK * np.abs(thresholds)
-        chosen = np.zeros(len(self.order), dtype=np.bool_)
-        chosen[self.order] = self.ordered >= thresholds[self.group]
+        chosen: BoolArray = self.values >= thresholds[self.groups]
         return chosen
 
 
@@ -118,17 +134,22 @@ def _stable_order(numbers: NDArray[np.integer[Any]]) -> Places:
     return order
 
 
-def quantile(ordered: FloatArray, q: float) -> float:
-    """The linearly interpolated quantile of values (N,) in ascending order."""
-    place = (len(ordered) - 1) * q
-    below, above = int(np.floor(place)), int(np.ceil(place))
-    part = place - below
-    return float(ordered[below] * (1 - part) + ordered[above] * part)
+def in_top(values: FloatArray, p: float) -> BoolArray:
+    """(N,) which values are in their top-p set: from Q(1 - p) less a relative 1e-12 on, so that ties there are all in."""
+    below, above, part = _around(len(values), 1 - p)
+    found = np.partition(values, (below, above))
+    return values >= _lowered(found[below], found[above], part)
 
 
-def top_threshold(ordered: FloatArray, p: float) -> float:
-    """Q(1 - p) of values (N,) in ascending order, less a relative 1e-12, so that ties at the threshold are all in."""
-    found = quantile(ordered, 1 - p)
+def _around(n: int, q: float) -> tuple[int, int, float]:
+    """The places, of n values in ascending order, between which the linearly interpolated quantile lies, and how far."""
+    place = (n - 1) * q
+    return int(np.floor(place)), int(np.ceil(place)), place - int(np.floor(place))
+
+
+def _lowered(below: float, above: float, part: float) -> float:
+    """What lies between two values, less a relative `SLACK`."""
+    found = float(below * (1 - part) + above * part)
     return found - SLACK * abs(found)
 
 
@@ -148,12 +169,17 @@ class RankBins:
     """Bins of M values in descending order.
 
     Attributes:
-        of_value: (M,) bin of each, from 0; equal values share one.
+        edges: (n_bins + 1,) number of the first value of each, and M; equal values share a bin.
         tied: (n_bins,) whether a bin is a single value that several have.
     """
 
-    of_value: IntArray
+    edges: Places
     tied: BoolArray
+
+    @property
+    def of_value(self) -> IntArray:
+        """(M,) bin of each value, from 0."""
+        return np.repeat(np.arange(len(self.tied), dtype=np.int32), np.diff(self.edges))
 
     @classmethod
     def fine_at_the_top(cls, ranking: Ranking, fineness: int) -> RankBins:
@@ -177,7 +203,5 @@ class RankBins:
         """The bins, in which no equal values are apart, and values that fill half a bin have one of their own."""
         own = (sizes > 1) & (2 * sizes >= widths)
         starts = (bins[1:] != bins[:-1]) | ((above[1:] != above[:-1]) & (own[1:] | own[:-1]))
-        found = np.r_[0, np.cumsum(starts)].astype(np.int32)
-        tied = np.zeros(found[-1] + 1, dtype=np.bool_)
-        tied[found[own]] = True
-        return cls(found, tied)
+        first = np.flatnonzero(np.r_[True, starts])
+        return cls(np.r_[first, len(bins)], own[first])

@@ -34,9 +34,9 @@ def ranking_quality(cases: FloatArray, hits: FloatArray) -> Quality:
 
 def classes_of(ranking: Ranking, positive: BoolArray) -> Quality:
     """(C,) cases and (C,) positives among them, given for each case (N,), at each distinct value, the largest first."""
-    values = ranking.ordered[::-1]
+    values = ranking.largest(0, len(ranking.order))
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    hits = np.add.reduceat(positive[ranking.order[::-1]].astype(np.float64), starts)
+    hits = np.add.reduceat(positive[ranking.order[::-1]], starts, dtype=np.float64)
     return np.diff(np.r_[starts, len(values)]).astype(np.float64), hits
 
 

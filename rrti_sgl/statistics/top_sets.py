@@ -19,7 +19,7 @@ from rrti_sgl.statistics.ranking import RankBins, Ranking, first_reaching, top_p
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 
 FINENESS = 64
-_MOST_BINS, _MOST_CELLS = 128, 1 << 22
+_MOST_BINS, _MOST_CELLS, _MOST_PAIRS = 128, 1 << 22, 1 << 11
 Codes = NDArray[np.integer[Any]]
 
 
@@ -40,7 +40,6 @@ class ResampledScores:
         """All tokens in bins, in descending order of score."""
         return RankBins.fine_at_the_top(self.ranking, FINENESS)
 
-    @cached_property
     def _cells(self) -> Codes:
         """(N,) number of each token's problem and bin."""
         bins = np.empty(len(self.problem), dtype=np.int32)
@@ -51,9 +50,9 @@ class ResampledScores:
         """(P, n_bins) tokens in each bin, or those of a mask (N,), or the sums of values (N,) of theirs."""
         shape = (self.bootstrap.n_problems, len(self.bins.tied))
         if values is not None and values.dtype == np.bool_:
-            cells, values = self._cells[values], None
+            cells, values = self._cells()[values], None
         else:
-            cells = self._cells
+            cells = self._cells()
         return np.bincount(cells, values, int(np.prod(shape))).astype(np.float64, copy=False).reshape(shape)
 
     @cached_property
@@ -80,10 +79,10 @@ class TopSet:
         n_tokens = len(scores.problem)
         wanted = top_part(n_tokens, p) * scores.reached[:, -1]
         at = first_reaching(scores.reached, wanted)
-        first, last = (int(place) for place in np.searchsorted(scores.bins.of_value, [at.min(), at.max() + 1]))
+        first, last = (int(place) for place in scores.bins.edges[[at.min(), at.max() + 1]])
         most = int(np.clip(np.sqrt(_MOST_CELLS / self.bootstrap.n_problems), 8, _MOST_BINS))
         window = RankBins.even(scores.ranking, first, last, most)
-        self.candidates: Codes = scores.ranking.order[::-1][:last].astype(np.int32)
+        self.candidates: Codes = scores.ranking.order[::-1][:last]
         # Place of each token: 0 surely in, then bins of the window, -1 surely out.
         self._n_places = 1 + len(window.tied)
         self._places = np.full(n_tokens, -1, dtype=np.int16)
@@ -98,9 +97,8 @@ class TopSet:
         self._inside = (np.arange(self._n_places) < at[:, None]).astype(np.float64)
         self._inside[rows, at] = inside
         self.n: FloatArray = (weights * self._inside).sum(axis=1)
-        scored = scores.ranking.ordered[::-1][first:last]
-        starts = np.flatnonzero(np.r_[True, np.diff(window.of_value) > 0])
-        highest, lowest = scored[starts][at - 1], scored[np.r_[starts[1:], len(scored)] - 1][at - 1]
+        scored = scores.ranking.largest(first, last)
+        highest, lowest = scored[window.edges[:-1]][at - 1], scored[window.edges[1:] - 1][at - 1]
         self.threshold: FloatArray = highest - inside * (highest - lowest)
 
     def having(
@@ -125,12 +123,17 @@ class TopSet:
         """(B,) weight of the tokens that are in both top sets of each resample, of the same tokens and problems."""
         tokens = self.candidates[other._places[self.candidates] >= 0]
         pairs = self._places[tokens] * np.int64(other._n_places) + other._places[tokens]
-        there, code = np.unique(pairs, return_inverse=True)
-        shape = (self.bootstrap.n_problems, len(there))
-        cells = np.ravel_multi_index((self._problem[tokens], code), shape)
-        weights = self.bootstrap.sums(np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape))
-        mine, theirs = np.divmod(there, other._n_places)
-        found: FloatArray = (weights * self._inside[:, mine] * other._inside[:, theirs]).sum(axis=1)
+        there = np.flatnonzero(np.bincount(pairs, minlength=self._n_places * other._n_places))
+        code = np.empty(self._n_places * other._n_places, dtype=np.int64)
+        code[there] = np.arange(len(there))
+        code, problem = code[pairs], self._problem[tokens].astype(np.int64)
+        found = np.zeros(self.bootstrap.n)
+        for first in range(0, len(there), _MOST_PAIRS):  # all at once would be several arrays of B times their number
+            mine, theirs = np.divmod(there[first : first + _MOST_PAIRS], other._n_places)
+            chosen = (code >= first) & (code < first + _MOST_PAIRS)
+            cells = problem[chosen] * len(mine) + (code[chosen] - first)
+            counts = np.bincount(cells, minlength=self.bootstrap.n_problems * len(mine)).reshape(-1, len(mine))
+            found += (self.bootstrap.sums(counts) * self._inside[:, mine] * other._inside[:, theirs]).sum(axis=1)
         return found
 
     def _cells(self, tokens: Codes, codes: Codes, n_codes: int, signs: FloatArray | None = None) -> FloatArray:

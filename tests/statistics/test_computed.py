@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.analysis.query import run_text
+from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.queries import QUERIES, find_query, parameters_of
 from rrti_sgl.db.store import Store
 from tests.statistics.conftest import random_traces, write_run
@@ -18,6 +19,7 @@ PARAMS: dict[str, list[dict[str, Any]]] = {
     "sparsity": [{"by": by, "metric": metric} for by in ("run", "benchmark", "sample") for metric in ("ce", "entropy_base")],
     "uncertainty": [{"metric": "ce"}, {"metric": "tv"}, {"metric": "entropy_base"}],
     "position": [{"metric": metric, "p": p, "bins": 4} for metric in ("ce", "tv") for p in (0.02, 0.3)],
+    "planning": [{"p": p, "words": words, "least": 1} for p in (0.05, 0.3) for words in (2, 10)],
     "failure": [{"top_k": [1, 3]}, {"metric": "kl", "top_k": [2]}],
 }
 ORACLES = Path(__file__).parent / "oracles"
@@ -34,12 +36,14 @@ def test_the_sql_gives_the_same_rows(store: Store, name: str, seed: int) -> None
             for column in ("ce", "kl", "entropy_base"):
                 values = getattr(trace.tokens, column)
                 values[rng.random(len(values)) < 0.1] = np.nan
+            trace.tokens.planning_tag[:] = rng.choice(np.array([None, "goal", "revision"]), len(values)).tolist()
+            trace.tokens.token_text[:] = rng.choice([" So", "so", "İx", "ÄX", "y ", "\n"], len(values)).tolist()
         write_run(store, run, traces)
     query = find_query(name)
     assert query.compute is not None
     for given in PARAMS.get(name, [{}]):
         values = {key: parameter.default for key, parameter in parameters_of(query).items()}
-        values |= given | {"runs": ["r2", "r1"], "pairs": True, "resamples": 0}
+        values |= given | {"runs": ["r2", "r1"], "pairs": True, "resamples": 0, "reader": TokenReader(store)}
         values["metric"] = next(iter(values["metric"])) if isinstance(values.get("metric"), list) else values.get("metric")
         computed = query.compute(store, values)
         # What is said beside the numbers has tests of its own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrti_sgl.statistics.ranking import RankBins, Ranking
+from rrti_sgl.statistics.ranking import RankBins, Ranking, in_top
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from rrti_sgl.statistics.top_sets import ResampledScores
 from tests.statistics.conftest import weighted_top
@@ -54,7 +54,7 @@ def test_weights_of_one_give_the_top_set_of_the_data():
     bootstrap = ProblemBootstrap(20, n=2)
     bootstrap._drawn = (np.ones((2, 20)), bootstrap._drawn[1])
     for p in (0.01, 0.2):
-        chosen = Ranking.of(x).in_top(p)
+        chosen = in_top(x, p)
         top = ResampledScores(Ranking.of(x), problem, bootstrap).top(p)
         assert top.n[0] == pytest.approx(chosen.sum())
         assert chosen.sum() == (x >= np.quantile(x, 1 - p)).sum()

@@ -7,7 +7,6 @@
 --   run; it cannot exceed 1 / share among all. odds_ratio: odds of a match in the set over those in the rest of the run, NULL
 --   where a cell of that table is 0. odds_over_all: odds in the set over those among all tokens of the run, which is what
 --   two published shares tell; unlike enrichment neither has a largest value. All of an empty set are NULL.
---   note: what ties made of a top set.
 --   Words: for top_metric, the $words words of the largest keyness that are more frequent in the set than in the run, at
 --   least $least times; keyness is Dunning's log-likelihood ratio (2 sum O ln(O / E) over the four cells), in nats.
 --   (DuckDB's interpolation between equal values may end one rounding above them; the 1e-12 keeps such ties in.)
@@ -140,22 +139,7 @@ SELECT
     enrichment::DOUBLE AS enrichment,
     CASE WHEN odds > 0 THEN odds END::DOUBLE AS odds_ratio,
     CASE WHEN odds_over_all > 0 THEN odds_over_all END::DOUBLE AS odds_over_all,
-    keyness::DOUBLE AS keyness,
-    CASE
-        WHEN n_scored > 1 AND n_tokens >= n_scored
-            THEN format(
-                'ties: the top {:.3g} by {} is every token, nothing is told apart',
-                $p::DOUBLE,
-                CASE tokens WHEN 'top_metric' THEN $metric ELSE 'entropy_base' END
-            )
-        WHEN n_tokens > greatest(1.5 * $p * n_scored, $p * n_scored + 1) AND within = 'run'
-            THEN format(
-                'ties: the top {:.3g} by {} is {:.3g} of the tokens',
-                $p::DOUBLE,
-                CASE tokens WHEN 'top_metric' THEN $metric ELSE 'entropy_base' END,
-                (n_tokens / n_scored)::DOUBLE
-            )
-    END AS note
+    keyness::DOUBLE AS keyness
 FROM measured
 QUALIFY part <> 'word' OR row_number() OVER (PARTITION BY run_id, part ORDER BY keyness DESC, label) <= $words
 ORDER BY
