@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from rrti_sgl.decoding.driving import events, grow
 from rrti_sgl.decoding.events import Event, Finished
+from rrti_sgl.decoding.fused import guided_by
 from rrti_sgl.decoding.guided_engine import GuidedEngine
 from rrti_sgl.decoding.job import Call, DecodeOptions, Role, SampleJob
 from rrti_sgl.engines.batching import Batcher
@@ -57,13 +58,14 @@ class PairSession:
     Args:
         pair: two engines.
         concurrency: how much goes on at once.
-        guided: an engine that decodes whole samples itself, in place of the pair's two; None where there is none.
+        guided: an engine that decodes whole samples itself, in place of the pair's two; None takes the pair's, if its two
+            models are in one server.
     """
 
     def __init__(self, pair: Pair, concurrency: Concurrency | None = None, guided: GuidedEngine | None = None) -> None:
         self.pair = pair
         self.concurrency = concurrency or Concurrency()
-        self._guided = guided
+        self._guided = guided or guided_by(pair)
         self._slots = asyncio.Semaphore(self.concurrency.samples)
         self._open = AsyncExitStack()
         self._batchers: dict[tuple[Role, bool], Batcher] = {}
@@ -152,6 +154,8 @@ class PairSession:
         Raises:
             EndpointError: names the engine and what to start it with.
         """
+        if self._guided is not None:
+            return  # it says itself what it cannot do
         if not options.sampling.greedy:
             await self._probe("raw log-probabilities", check_raw_logprobs)
         if options.exact:
@@ -197,7 +201,7 @@ class PairSession:
         return self.pair.base if role == "base" else self.pair.reasoning
 
     async def _finish(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> Finished:
-        if job.prefix is not None and not options.sampling.greedy:  # several continuations begin with it
+        if self._guided is None and job.prefix is not None and not options.sampling.greedy:  # several continuations begin with it
             await self.prefill(job.base_ids(()), job.reasoning_ids(()), gate)
         async with self._slots, aclosing(self._events(job, gate, options)) as settled:
             async for event in settled:

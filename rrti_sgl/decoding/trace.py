@@ -82,10 +82,12 @@ class TraceBuilder:
     Args:
         k: length of the lists that are asked for.
         gate: what the scores of the decisions are from; None where no gate is asked.
+        measured: (T, m) every metric, where an engine measured them over the whole vocabulary itself.
     """
 
     k: int
     gate: Gate | None = None
+    measured: FloatArray | None = None
     token_ids: list[int] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     base_token_ids: list[int] = field(default_factory=list)
@@ -153,10 +155,12 @@ class TraceBuilder:
         """
         columns = {name: np.full(len(self), np.nan) for name in METRICS}
         for kind, (positions, models) in self._models().items():
-            for metric in METRICS.values():
+            for column, metric in enumerate(METRICS.values()):
                 if metric.kind == kind:
                     scores = self._scores(metric.name, positions)
-                    columns[metric.name][positions] = metric.value(models) if scores is None else scores
+                    if scores is None:
+                        scores = metric.value(models) if self.measured is None else self.measured[positions, column]
+                    columns[metric.name][positions] = scores
         return columns
 
     def _models(self) -> dict[MetricKind, tuple[IntArray, Models]]:

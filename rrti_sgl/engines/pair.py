@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from rrti_sgl.engines.engine import Engine
+from rrti_sgl.engines.fused_server import FusedSide, connect_fused
 from rrti_sgl.engines.renumbered import RenumberedEngine
-from rrti_sgl.engines.sglang import connect_engine
+from rrti_sgl.engines.sglang import SGLangEngine, connect_engine
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
-from rrti_sgl.errors import EndpointError, UsageError, argument
+from rrti_sgl.errors import EndpointError, PairMismatchError, UsageError, argument
 from rrti_sgl.records import ScoreKind
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 from rrti_sgl.tokens.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary, matching
@@ -45,8 +46,11 @@ class Pair:
         return self.vocabulary.size
 
     def score_kind(self, k: int, asked: ScoreKind = "topk") -> ScoreKind:
-        """The kind of the scores that k top log-probabilities give: the whole vocabulary needs nothing beside them."""
-        return "full" if k >= self.vocab_size else asked
+        """The kind of the scores that k top log-probabilities give: the whole vocabulary needs nothing beside them.
+
+        A server that holds both models scores over the whole vocabulary, whatever k is kept.
+        """
+        return "full" if k >= self.vocab_size or isinstance(self.base, FusedSide) else asked
 
     def check_lengths(self, base_prompt: Sequence[int], reasoning_prompt: Sequence[int], max_new_tokens: int) -> None:
         """Refuse a prompt that does not fit a model's context together with the limit.
@@ -108,7 +112,7 @@ async def connect(
 
     Args:
         base_url: address of the base model's server.
-        reasoning_url: address of the reasoning model's server.
+        reasoning_url: address of the reasoning model's server; the same one is a server that holds both.
         tokenizer: folder or hub id to take both tokenizers from, for servers whose model path is not readable here.
         reasoning_tokenizer: the reasoning model's, where that is another one.
         api_key: bearer token for both servers.
@@ -120,10 +124,7 @@ async def connect(
         EndpointError: a server is unreachable or no SGLang server.
         PairMismatchError: the models do not share a vocabulary.
     """
-    async with (
-        connect_engine(base_url, api_key=api_key, limits=limits) as base,
-        connect_engine(reasoning_url, api_key=api_key, limits=limits) as reasoning,
-    ):
+    async with _engines(base_url, reasoning_url, api_key=api_key, limits=limits) as (base, reasoning):
         vocabulary = load_vocabulary(tokenizer or base.info.tokenizer)
         reasoning_vocabulary = load_vocabulary(reasoning_tokenizer or tokenizer or reasoning.info.tokenizer)
         if special_tokens == "mapped":
@@ -133,5 +134,26 @@ async def connect(
         for engine in (base, reasoning):
             engine.info = replace(engine.info, vocab_size=vocabulary.size)
         to_pair = reasoning_vocabulary.renumbered
+        if to_pair and isinstance(reasoning, FusedSide):
+            raise PairMismatchError(
+                f"Special tokens of the two models have other ids ({to_pair}), which one server for both cannot renumber.",
+                "Serve the models as two servers (`rrti serve`), or compare them id by id: "
+                f"{argument('special_tokens', 'as-is')}.",
+            )
         speaking = RenumberedEngine(reasoning, to_pair) if to_pair else reasoning
         yield Pair(base, speaking, vocabulary, reasoning_vocabulary, special_tokens)
+
+
+@contextlib.asynccontextmanager
+async def _engines(
+    base_url: str, reasoning_url: str, *, api_key: str | None, limits: TransportLimits | None
+) -> AsyncIterator[tuple[SGLangEngine, SGLangEngine] | tuple[FusedSide, FusedSide]]:
+    if base_url.rstrip("/") == reasoning_url.rstrip("/"):
+        async with connect_fused(base_url, api_key=api_key, limits=limits) as sides:
+            yield sides
+        return
+    async with (
+        connect_engine(base_url, api_key=api_key, limits=limits) as base,
+        connect_engine(reasoning_url, api_key=api_key, limits=limits) as reasoning,
+    ):
+        yield base, reasoning

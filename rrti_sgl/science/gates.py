@@ -40,7 +40,7 @@ from rrti_sgl.science.threshold import (
 __all__ = [
     "AlwaysGate", "Decision", "DivergenceGate", "EarlyGate", "EntropyGate", "Gate", "GateState", "MetricGate", "NeverGate",
     "PositionGate", "RandomGate", "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform",
-    "load_class", "load_gate", "replay",
+    "gate_of", "load_class", "load_gate", "replay",
 ]  # fmt: skip
 
 
@@ -329,6 +329,31 @@ def load_class(spec: str, option: str) -> type:
     return found
 
 
+def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
+    """The gate that calls itself `name` and gives `params` as its own: the inverse of `Gate.name` and `Gate.params()`.
+
+    Raises:
+        UsageError: no gate of this package has the name, or not with these parameters.
+    """
+    found = _NAMED.get(name)
+    if found is None:
+        raise UsageError(f"gate = {name!r} is unknown.", f"Use one of {', '.join(_NAMED)}.")
+    values = {{"lambda": "lambda_"}.get(key, key): value for key, value in params.items()}
+    if found in (DivergenceGate, EntropyGate):
+        rule = {key: values.pop(key) for key in ("tau", "lambda_", "window", "warmup") if key in values}
+        if "tau" not in rule:
+            raise UsageError(f"tau is not given, and the gate {name!r} needs it.", "Give a threshold.")
+        if found is EntropyGate and values.pop("metric", "entropy_base") != "entropy_base":
+            raise UsageError(f"metric = {params['metric']!r} is not what the gate {name!r} watches.", "Leave it out.")
+        if found is DivergenceGate:
+            values.setdefault("metric", "ce")
+        values["rule"] = ThresholdRule(**rule)
+    try:
+        return found(**values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"gate = {name!r} cannot be made from {dict(params)}: {error}.", "Check its parameters.") from error
+
+
 def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
     """A user's gate, `package.module:Class` called with `params` as keyword arguments.
 
@@ -347,3 +372,8 @@ def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
     if "name" not in vars(found):
         found.name = spec
     return gate
+
+
+_NAMED: Final[Mapping[str, type[Gate]]] = {
+    gate.name: gate for gate in (DivergenceGate, EntropyGate, RandomGate, EarlyGate, PositionGate, NeverGate, AlwaysGate)
+}

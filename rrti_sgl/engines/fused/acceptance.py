@@ -1,0 +1,131 @@
+"""What a gate remembers of a sequence, and what it keeps of a draft. Decisions are made on the host, by the shared rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rrti_sgl.engines.fused.protocol import Steering
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
+from rrti_sgl.science.gates import AlwaysGate, Gate, GateState, Steps, ThresholdGate
+from rrti_sgl.science.threshold import replay
+
+
+@dataclass
+class Guidance:
+    """One request's gate at work. Lives with the request, so that a retraction forgets nothing.
+
+    Args:
+        steering: what was asked.
+        gate: that it names.
+    """
+
+    steering: Steering
+    gate: Gate
+    takeovers: int = 0
+    relay_left: int = 0  # tokens that the reasoning model still writes without asking the gate
+    n_rows: int = 0  # tokens told of
+    error: str | None = None
+    base_prompt_tokens: int = 0
+    base_cached_tokens: int = 0
+    _recent: list[float] = field(default_factory=list)
+    _state: GateState | None = None  # of a gate that is no threshold rule of ours
+
+    def __post_init__(self) -> None:
+        if not self._is_threshold:
+            self._state = self.gate.begin()
+        for position, score in enumerate(self.steering.history):
+            self._remember(position, [score])
+
+    @property
+    def _is_threshold(self) -> bool:
+        """Whether the gate is its rule and nothing else, so that whole drafts are decided at once."""
+        return isinstance(self.gate, ThresholdGate) and type(self.gate).begin is ThresholdGate.begin
+
+    @property
+    def draft_limit(self) -> int | None:
+        """Most tokens worth drafting: one where the reasoning model is about to speak anyway."""
+        return 1 if self.relay_left or isinstance(self.gate, AlwaysGate) else self.steering.draft_tokens
+
+    @property
+    def metric(self) -> str | None:
+        """The metric over the whole vocabulary that is the gate's signal; None where the gate is asked itself."""
+        return self.gate.metric if self.gate.measures and not self.steering.k else None
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """The gate's own signal, (n,), where it is no metric over the whole vocabulary."""
+        return self.gate.signal(steps)
+
+    def decide(self, position: int, scores: FloatArray, drafted: IntArray, drawn: IntArray) -> Kept:
+        """What is kept of a draft.
+
+        Args:
+            position: of its first token in the solution.
+            scores: (n,) signals; not read during a relay.
+            drafted: (n,) the base model's draws.
+            drawn: (n,) the reasoning model's.
+        """
+        n = len(drafted)
+        if self.relay_left:
+            self.relay_left -= 1
+            return Kept(1, np.zeros(n, np.bool_), took=drawn[0] != drafted[0], relayed=True)
+        fired = self._fires(position, scores, drafted, drawn)
+        if self.steering.max_takeovers is not None:
+            fired &= self.takeovers + np.cumsum(fired) <= self.steering.max_takeovers
+        relays = self.steering.takeover_tokens > 1
+        ends = fired if relays else fired & (drawn != drafted)
+        kept = int(ends.argmax()) + 1 if ends.any() else n
+        took = bool(ends[kept - 1])
+        self.takeovers += int(fired[:kept].sum())
+        if took and relays:
+            self.relay_left = self.steering.takeover_tokens - 1
+        if self._is_threshold:
+            self._remember(position, scores[:kept])
+        return Kept(kept, fired, took)
+
+    def _fires(self, position: int, scores: FloatArray, drafted: IntArray, drawn: IntArray) -> BoolArray:
+        if self._state is not None:
+            return self._walk(self._state, position, scores, drafted, drawn)
+        rule = self.gate.rule
+        assert rule is not None
+        if rule.lambda_ is None:
+            fired: BoolArray = scores > rule.tau
+            return fired
+        # With fewer than a window's scores these are all there were, so that positions in them count what was seen.
+        known = len(self._recent)
+        return replay(np.concatenate([self._recent, scores]), rule)[0][known:]
+
+    def _walk(self, state: GateState, position: int, scores: FloatArray, drafted: IntArray, drawn: IntArray) -> BoolArray:
+        """A gate with a memory of its own sees the kept positions alone, in order."""
+        fired = np.zeros(len(scores), np.bool_)
+        for index, score in enumerate(scores):
+            fired[index] = state.decide(position + index, float(score)).fired
+            if fired[index] and (self.steering.takeover_tokens > 1 or drafted[index] != drawn[index]):
+                break
+        return fired
+
+    def _remember(self, position: int, scores: FloatArray | list[float]) -> None:
+        rule = self.gate.rule
+        if self._state is not None:
+            for index, score in enumerate(scores):
+                self._state.decide(position + index, float(score))
+        elif rule is not None and rule.lambda_ is not None:
+            self._recent = [*self._recent, *map(float, scores)][-rule.window :]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """What a gate kept of a draft.
+
+    Args:
+        n: tokens kept, at least one.
+        fired: (n drafted,) where the gate asked for a takeover.
+        took: whether the last kept token is the reasoning model's and not the draft's.
+        relayed: whether no gate was asked.
+    """
+
+    n: int
+    fired: BoolArray
+    took: bool
+    relayed: bool = False

@@ -1,0 +1,81 @@
+"""The entry point `sglang.srt.plugins`: the algorithm is registered where a server asks for it, and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+VARIABLE = "RRTI_FUSED"
+"""Environment variable that switches the plugin on ("1"); `rrti serve --fused` sets it."""
+
+logger = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Register the algorithm and what it needs of SGLang.
+
+    Raises:
+        RuntimeError: this SGLang lacks a place that it touches; names them.
+    """
+    if os.environ.get(VARIABLE) != "1":
+        return
+    import torch
+
+    from rrti_sgl.engines.fused import cpu_repairs, places
+
+    touched = dict(places.TOUCHED) | ({} if torch.cuda.is_available() else cpu_repairs.TOUCHED)
+    if lacking := places.missing(touched):
+        raise RuntimeError(f"this SGLang has no {', '.join(lacking)}: serve the two models as two servers")
+    if not torch.cuda.is_available():
+        cpu_repairs.register()
+    _register_hooks()
+    _register_algorithm()
+
+
+def _register_hooks() -> None:
+    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+
+    from rrti_sgl.engines.fused import admission
+
+    scheduler = "sglang.srt.managers.scheduler.Scheduler."
+    HookRegistry.register(scheduler + "_add_request_to_queue", admission.before_queue, HookType.BEFORE)
+    HookRegistry.register(scheduler + "abort_request", admission.around_abort, HookType.AROUND)
+    HookRegistry.register(
+        "sglang.srt.managers.schedule_batch.ScheduleBatch.check_decode_mem", admission.around_check_memory, HookType.AROUND
+    )
+    HookRegistry.register(
+        "sglang.srt.managers.schedule_policy.PrefillAdder.add_one_req", admission.around_add_request, HookType.AROUND
+    )
+
+
+def _register_algorithm() -> None:
+    from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
+    from sglang.srt.speculative.spec_registry import CustomSpecAlgo
+
+    from rrti_sgl.engines.fused import ALGORITHM
+
+    class GuidedAlgorithm(CustomSpecAlgo):  # type: ignore[misc]
+        """The three methods that SGLang 0.5.23 calls and its base class lacks, and equal numbers of steps and tokens."""
+
+        def create_future_map(self, device: Any, req_to_token_pool: Any, *args: Any, **kwargs: Any) -> Any:
+            from sglang.srt.managers.overlap_utils import FutureMap
+
+            return FutureMap(device, self, req_to_token_pool, *args, **kwargs)
+
+        def carries_draft_hidden_states(self) -> bool:
+            return False
+
+        def need_topk(self) -> bool:
+            return False
+
+        def handle_server_args(self, server_args: Any) -> None:
+            server_args.speculative_num_draft_tokens = server_args.speculative_num_draft_tokens or 8
+            server_args.speculative_num_steps = server_args.speculative_num_draft_tokens
+            server_args.speculative_eagle_topk = 1
+
+    @SpeculativeAlgorithm.register(ALGORITHM, supports_overlap=False, spec_class=GuidedAlgorithm)
+    def _worker(server_args: Any) -> type:
+        from rrti_sgl.engines.fused.worker import GuidedWorker
+
+        return GuidedWorker
