@@ -12,11 +12,16 @@ import typer
 from rich.text import Text
 
 from rrti_sgl.cli.terminal import console
+from rrti_sgl.errors import UsageError
 from rrti_sgl.serving import opening
 from rrti_sgl.serving.opening import PairAddress, Watcher
 
 BaseUrl = Annotated[str | None, typer.Option(help="Address of a running base server.", rich_help_panel="Models")]
 ReasoningUrl = Annotated[str | None, typer.Option(help="Address of a running reasoning server.", rich_help_panel="Models")]
+FusedUrl = Annotated[
+    str | None, typer.Option(help="Address of a running server that holds both models.", rich_help_panel="Models")
+]
+Fused = Annotated[bool, typer.Option("--fused", help="Start one server for both models (CPU).", rich_help_panel="Models")]
 BaseModel = Annotated[
     str | None, typer.Option("--base", help="Base model to serve: hub id or folder.", rich_help_panel="Models")
 ]
@@ -40,6 +45,8 @@ class PairOptions:
 
     base_url: BaseUrl = None
     reasoning_url: ReasoningUrl = None
+    fused_url: FusedUrl = None
+    fused: Fused = False
     base: BaseModel = None
     reasoning: ReasoningModel = None
     server_flags: ServerFlags = ""
@@ -49,7 +56,12 @@ class PairOptions:
 
     def open(self) -> contextlib.AbstractContextManager[PairAddress]:
         """The pair for as long as this lasts; see `open_pair`."""
-        return open_pair(self.base_url, self.reasoning_url, self.base, self.reasoning, self.server_flags)
+        urls = (self.base_url, self.reasoning_url)
+        if self.fused_url is not None:
+            if self.fused or any(url is not None for url in urls):
+                raise UsageError("--fused-url was given beside --fused or other addresses.", "Leave the others out.")
+            urls = (self.fused_url, self.fused_url)
+        return open_pair(*urls, self.base, self.reasoning, self.server_flags, fused=self.fused)
 
 
 @contextlib.contextmanager
@@ -58,16 +70,15 @@ def open_pair(
 ) -> Iterator[PairAddress]:
     """`rrti_sgl.serving.opening.open_pair`, with what happens meanwhile in one line of the terminal."""
     shown = console(stderr=True)
-    status = shown.status("Starting two SGLang servers ...")
+    servers = "one SGLang server for both models" if more.get("fused") else "two SGLang servers"
+    status = shown.status(f"Starting {servers} ...")
     starts = base_url is None
 
     def note(text: str) -> None:
         shown.print(text, soft_wrap=True)
 
     def wait(seconds: float, missing: Sequence[str], logs: Path) -> None:
-        status.update(
-            Text(f"Starting two SGLang servers: waiting for {' and '.join(missing)}, {seconds:.0f} s (logs: {logs})")
-        )
+        status.update(Text(f"Starting {servers}: waiting for {' and '.join(missing)}, {seconds:.0f} s (logs: {logs})"))
 
     opened = opening.open_pair(base_url, reasoning_url, base, reasoning, flags, watcher=Watcher(note, wait), **more)
     with contextlib.ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rrti_sgl.cli.pairing import BaseModel, ReasoningModel, ServerFlags, open_pair
+from rrti_sgl.cli.pairing import BaseModel, Fused, ReasoningModel, ServerFlags, open_pair
 from rrti_sgl.cli.signals import Stopped
 from rrti_sgl.cli.terminal import say
 
@@ -27,6 +27,14 @@ def serve(
     reasoning_flags: Annotated[
         str, typer.Option(help="SGLang flags for the reasoning server alone; they win.", rich_help_panel="Models")
     ] = "",
+    fused: Fused = False,
+    draft_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Drafted tokens a round, with --fused. [default: 8]", rich_help_panel="Gate")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="With --fused: what the gate watches in requests that do not say.", rich_help_panel="Gate")
+    ] = "ce",
+    tau: Annotated[float | None, typer.Option(help="With --fused: its threshold for these.", rich_help_panel="Gate")] = None,
     context: Annotated[
         int | None,
         typer.Option(
@@ -67,6 +75,7 @@ def serve(
 
     from rrti_sgl.cli import parse
     from rrti_sgl.serving import keys
+    from rrti_sgl.errors import UsageError
     from rrti_sgl.serving.arrangement import ServingOptions
     from rrti_sgl.serving.memory import Demand
 
@@ -80,23 +89,34 @@ def serve(
         replicas=replicas,
         ports=(base_port, reasoning_port),
         key=None if api_key_file is None else keys.given_key(api_key_file),
+        draft_tokens=draft_tokens,
+        steering={} if tau is None else {"gate": "divergence", "metric": metric, "tau": tau},
     )
-    opened = open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True)
+    if not fused and (draft_tokens is not None or tau is not None):
+        raise UsageError("--draft-tokens and --tau are of one server for both models.", "Add --fused, or leave them out.")
+    opened = open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True, fused=fused)
     try:
         with opened as pair:
-            say(f"base      {pair.base_url}")
-            say(f"reasoning {pair.reasoning_url}")
-            say(f"key       in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there")
-            say(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
-            say("Ctrl-C stops both.")
+            key = f"in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there"
+            if fused:
+                say(f"both models {pair.base_url}")
+                say(f"key         {key}")
+                say(f"\nrrti run guided --fused-url {pair.base_url}")
+                say("Ctrl-C stops it.")
+            else:
+                say(f"base      {pair.base_url}")
+                say(f"reasoning {pair.reasoning_url}")
+                say(f"key       {key}")
+                say(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
+                say("Ctrl-C stops both.")
             assert pair.served is not None
             _watch(pair.served, restart=restart)
     except Stopped:
-        say("Both servers are stopped.")
+        say("The server is stopped." if fused else "Both servers are stopped.")
 
 
 def _watch(served: ServedPair, *, restart: bool) -> None:
-    """Look after both servers for as long as they live, or, where they are started again, until a signal comes.
+    """Look after the servers for as long as they live, or, where they are started again, until a signal comes.
 
     Raises:
         EndpointError: a process of a server died.
@@ -113,5 +133,5 @@ def _watch(served: ServedPair, *, restart: bool) -> None:
                 raise EndpointError(what, "Mend the cause that the log names. With --restart it would be started again.")
             say(f"{what}\nStarting it again ...", err=True)
             served.restart(lost)
-            say("Both servers answer again.", err=True)
+            say("All answers again.", err=True)
         time.sleep(1)

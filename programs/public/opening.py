@@ -28,6 +28,7 @@ def serve(
     log_dir: str | Path | None = None,
     in_flight: int = 64,
     special_tokens: SpecialTokens = "mapped",
+    fused: bool = False,
 ) -> ModelPair:
     """Start both models as SGLang servers, and stop them when the pair is closed.
 
@@ -40,6 +41,7 @@ def serve(
         log_dir: folder for the servers' logs; None takes a temporary one.
         in_flight: samples at once.
         special_tokens: "mapped": those of one meaning meet; or "as-is".
+        fused: one server that holds both models, in place of two (on the CPU).
 
     Raises:
         UsageError: no such pair, half a pair, or models that do not fit into the memory.
@@ -60,7 +62,8 @@ def serve(
     options = ServingOptions(shlex.split(base_flags), shlex.split(reasoning_flags), device)
     logs = None if log_dir is None else Path(log_dir)
     with contextlib.ExitStack() as stack:
-        address = stack.enter_context(open_pair(None, None, base, reasoning, flags, log_dir=logs, options=options))
+        opened = open_pair(None, None, base, reasoning, flags, log_dir=logs, options=options, fused=fused)
+        address = stack.enter_context(opened)
         opening = open_session(
             address.base_url, address.reasoning_url, Concurrency(in_flight), special_tokens=special_tokens
         )
@@ -80,7 +83,7 @@ def connect(
     """Connect to two SGLang servers that are running, such as those of `rrti serve`.
 
     Args:
-        base_url, reasoning_url: their addresses.
+        base_url, reasoning_url: their addresses; twice the same for a server that holds both models.
         tokenizer: folder or hub id, for servers whose model path is not readable here.
         reasoning_tokenizer: the reasoning model's, where that is another one.
         api_key: bearer token for both servers.

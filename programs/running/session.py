@@ -201,7 +201,9 @@ class PairSession:
         return self.pair.base if role == "base" else self.pair.reasoning
 
     async def _finish(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> Finished:
-        if self._guided is None and job.prefix is not None and not options.sampling.greedy:  # several continuations begin with it
+        if (
+            self._guided is None and job.prefix is not None and not options.sampling.greedy
+        ):  # several continuations begin with it
             await self.prefill(job.base_ids(()), job.reasoning_ids(()), gate)
         async with self._slots, aclosing(self._events(job, gate, options)) as settled:
             async for event in settled:

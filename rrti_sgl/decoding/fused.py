@@ -12,10 +12,10 @@ from rrti_sgl.decoding.chunked import begin_after
 from rrti_sgl.decoding.guided_engine import GuidedEngine
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import CallTotals, TraceBuilder
-from rrti_sgl.engines.fused.protocol import Steering, decode
 from rrti_sgl.engines.fused_server import FusedServer, FusedSide, GuidedAnswer, GuidedRequest
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.fused.protocol import Steering, decode
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Decision, Gate, gate_of
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rrti_sgl.engines.engine import EngineInfo
-from rrti_sgl.engines.fused import ALGORITHM
-from rrti_sgl.engines.fused.protocol import KEY, Steering
 from rrti_sgl.engines.identity import identify
 from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
 from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.fused import ALGORITHM
+from rrti_sgl.fused.protocol import KEY, Steering
 from rrti_sgl.serving.versions import SERVER_INFO_ROUTES
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rrti_sgl.errors import PairMismatchError, UsageError, argument
+from rrti_sgl.records import Json
 from rrti_sgl.serving.gpus import Gpu, Placement, place, visible_gpus
 from rrti_sgl.serving.memory import Demand, alone_flags, check_demand, demand_flags, plan_memory
 from rrti_sgl.serving.model_size import ModelSize, read_model_size
@@ -31,6 +32,8 @@ class ServingOptions:
         replicas: servers of each model; from 2 on a router stands before them.
         ports: of the two addresses; 0 takes a free one.
         key: what all servers ask of who uses them; None takes this process's own.
+        draft_tokens: most tokens that one server for both models drafts in a round; None takes its default.
+        steering: what requests to it leave out, such as tau (see `rrti_sgl.fused.protocol.Steering`).
     """
 
     base_flags: Sequence[str] = ()
@@ -42,6 +45,8 @@ class ServingOptions:
     replicas: int = 1
     ports: tuple[int, int] = (0, 0)
     key: str | None = field(default=None, repr=False)
+    draft_tokens: int | None = None
+    steering: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ def main(arguments: list[str]) -> None:
     key = lifeline.hold()
     from sglang.srt.plugins import load_plugins
 
+    from rrti_sgl.fused.plugin import check
+
+    check()
     load_plugins()
     from sglang.launch_server import run_server
     from sglang.srt.server_args import prepare_server_args

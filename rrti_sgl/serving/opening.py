@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rrti_sgl.errors import UsageError, argument
 
 if TYPE_CHECKING:
-    from rrti_sgl.serving.arrangement import ServingOptions
-    from rrti_sgl.serving.server import ServedPair
+    from rrti_sgl.serving.arrangement import Arrangement, ServingOptions
+    from rrti_sgl.serving.server import Server, ServedPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ def open_pair(
     log_dir: Path | None = None,
     options: ServingOptions | None = None,
     text: bool = False,
+    fused: bool = False,
     watcher: Watcher | None = None,
 ) -> Iterator[PairAddress]:
     """Use the servers at the two addresses, or start a pair (by default the bundled one) for as long as this lasts.
@@ -70,6 +71,7 @@ def open_pair(
         options: how to serve.
         text: let the servers that are started take and give text, for others than us; programs send and read token ids
             alone, and servers that know only of these do about half as much again.
+        fused: start one server that holds both models; the two addresses are its one.
         watcher: is told what happens meanwhile.
 
     Raises:
@@ -83,9 +85,10 @@ def open_pair(
             f"{argument('reasoning')}.",
         )
     if base_url is not None and reasoning_url is not None:
-        if base is not None:
+        if base is not None or fused:
             raise UsageError(
-                "Both addresses and models were given.", f"Leave out {argument('base')} and {argument('reasoning')}."
+                "Both addresses and what to start were given.",
+                f"Leave out {argument('base')}, {argument('reasoning')} and {argument('fused')}.",
             )
         yield PairAddress(base_url, reasoning_url)
         return
@@ -106,9 +109,40 @@ def open_pair(
             Server(reasoning, "reasoning", logs, options.reasoning_flags, device=options.device),
         )
         check_tokenizers(*servers)
-    arranged = arrange(*servers, options)
+    arranged = _both_in_one(*servers, options) if fused else arrange(*servers, options)
     for note in arranged.notes:
         watching.note(note)
     arranged.pair.on_wait = lambda seconds, missing: watching.wait(seconds, missing, logs)
     with arranged.pair as pair:
         yield PairAddress(pair.base.url, pair.reasoning.url, pair)
+
+
+def _both_in_one(base: Server, reasoning: Server, options: ServingOptions) -> Arrangement:
+    """One server that holds the models of two."""
+    from rrti_sgl.serving.arrangement import Arrangement, model_sizes
+    from rrti_sgl.serving.fused import DRAFT_TOKENS, BothModels
+    from rrti_sgl.serving.keys import own_key
+    from rrti_sgl.serving.memory import demand_flags
+    from rrti_sgl.serving.server import ServedPair
+
+    if options.replicas > 1 or options.base_gpus or options.reasoning_gpus or options.base_flags != options.reasoning_flags:
+        raise UsageError(
+            "One server for both models takes no replicas, no GPUs and no flags for one of the models.",
+            f"Leave these options out, or {argument('fused')}.",
+        )
+    model_sizes(base, reasoning)
+    server = BothModels(
+        reasoning.model,
+        "fused",
+        reasoning.log_dir,
+        options.reasoning_flags,
+        port=options.ports[1],
+        device=options.device,
+        served_name=reasoning.served_name,
+        planned=demand_flags(options.demand),
+        key=options.key or own_key(),
+        base_model=base.model,
+        draft_tokens=options.draft_tokens or DRAFT_TOKENS,
+        steering=options.steering,
+    )
+    return Arrangement(ServedPair(server, server))

@@ -173,7 +173,7 @@ class ServedPair:
 
     Args:
         base: the base model's server.
-        reasoning: the reasoning model's server.
+        reasoning: the reasoning model's server; the same one where it holds both models.
         on_wait: called about twice a second while they come up, with the seconds passed and the names still missing.
         in_turn: start the second only when the first is ready: on a shared GPU each sizes its cache by what is free.
     """
@@ -183,9 +183,14 @@ class ServedPair:
     on_wait: Callable[[float, list[str]], None] | None = None
     in_turn: bool = False
 
+    @property
+    def servers(self) -> list[Serving]:
+        """Each of them once."""
+        return [self.base] if self.base is self.reasoning else [self.base, self.reasoning]
+
     def __enter__(self) -> ServedPair:
         try:
-            self._start([self.base, self.reasoning])
+            self._start(self.servers)
         except BaseException:
             self.stop()
             raise
@@ -193,7 +198,7 @@ class ServedPair:
 
     def lost(self) -> dict[str, str]:
         """Of each server that is not whole any more: its name, and what died."""
-        found = {server.name: server.lost() for server in (self.base, self.reasoning)}
+        found = {server.name: server.lost() for server in self.servers}
         return {name: what for name, what in found.items() if what is not None}
 
     def restart(self, names: Collection[str]) -> None:
@@ -202,7 +207,7 @@ class ServedPair:
         Raises:
             ServerLaunchError: one does not come up.
         """
-        again = [server for server in (self.base, self.reasoning) if self.in_turn or server.name in names]
+        again = [server for server in self.servers if self.in_turn or server.name in names]
         for server in again:
             server.stop()
         self._start(again)

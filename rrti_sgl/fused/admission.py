@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rrti_sgl.engines.fused.acceptance import Guidance
-from rrti_sgl.engines.fused.base_side import BaseSide
-from rrti_sgl.engines.fused.protocol import DEFAULTS_VARIABLE, KEY, Steering
 from rrti_sgl.errors import UsageError
+from rrti_sgl.fused.acceptance import Guidance
+from rrti_sgl.fused.base_side import BaseSide
+from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE, KEY, Steering
 from rrti_sgl.records import Json
 from rrti_sgl.science.gates import NeverGate, load_gate
 
@@ -48,8 +48,11 @@ class Door:
         try:
             setattr(request, _ATTRIBUTE, self._guidance(request))
         except Exception as error:  # it came over the network
-            remedy = f" {error.remedy}" if isinstance(error, UsageError) and error.remedy else ""
-            request.set_finish_with_abort(f"{error}{remedy}")
+            request.set_finish_with_abort(str(error))
+            # It makes one pass all the same, on which what was refused must not be done.
+            for name, value in _PLAIN.items():
+                setattr(request.sampling_params, name, value)
+            request.custom_logit_processor = None
 
     def _guidance(self, request: Any) -> Guidance:
         if str(request.rid).startswith(_HEALTH_CHECK):
@@ -71,12 +74,14 @@ class Door:
                 "Shorten the prompt, or lower max_new_tokens.",
             )
         for name in ("k", "trace"):
-            if getattr(steering, name) > self._vocab_size:
-                raise UsageError(f"{name} = {getattr(steering, name)} is above {self._vocab_size}, the vocabulary.", "Lower it.")
+            if (value := getattr(steering, name)) > self._vocab_size:
+                raise UsageError(f"{name} = {value} is above {self._vocab_size}, the vocabulary.", "Lower it.")
         if ":" in steering.gate:
             if steering.gate not in self._own_gates:
                 known = ", ".join(sorted(self._own_gates)) or "none"
-                raise UsageError(f"gate = {steering.gate!r} was not named at the server's start ({known}).", "Name it there.")
+                raise UsageError(
+                    f"gate = {steering.gate!r} was not named at the server's start; named: {known}.", "Name it."
+                )
             return Guidance(steering, load_gate(steering.gate, steering.gate_params))
         return Guidance(steering, steering.make_gate())
 
@@ -128,6 +133,12 @@ _UNSUPPORTED: Mapping[str, Callable[[Any], bool]] = {
     "return_hidden_states": lambda request: bool(request.return_hidden_states),
     "beam search": lambda request: getattr(request, "beam_group", None) is not None,
     "sessions": lambda request: request.session is not None,
+}
+
+
+_PLAIN: Mapping[str, Json] = {
+    **{"frequency_penalty": 0.0, "presence_penalty": 0.0, "repetition_penalty": 1.0, "min_new_tokens": 0},
+    **{"logit_bias": None, "json_schema": None, "regex": None, "ebnf": None, "structural_tag": None},
 }
 
 

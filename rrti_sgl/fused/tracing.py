@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rrti_sgl.engines.fused.acceptance import Guidance, Kept
-from rrti_sgl.engines.fused.protocol import KEY, encode, record_type
+from rrti_sgl.fused.acceptance import Guidance, Kept
+from rrti_sgl.fused.protocol import KEY, encode, record_type
 from rrti_sgl.records import FloatArray, IntArray
 
 

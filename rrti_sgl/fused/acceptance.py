@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rrti_sgl.engines.fused.protocol import Steering
+from rrti_sgl.fused.protocol import Steering
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.science.gates import AlwaysGate, Gate, GateState, Steps, ThresholdGate
 from rrti_sgl.science.threshold import replay

@@ -11,8 +11,8 @@ import torch
 from sglang.srt.model_executor.forward_batch_info import CaptureHiddenMode, ForwardBatch, ForwardMode
 from sglang.srt.speculative.spec_info import SpecInput, SpecInputType
 
-from rrti_sgl.engines.fused.drawing import draw
-from rrti_sgl.engines.fused.scoring import entropy
+from rrti_sgl.fused.drawing import draw
+from rrti_sgl.fused.scoring import entropy
 
 
 class Carried(SpecInput):  # type: ignore[misc]

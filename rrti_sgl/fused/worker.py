@@ -13,14 +13,14 @@ from sglang.srt.managers.tp_worker import TpModelWorker
 from sglang.srt.runtime_context import get_device, get_spec
 from sglang.srt.speculative.base_spec_worker import BaseSpecWorker
 
-from rrti_sgl.engines.fused import places
-from rrti_sgl.engines.fused.acceptance import Guidance, Kept
-from rrti_sgl.engines.fused.admission import Door, base_prompt, guidance_of, open_door
-from rrti_sgl.engines.fused.base_side import BaseSide
-from rrti_sgl.engines.fused.drawing import draw
-from rrti_sgl.engines.fused.forwards import Carried, Draft, draft, read, verify
-from rrti_sgl.engines.fused.scoring import measure
-from rrti_sgl.engines.fused.tracing import Round, spoken, tell
+from rrti_sgl.fused import places
+from rrti_sgl.fused.acceptance import Guidance, Kept
+from rrti_sgl.fused.admission import Door, base_prompt, guidance_of, open_door
+from rrti_sgl.fused.base_side import BaseSide
+from rrti_sgl.fused.drawing import draw
+from rrti_sgl.fused.forwards import Carried, Draft, draft, read, verify
+from rrti_sgl.fused.scoring import measure
+from rrti_sgl.fused.tracing import Round, spoken, tell
 from rrti_sgl.records import FloatArray
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Steps
@@ -83,6 +83,8 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
 
     def clear_cache_pool(self) -> None:
         """Forget cached prefixes; SGLang calls it with no request running."""
+        self._side.sweep()
+        logger.info("the base model's cache: %d of %d slots were free or cached", self._side.available, self._side.slots.size)
         self._side.clear()
 
     def note_request_finished(self, *, rid: str, natural_stop: bool) -> None:
@@ -106,14 +108,14 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         tokens, output = result.next_token_ids, result.logits_output
         try:
             active, drafted = self._read_prompts(batch)
-            if active:
+            if drafted is not None:
                 at = torch.tensor(active, device=tokens.device)
                 kept, round_ = self._gate(batch, active, drafted, output.next_token_logits[at])
                 tokens = tokens.clone()
                 for place, index in enumerate(active):
-                    if kept[place] is not None:
-                        tokens[index] = int(_emitted(kept[place], round_, place)[0])
-                        self._prefill_logprobs(batch, index, kept[place], round_, place, int(tokens[index]), output)
+                    if (keeps := kept[place]) is not None:
+                        tokens[index] = int(_emitted(keeps, round_, place)[0])
+                        self._prefill_logprobs(batch, index, keeps, round_, place, int(tokens[index]), output)
         except Exception as error:
             self._fail(batch, range(len(batch.reqs)), error)
         return GenerationBatchResult(
@@ -126,7 +128,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             speculative_num_draft_tokens=self._draft_tokens,
         )
 
-    def _read_prompts(self, batch: Any) -> tuple[list[int], Draft]:
+    def _read_prompts(self, batch: Any) -> tuple[list[int], Draft | None]:
         """The base model reads the prompts of the sequences whose prompts the reasoning model has read to the end.
 
         Rows are given at the first piece of a prompt, so that its end finds room.
@@ -151,7 +153,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 todo.append(ids)
                 cached.append(before)
         if not active:
-            return active, Draft(*([torch.empty(0)] * 3), [])
+            return active, None
         picked = [rows[index] for index in active]
         logits = read(batch, self._base, active, picked, todo, cached, self._side.table)
         for row, ids in zip(picked, todo, strict=True):
@@ -197,9 +199,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             next_token_ids=out.flatten(),
             accept_lens=accepted,
             new_seq_lens=new_lengths,
-            next_draft_input=Carried(
-                torch.where(accepted > 0, last, batch.spec_info.bonus_tokens), new_lengths.clone(), n
-            ),
+            next_draft_input=Carried(torch.where(accepted > 0, last, batch.spec_info.bonus_tokens), new_lengths.clone(), n),
             speculative_num_draft_tokens=n,
         )
         if not bool((accepted > 0).all()):
@@ -223,7 +223,8 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         guidance = guidance_of(request)
         assert guidance is not None
         room = request.sampling_params.max_new_tokens - len(request.output_ids)
-        return max(1, min(self._draft_tokens, guidance.draft_limit or self._draft_tokens, room))
+        most: int = min(self._draft_tokens, guidance.draft_limit or self._draft_tokens, room)
+        return max(1, most)
 
     # -- gates ------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The metrics of `rrti_sgl.science.metrics` over whole vocabularies, for the rows of a batch at once, where the logits are."""
+"""The metrics of `rrti_sgl.science.metrics` over whole vocabularies, all rows of a batch at once."""
 
 from __future__ import annotations
 

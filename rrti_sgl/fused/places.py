@@ -88,9 +88,7 @@ def own_table(pool: Any, device: str) -> Any:
     """A table of slots like another one."""
     from sglang.srt.mem_cache.memory_pool import ReqToTokenPool
 
-    return ReqToTokenPool(
-        size=pool.size, max_context_len=pool.max_context_len, device=device, enable_memory_saver=False
-    )
+    return ReqToTokenPool(size=pool.size, max_context_len=pool.max_context_len, device=device, enable_memory_saver=False)
 
 
 def abort(request: Any, message: str, status: int) -> None:

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
 VARIABLE = "RRTI_FUSED"
 """Environment variable that switches the plugin on ("1"); `rrti serve --fused` sets it."""
 
-logger = logging.getLogger(__name__)
+
+def check() -> None:
+    """In the process that becomes a server: end it with the reason if it is to hold both models and cannot.
+
+    SGLang logs what a plugin raises and goes on, to an error that says nothing.
+
+    Raises:
+        SystemExit: this SGLang lacks a place that is touched; names them.
+    """
+    if os.environ.get(VARIABLE) == "1" and (lacking := _lacking()):
+        raise SystemExit(
+            f"This SGLang has no {', '.join(lacking)}: it cannot hold both models. Serve them as two servers (`rrti serve`)."
+        )
+
+
+def _lacking() -> list[str]:
+    import torch
+
+    from rrti_sgl.fused import cpu_repairs, places
+
+    return places.missing(places.TOUCHED if torch.cuda.is_available() else {**places.TOUCHED, **cpu_repairs.TOUCHED})
 
 
 def register() -> None:
-    """Register the algorithm and what it needs of SGLang.
-
-    Raises:
-        RuntimeError: this SGLang lacks a place that it touches; names them.
-    """
+    """Register the algorithm and what it needs of SGLang, if this server asks for it and this SGLang has it."""
     if os.environ.get(VARIABLE) != "1":
         return
+    if _lacking():
+        return  # `check` has said so
     import torch
 
-    from rrti_sgl.engines.fused import cpu_repairs, places
-
-    touched = dict(places.TOUCHED) | ({} if torch.cuda.is_available() else cpu_repairs.TOUCHED)
-    if lacking := places.missing(touched):
-        raise RuntimeError(f"this SGLang has no {', '.join(lacking)}: serve the two models as two servers")
     if not torch.cuda.is_available():
+        from rrti_sgl.fused import cpu_repairs
+
         cpu_repairs.register()
     _register_hooks()
     _register_algorithm()
@@ -36,7 +50,7 @@ def register() -> None:
 def _register_hooks() -> None:
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
-    from rrti_sgl.engines.fused import admission
+    from rrti_sgl.fused import admission
 
     scheduler = "sglang.srt.managers.scheduler.Scheduler."
     HookRegistry.register(scheduler + "_add_request_to_queue", admission.before_queue, HookType.BEFORE)
@@ -53,7 +67,7 @@ def _register_algorithm() -> None:
     from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
     from sglang.srt.speculative.spec_registry import CustomSpecAlgo
 
-    from rrti_sgl.engines.fused import ALGORITHM
+    from rrti_sgl.fused import ALGORITHM
 
     class GuidedAlgorithm(CustomSpecAlgo):  # type: ignore[misc]
         """The three methods that SGLang 0.5.23 calls and its base class lacks, and equal numbers of steps and tokens."""
@@ -74,8 +88,9 @@ def _register_algorithm() -> None:
             server_args.speculative_num_steps = server_args.speculative_num_draft_tokens
             server_args.speculative_eagle_topk = 1
 
-    @SpeculativeAlgorithm.register(ALGORITHM, supports_overlap=False, spec_class=GuidedAlgorithm)
-    def _worker(server_args: Any) -> type:
-        from rrti_sgl.engines.fused.worker import GuidedWorker
+    def worker(server_args: Any) -> type:
+        from rrti_sgl.fused.worker import GuidedWorker
 
         return GuidedWorker
+
+    SpeculativeAlgorithm.register(ALGORITHM, supports_overlap=False, spec_class=GuidedAlgorithm)(worker)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rrti_sgl.engines.fused import places
+from rrti_sgl.fused import places
 
 
 class Slots:

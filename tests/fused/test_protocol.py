@@ -1,0 +1,103 @@
+"""What a request may ask, what is refused by name, and the records of tokens."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.fused.protocol import Steering, decode, encode, record_type
+from rrti_sgl.science.gates import (
+    AlwaysGate,
+    DivergenceGate,
+    EarlyGate,
+    EntropyGate,
+    NeverGate,
+    PositionGate,
+    RandomGate,
+    ThresholdRule,
+    gate_of,
+)
+
+RULE = ThresholdRule(0.4, 1.5, 8, "partial")
+GATES = [
+    *(DivergenceGate("js", RULE), EntropyGate(RULE), RandomGate(0.2), EarlyGate(3.5), AlwaysGate()),
+    *(PositionGate([0, 4], [0.5, 0.1]), NeverGate("ce"), NeverGate()),
+]
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
+def test_a_gate_is_its_name_and_parameters(gate):
+    again = gate_of(gate.name, json.loads(json.dumps(gate.params())))
+    assert (type(again), again.params(), again.rule) == (type(gate), gate.params(), gate.rule)
+
+
+def test_what_is_sent_is_what_is_read():
+    sent = Steering("entropy", {"tau": 0.5}, 3, 9, 4, 0.3, 20, 5, 77, 12, (0.5, 1.5), (3, 4, 5))
+    read = Steering.from_json(sent.to_json(), {})
+    assert read == Steering(**{**{name: getattr(sent, name) for name in Steering.__slots__}, "history": [0.5, 1.5],
+                               "base_input_ids": [3, 4, 5]})  # fmt: skip
+
+
+def test_a_mapping_will_do_and_the_server_s_own_stand_behind_it():
+    defaults = {"gate": "divergence", "metric": "kl", "tau": 0.7}
+    assert Steering.from_json(None, defaults).gate_params == {"metric": "kl", "tau": 0.7}
+    assert Steering.from_json({"tau": 0.2}, defaults).gate_params == {"metric": "kl", "tau": 0.2}
+    other = Steering.from_json({"gate": "random", "rho": 0.1}, {**defaults, "trace": 4})
+    assert (other.gate_params, other.trace) == ({"rho": 0.1}, 4)
+
+
+COUNTS = ("takeover_tokens", "max_takeovers", "draft_tokens", "k", "trace", "seed", "position")
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        *(({name: -1}, name) for name in COUNTS),
+        ({"trace": "5"}, "trace"),
+        ({"trace": True}, "trace"),
+        ({"k": None}, "k"),
+        ({"takeover_tokens": 0}, "takeover_tokens"),
+        ({"doubt": float("nan")}, "doubt"),
+        ({"doubt": "x"}, "doubt"),
+        ({"gate": 5}, "gate"),
+        ({"history": [1, "x"]}, "history"),
+        ({"base_input_ids": [1.5]}, "base_input_ids"),
+        ({"base_input_ids": 7}, "base_input_ids"),
+        ("{", "JSON"),
+        ([1], "mapping"),
+        ("[1]", "mapping"),
+    ],
+)
+def test_nonsense_is_refused_by_name(asked, field):
+    with pytest.raises(UsageError, match=field):
+        Steering.from_json(asked, {})
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"gate": "nobody"}, "nobody"),
+        ({}, "tau"),
+        ({"tau": "high"}, "tau"),
+        ({"tau": 0.5, "metric": "wit"}, "wit"),
+        ({"tau": 0.5, "colour": 1}, "colour"),
+        ({"gate": "random", "rho": 2}, "rho"),
+        ({"gate": "random", "tau": 2}, "tau"),
+        ({"gate": "entropy", "tau": 1, "metric": "ce"}, "ce"),
+    ],
+)
+def test_gates_that_cannot_be_made_say_why(asked, said):
+    with pytest.raises(UsageError, match=said):
+        Steering.from_json(asked, {}).make_gate()
+
+
+def test_records_survive_the_wire():
+    records = np.zeros(3, record_type(4))
+    records["score"], records["base_ids"][1] = [0.25, np.inf, np.nan], [4, 3, 2, 1]
+    found = decode([encode(record) for record in records], 4)
+    assert found.tobytes() == records.tobytes()
+    with pytest.raises(ValueError, match="buffer size"):
+        decode([encode(records[0])], 5)

@@ -1,0 +1,277 @@
+"""Requests of every kind on a real fused server: refused, aborted, retracted, sampled; the server and its pools survive."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rrti_sgl.decoding.job import DecodeOptions
+from rrti_sgl.engines.pair import connect
+from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.fused.protocol import KEY, decode
+from rrti_sgl.problems import load_problems
+from rrti_sgl.programs.running.session import Concurrency, PairSession
+from rrti_sgl.science.gates import DivergenceGate, ThresholdRule
+from rrti_sgl.serving.fused import BothModels
+from rrti_sgl.tinypair.bundle import bundled_pair
+from rrti_sgl.tokens.vocabulary import load_vocabulary
+from tests.decoding.test_conformance_real import jobs
+from tests.fused.conftest import serving
+
+pytestmark = pytest.mark.server
+
+
+def post(server: BothModels, path: str, body: dict[str, Any]) -> Any:
+    """The answer of a server, an error's body included."""
+    request = urllib.request.Request(
+        server.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"} | headers(server)
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            content = answer.read()
+    except urllib.error.HTTPError as error:
+        content = error.read()
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode()
+
+
+def headers(server: BothModels) -> dict[str, str]:
+    key = getattr(server, "api_key", None)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def generate(server: BothModels, asked: object, **changes: Any) -> Any:
+    body = {
+        name: changes.pop(name) for name in ("rid", "return_logprob", "top_logprobs_num", "input_ids") if name in changes
+    }
+    params = {"max_new_tokens": 12, "temperature": 0, "custom_params": {KEY: asked}, **changes}
+    return post(server, "/generate", {"input_ids": [2, 5, 6, 7], "sampling_params": params} | body)
+
+
+def free_slots(server: BothModels) -> tuple[int, int]:
+    """Slots of the base model's pool that are free or cached, of all; the server is idle then, and its caches empty."""
+    post(server, "/flush_cache", {})
+    found = re.findall(r"cache: (\d+) of (\d+) slots were free", server.log_path.read_text())
+    free, size = found[-1]
+    return int(free), int(size)
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes", "said"),
+    [
+        ({}, {}, "tau is not given"),
+        ({"tau": 0.5, "colour": 3}, {}, "colour"),
+        ({"tau": 0.5, "trace": 57}, {}, "trace = 57"),
+        ({"gate": "nobody"}, {}, "nobody"),
+        ({"gate": "os:system"}, {}, "os:system"),
+        ("{", {}, "JSON"),
+        (json.dumps({"tau": 0.5, "base_input_ids": [56]}), {}, "vocabulary"),
+        (json.dumps({"tau": 0.5, "base_input_ids": [5] * 505}), {}, "base model's prompt"),
+        ({"tau": 0.5}, {"regex": "a+"}, "grammars"),
+        ({"tau": 0.5}, {"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"tau": 0.5}, {"repetition_penalty": 1.2}, "repetition_penalty"),
+        ({"tau": 0.5}, {"min_new_tokens": 3}, "min_new_tokens"),
+        ({"tau": 0.5}, {"logit_bias": {"5": 1.0}}, "logit_bias"),
+    ],
+)
+def test_what_cannot_be_served_is_an_error_on_the_request(fused: BothModels, asked, changes, said):
+    answer = generate(fused, asked, **changes)
+    assert said in json.dumps(answer)
+    assert len(generate(fused, {"tau": 0.5})["output_ids"]) == 12
+    free, size = free_slots(fused)
+    assert free == size
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 8, 9, 17])
+def test_a_limit_in_the_middle_of_a_draft_cuts_there(fused: BothModels, limit: int):
+    whole = generate(fused, {"tau": 0.5, "trace": 2}, max_new_tokens=40)
+    cut = generate(fused, {"tau": 0.5, "trace": 2}, max_new_tokens=limit)
+    assert cut["output_ids"] == whole["output_ids"][:limit]
+    assert len(cut["meta_info"][KEY]) == limit
+    assert cut["meta_info"]["finish_reason"]["type"] == "length"
+
+
+def test_a_stop_token_in_the_middle_of_a_draft_ends_there(fused: BothModels):
+    whole = generate(fused, {"tau": 0.5}, max_new_tokens=40)["output_ids"]
+    at = next(index for index, token in enumerate(whole) if index > 9 and token not in whole[:index])
+    cut = generate(fused, {"tau": 0.5, "trace": 1}, max_new_tokens=40, stop_token_ids=[whole[at]])
+    assert cut["output_ids"] == whole[: at + 1]
+    records = decode(cut["meta_info"][KEY], 1)
+    assert len(records) == at + 1
+    assert records["drafted"].sum() == at + 1 + (records["drafted"].sum() - at - 1)
+    assert cut["meta_info"]["finish_reason"]["type"] == "stop"
+
+
+def test_log_probabilities_are_of_the_guided_model(fused: BothModels):
+    """A token's log-probability is that of the model that spoke, and so are the lists."""
+    answer = generate(
+        fused, {"tau": 0.5, "trace": 56}, max_new_tokens=30, return_logprob=True, top_logprobs_num=3, input_ids=[2, 9, 5, 6]
+    )
+    records = decode(answer["meta_info"][KEY], 56)
+    told = answer["meta_info"]["output_token_logprobs"]
+    expected = np.where(records["fired"] == 1, records["reasoning_logprob"], records["base_logprob"])
+    assert records["fired"].any()
+    np.testing.assert_allclose([entry[0] for entry in told], expected, atol=2e-5)
+    assert [entry[1] for entry in told] == answer["output_ids"]
+    for row, top in zip(records, answer["meta_info"]["output_top_logprobs"], strict=True):
+        side = "reasoning" if row["fired"] else "base"
+        np.testing.assert_allclose([entry[0] for entry in top], row[f"{side}_logprobs"][:3], atol=2e-5)
+
+
+def test_each_request_of_a_batch_has_its_own_gate(fused: BothModels):
+    asked = [{"tau": tau, "trace": 1} for tau in (0.0, 0.5, 100.0)] + [
+        {"gate": "random", "rho": 0.5, "seed": 3, "trace": 1},
+        {"gate": "early", "horizon": 4, "trace": 1},
+        {"tau": 0.0, "max_takeovers": 2, "trace": 1},
+        {"gate": "never", "metric": "js", "trace": 1},
+        {"tau": 0.5, "k": 8, "trace": 1},
+        {"tau": 0.5, "doubt": 0.05, "trace": 1},
+    ]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        together = list(pool.map(lambda each: generate(fused, each, max_new_tokens=40), asked))
+    for each, answer in zip(asked, together, strict=True):
+        assert generate(fused, each, max_new_tokens=40)["output_ids"] == answer["output_ids"], each
+    fired = [decode(answer["meta_info"][KEY], 1)["fired"] for answer in together]
+    assert fired[0].all()
+    assert not fired[2].any()
+    assert fired[4].tolist() == [1] * 4 + [0] * 36
+    assert fired[5].tolist() == [1] * 2 + [0] * 38
+    assert not fired[6].any()
+    doubtful = [decode(together[index]["meta_info"][KEY], 1)["drafted"].sum() for index in (8, 1)]
+    assert doubtful[0] <= doubtful[1], "drafts that end at a doubt throw less away"
+    assert together[8]["output_ids"] == together[1]["output_ids"]
+
+
+def test_top_k_scores_are_those_of_two_servers(fused: BothModels):
+    """With k, the gate sees the lower bound that lists of k give, and not the number over the whole vocabulary."""
+    exact, bound = (
+        decode(generate(fused, {"gate": "never", "metric": "ce", "k": k, "trace": 56})["meta_info"][KEY], 56) for k in (0, 2)
+    )
+    assert (bound["score"] <= exact["score"] + 1e-6).all()
+    assert (bound["score"] < exact["score"] - 1e-3).any()
+
+
+def test_an_aborted_request_ends_alone(fused: BothModels):
+    async def run() -> tuple[int, int]:
+        async with connect(fused.url, fused.url) as pair, PairSession(pair, Concurrency(8)) as session:
+            options = DecodeOptions(4, 400, Sampling(), frozenset())
+            some = jobs(pair, 4, different_prompts=True)
+            gate = DivergenceGate("ce", ThresholdRule(0.55))
+            whole = [asyncio.create_task(anext(aiter(session.run([job], gate, options)))) for job in some]
+            await asyncio.sleep(0)
+            while not server_is_busy(fused):
+                await asyncio.sleep(0.02)
+            whole[0].cancel()
+            done = await asyncio.gather(*whole, return_exceptions=True)
+            return sum(isinstance(each, asyncio.CancelledError) for each in done), sum(
+                len(each.trace) == 400 for each in done if not isinstance(each, BaseException)
+            )
+
+    assert asyncio.run(run()) == (1, 3)
+    generate(fused, {"tau": 0.5})
+    free, size = free_slots(fused)
+    assert free == size
+
+
+def server_is_busy(server: BothModels) -> bool:
+    return "running-req: " in server.log_path.read_text().rpartition("Prefill batch")[2]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothModels]:
+    """A server whose pools hold some 500 tokens and that reads prompts in pieces of 32."""
+    flags = ("--skip-tokenizer-init", "--max-total-tokens", "500", "--chunked-prefill-size", "32")
+    with serving(tmp_path_factory.mktemp("small"), *flags, steering={"tau": 0.5}) as server:
+        yield server
+
+
+def long_requests(n: int) -> list[dict[str, Any]]:
+    """Requests whose base prompts are longer than a piece, and than the reasoning model's."""
+    vocabulary = load_vocabulary(str(bundled_pair().base))
+    questions = [vocabulary.encode(problem.question) for problem in load_problems("world:heldout", limit=n).problems]
+    return [
+        {"input_ids": ids, "asked": json.dumps({"tau": 0.5, "trace": 1, "base_input_ids": [*questions[0], *ids, *ids]})}
+        for ids in questions
+    ]
+
+
+def ask(server: BothModels, each: dict[str, Any]) -> Any:
+    return generate(server, each["asked"], input_ids=each["input_ids"], max_new_tokens=100, ignore_eos=True)
+
+
+def test_full_pools_retract_and_lose_nothing(small: BothModels):
+    requests = long_requests(8)
+    alone = [ask(small, each)["output_ids"] for each in requests]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda each: ask(small, each), requests))
+    assert [answer["output_ids"] for answer in together] == alone
+    assert all(len(answer["meta_info"][KEY]) == 100 for answer in together)
+    assert sum(answer["meta_info"]["num_retractions"] for answer in together) > 0, "nothing was retracted: a larger load"
+    free, size = free_slots(small)
+    assert (free, size) == (500, 500)
+
+
+def test_a_request_that_can_never_fit_is_refused(small: BothModels):
+    answer = generate(small, json.dumps({"tau": 0.5, "base_input_ids": [5] * 420}), max_new_tokens=100)
+    assert "base model's prompt" in json.dumps(answer)
+
+
+def test_a_plain_request_is_guided_as_the_server_was_started(small: BothModels):
+    plain = post(
+        small, "/generate", {"input_ids": [2, 5, 6, 7], "sampling_params": {"max_new_tokens": 30, "temperature": 0}}
+    )
+    assert plain["output_ids"] == generate(small, {"tau": 0.5}, max_new_tokens=30)["output_ids"]
+    assert KEY not in plain["meta_info"], "nothing is told that nobody asked for"
+
+
+def kept_after(logprobs: np.ndarray, temperature: float, top_p: float) -> np.ndarray:
+    """(V,) probabilities of a sorted list after temperature and top-p, as SGLang filters."""
+    scaled = np.exp(logprobs.astype(np.float64) / temperature)
+    scaled /= scaled.sum()
+    scaled[np.cumsum(scaled) - scaled > top_p] = 0
+    return scaled / scaled.sum()
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.8, 0.9)])
+def test_draws_have_the_distribution_of_the_model_that_makes_them(fused: BothModels, temperature: float, top_p: float):
+    """Randomised probability integral transform of every draw that counted: uniform, for both models."""
+
+    async def run() -> list[Any]:
+        async with connect(fused.url, fused.url) as pair, PairSession(pair, Concurrency(32)) as session:
+            options = DecodeOptions(56, 60, Sampling(temperature, top_p), pair.stop_token_ids)
+            found = session.run(jobs(pair, 96, different_prompts=True), DivergenceGate("ce", ThresholdRule(0.4)), options)
+            return [each.trace async for each in found]
+
+    traces = asyncio.run(run())
+    random = np.random.default_rng(0)
+    for side in ("base", "reasoning"):
+        places = []
+        for trace in traces:
+            rows = getattr(trace, side).gathered()
+            for row, drawn in enumerate(getattr(trace, f"{side}_token_ids")):
+                if drawn >= 0:
+                    p = kept_after(rows.logprobs[row], temperature, top_p)
+                    at = int(np.flatnonzero(rows.ids[row] == drawn)[0])
+                    assert p[at] > 0, "a token that the filter drops"
+                    places.append(p[:at].sum() + random.random() * p[at])
+        assert len(places) > (300 if side == "reasoning" else 3000)
+        assert stats.kstest(places, "uniform").pvalue > 1e-4, side
+
+
+def test_records_are_no_more_than_they_say(fused: BothModels):
+    answer = generate(fused, {"tau": 0.5, "trace": 20})
+    [length] = {len(base64.b64decode(entry)) for entry in answer["meta_info"][KEY]}
+    assert length == 390
