@@ -1,4 +1,4 @@
-"""Decoding speed: base alone, reasoning alone, lockstep and chunked, side by side on real servers in one run.
+"""Decoding speed: base alone, reasoning alone, lockstep, chunked and both models in one server, side by side in one run.
 
 For each number of sequences in flight and each spike ratio, guided decoding runs over the same prompts in lockstep and in
 chunks; then both models alone decode, for each prompt, as many tokens as guided decoding wrote there, without
@@ -35,6 +35,7 @@ from rrti_sgl.problems import load_problems
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.science.calibration import calibrate
 from rrti_sgl.science.gates import DivergenceGate, Gate, NeverGate, ThresholdRule
+from rrti_sgl.serving.fused import BothModels
 from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.server import TOKEN_IDS_ONLY, ServedPair, Server
 from rrti_sgl.tinypair.bundle import bundled_pair
@@ -74,12 +75,21 @@ def cpu_seconds(process: psutil.Process) -> float:
     return sum(sum(member.cpu_times()[:2]) for member in family)
 
 
+@dataclass(frozen=True)
+class Served:
+    """The servers of one pair: one for each model, and one for both. Idle ones sleep."""
+
+    pair: ServedPair
+    fused: BothModels
+
+
 @contextmanager
-def measured(served: ServedPair) -> Iterator[dict[str, float]]:
-    """Wall time and CPU time of both servers and of this process while the context lasts."""
+def measured(served: Served, method: str) -> Iterator[dict[str, float]]:
+    """Wall time and CPU time of the servers and of this process while the context lasts; one for both is "reasoning"."""
+    reasoning = served.fused if method == "fused" else served.pair.reasoning
     processes = {
-        "base": psutil.Process(served.base.process.pid),  # type: ignore[union-attr]
-        "reasoning": psutil.Process(served.reasoning.process.pid),  # type: ignore[union-attr]
+        "base": psutil.Process(served.pair.base.process.pid),  # type: ignore[union-attr]
+        "reasoning": psutil.Process(reasoning.process.pid),  # type: ignore[union-attr]
     }
     own = psutil.Process()
     before = {name: cpu_seconds(process) for name, process in processes.items()}
@@ -137,35 +147,37 @@ async def alone(url: str, jobs: Sequence[SampleJob], lengths: Sequence[int], seq
         return sum(await asyncio.gather(*(one(job, n) for job, n in zip(jobs, lengths, strict=True))))
 
 
-async def measure_pair(name: str, served: ServedPair, arguments: argparse.Namespace) -> list[Row]:
+async def measure_pair(name: str, served: Served, arguments: argparse.Namespace) -> list[Row]:
     """All rows of one pair."""
     rows: list[Row] = []
-    async with connect(served.base.url, served.reasoning.url) as pair:
+    two, url = served.pair, served.fused.url
+    async with connect(two.base.url, two.reasoning.url) as pair, connect(url, url) as one:
         calibration = await guided(pair, jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, "chunked", MAX_NEW_TOKENS)
         scores = np.concatenate([[decision.score for decision in trace.decisions] for trace in calibration])
         for sequences in arguments.sequences:
             jobs = jobs_for(pair, max(sequences * arguments.rounds, 8), "heldout")
             for ratio in arguments.ratios:
                 gate = DivergenceGate("ce", ThresholdRule(calibrate(scores, ratio).tau))
-                rows += await measure_cell(name, served, pair, jobs, gate, sequences, ratio, arguments)
+                rows += await measure_cell(name, served, (pair, one), jobs, gate, sequences, ratio, arguments)
     return rows
 
 
 async def measure_cell(
     name: str,
-    served: ServedPair,
-    pair: Pair,
+    served: Served,
+    pairs: tuple[Pair, Pair],
     jobs: Sequence[SampleJob],
     gate: Gate,
     sequences: int,
     ratio: float,
     arguments: argparse.Namespace,
 ) -> list[Row]:
-    """The four methods on the same prompts, repeated in turn."""
+    """The five methods on the same prompts, repeated in turn."""
     measurements: dict[str, list[Row]] = {}
     lengths: list[int] = []
     for repetition in range(arguments.repetitions):
-        for method in ("chunked", "lockstep", "base", "reasoning"):
+        for method in ("chunked", "fused", "lockstep", "base", "reasoning"):
+            pair = pairs[method == "fused"]
             if method == "lockstep" and repetition > 0:
                 continue  # the slow reference: measured once, over one round of samples
             some = jobs[: max(sequences, 8)] if method == "lockstep" else jobs
@@ -173,14 +185,16 @@ async def measure_cell(
             await pair.reasoning.flush()
             traces: list[TraceBuilder] = []
             counted = replace(pair, base=Counted(pair.base), reasoning=Counted(pair.reasoning))
-            with measured(served) as cost:
-                if method in ("chunked", "lockstep"):
-                    traces = await guided(counted, some, gate, sequences, method, arguments.draft_tokens)  # type: ignore[arg-type]
+            with measured(served, method) as cost:
+                if method in ("chunked", "lockstep", "fused"):
+                    loop: Decoding = "lockstep" if method == "lockstep" else "chunked"
+                    asked = pair if method == "fused" else counted
+                    traces = await guided(asked, some, gate, sequences, loop, arguments.draft_tokens)
                     n_tokens = sum(len(trace) for trace in traces)
                 else:
-                    url = served.base.url if method == "base" else served.reasoning.url
+                    url = served.pair.base.url if method == "base" else served.pair.reasoning.url
                     n_tokens = await alone(url, some, lengths, sequences)
-            cost["calls"] = counted.base.n_calls + counted.reasoning.n_calls
+            cost["calls"] = len(traces) if method == "fused" else counted.base.n_calls + counted.reasoning.n_calls
             lengths = [len(trace) for trace in traces] if method == "chunked" else lengths
             row = one_row(name, method, sequences, ratio, n_tokens, traces, cost, arguments)
             measurements.setdefault(method, []).append(row)
@@ -224,7 +238,7 @@ def one_row(
         cpu_ms_base=1e3 * cost["base"] / n_tokens,
         cpu_ms_reasoning=1e3 * cost["reasoning"] / n_tokens,
         cpu_ms_client=1e3 * cost["client"] / n_tokens,
-        draft_tokens=arguments.draft_tokens if method == "chunked" else 1,
+        draft_tokens={"chunked": arguments.draft_tokens, "fused": arguments.fused_draft_tokens}.get(method, 1),
         repetitions=1,
     )
 
@@ -238,44 +252,53 @@ def median_row(rows: Sequence[Row]) -> Row:
     return Row(**values | {"repetitions": len(rows)})
 
 
-def larger_random_pair(folder: Path) -> tuple[Path, Path]:
-    """A pair of some 20 million random weights with the bundled tokenizer: slower models, no meaning."""
+RANDOM = {
+    "random-20M": ((512, 8, 1024), (512, 8, 1024)),  # the same weights, those of the reasoning model a little shaken
+    "random-8M-90M": ((256, 8, 1024), (768, 12, 2560)),
+}
+"""Random pairs with the bundled tokenizer: (width, layers, inner width) of base and reasoning. Slower, without meaning."""
+
+
+def random_pair(name: str) -> tuple[Path, Path]:
+    """The folders of a random pair, made anew."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from rrti_sgl.tinypair.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
 
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(VOCABULARY), hidden_size=512, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=4,
-        head_dim=64, intermediate_size=1024, tie_word_embeddings=True, max_position_embeddings=512, initializer_range=0.1,
-        bos_token_id=None, eos_token_id=EOS_ID, pad_token_id=PAD_ID,
-    )  # fmt: skip
-    model = Qwen3ForCausalLM(config)
-    for name in ("base", "reasoning"):
-        if name == "reasoning":
+    sizes = RANDOM[name]
+    for side, (width, layers, inner) in zip(("base", "reasoning"), sizes, strict=True):
+        torch.manual_seed(0)
+        config = Qwen3Config(
+            vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=8,
+            num_key_value_heads=4, head_dim=64, intermediate_size=inner, tie_word_embeddings=True,
+            max_position_embeddings=512, initializer_range=0.1, bos_token_id=None, eos_token_id=EOS_ID, pad_token_id=PAD_ID,
+        )  # fmt: skip
+        model = Qwen3ForCausalLM(config)
+        if side == "reasoning" and sizes[0] == sizes[1]:
             with torch.no_grad():
                 for weights in model.parameters():
                     weights += 0.02 * torch.randn_like(weights)
-        model.save_pretrained(folder / name)
-        save_tokenizer(folder / name)
-    return folder / "base", folder / "reasoning"
+        model.save_pretrained(BUILD / name / side)
+        save_tokenizer(BUILD / name / side)
+    return BUILD / name / "base", BUILD / name / "reasoning"
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table of docs/performance.md."""
     lines = [
-        "| pair | in flight | r | method | takeovers | tok/s | of base | HTTP calls/token | requests/token "
+        "| pair | in flight | r | method | takeovers | tok/s | of base | of reasoning | HTTP calls/token | requests/token "
         "| drafts thrown away | cached base / reasoning | CPU ms/token base / reasoning / client |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         cell = [r for r in rows if (r.pair, r.sequences, r.spike_ratio) == (row.pair, row.sequences, row.spike_ratio)]
-        base = next(r.tokens_per_s for r in cell if r.method == "base")
-        ours = row.method in ("chunked", "lockstep")
+        base, reasoning = (next(r.tokens_per_s for r in cell if r.method == model) for model in ("base", "reasoning"))
+        ours = row.method in ("chunked", "lockstep", "fused")
         lines.append(
             f"| {row.pair} | {row.sequences} | {row.spike_ratio:.2f} | {row.method} "
-            f"| {f'{row.takeover_rate:.3f}' if ours else ''} | {row.tokens_per_s:.0f} | {row.tokens_per_s / base:.2f} "
+            f"| {f'{row.takeover_rate:.3f}' if ours else ''} | {row.tokens_per_s:.0f} "
+            f"| {row.tokens_per_s / base:.2f} | {row.tokens_per_s / reasoning:.2f} "
             f"| {f'{row.calls_per_token:.3f}' if ours else ''} | {f'{row.requests_per_token:.2f}' if ours else ''} "
             f"| {f'{row.discarded_share:.2f}' if ours else ''} "
             f"| {f'{row.base_cached_share:.2f} / {row.reasoning_cached_share:.2f}' if ours else ''} "
@@ -303,20 +326,27 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3, help="samples per sequence in flight")
     parser.add_argument("--draft-tokens", type=int, default=12)
-    parser.add_argument("--pairs", nargs="+", choices=["bundled", "random-20M"], default=["bundled", "random-20M"])
+    parser.add_argument("--fused-draft-tokens", type=int, default=8, help="of the server that holds both models")
+    parser.add_argument("--pairs", nargs="+", choices=["bundled", *RANDOM], default=["bundled", "random-20M"])
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.sequences, arguments.ratios, arguments.repetitions, arguments.pairs = [32], [0.08], 1, ["bundled"]
     rows: list[Row] = []
     for name in arguments.pairs:
         bundled = bundled_pair()
-        base, reasoning = (bundled.base, bundled.reasoning) if name == "bundled" else larger_random_pair(BUILD / name)
+        base, reasoning = (bundled.base, bundled.reasoning) if name == "bundled" else random_pair(name)
         logs = BUILD / "bench-logs"
         flags = [*TOKEN_IDS_ONLY, "--max-running-requests", "128"]  # as the servers of `rrti run`
-        with ServedPair(
-            Server(str(base), f"{name}-base", logs, flags), Server(str(reasoning), f"{name}-reasoning", logs, flags)
-        ) as served:
-            rows += asyncio.run(measure_pair(name, served, arguments))
+        both = BothModels(
+            str(reasoning), f"{name}-fused", logs, flags, base_model=str(base), draft_tokens=arguments.fused_draft_tokens
+        )
+        with (
+            ServedPair(
+                Server(str(base), f"{name}-base", logs, flags), Server(str(reasoning), f"{name}-reasoning", logs, flags)
+            ) as served,
+            both,
+        ):
+            rows += asyncio.run(measure_pair(name, Served(served, both), arguments))
         write_rows(rows, BUILD / "bench.json")
     print(markdown(rows))
 

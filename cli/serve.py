@@ -74,8 +74,8 @@ def serve(
     from urllib.parse import urlsplit
 
     from rrti_sgl.cli import parse
-    from rrti_sgl.serving import keys
     from rrti_sgl.errors import UsageError
+    from rrti_sgl.serving import keys
     from rrti_sgl.serving.arrangement import ServingOptions
     from rrti_sgl.serving.memory import Demand
 
@@ -133,5 +133,5 @@ def _watch(served: ServedPair, *, restart: bool) -> None:
                 raise EndpointError(what, "Mend the cause that the log names. With --restart it would be started again.")
             say(f"{what}\nStarting it again ...", err=True)
             served.restart(lost)
-            say("All answers again.", err=True)
+            say("The server answers again." if served.base is served.reasoning else "Both servers answer again.", err=True)
         time.sleep(1)

@@ -84,7 +84,9 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
     def clear_cache_pool(self) -> None:
         """Forget cached prefixes; SGLang calls it with no request running."""
         self._side.sweep()
-        logger.info("the base model's cache: %d of %d slots were free or cached", self._side.available, self._side.slots.size)
+        logger.info(
+            "the base model's cache: %d of %d slots were free or cached", self._side.available, self._side.slots.size
+        )
         self._side.clear()
 
     def note_request_finished(self, *, rid: str, natural_stop: bool) -> None:

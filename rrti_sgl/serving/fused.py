@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.fused import ALGORITHM
@@ -61,7 +64,7 @@ class BothModels(Server):
             EndpointError: SGLang's version is not supported.
         """
         if self.draft_tokens < 1:
-            raise UsageError(f"{argument('draft_tokens', self.draft_tokens)} drafts nothing.", "Give a number of at least 1.")
+            raise UsageError(f"{argument('draft_tokens', self.draft_tokens)} drafts nothing.", "Draft at least 1.")
         if self.device == "cuda" or (self.device == "auto" and has_gpu()):
             raise UsageError(
                 "One server for both models was tried on the CPU alone: its draft steps and its verification have no CUDA "
@@ -71,3 +74,30 @@ class BothModels(Server):
         if Path(self.base_model).is_dir():
             self.base_model = str(Path(self.base_model).resolve())
         super().start()
+
+    def __enter__(self) -> Self:
+        """Started, and answering."""
+        self.wait_for()
+        return self
+
+    def wait_for(self, on_wait: Callable[[float], None] = lambda seconds: None) -> None:
+        """Start it and wait until it answers.
+
+        Args:
+            on_wait: called about twice a second with the seconds passed.
+
+        Raises:
+            ServerLaunchError: it does not come up; it is ended then.
+        """
+        begun = time.monotonic()
+        try:
+            self.start()
+            while not self.is_ready():
+                on_wait(time.monotonic() - begun)
+                time.sleep(0.4)
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,16 @@ import pytest
 from rrti_sgl.serving.fused import BothModels
 from rrti_sgl.tinypair.bundle import bundled_pair
 
-Serving = Callable[..., AbstractContextManager[BothModels]]
-
 
 @contextlib.contextmanager
 def serving(folder: Path, *flags: str, **changes: Any) -> Iterator[BothModels]:
     models = bundled_pair()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    server = BothModels(
+    with BothModels(
         str(models.reasoning), "fused", folder, flags, device="cpu", served_name="bundled/reasoning",
         base_model=str(models.base), **changes,
-    )  # fmt: skip
-    try:
-        server.start()
-        while not server.is_ready():
-            time.sleep(0.2)
+    ) as server:  # fmt: skip
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
