@@ -14,7 +14,7 @@ from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import CallTotals, TraceBuilder
 from rrti_sgl.engines.fused_server import FusedServer, FusedSide, GuidedAnswer, GuidedRequest
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.errors import EndpointError, UsageError, argument, command
 from rrti_sgl.fused.protocol import Steering, decode
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Decision, Gate, gate_of
@@ -45,10 +45,13 @@ class FusedDecoding:
         """
         if job.given is not None:
             raise UsageError(
-                "A server that holds both models scores no given texts.", "Serve the models as two servers (`rrti serve`)."
+                "A server that holds both models scores no given texts.",
+                f"Serve the models as two servers (`{command('serve')}`).",
             )
         if options.loop == "lockstep":
-            raise UsageError("Lockstep decoding needs two servers.", "Leave --decoding out, or use `rrti serve`.")
+            raise UsageError(
+                "Lockstep decoding needs two servers.", f"Leave {argument('decoding')} out, or use `{command('serve')}`."
+            )
         trace = TraceBuilder(options.k, gate)
         if (reason := job.ends_with_its_beginning(options)) is not None:
             trace.finish(reason)

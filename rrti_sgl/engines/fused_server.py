@@ -14,7 +14,7 @@ from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.identity import identify
 from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
-from rrti_sgl.errors import EndpointError, UsageError
+from rrti_sgl.errors import EndpointError, UsageError, command
 from rrti_sgl.fused import ALGORITHM
 from rrti_sgl.fused.protocol import KEY, Steering
 from rrti_sgl.serving.versions import SERVER_INFO_ROUTES
@@ -117,7 +117,7 @@ def _answer(answer: Any, elapsed_ms: float) -> GuidedAnswer:
     except (KeyError, TypeError, ValueError) as error:
         raise EndpointError(
             f"The server's answer to /generate cannot be read: {type(error).__name__}: {error}.",
-            "Is it a server that `rrti serve --fused` started?",
+            f"Is it a server that `{command('serve', fused=True)}` started?",
         ) from error
 
 
@@ -159,7 +159,7 @@ async def connect_fused(
         if str(told.get("speculative_algorithm")).upper() != ALGORITHM:
             raise EndpointError(
                 f"{url} is the address of both models, but the server there holds one.",
-                "Give two addresses, or start one server for both with `rrti serve --fused`.",
+                f"Give two addresses, or start one server for both with `{command('serve', fused=True)}`.",
             )
         base_model, draft_tokens = str(told["speculative_draft_model_path"]), int(told["speculative_num_draft_tokens"])
         info = replace(info, details={**info.details, "fused": True, "draft_tokens": draft_tokens})

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 VARIABLE = "RRTI_FUSED"
-"""Environment variable that switches the plugin on ("1"); `rrti serve --fused` sets it."""
+"""Environment variable that switches the plugin on ("1"); servers that are started with both models have it."""
 
 
 def check() -> None:
