@@ -344,7 +344,7 @@ def main() -> None:
             ServedPair(
                 Server(str(base), f"{name}-base", logs, flags), Server(str(reasoning), f"{name}-reasoning", logs, flags)
             ) as served,
-            both,
+            ServedPair(both, both),
         ):
             rows += asyncio.run(measure_pair(name, Served(served, both), arguments))
         write_rows(rows, BUILD / "bench.json")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.fused import ALGORITHM
@@ -74,30 +71,3 @@ class BothModels(Server):
         if Path(self.base_model).is_dir():
             self.base_model = str(Path(self.base_model).resolve())
         super().start()
-
-    def __enter__(self) -> Self:
-        """Started, and answering."""
-        self.wait_for()
-        return self
-
-    def wait_for(self, on_wait: Callable[[float], None] = lambda seconds: None) -> None:
-        """Start it and wait until it answers.
-
-        Args:
-            on_wait: called about twice a second with the seconds passed.
-
-        Raises:
-            ServerLaunchError: it does not come up; it is ended then.
-        """
-        begun = time.monotonic()
-        try:
-            self.start()
-            while not self.is_ready():
-                on_wait(time.monotonic() - begun)
-                time.sleep(0.4)
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()

@@ -14,7 +14,7 @@ from rrti_sgl.errors import UsageError, argument
 
 if TYPE_CHECKING:
     from rrti_sgl.serving.arrangement import Arrangement, ServingOptions
-    from rrti_sgl.serving.server import Server, ServedPair
+    from rrti_sgl.serving.server import ServedPair, Server
 
 
 @dataclass(frozen=True, slots=True)

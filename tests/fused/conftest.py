@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rrti_sgl.serving.fused import BothModels
+from rrti_sgl.serving.server import ServedPair
 from rrti_sgl.tinypair.bundle import bundled_pair
 
 
@@ -18,10 +19,11 @@ from rrti_sgl.tinypair.bundle import bundled_pair
 def serving(folder: Path, *flags: str, **changes: Any) -> Iterator[BothModels]:
     models = bundled_pair()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with BothModels(
+    server = BothModels(
         str(models.reasoning), "fused", folder, flags, device="cpu", served_name="bundled/reasoning",
         base_model=str(models.base), **changes,
-    ) as server:  # fmt: skip
+    )  # fmt: skip
+    with ServedPair(server, server):
         yield server
 
 
