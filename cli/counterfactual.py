@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl import bounds
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
@@ -19,7 +20,7 @@ def counterfactual(
         list[int] | None, typer.Option(help="Token to deny or force; repeat. Default: changed takeovers.")
     ] = None,
     continuations: Annotated[
-        int | None, typer.Option(min=1, help="Of each arm. [default: 1 when greedy, 8 when sampling]")
+        int | None, typer.Option(min=1, max=bounds.RUNS, help="Of each arm. [default: 1 when greedy, 8 when sampling]")
     ] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0, max=10, help="Of the continuations. [default: that of the sample's run]")

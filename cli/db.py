@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl import bounds
 from rrti_sgl.cli.terminal import ask, say
 
 app = typer.Typer(help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
@@ -60,7 +61,7 @@ def info(
 @app.command()
 def snapshot(
     file: File = DEFAULT,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Wait so many seconds for it.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=0.001, max=bounds.SECONDS, help="Wait so many seconds for it.")] = 60.0,
 ) -> None:
     """Have the process that writes a store make what it holds readable: `rrti sql --snapshot`."""
     from rrti_sgl.db import snapshots

@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl import bounds
 from rrti_sgl.cli.terminal import console
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for traces.duckdb and report.md.")] = Path("demo"),
-    problems: Annotated[int, typer.Option(min=2, help="Held-out problems of the greedy rows.")] = 200,
-    sampled_problems: Annotated[int, typer.Option(min=2, help="Held-out problems of the sampled rows.")] = 30,
-    samples: Annotated[int, typer.Option(min=2, help="Samples for each of those.")] = 8,
-    in_flight: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 64,
+    problems: Annotated[int, typer.Option(min=2, max=bounds.COUNT, help="Held-out problems of the greedy rows.")] = 200,
+    sampled_problems: Annotated[
+        int, typer.Option(min=2, max=bounds.COUNT, help="Held-out problems of the sampled rows.")
+    ] = 30,
+    samples: Annotated[int, typer.Option(min=2, max=bounds.COUNT, help="Samples for each of those.")] = 8,
+    in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Samples at once.")] = 64,
 ) -> None:
     """Watch a base model go wrong, see where a reasoning model disagrees, and put it right with a few tokens.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rrti_sgl import bounds
 from rrti_sgl.cli.terminal import say
 
 
@@ -19,7 +20,8 @@ def experiment(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for store, report and logs, in place of the file's.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="No more than so many problems of every set: to try an experiment out.")
+        int | None,
+        typer.Option(min=1, max=bounds.COUNT, help="No more than so many problems of every set: to try an experiment out."),
     ] = None,
     tokenizer: Annotated[
         list[str] | None,

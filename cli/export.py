@@ -26,7 +26,9 @@ def export(
     memory: Annotated[str, typer.Option(help="Memory that the query may use.")] = "4GB",
 ) -> None:
     """Write rows as a file: whole or not at all, so that a file that was there stays until the new one is complete."""
+    from rrti_sgl import bounds
     from rrti_sgl.cli.parse import name_value
+    from rrti_sgl.db.connection import bytes_of
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
     from rrti_sgl.programs.reporting.exporting import table_of
@@ -37,8 +39,9 @@ def export(
     if kind.is_binary and out == STDOUT and sys.stdout.isatty():
         raise UsageError(f"The format {format!r} is binary and standard output is a terminal.", "Name a file with --out.")
     params = dict(name_value("--set", text) for text in parameter or [])
-    with Store.open_readonly(db, memory_limit=memory) as store:
-        content = kind.encode(table_of(store, source, run=run or None, timeout_s=timeout, **params))
+    most = bytes_of(memory)
+    with Store.open_readonly(db, memory_limit=memory) as store, bounds.memory(most):
+        content = kind.encode(table_of(store, source, run=run or None, timeout_s=timeout, most_bytes=most, **params))
     if out == STDOUT and sys.stdout.isatty():
         say(content.decode(), nl=False)
     elif out == STDOUT:

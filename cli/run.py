@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rrti_sgl import bounds
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
@@ -35,7 +36,9 @@ def run(
     ] = False,
     seeds: Annotated[
         int,
-        typer.Option(min=1, help="Runs, with --seed and the seeds after it; what is finished is not run again."),
+        typer.Option(
+            min=1, max=bounds.RUNS, help="Runs, with --seed and the seeds after it; what is finished is not run again."
+        ),
     ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     *,

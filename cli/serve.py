@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rrti_sgl import bounds
 from rrti_sgl.cli.pairing import BaseModel, Fused, ReasoningModel, ServerFlags, open_pair
 from rrti_sgl.cli.signals import Stopped
 from rrti_sgl.cli.terminal import say
@@ -38,12 +39,17 @@ def serve(
     context: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Longest sequence to have room for, tokens. [default: plan for 4096]", rich_help_panel=_MEMORY
+            min=1,
+            max=10**9,
+            help="Longest sequence to have room for, tokens. [default: plan for 4096]",
+            rich_help_panel=_MEMORY,
         ),
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Sequences of that length at once. [default: what fits]", rich_help_panel=_MEMORY),
+        typer.Option(
+            min=1, max=bounds.COUNT, help="Sequences of that length at once. [default: what fits]", rich_help_panel=_MEMORY
+        ),
     ] = None,
     base_gpu: Annotated[
         str | None, typer.Option(metavar="I[,J...]", help="GPUs of the base model.", rich_help_panel=_PLACES)
@@ -52,7 +58,8 @@ def serve(
         str | None, typer.Option(metavar="I[,J...]", help="GPUs of the reasoning model.", rich_help_panel=_PLACES)
     ] = None,
     replicas: Annotated[
-        int, typer.Option(min=1, help="Servers of each model, behind SGLang's router.", rich_help_panel=_PLACES)
+        int,
+        typer.Option(min=1, max=bounds.GPUS, help="Servers of each model, behind SGLang's router.", rich_help_panel=_PLACES),
     ] = 1,
     base_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 0,
     reasoning_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 0,

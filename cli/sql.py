@@ -31,7 +31,9 @@ def sql(
     Numbers are shown as they are stored: shares from 0 to 1. In JSON null is NULL and nothing else; numbers have all their
     digits, bytes are hex digits, and NaN and infinities are texts.
     """
+    from rrti_sgl import bounds
     from rrti_sgl.cli import tables
+    from rrti_sgl.db.connection import bytes_of
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
     from rrti_sgl.programs.reporting.writing import write_atomically
@@ -42,8 +44,9 @@ def sql(
     if (chosen == "parquet") != (out is not None):
         raise UsageError("Parquet goes to a file, and only Parquet does.", "Give both: --format parquet --out FILE.")
     opened = Store.open_snapshot if snapshot else Store.open_sealed if sealed else Store.open_readonly
-    with opened(db, memory_limit=memory) as store:
-        result = store.sql(query, timeout_s=timeout)
+    most = bytes_of(memory)
+    with opened(db, memory_limit=memory) as store, bounds.memory(most):
+        result = store.sql(query, timeout_s=timeout, most_bytes=most)
     if out is not None:
         write_atomically(out, formats.to_parquet(result))
         say(f"{out}: {result.num_rows} {'row' if result.num_rows == 1 else 'rows'}")

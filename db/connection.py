@@ -13,7 +13,7 @@ import duckdb
 
 from rrti_sgl import migrations
 from rrti_sgl.db import run_ids
-from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError
+from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError, UsageError, argument
 
 OFFLINE = {
     "autoinstall_known_extensions": "false",
@@ -123,7 +123,22 @@ def confine(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     connection.execute("SET lock_configuration = true")
 
 
+def bytes_of(memory_limit: str) -> int:
+    """Bytes that a limit such as "2GB" or "1.5 GiB" names.
+
+    Raises:
+        UsageError: it names none, or more than machines have.
+    """
+    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT])(i?)B\s*", memory_limit, re.IGNORECASE)
+    size = float(found[1]) * (1024 if found[3] else 1000) ** (" KMGT".index(found[2].upper())) if found else 0
+    if not 10**6 <= size <= 10**15:
+        raise UsageError(argument("memory_limit", text=f"{memory_limit!r} is no size of memory."), "Give for example 2GB.")
+    return int(size)
+
+
 def _limits(memory_limit: str | None, spill: bool) -> dict[str, str]:
+    if memory_limit is not None:
+        bytes_of(memory_limit)
     return ({} if memory_limit is None else {"memory_limit": memory_limit}) | ({} if spill else {"temp_directory": ""})
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rrti_sgl import bounds
 from rrti_sgl.db.analysis import parameters
 from rrti_sgl.db.analysis.needs import LEAST_COVERAGE, coverage, lacking, of_scores, refuse_undefined_scores, said_of_runs
 from rrti_sgl.db.analysis.parameters import Parameter
@@ -32,8 +33,8 @@ __all__ = ["QUERIES", "QUERY_DIR", "Query", "Runs", "find_query", "parameters_of
 Runs = str | Sequence[str] | None
 # Of every statistic; 0 resamples leave the intervals out.
 BOOTSTRAP: Mapping[str, Parameter] = {
-    "resamples": parameters.count(RESAMPLES, least=0),
-    "seed": parameters.count(SEED, least=0),
+    "resamples": parameters.count(RESAMPLES, least=0, most=bounds.RESAMPLES),
+    "seed": parameters.count(SEED, least=0, most=bounds.WHOLE),
 }
 
 # Of statistics of scores.

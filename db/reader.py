@@ -31,14 +31,21 @@ class StoreReader:
         except duckdb.Error as error:
             raise StoreError(f"The store {self.path} is closed.") from error
 
-    def sql(self, query: str, params: Mapping[str, Any] | None = None, *, timeout_s: float | None = None) -> pa.Table:
+    def sql(
+        self,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        most_bytes: int | None = None,
+    ) -> pa.Table:
         """The rows of one reading statement; it can neither write nor reach anything outside the store.
 
         Raises:
             StoreError: the statement does more than read, is wrong, or exceeds a limit.
         """
         readonly_sql.check_statement(query)
-        return readonly_sql.fetch(self._cursor(), query, params, timeout_s)
+        return readonly_sql.fetch(self._cursor(), query, params, timeout_s, most_bytes)
 
     def finished_samples(self, run_id: str) -> set[str]:
         """Ids of the samples of a run that are stored."""

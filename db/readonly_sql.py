@@ -15,8 +15,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from rrti_sgl import bounds
 from rrti_sgl.db.connection import translate
-from rrti_sgl.errors import StoreError, argument
+from rrti_sgl.errors import StoreError, UsageError, argument
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 WRITING = {"COPY", "EXPORT", "IMPORT", "ATTACH", "DETACH", "INSTALL", "LOAD", "CHECKPOINT", "VACUUM", "CALL", "PRAGMA"}
@@ -59,8 +60,23 @@ def distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
+def _bounded(cursor: duckdb.DuckDBPyConnection, most_bytes: int) -> pa.Table:
+    reader = cursor.to_arrow_reader(100_000)
+    batches, size = [], 0
+    for batch in reader:
+        batches.append(batch)
+        size += batch.nbytes
+        if size > most_bytes:
+            raise MemoryError
+    return pa.Table.from_batches(batches, reader.schema)
+
+
 def fetch(
-    cursor: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Any] | None = None, timeout_s: float | None = None
+    cursor: duckdb.DuckDBPyConnection,
+    query: str,
+    params: Mapping[str, Any] | None = None,
+    timeout_s: float | None = None,
+    most_bytes: int | None = None,
 ) -> pa.Table:
     """Run one reading statement and return its rows.
 
@@ -69,10 +85,13 @@ def fetch(
         query: the statement, checked by `check_statement`.
         params: values of its `$name` parameters.
         timeout_s: interrupt the statement after so many seconds.
+        most_bytes: that the rows may take; they are taken in batches, and not all at once.
 
     Raises:
         StoreError: what DuckDB refused, the limit of time or of memory.
     """
+    if timeout_s is not None and not 0 < timeout_s <= bounds.SECONDS:
+        raise UsageError(argument("timeout_s", text=f"{timeout_s} is no time to wait."), "Give seconds, such as 300.")
     expired = threading.Event()
 
     def interrupt() -> None:
@@ -84,7 +103,8 @@ def fetch(
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         if timer is not None:
             timer.start()
-        rows = cursor.execute(query, dict(params) if params else None).to_arrow_table()
+        cursor.execute(query, dict(params) if params else None)
+        rows = cursor.to_arrow_table() if most_bytes is None else _bounded(cursor, most_bytes)
         return rows.rename_columns(distinct(rows.column_names))
     except duckdb.InterruptException as error:
         if not expired.is_set():
@@ -92,7 +112,7 @@ def fetch(
         raise StoreError(
             f"The query took longer than {timeout_s:g} s.", f"Narrow it, or raise {argument('timeout_s')}."
         ) from error
-    except duckdb.OutOfMemoryException as error:
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
         raise StoreError(
             "The query needs more memory than the limit.", f"Narrow it, or raise {argument('memory_limit')}."
         ) from error

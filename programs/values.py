@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import ErrorDetails
 
+from rrti_sgl import bounds
 from rrti_sgl.errors import UsageError
 
 _KINDS = {
@@ -27,7 +28,7 @@ _KINDS = {
 _BOUNDS = {
     "greater_than": ("is too small.", "Use more than {gt:g}."),
     "greater_than_equal": ("is too small.", "Use at least {ge:g}."),
-    "less_than_equal": ("is too large.", "Use at most {le:g}."),
+    "less_than_equal": ("is too large.", "Use at most {le:.19g}."),
 }
 SHOWN_LENGTH = 60
 
@@ -68,8 +69,9 @@ def loadable(load: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=bounds.COUNT)]
+Natural = Annotated[int, Field(ge=0, le=bounds.COUNT)]
+Seed = Annotated[int, Field(ge=-bounds.WHOLE, le=bounds.WHOLE)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]

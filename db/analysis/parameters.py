@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rrti_sgl import bounds
 from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import UsageError
 
@@ -39,7 +41,7 @@ class Parameter:
         if isinstance(self.default, list) and not isinstance(value, list | tuple):
             value = [value]
         if not self.allows(value):
-            raise UsageError(f"The parameter {name!r} cannot be {value!r}.", f"Give {self.wanted}.")
+            raise UsageError(f"The parameter {name!r} cannot be {reprlib.repr(value)}.", f"Give {self.wanted}.")
         return sorted(set(value), key=self.order) if isinstance(value, list | tuple) else value
 
 
@@ -69,14 +71,14 @@ def part(default: float) -> Parameter:
     return Parameter(default, "a share from 0 to 1", lambda value: value in (0, 1) or _is_share(value))
 
 
-def count(default: int | None, least: int = 1) -> Parameter:
-    """A whole number from `least`; a default of None leaves it to the statistic."""
-    return Parameter(default, f"a whole number from {least}", lambda value: _is_count(value, least))
+def count(default: int | None, least: int = 1, most: int = bounds.COUNT) -> Parameter:
+    """A whole number from `least` to `most`; a default of None leaves it to the statistic."""
+    return Parameter(default, f"a whole number from {least} to {most}", lambda value: _is_count(value, least, most))
 
 
 def counts(*defaults: int) -> Parameter:
     """A list of whole numbers from 1."""
-    return Parameter(list(defaults), "a list of whole numbers from 1", _all(_is_count))
+    return Parameter(list(defaults), f"a list of whole numbers from 1 to {bounds.COUNT}", _all(_is_count))
 
 
 def choice(default: str, *others: str) -> Parameter:
@@ -103,12 +105,17 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
 
 
-def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_count(value: Any, least: int = 1, most: int = bounds.COUNT) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _all(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
     def are(value: Any) -> bool:
-        return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(test, value))
+        return (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and 0 < len(value) <= bounds.RESAMPLES
+            and all(map(test, value))
+        )
 
     return are

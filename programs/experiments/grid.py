@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from rrti_sgl import bounds
 from rrti_sgl.programs.experiments import Complaints, EvaluationSpec, ExperimentSpec, ProgramSpec, ReasoningModelSpec
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
@@ -71,6 +73,12 @@ def build_grid(spec: ExperimentSpec, complaints: Complaints, *, limit: int | Non
         limit: take no more than so many problems of every set, to try an experiment out.
     """
     spec = _limited(spec, limit)
+    variants = sum(math.prod(map(len, program.options.values())) for program in spec.programs)
+    n_runs = variants * sum(len(evaluation.seeds) for evaluation in spec.evaluations)
+    if n_runs > bounds.RUNS:
+        message = f"the lists make {n_runs:,} runs; an experiment has at most {bounds.RUNS:,}. Shorten them."
+        complaints.add(("programs",), message)
+        complaints.raise_if_any()
     cells = list(_cells(spec, complaints))
     if not spec.calibration:
         for cell, program in cells:

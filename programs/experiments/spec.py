@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from rrti_sgl import bounds
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.problems import BENCHMARKS
 from rrti_sgl.programs.experiments import locations
-from rrti_sgl.programs.experiments.tables import Beside, Flags, Numbers, Table, Url, as_tuple, with_options
+from rrti_sgl.programs.experiments.tables import Beside, Flags, Gpus, Numbers, Table, Url, as_tuple, with_options
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.values import Count, Natural, Positive, Ratio, Text, loadable
 from rrti_sgl.prompts import PromptTemplate, load_template
@@ -90,9 +91,9 @@ class ServerSpec(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     context: Count | None = None
     concurrency: Count | None = None
-    base_gpus: Numbers | None = None
-    reasoning_gpus: Numbers | None = None
-    replicas: Count = 1
+    base_gpus: Gpus | None = None
+    reasoning_gpus: Gpus | None = None
+    replicas: Annotated[int, Field(ge=1, le=bounds.GPUS)] = 1
     flags: Flags = ()
     gpu_gib: Positive | None = None
 
@@ -107,7 +108,7 @@ class DecodingSpec(Table):
     """What all runs have in common. `in_flight`: samples at once."""
 
     table = "decoding"
-    in_flight: Count = 64
+    in_flight: Annotated[int, Field(ge=1, le=4096)] = 64
 
 
 @with_options()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, create_model
 
+from rrti_sgl import bounds
 from rrti_sgl.programs.options import FileTable, declared
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.settings import RunSettings
@@ -57,7 +58,11 @@ Numbers = Annotated[
     tuple[int, ...],
     BeforeValidator(as_tuple),
     limited(lambda found: min(found) >= 0 and len(set(found)) == len(found), "holds a number below 0, or one twice."),
+    limited(
+        lambda found: max(found) <= bounds.WHOLE and len(found) <= bounds.RUNS, "holds too large a number, or too many."
+    ),
 ]
+Gpus = Annotated[Numbers, limited(lambda found: max(found) < bounds.GPUS, "holds an index that no GPU has.")]
 Url = Annotated[
     Text,
     limited(

@@ -13,7 +13,15 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables.table import Table, plain_table, stored_table
 
 
-def rows_of(store: Store, source: str, *, run: Runs = None, timeout_s: float | None = None, **params: Any) -> pa.Table:
+def rows_of(
+    store: Store,
+    source: str,
+    *,
+    run: Runs = None,
+    timeout_s: float | None = None,
+    most_bytes: int | None = None,
+    **params: Any,
+) -> pa.Table:
     """The rows of a statistic, of a table or view, or of one SELECT.
 
     Args:
@@ -21,6 +29,7 @@ def rows_of(store: Store, source: str, *, run: Runs = None, timeout_s: float | N
         source: the name of a statistic or of a relation, or SQL.
         run: of a statistic: its runs.
         timeout_s: of a SELECT: stop after so many seconds.
+        most_bytes: of a SELECT, a table or a view: that its rows may take.
         **params: of a statistic: its parameters.
 
     Raises:
@@ -34,14 +43,14 @@ def rows_of(store: Store, source: str, *, run: Runs = None, timeout_s: float | N
             f"Runs and parameters belong to a statistic; {source!r} is none.", "Filter with a SELECT ... WHERE."
         )
     if not re.fullmatch(r"\w+", source):
-        return store.sql(source, timeout_s=timeout_s)
+        return store.sql(source, timeout_s=timeout_s, most_bytes=most_bytes)
     relations = _relations(store)
     if source not in relations:
         raise UsageError(
             f"There is no statistic, table or view {source!r}.",
             f"Statistics: {', '.join(QUERIES)}. Tables and views: {', '.join(relations)}. Or give one SELECT.",
         )
-    return store.sql(f'SELECT * FROM "{source}"', timeout_s=timeout_s)
+    return store.sql(f'SELECT * FROM "{source}"', timeout_s=timeout_s, most_bytes=most_bytes)
 
 
 def table_of(store: Store, source: str, **wanted: Any) -> Table:

@@ -19,7 +19,7 @@ from rrti_sgl.problems import BENCHMARKS, GivenRows, Part, ProblemSet, Selection
 from rrti_sgl.programs.options import Option, check, declared, validated
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import find_program
-from rrti_sgl.programs.values import Count, Natural, Ratio, Text
+from rrti_sgl.programs.values import Count, Natural, Ratio, Seed, Text
 from rrti_sgl.prompts import TEMPLATES, PromptTemplate, load_template
 from rrti_sgl.records import RunKind, ScoreKind
 from rrti_sgl.science.planning import load_tagger
@@ -73,7 +73,7 @@ class RunSettings:
     samples: Annotated[Count, _problems("Samples for each problem.")] = 1
     split: Annotated[Part, _problems("all, or one of two parts without overlap: calibration, evaluation.")] = "all"
     sample_problems: Annotated[Count | None, _problems("Draw so many problems at random.")] = None
-    problem_seed: Annotated[int, _problems("Of that draw.")] = 0
+    problem_seed: Annotated[Seed, _problems("Of that draw.")] = 0
     question_field: Annotated[Text, _problems("Field of the question, in a file.")] = "question"
     answer_field: Annotated[Text, _problems("Field of the answer, in a file.")] = "answer"
     choices_field: Annotated[Text | None, _problems("Field of the list of choices, in a multiple-choice file.")] = None
@@ -98,7 +98,7 @@ class RunSettings:
     temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), _sampling("0 is greedy.")] = 0.0
     top_p: Annotated[Ratio, _sampling("Nucleus of both models.")] = 1.0
     max_new_tokens: Annotated[Count | None, _sampling("Most tokens of a solution.")] = None
-    seed: Annotated[int, Option("Of all draws on our side, and the servers' where they draw by seeds.", "Decoding")] = 0
+    seed: Annotated[Seed, Option("Of all draws on our side, and the servers' where they draw by seeds.", "Decoding")] = 0
     decoding: Annotated[Decoding, _decoding("chunked, or lockstep (the reference).")] = "chunked"
     draft_tokens: Annotated[Count, _decoding("Drafted tokens a round.")] = DRAFT_TOKENS
     score_kind: Annotated[ScoreKind, _decoding("topk, or plugin: exact numbers from the servers.")] = "topk"
