@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import StoreError
+from rrti_sgl.errors import StoreError, UsageError
 
 
 @pytest.fixture(params=["reader", "writer"])
@@ -95,7 +95,7 @@ def test_memory_limit(path):
 
 
 def test_a_memory_limit_that_is_none(path):
-    with pytest.raises(StoreError, match="memory"):
+    with pytest.raises(UsageError, match="memory"):
         Store.open_readonly(path, memory_limit="lots")
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from rrti_sgl import bounds
 from rrti_sgl.cli import execution, scoring
 from rrti_sgl.cli.main import app
 from rrti_sgl.cli.options import RUN_OPTIONS
@@ -155,7 +156,7 @@ def test_records_check_themselves_and_keep_what_fits() -> None:
     temperature=st.floats(0, 10),
     top_p=st.floats(0, 1, exclude_min=True),
     tau=st.none() | st.floats(allow_nan=False),
-    limit=st.none() | st.integers(1),
+    limit=st.none() | st.integers(1, bounds.COUNT),
     budget=st.floats(0, 1),
     spike_ratio=st.none() | st.floats(0, 1, exclude_min=True),
 )
