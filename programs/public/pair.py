@@ -233,6 +233,8 @@ class ModelPair:
         format: str = "auto",
         fields: Mapping[str, str] | None = None,
         end_token: bool = True,
+        thoughts: bool = False,
+        skip: bool = False,
         store: TraceStore | None = None,
         resume: str | None = None,
         on_progress: OnProgress | None = None,
@@ -246,6 +248,8 @@ class ModelPair:
             format: jsonl, parquet, lm-eval, inspect, or auto.
             fields: which field of the file holds what, where it is not named so: `{"text": "response"}`.
             end_token: put the end token after texts that stopped.
+            thoughts: put the reasoning parts of an inspect_ai log back before the answer, as `<think>`.
+            skip: leave out what cannot be scored, and say how much, instead of refusing all of it.
             store, resume, on_progress: as in `run`.
             **options: those of `rrti score`: `metric=`, `k=`, `base_prompt=`, ...
 
@@ -256,7 +260,7 @@ class ModelPair:
         Example:
             >>> pair.score("answers.jsonl", fields={"text": "response"}).statistic("sparsity")
         """
-        source = TextInput(str(path), format, dict(fields or {}), problems, end_token)
+        source = TextInput(str(path), format, dict(fields or {}), problems, end_token, thoughts, skip)
         settings = ScoreSettings.of(source, **self._with_tokens(options))
         texts, kept = await asyncio.to_thread(source.read), store or self.store
         record = await run_score(self._portal.opened, kept.store, settings, texts, resume=resume, on_progress=on_progress)

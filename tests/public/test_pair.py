@@ -173,6 +173,11 @@ def test_score(pair: rr.ModelPair, tmp_path: Path) -> None:
     [sample] = run.samples
     assert sample.text == "w2 w4 w5"
     assert np.isfinite(sample.trace.tokens.ce).all()
+    with path.open("a") as file:
+        file.write("\n" + json.dumps({"question": QUESTION}) + "\n")
+    with pytest.raises(rr.UsageError, match="skip="):
+        pair.score(path, fields={"text": "response"}, k=4)
+    assert len(pair.score(path, fields={"text": "response"}, k=4, skip=True).samples) == 1
 
 
 def test_counterfactual(pair: rr.ModelPair, options: Options) -> None:
