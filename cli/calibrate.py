@@ -45,13 +45,13 @@ def calibrate(
 
     metric = options.pop("metric", "ce")
     settings = calibration_settings(**options, **({} if split is None else {"split": split}))
-    with execution.open_store(db, settings, None) as (store, settings):
+    with execution.open_store(db, settings, None, load=from_run is None) as (store, settings, problem_set):
         if from_run is None:
             record = execution.work_with(
                 pair,
                 settings.special_tokens,
                 lambda session, progress: run_program(
-                    session, store, settings, on_progress=progress.track(settings.program)
+                    session, store, settings, problem_set=problem_set, on_progress=progress.track(settings.program)
                 ),
             )
             from_run = record.run_id

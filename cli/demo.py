@@ -9,6 +9,7 @@ import typer
 
 from rrti_sgl import bounds
 from rrti_sgl.cli.terminal import console
+from rrti_sgl.programs.reporting.writing import make_folder
 
 
 def demo(
@@ -67,7 +68,7 @@ def demo(
 
 def fresh_database(out: Path) -> Path:
     """Path of the demonstration's store; that of an earlier demonstration is kept beside it."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     database = out / "traces.duckdb"
     for suffix in ("", ".wal"):
         earlier = database.with_name(database.name + suffix)

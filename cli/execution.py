@@ -12,6 +12,8 @@ from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
+from rrti_sgl.problems import ProblemSet
+from rrti_sgl.programs.running.gating import check_calibration
 from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.serving.opening import PairAddress
@@ -23,9 +25,22 @@ COUNTERFACTUAL = "counterfactual"
 
 @contextlib.contextmanager
 def open_store(
-    path: Path, settings: RunSettings | None, resume: str | None, trust: Sequence[str] = ()
-) -> Iterator[tuple[Store, RunSettings]]:
-    """Open the store for writing before any server is started; on resuming, the settings are the stored run's."""
+    path: Path, settings: RunSettings | None, resume: str | None, trust: Sequence[str] = (), *, load: bool = True
+) -> Iterator[tuple[Store, RunSettings, ProblemSet | None]]:
+    """Read the problems and open the store for writing, in this order, before any server is started.
+
+    Args:
+        path: of the store.
+        settings: of a new run; None: the resumed run's.
+        resume: id of the run to continue.
+        trust: classes that the resumed run names and that may be imported.
+        load: whether the problems are needed.
+
+    Raises:
+        UsageError: the problems, the run or its calibration are not there, or not as they have to be. Where it is the
+            problems of a new run, no store is created.
+    """
+    problem_set = settings.load_problems() if load and settings is not None else None
     with Store.open(path, create=resume is None) as store:
         if resume is not None:
             run = store.get_run(resume)
@@ -34,7 +49,10 @@ def open_store(
             settings = RunSettings.from_dict(run.config, trust)
         if settings is None:
             raise UsageError("There is nothing to run.", "Name a program.")
-        yield store, settings
+        if load:
+            check_calibration(store, settings)
+            problem_set = problem_set or settings.load_problems()
+        yield store, settings, problem_set
 
 
 # What may be typed beside --resume: where things are, not what is run.

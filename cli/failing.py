@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from rrti_sgl.cli.terminal import say
 from rrti_sgl.errors import RRTIError, UsageError
 from rrti_sgl.programs.tables.safe_text import one_line, visible
 
+_LONG = re.compile(r"\S{1000,}")
 FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -94,8 +96,13 @@ def _fault(error: BaseException) -> int:
     return _complain(FAULT, message, f"This is a fault of rrti-sgl. Report it with the traceback in {path}.")
 
 
+def _shortened(text: str) -> str:
+    """A message without the middle of words that nobody reads: names and values of thousands of characters."""
+    return _LONG.sub(lambda found: f"{found[0][:80]}...{found[0][-40:]}", text)
+
+
 def _complain(code: int, message: str, remedy: str = "") -> int:
-    typer.secho(visible(f"error: {message}"), fg=typer.colors.RED, err=True)
+    typer.secho(visible(f"error: {_shortened(message)}"), fg=typer.colors.RED, err=True)
     if remedy:
-        say(f"       {remedy}", err=True)
+        say(f"       {_shortened(remedy)}", err=True)
     return code

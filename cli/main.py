@@ -29,6 +29,9 @@ COMMANDS = (
 )
 
 
+PATHS = ("--db", "--out", "--log-dir", "--input", "--api-key-file", "--tokenizer")
+
+
 class Commands(TyperGroup):
     """The commands, each loaded when it is asked for: the options of a run are made from its settings, which takes time."""
 
@@ -99,6 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     """One command; whatever it ends with is told, and its exit code returned."""
     try:
         _refuse_half_characters(arguments)
+        _refuse_no_path(arguments)
         code = app(list(arguments), prog_name="rrti", standalone_mode=False)
     except (Exception, signals.Stopped) as error:
         return told(error, debug="--debug" in arguments)
@@ -111,6 +115,14 @@ def _refuse_half_characters(arguments: Sequence[str]) -> None:
         if any("\ud800" <= character <= "\udfff" for character in text):
             after = f" after {arguments[place - 1]}" if place else ""
             raise UsageError(f"The argument {text!a}{after} is no UTF-8.", "Write it, or name the file, in UTF-8.")
+
+
+def _refuse_no_path(arguments: Sequence[str]) -> None:
+    """An empty path would be the folder that one is in, where a variable of a script was not set."""
+    for option, value in zip(arguments, [*arguments[1:], None], strict=True):
+        name, equals, rest = option.partition("=")
+        if name in PATHS and (rest.strip() if equals else value) in ("", " "):
+            raise UsageError(f"{name} '' is no path.", "Name a file or a folder.")
 
 
 def main() -> None:

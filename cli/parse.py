@@ -8,12 +8,15 @@ import typer
 
 from rrti_sgl.errors import UsageError
 
+# What `orjson` says of JSON that is right and cannot be held: such a value is no text.
+_UNREADABLE = {"depth limit": "has too many brackets within brackets.", "infinity": "is too large a number."}
+
 
 def name_value(option: str, text: str) -> tuple[str, Any]:
     """A NAME=VALUE; the value is JSON, or else the text itself.
 
     Raises:
-        UsageError: there is no `=`.
+        UsageError: there is no `=`, or a value that JSON begins and nobody can hold.
     """
     import orjson
 
@@ -22,7 +25,10 @@ def name_value(option: str, text: str) -> tuple[str, Any]:
         raise UsageError(f"{option} {text!r} is no NAME=VALUE.", f"Write for example {option} p=0.05.")
     try:
         return name, orjson.loads(value)
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as error:
+        for sign, wrong in _UNREADABLE.items():
+            if sign in str(error):
+                raise UsageError(f"{option} {name}={value[:20]}... {wrong}", "Write a shorter value.") from error
         return name, value
 
 

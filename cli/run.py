@@ -63,14 +63,17 @@ def run(
         execution.refuse_changes(parse.given(context))
     settings = None if program is None else settings_from(program, **options)
     begun = datetime.now(UTC)
-    with execution.open_store(db, settings, resume, trust or ()) as (store, settings):
+    with execution.open_store(db, settings, resume, trust or ()) as (store, settings, problem_set):
 
         async def work(session: PairSession, progress: RunProgress) -> list[RunRecord]:
             if seeds > 1:
                 track = lambda seeded: progress.track(f"{seeded.program}, seed {seeded.seed}")  # noqa: E731
-                return await run_seeds(session, store, settings, seeds, anew=new, track=track)
+                return await run_seeds(session, store, settings, seeds, anew=new, problem_set=problem_set, track=track)
             shown = progress.track(settings.program)
-            return [await run_program(session, store, settings, resume=resume, anew=new, on_progress=shown)]
+            record = await run_program(
+                session, store, settings, resume=resume, anew=new, problem_set=problem_set, on_progress=shown
+            )
+            return [record]
 
         records = execution.work_with(pair, settings.special_tokens, work)
         if seeds > 1:

@@ -67,12 +67,15 @@ def score(
     from rrti_sgl.errors import UsageError
     from rrti_sgl.programs.scoring.score import run_score
     from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings, TextInput
+    from rrti_sgl.rows import is_file
 
     settings = None
     if resume is not None:
         execution.refuse_changes({name: flag for name, flag in parse.given(context).items() if name != "source"})
     elif source is None:
         raise UsageError("There is nothing to score.", "Name a file: rrti score --input FILE")
+    elif not is_file(source):
+        raise UsageError(f"There is no file {source}.", "Give the path of a file: --input FILE")
     else:
         names = {name: str(value) for name, value in (parse.name_value("--field", text) for text in field or [])}
         settings = ScoreSettings.of(TextInput(str(source), format, names, problems, end_token, thoughts, skip), **options)

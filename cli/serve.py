@@ -77,18 +77,18 @@ def serve(
     server dies, this says which, shows the end of its log and ends with exit code 4; with `--restart` the server is started
     again at its address, and runs that use it go on. Ctrl-C and SIGTERM are the normal end, with exit code 0.
     """
-    import shlex
     from urllib.parse import urlsplit
 
     from rrti_sgl.cli import parse
     from rrti_sgl.errors import UsageError
     from rrti_sgl.serving import keys
     from rrti_sgl.serving.arrangement import ServingOptions
+    from rrti_sgl.serving.flags import words
     from rrti_sgl.serving.memory import Demand
 
     options = ServingOptions(
-        base_flags=shlex.split(base_flags),
-        reasoning_flags=shlex.split(reasoning_flags),
+        base_flags=words("base_flags", base_flags),
+        reasoning_flags=words("reasoning_flags", reasoning_flags),
         device=device,
         demand=Demand(context, concurrency),
         base_gpus=parse.indices("--base-gpu", base_gpu),

@@ -38,9 +38,13 @@ def connect(
 
     Raises:
         StoreLockedError: another process holds the file.
-        StoreError: the file cannot be opened or is no DuckDB file.
+        StoreError: the file cannot be opened, is none, or no DuckDB file.
     """
     settings = OFFLINE | ({} if read_only else WRITING) | _limits(memory_limit, spill)
+    if str(path).startswith(":memory:"):
+        raise StoreError(f"The store {path} would be in memory, and gone with the command.", "Name a file.")
+    if path.is_dir():
+        raise StoreError(f"The store {path} is a folder.", "Name a file in it.")
     try:
         return duckdb.connect(str(path), read_only=read_only, config=dict(settings))
     except duckdb.Error as error:
@@ -80,6 +84,19 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except OSError as error:
         why = f"The store {path} cannot be reached ({error.strerror})."
+        raise StoreError(why, "Check the path and its rights.") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that a store lies in.
+
+    Raises:
+        StoreError: it cannot be made: a file is in the way, or there are no rights.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"The folder {path.parent} of the store {path} cannot be made ({error.strerror})."
         raise StoreError(why, "Check the path and its rights.") from error
 
 

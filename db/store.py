@@ -65,7 +65,7 @@ class Store(StoreReader):
             check_precision(precision)
         if not opening.is_there(path) and not create:
             raise StoreError(f"There is no store at {path}.", "Name another file.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        opening.make_folder(path)
         connection = opening.connect(path, read_only=False)
         try:
             if opening.is_confined(connection):

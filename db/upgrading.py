@@ -48,7 +48,7 @@ def upgrade_file(path: Path, revision: str = "head") -> tuple[str | None, str]:
         raise StoreVersionError(f"The store {path} has schema {before}, newer than {known[-1]}.", "Update rrti-sgl.")
     if before is not None and before > target:
         raise UsageError(f"The store {path} has schema {before} already.", f"Run: rrti db downgrade {target} {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    opening.make_folder(path)
     with _kept_until_done(path, needed=before not in (None, target)):
         migrations.upgrade(path, target)
     if before != target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +14,7 @@ from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.options import Option, check
 from rrti_sgl.programs.stored.followed import Followed
-from rrti_sgl.programs.values import Count, Positive, Ratio, Share, Text, one_of
+from rrti_sgl.programs.values import Count, Positive, Ratio, Share, Text, limited, one_of
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.science.gates import Gate, ThresholdRule
 from rrti_sgl.science.metrics import METRICS
@@ -32,6 +33,9 @@ def _is_switch(value: object) -> object:
 _gate = partial(Option, panel="Gate", tables=("programs",))
 
 
+_Tau = Annotated[float, limited(lambda tau: not math.isnan(tau), "is no number.")]
+
+
 @dataclass(frozen=True, slots=True)
 class GateOptions:
     """The options of the method, under the paper's names. What a program does not use, it ignores.
@@ -44,7 +48,7 @@ class GateOptions:
     """
 
     metric: Annotated[str, one_of(METRICS), _gate("Divergence the gate watches.")] = "ce"
-    tau: Annotated[float | None, _gate("Threshold, in place of a calibration's.")] = None
+    tau: Annotated[_Tau | None, _gate("Threshold, in place of a calibration's.")] = None
     spike_ratio: Annotated[Ratio | None, _gate("Take the calibration of this ratio.")] = None
     use_lambda: Annotated[
         bool, BeforeValidator(_is_switch), _gate("Second condition on or off.", name="lambda", flag="--lambda/--no-lambda")

@@ -21,6 +21,7 @@ from rrti_sgl.programs.experiments.locations import Path, locate
 from rrti_sgl.programs.experiments.spec import BUNDLED, ExperimentSpec, Models, ProgramSpec
 from rrti_sgl.programs.experiments.tables import Table
 from rrti_sgl.programs.values import told
+from rrti_sgl.rows import is_file
 from rrti_sgl.science.gates import load_gate
 
 PATH = ""  # the key under which a table of an array is given its place in the file: no key that anybody writes
@@ -61,7 +62,7 @@ def load_experiment(source: str) -> LoadedExperiment:
     path = pathlib.Path(source)
     if source in shipped():
         name, text, folder = f"{source}.toml", shipped_text(source), pathlib.Path()
-    elif path.is_file():
+    elif is_file(path):
         name, folder = source, path.parent
         try:
             text = path.read_text(encoding="utf-8")
@@ -76,6 +77,9 @@ def load_experiment(source: str) -> LoadedExperiment:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ExperimentFileError(f"{name} is no TOML: {error}.", "Correct that line.") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets within brackets
+        remedy = "Write shorter numbers, and fewer brackets within brackets."
+        raise ExperimentFileError(f"{name} is no TOML that can be read: {error}.", remedy) from error
     complaints = Complaints(name, locate(text))
     return LoadedExperiment(read_content({"title": path.stem, "out": path.stem, **content}, folder, complaints), complaints)
 

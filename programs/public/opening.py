@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from pathlib import Path
 
 from rrti_sgl.db.store import Store
@@ -12,6 +11,7 @@ from rrti_sgl.programs.public.pair import ModelPair
 from rrti_sgl.programs.public.store import TraceStore
 from rrti_sgl.programs.public.twins import in_thread
 from rrti_sgl.programs.running.session import Concurrency, open_session
+from rrti_sgl.serving.flags import words
 from rrti_sgl.serving.opening import open_pair
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 
@@ -59,7 +59,7 @@ def serve(
         raise UsageError(f"Both the pair {name!r} and models were named.", "Leave one out.")
     from rrti_sgl.serving.arrangement import ServingOptions
 
-    options = ServingOptions(shlex.split(base_flags), shlex.split(reasoning_flags), device)
+    options = ServingOptions(words("base_flags", base_flags), words("reasoning_flags", reasoning_flags), device)
     logs = None if log_dir is None else Path(log_dir)
     with contextlib.ExitStack() as stack:
         opened = open_pair(None, None, base, reasoning, flags, log_dir=logs, options=options, fused=fused)

@@ -10,6 +10,7 @@ from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.program import GateContext, GateOptions
 from rrti_sgl.programs.registry import PROGRAMS, find_program
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.calibrate import newest_calibration
 from rrti_sgl.programs.stored.followed import followed_run
 from rrti_sgl.records import CalibrationRecord, RunRecord, ScoreKind
@@ -25,6 +26,22 @@ class ChosenGate:
     calibration: CalibrationRecord | None = None
     takeover_tokens: int = 1
     followed: RunRecord | None = None
+
+
+def check_calibration(store: Store, settings: RunSettings) -> None:
+    """Refuse a calibration that is not there, or that the program would not use.
+
+    Raises:
+        UsageError: names it.
+    """
+    named, program, options = settings.calibration_id, find_program(settings.program), settings.gate
+    if named is None:
+        return
+    if options.gate is not None or program.calibrated_on(options) is None:
+        who = program.name if options.gate is None else f"The gate {options.gate}"
+        message = f"{argument('calibration_id', named)} does nothing: {who} takes no threshold from a calibration here."
+        raise UsageError(message, "Leave it out.")
+    store.get_calibration(named)
 
 
 def choose_gate(

@@ -16,7 +16,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables import html, latex, markdown
 from rrti_sgl.programs.tables.safe_text import json_text
 from rrti_sgl.programs.tables.table import Table
-from rrti_sgl.programs.tables.values import json_rows, json_value
+from rrti_sgl.programs.tables.values import json_rows, json_value, python_rows, values_of, with_texts
 from rrti_sgl.programs.tables.values import json_text as one_value
 
 
@@ -61,6 +61,7 @@ def to_csv(data: pa.Table, delimiter: str = ",", *, bare: bool = False) -> bytes
     """
     import pyarrow.csv
 
+    data = with_texts(data)
     flat = [column if _is_plain(column.type) else _as_json_text(column) for column in data.columns]
     header = io.StringIO()
     csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(data.column_names)
@@ -105,7 +106,7 @@ FORMATS: Mapping[str, Format] = {
     format_.name: format_
     for format_ in (
         Format("csv", lambda table: to_csv(table.data)),
-        Format("json", lambda table: to_json(table.data.to_pylist())),
+        Format("json", lambda table: to_json(python_rows(table.data))),
         Format("parquet", lambda table: to_parquet(table.data), is_binary=True),
         Format("arrow", lambda table: to_arrow(table.data), is_binary=True),
         Format("latex", lambda table: latex.tabular(table).encode()),
@@ -128,5 +129,5 @@ def _is_plain(of: pa.DataType) -> bool:
 
 
 def _as_json_text(column: pa.ChunkedArray) -> pa.Array:
-    values = column.to_pylist(maps_as_pydicts="lossy")
+    values = values_of(column)
     return pa.array([None if value is None else one_value(value) for value in values], pa.string())

@@ -18,7 +18,7 @@ import pyarrow as pa
 from rrti_sgl.programs.tables.kinds import KINDS, ByRow
 from rrti_sgl.programs.tables.numbers import COUNT, IDENTIFIER, MISSING, NUMBER, SETTING, SHARE, Kind
 from rrti_sgl.programs.tables.safe_text import one_line, visible
-from rrti_sgl.programs.tables.values import json_text
+from rrti_sgl.programs.tables.values import json_text, values_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -207,7 +207,7 @@ class Table:
         return cells
 
     def _written(self, name: str, kind: Kind | ByRow | None) -> list[str]:
-        values = self.data.column(name).to_pylist(maps_as_pydicts="lossy")
+        values = values_of(self.data.column(name))
         if kind is None:
             return [text_of(value) for value in values]
         kinds = [kind.of(row) for row in self.data.to_pylist()] if isinstance(kind, ByRow) else [kind] * len(values)

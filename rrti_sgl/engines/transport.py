@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from rrti_sgl.errors import EndpointError, UsageError, argument
-from rrti_sgl.serving.keys import found_key
+from rrti_sgl.serving.keys import found_key, is_key
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,17 @@ class Transport:
         limits: time limits and retries.
 
     Raises:
-        UsageError: the address is no URL.
+        UsageError: the address is no URL, or the key none that can be sent.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, limits: TransportLimits | None = None) -> None:
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"Server address {url!r} is no URL.", "Write it as http://HOST:PORT.")
+        if api_key is not None and not is_key(api_key):
+            raise UsageError(
+                f"{argument('api_key')} holds what no key does: a blank, a control character, or one beyond ASCII.",
+                "Give the key alone, on one line.",
+            )
         self.url = url.rstrip("/")
         self.api_key = api_key
         self.limits = limits or TransportLimits()

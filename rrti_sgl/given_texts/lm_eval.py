@@ -73,7 +73,7 @@ def _prompt(written: Any) -> str | list[Any] | None:
         written = written[0]
         try:
             parsed = json.loads(written)
-        except ValueError:
+        except (ValueError, RecursionError):
             return str(written)
         return parsed if _are_turns(parsed) else str(written)
     return written if isinstance(written, str) or _are_turns(written) else None

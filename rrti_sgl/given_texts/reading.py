@@ -10,7 +10,7 @@ from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.given_texts import inspect_log, lm_eval
 from rrti_sgl.given_texts.fields import TextFields, given_texts
 from rrti_sgl.given_texts.given import GivenText
-from rrti_sgl.rows import Complaints, Place, Row, kind_of, rows_of
+from rrti_sgl.rows import Complaints, Place, Row, is_file, kind_of, rows_of
 
 Rows = Callable[[Path, Complaints], Iterator[tuple[Place, Row]]]
 
@@ -44,7 +44,7 @@ def read_texts(
     Raises:
         UsageError: no such file or format, no continuation in it, or anything wrong with a row: all of that at once.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"There is no file {path}.", "Give the path of a file.")
     rows = FORMATS[detect(path, format_name)]
     if rows is inspect_log.rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,12 @@ class FieldMap:
 
 
 def problems_of(
-    rows: Iterable[tuple[Place, Row]], problem_set: str, fields: FieldMap, complaints: Complaints | None = None
+    rows: Iterable[tuple[Place, Row]],
+    problem_set: str,
+    fields: FieldMap,
+    complaints: Complaints | None = None,
+    *,
+    nan_is_missing: bool = True,
 ) -> list[ProblemRecord]:
     """Problems of rows, repeated questions left out.
 
@@ -44,6 +50,7 @@ def problems_of(
         problem_set: name of the set.
         fields: the map.
         complaints: what is wrong with the rows themselves, reported with all else.
+        nan_is_missing: whether an answer that is NaN is none, as pandas writes it, or a fault.
 
     Raises:
         ProblemFileError: rows lack their question or their choices, or the answer is none of them: all of that at once.
@@ -52,6 +59,8 @@ def problems_of(
     problems: dict[str, ProblemRecord] = {}
     for place, row in rows:
         try:
+            if not nan_is_missing and _is_nan(row.get(fields.answer)):
+                raise _no_answer(fields.answer, row[fields.answer])
             problem = _problem(row, problem_set, fields)
         except ProblemFileError as error:
             complaints.add(place, error.message, error.remedy)
@@ -74,7 +83,7 @@ def _problem(row: Row, problem_set: str, fields: FieldMap) -> ProblemRecord:
         choices = _choices(row, fields.choices)
         answer = _letter(look_up(row, fields.answer)[0], choices)
     else:
-        choices, answer = [], _answer(look_up(row, fields.answer)[0])
+        choices, answer = [], _answer(look_up(row, fields.answer)[0], fields.answer)
     metadata = {str(name): json_value(value) for name, value in row.items() if name not in used}
     if choices:
         listed = "\n".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
@@ -93,7 +102,17 @@ def _text(row: Row, name: str, option: str = "") -> str:
     return value
 
 
-def _answer(value: Any) -> str | None:
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _no_answer(name: str, value: Any) -> ProblemFileError:
+    return ProblemFileError(f"field {name!r} is {value!s:.60}, no answer", "Write null where there is none.")
+
+
+def _answer(value: Any, name: str) -> str | None:
+    if any(isinstance(one, float) and not math.isfinite(one) for one in (value if is_list(value) else [value])):
+        raise _no_answer(name, value)
     if is_list(value):
         value = ", ".join(str(item).strip().strip("$") for item in value)
     return None if value is None or not str(value).strip() else str(value)

@@ -16,7 +16,7 @@ from rrti_sgl.problems.problem_set import ProblemSet, problem_id
 from rrti_sgl.problems.selection import Selection
 from rrti_sgl.problems.world import WORLD_SETS, world_problems
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.rows import Complaints, name_of, rows_of
+from rrti_sgl.rows import Complaints, is_file, kind_of, name_of, rows_of
 
 _WORLD_SIZE = 1000
 _WORLD_TOKENS = 110  # no solution is longer
@@ -114,12 +114,13 @@ def _file(source: str, fields: FieldMap, selection: Selection) -> ProblemSet:
             f"Go on from Python, with the same rows: {argument('problems')}.",
         )
     path, complaints = Path(source), Complaints()
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(
             f"Problem set {source!r} is neither a known name ({', '.join((*WORLD_SETS, *BENCHMARKS))}) nor a file.",
             "Give one of these names or the path of a JSONL, Parquet or CSV file.",
         )
-    problems = problems_of(rows_of(path, complaints), name_of(path), fields, complaints)
+    rows, tabular = rows_of(path, complaints), kind_of(path) == "parquet"
+    problems = problems_of(rows, name_of(path), fields, complaints, nan_is_missing=tabular)
     if not problems:
         raise ProblemFileError(f"{path} holds no problem.", "Write one JSON object a line.")
     return problem_set_of(name_of(path), selection.apply(problems), choices=fields.choices is not None)

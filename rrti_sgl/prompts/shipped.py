@@ -38,9 +38,9 @@ def _from_file(path: Path) -> PromptTemplate:
         content = path.read_bytes()
         entry = tomllib.loads(content.decode())
     except OSError as error:
-        raise UsageError(f"The template file {path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise UsageError(f"The template file {path} is no TOML ({error}).") from error
+        raise UsageError(f"The template file {path} cannot be read ({error.strerror}).", "Name another file.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"The template file {path} is no TOML ({error}).", "Correct the file.") from error
     return _template(f"{path.stem}@{hashlib.sha256(content).hexdigest()[:8]}", entry, str(path))
 
 

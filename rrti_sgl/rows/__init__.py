@@ -8,6 +8,7 @@ reported at once.
 from rrti_sgl.rows.cells import Place, Row, fields_of, is_list, json_value, lone_surrogate, look_up
 from rrti_sgl.rows.complaints import Complaints
 from rrti_sgl.rows.files import find_file, kind_of, name_of, rows_of
+from rrti_sgl.rows.opening import is_file
 
 __all__ = [
     "Complaints",
@@ -15,6 +16,7 @@ __all__ = [
     "Row",
     "fields_of",
     "find_file",
+    "is_file",
     "is_list",
     "json_value",
     "kind_of",

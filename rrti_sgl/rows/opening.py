@@ -25,6 +25,14 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _ZIP_ZSTD = 93  # in zipfile from Python 3.14 on
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def open_text(path: Path) -> IO[str]:
     """The decompressed text of a file, with its line ends as they are; bytes that are no UTF-8 come as lone surrogates.
 

@@ -60,9 +60,15 @@ def found_key(url: str) -> str | None:
         parts = urlsplit(url)
         if parts.hostname not in LOOPBACK or parts.port is None:
             return None
-        return key_path(parts.port).read_text(encoding="ascii").strip() or None
+        key = key_path(parts.port).read_text(encoding="ascii").strip()
+        return key if key and is_key(key) else None
     except (OSError, ValueError, RuntimeError):  # of an address, a file or a home that cannot be read
         return None
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be sent as a key: without blanks and control characters, in ASCII."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def given_key(path: Path) -> str:
@@ -79,6 +85,6 @@ def given_key(path: Path) -> str:
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The key file {path} cannot be read ({error}).", "Name a file of yours.") from error
-    if len(key) < 16 or not key.isprintable() or " " in key:
+    if len(key) < 16 or not is_key(key):
         raise UsageError(f"The key file {path} holds no key.", "Write 16 characters or more on one line, or remove it.")
     return key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrti_sgl.errors import UsageError, argument
+from rrti_sgl.serving.flags import words
 
 if TYPE_CHECKING:
     from rrti_sgl.serving.arrangement import Arrangement, ServingOptions
@@ -75,7 +75,8 @@ def open_pair(
         watcher: is told what happens meanwhile.
 
     Raises:
-        UsageError: half a pair, both addresses and models, or servers that cannot be had here.
+        UsageError: half a pair, both addresses and models, flags or a folder that are none, or servers that cannot be had
+            here.
         PairMismatchError: the two models to serve do not share a vocabulary.
     """
     if (base_url is None) != (reasoning_url is None) or (base is None) != (reasoning is None):
@@ -84,6 +85,7 @@ def open_pair(
             f"Give both {argument('base_url')} and {argument('reasoning_url')}, or both {argument('base')} and "
             f"{argument('reasoning')}.",
         )
+    given = words("flags", server_flags)
     if base_url is not None and reasoning_url is not None:
         if base is not None or fused:
             raise UsageError(
@@ -96,10 +98,10 @@ def open_pair(
     from rrti_sgl.serving.server import TOKEN_IDS_ONLY, Server, bundled_servers
 
     watching = watcher or Watcher()
-    logs = log_dir or Path(tempfile.mkdtemp(prefix="rrti-logs-"))
+    logs = _made(log_dir) if log_dir is not None else Path(tempfile.mkdtemp(prefix="rrti-logs-"))
     options = options or ServingOptions()
     ids_only = () if text or options.replicas > 1 else TOKEN_IDS_ONLY
-    flags = [*ids_only, *shlex.split(server_flags)]
+    flags = [*ids_only, *given]
     options = replace(options, base_flags=[*flags, *options.base_flags], reasoning_flags=[*flags, *options.reasoning_flags])
     if base is None or reasoning is None:
         servers = bundled_servers(logs, device=options.device)
@@ -115,6 +117,15 @@ def open_pair(
     arranged.pair.on_wait = lambda seconds, missing: watching.wait(seconds, missing, logs)
     with arranged.pair as pair:
         yield PairAddress(pair.base.url, pair.reasoning.url, pair)
+
+
+def _made(log_dir: Path) -> Path:
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = argument("log_dir", text=f"{str(log_dir)!r} cannot be made ({error.strerror}).")
+        raise UsageError(why, "Name another folder.") from error
+    return log_dir
 
 
 def _both_in_one(base: Server, reasoning: Server, options: ServingOptions) -> Arrangement:

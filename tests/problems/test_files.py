@@ -55,8 +55,17 @@ def test_missing_answers_and_further_fields_as_pandas_writes_them(tmp_path: Path
     problems = load_problems(str(tmp_path / "set.parquet")).problems
     assert [problem.answer for problem in problems] == ["18.0", None, "3.0"]
     assert problems[1].metadata == {"when": "2026-01-02T00:00:00", "share": None}
-    (tmp_path / "set.jsonl").write_text('{"question": "a?", "answer": NaN}\n{"question": "b?", "answer": " "}\n')
+    (tmp_path / "set.jsonl").write_text('{"question": "a?", "answer": null}\n{"question": "b?", "answer": " "}\n')
     assert [problem.answer for problem in load_problems(str(tmp_path / "set.jsonl")).problems] == [None, None]
+
+
+@pytest.mark.parametrize("answer", ["NaN", "Infinity", "-Infinity", "1e400", "[1, NaN]"])
+def test_a_gold_answer_is_a_number_or_none(tmp_path: Path, answer: str) -> None:
+    lines = ['{"question": "a?", "answer": 1}', f'{{"question": "b?", "answer": {answer}}}']
+    (tmp_path / "set.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ProblemFileError, match=r"set.jsonl, line 2: field 'answer' is \S.*, no answer") as refused:
+        load_problems(str(tmp_path / "set.jsonl"))
+    assert "Write null" in refused.value.remedy
 
 
 def test_everything_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
