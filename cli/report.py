@@ -26,8 +26,10 @@ def report(
     from rrti_sgl.cli import tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.reporting.report import make_report, write_report
+    from rrti_sgl.programs.reporting.writing import make_folder
 
     with Store.open_readonly(db, memory_limit=memory) as store:
+        make_folder(out)  # before the work, which takes long
         made = make_report(store, runs or ())
     files = write_report(made, out)
     missing = [{"statistic": part.section.name, "reason": why} for part in made.sections for why in part.content.missing]

@@ -7,7 +7,6 @@ texts "NaN", "Infinity" and "-Infinity": null is NULL and nothing else.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
@@ -76,15 +75,17 @@ def _python(scalar: pa.Scalar) -> Any:
 def _time(scalar: pa.Scalar) -> Any:
     """A date or a time, as Python's or as text where Python has none: years beyond 1 to 9999, infinities, 24:00:00."""
     of, number = scalar.type, scalar.value
-    unit = "D" if pa.types.is_date(of) else of.unit
+    unit: Any = "D" if pa.types.is_date(of) else of.unit
     if pa.types.is_time(of):
         return "24:00:00" if number == _DAY[unit] else scalar.as_py()
     if abs(number) == (2**31 if unit == "D" else 2**63) - 1:  # as DuckDB has them
         return "infinity" if number > 0 else "-infinity"
-    sign, year, rest = re.fullmatch(r"(-?)(\d+)(.*)", str(np.datetime64(number, unit)), re.DOTALL).groups()  # type: ignore[union-attr]
+    far = str(np.datetime64(number, unit))
+    sign, digits = ("-" if far.startswith("-") else ""), far.lstrip("-")
+    year, _, rest = digits.partition("-")
     if not sign and len(year) <= 4 and int(year):
         return scalar.as_py()
-    text = f"{sign}{year:0>4}{rest}"
+    text = f"{sign}{year:0>4}-{rest}"
     return f"{text}+00:00" if pa.types.is_timestamp(of) and of.tz else text
 
 
