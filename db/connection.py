@@ -25,6 +25,12 @@ OFFLINE = {
 WRITING = {"checkpoint_threshold": "1GB"}
 
 
+# What DuckDB says of a file that is cut or changed.
+_DAMAGE = re.compile(
+    "read enough bytes|orrupt|checksum|(failed|error).* (to )?deserializ|storage version|INTERNAL", re.IGNORECASE
+)
+
+
 def connect(
     path: Path, *, read_only: bool, memory_limit: str | None = None, spill: bool = True
 ) -> duckdb.DuckDBPyConnection:
@@ -174,6 +180,8 @@ def open_error(path: Path, message: str) -> StoreError:
             f"{path} was written in a file format that this DuckDB ({duckdb.__version__}) cannot read.",
             "Read it with the version that wrote it.",
         )
+    if _DAMAGE.search(message):
+        return StoreError(f"The store {path} is damaged: {first_line(message)}", "Take it from a copy.")
     return StoreError(f"The store {path} cannot be opened: {first_line(message)}", "Check the path and its rights.")
 
 

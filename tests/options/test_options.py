@@ -32,7 +32,7 @@ class AskedError(Exception):
 def settings_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The settings of a command line; nothing is started."""
 
-    def stop(path: Path, settings: Any, *more: Any) -> None:
+    def stop(path: Path, settings: Any, *more: Any, **named: Any) -> None:
         raise AskedError(settings)
 
     monkeypatch.setattr(execution, "open_store", stop)
