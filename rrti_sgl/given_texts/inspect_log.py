@@ -50,7 +50,8 @@ def rows(path: Path, complaints: Complaints, thoughts: bool = False) -> Iterator
         name = f"{sample.get('id')!r}, epoch {sample.get('epoch', 1)}" if isinstance(sample, Mapping) else str(number)
         place = f"{path}, sample {name}"
         try:
-            yield place, {**sample, **_fields(sample, thoughts)}
+            fields = _fields(sample, thoughts)
+            yield place, {**sample, **fields}
         except _NotScorableError as error:
             complaints.add(place, str(error))
 
@@ -94,7 +95,8 @@ def _fields(sample: Any, thoughts: bool) -> dict[str, Any]:
     if sample.get("error"):
         message = sample["error"].get("message", "") if isinstance(sample["error"], Mapping) else sample["error"]
         raise _NotScorableError(f"the sample failed: {str(message)[:80]}")
-    attachments = sample.get("attachments") or {}
+    attachments = sample.get("attachments")
+    attachments = attachments if isinstance(attachments, Mapping) else {}
     turns = [message for message in _objects("messages", sample.get("messages")) if message.get("role") == "assistant"]
     output = sample.get("output")
     choices = _objects("output.choices", output.get("choices")) if isinstance(output, Mapping) else []

@@ -12,6 +12,11 @@ from typing import Any
 from rrti_sgl.errors import UsageError
 from rrti_sgl.prompts.template import PromptTemplate
 
+_PARTS = ("question", "solution")
+# Fields of a file that may be left out.
+_KINDS = {"chat": bool, "system": str, "example": str, "stops": list[str], "examples": list}
+_CALLED = {bool: "true or false", str: "text", list[str]: "list of texts", list: "list of examples"}
+
 
 def load_template(spec: str) -> PromptTemplate:
     """A template by `name@version`, by name (the newest version), or from a TOML file of the same fields.
@@ -50,8 +55,20 @@ def _template(name: str, entry: dict[str, Any], place: str) -> PromptTemplate:
         raise UsageError(f"{place}: unknown fields {', '.join(unknown)}.", f"Known are {', '.join(sorted(known))}.")
     if not isinstance(entry.get("text"), str):
         raise UsageError(f"{place}: the field 'text' is missing or no text.", 'Write text = "... {question} ...".')
-    examples = [(example["question"], example["solution"]) for example in entry.get("examples", ())]
+    for field, kind in _KINDS.items():
+        if field in entry and not _is(kind, entry[field]):
+            raise UsageError(f"{place}: the field {field!r} is no {_CALLED[kind]}.", "Correct it, or leave it out.")
+    examples = entry.get("examples", ())
+    if not all(isinstance(example, dict) and _is(list[str], [example.get(key) for key in _PARTS]) for example in examples):
+        raise UsageError(f"{place}: an example lacks the text {' or '.join(_PARTS)}.", "Give each example both.")
+    examples = [tuple(example[key] for key in _PARTS) for example in examples]
     return PromptTemplate.from_dict({**entry, "examples": examples, "name": name})
+
+
+def _is(kind: Any, value: Any) -> bool:
+    if kind == list[str]:
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return isinstance(value, kind)
 
 
 def _read() -> dict[str, PromptTemplate]:

@@ -86,7 +86,21 @@ def test_names_and_versions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [('txt = "x"', "unknown fields txt"), ("", "'text' is missing"), ("text = ", "is no TOML"), ('text = "x"', "no field")],
+    [
+        *[
+            ('txt = "x"', "unknown fields txt"),
+            ("", "'text' is missing"),
+            ("text = ", "is no TOML"),
+            ('text = "x"', "no field"),
+        ],
+        ('text = "{question}"\nstops = true', "'stops' is no list of texts"),
+        ('text = "{question}"\nstops = [1]', "'stops' is no list of texts"),
+        ('text = "{question}"\nchat = 1', "'chat' is no true or false"),
+        ('text = "{question}"\nsystem = 1', "'system' is no text"),
+        ('text = "{question}"\nexamples = 1', "'examples' is no list of examples"),
+        ('text = "{question}"\nexamples = [{question = "x"}]', "an example lacks the text question or solution"),
+        ('text = "{question}"\nexamples = [1]', "an example lacks the text question or solution"),
+    ],
 )
 def test_template_files_that_are_wrong(tmp_path: Path, content: str, match: str) -> None:
     file = tmp_path / "mine.toml"
