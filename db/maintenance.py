@@ -89,13 +89,13 @@ def vacuum(store: Path) -> tuple[int, int]:
         StoreError: the store cannot be opened, another process wrote to it meanwhile, or the copy is not complete (the store
             is unchanged then).
     """
-    fresh = store.with_name(f"{store.name}.vacuum")
-    for path in (fresh, fresh.with_name(f"{fresh.name}.wal")):
-        path.unlink(missing_ok=True)
     with sealing.open_for_upkeep(store) as connection:
         connection.execute("CHECKPOINT")
         snapshots.discard(store)
         before = store.stat().st_size
+    fresh = store.with_name(f"{store.name}.vacuum")
+    for path in (fresh, fresh.with_name(f"{fresh.name}.wal")):
+        path.unlink(missing_ok=True)
     migrations.upgrade(fresh)
     with opening.connect_memory() as connection:
         # A read-only attachment keeps writers out and, unlike a writing one, leaves nothing to do to a file that has been

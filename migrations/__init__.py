@@ -42,13 +42,14 @@ def downgrade(path: Path, revision: str) -> None:
 
 def _run(command: Callable[[Config, str], None], path: Path, revision: str) -> None:
     from alembic.config import Config
-    from sqlalchemy import create_engine
+    from sqlalchemy import URL, create_engine
     from sqlalchemy.pool import NullPool
 
     config = Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    engine = create_engine(f"duckdb:///{path}", poolclass=NullPool)
+    # Whole, as DuckDB takes `http:/x` for a file on the network; by name, as after a question mark a URL has options.
+    engine = create_engine(URL.create("duckdb", database=str(path.absolute())), poolclass=NullPool)
     try:
         with engine.begin() as connection:
             config.attributes |= {"connection": connection, "store": path}

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from rrti_sgl import migrations
-from rrti_sgl.db import attaching, checking, sealing, snapshots
+from rrti_sgl.db import attaching, checking, maintenance, sealing, snapshots
 from rrti_sgl.db.queries import QUERIES, run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.db.upgrading import BACKUP, current_revision, upgrade_file
@@ -232,3 +232,16 @@ def test_a_file_that_somebody_opened_in_between_is_left_to_them(first, monkeypat
     with duckdb.connect(str(first)) as connection:
         assert connection.execute("FROM theirs").fetchall() == [(1,)]
     assert not first.with_name(first.name + BACKUP).exists()
+
+
+@pytest.mark.parametrize("name", ["a?access_mode=READ_ONLY", "a%20b#c", "ü @:x"])
+def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
+    _, revision = upgrade_file(tmp_path / name)
+    assert (tmp_path / name).is_file()
+    assert current_revision(tmp_path / name) == revision
+
+
+def test_a_folder_is_not_vacuumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="is a folder"):
+        maintenance.vacuum(Path())
