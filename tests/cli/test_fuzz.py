@@ -25,7 +25,7 @@ from tests.cli.fuzz.subject import Ending, Subject
 from tests.cli.fuzz.typed import BASES, WRITING, commands, declared
 from tests.hostile import codes
 
-FEW, CHUNKS, MANY = 150, 10, 500  # inputs of each of the two kinds; CHUNKS * MANY * 2 is ten thousand
+FEW, CHUNKS, MANY = 100, 10, 500  # inputs of each of the two kinds; CHUNKS * MANY * 2 is ten thousand
 
 
 def documented() -> set[int]:
@@ -35,10 +35,6 @@ def documented() -> set[int]:
         found.add(kind.exit_code)
         kinds += kind.__subclasses__()
     return found
-
-
-# What still fails, by a pattern of what is told of it, with the reason.
-KNOWN: dict[str, str] = {}
 
 
 @dataclass
@@ -112,9 +108,8 @@ class Fuzz:
         return "a store that is read is changed" if changed else ""
 
     def check(self) -> None:
-        """Nothing is wrong, what is known apart."""
-        unknown = {told: given for told, given in self.wrong.items() if not any(re.search(k, told) for k in KNOWN)}
-        assert not unknown, "\n\n".join(f"{told}\n{given}" for told, given in unknown.items())
+        """Nothing is wrong."""
+        assert not self.wrong, "\n\n".join(f"{told}\n{given}" for told, given in self.wrong.items())
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +149,7 @@ def give(fuzz: Fuzz, kind: str, start: int, count: int) -> None:
 
     drawn()
     assert fuzz.seen.total() >= count
-    print(kind, dict(fuzz.seen))
+    print(kind, dict(fuzz.seen))  # how often each exit code came
     fuzz.check()
 
 
