@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,8 +61,16 @@ class PairOptions:
         if self.fused_url is not None:
             if self.fused or any(url is not None for url in urls):
                 raise UsageError("--fused-url was given beside --fused or other addresses.", "Leave the others out.")
+            asyncio.run(_check_holds_both(self.fused_url, self.api_key))
             urls = (self.fused_url, self.fused_url)
         return open_pair(*urls, self.base, self.reasoning, self.server_flags, fused=self.fused)
+
+
+async def _check_holds_both(url: str, api_key: str | None) -> None:
+    from rrti_sgl.engines.fused_server import connect_fused
+
+    async with connect_fused(url, api_key=api_key):
+        pass
 
 
 @contextlib.contextmanager

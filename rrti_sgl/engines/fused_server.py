@@ -63,6 +63,10 @@ class GuidedAnswer:
     elapsed_ms: float
 
 
+class OneModelError(EndpointError):
+    """A server holds one model where one with both was asked for."""
+
+
 class FusedServer:
     """One SGLang server with both models.
 
@@ -150,14 +154,15 @@ async def connect_fused(
     """Both models of the server at an address, base and reasoning.
 
     Raises:
-        EndpointError: it cannot be reached, or holds one model.
+        OneModelError: it holds one model.
+        EndpointError: it cannot be reached.
     """
     transport = Transport(url, api_key=api_key, limits=limits)
     try:
         info, _ = await identify(transport)
         told = await transport.first_of(*SERVER_INFO_ROUTES)
         if str(told.get("speculative_algorithm")).upper() != ALGORITHM:
-            raise EndpointError(
+            raise OneModelError(
                 f"{url} is the address of both models, but the server there holds one.",
                 f"Give two addresses, or start one server for both with `{command('serve', fused=True)}`.",
             )

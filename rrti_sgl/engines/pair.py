@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from rrti_sgl.engines.engine import Engine
-from rrti_sgl.engines.fused_server import FusedSide, connect_fused
+from rrti_sgl.engines.fused_server import FusedSide, OneModelError, connect_fused
 from rrti_sgl.engines.renumbered import RenumberedEngine
 from rrti_sgl.engines.sglang import SGLangEngine, connect_engine
 from rrti_sgl.engines.transport import TransportLimits
@@ -148,12 +148,14 @@ async def connect(
 async def _engines(
     base_url: str, reasoning_url: str, *, api_key: str | None, limits: TransportLimits | None
 ) -> AsyncIterator[tuple[SGLangEngine, SGLangEngine] | tuple[FusedSide, FusedSide]]:
-    if base_url.rstrip("/") == reasoning_url.rstrip("/"):
-        async with connect_fused(base_url, api_key=api_key, limits=limits) as sides:
-            yield sides
-        return
-    async with (
-        connect_engine(base_url, api_key=api_key, limits=limits) as base,
-        connect_engine(reasoning_url, api_key=api_key, limits=limits) as reasoning,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        if base_url.rstrip("/") == reasoning_url.rstrip("/"):
+            both: tuple[FusedSide, FusedSide] | None = None
+            with contextlib.suppress(OneModelError):  # a model alone is run as a pair with itself
+                both = await stack.enter_async_context(connect_fused(base_url, api_key=api_key, limits=limits))
+            if both is not None:
+                yield both
+                return
+        base = await stack.enter_async_context(connect_engine(base_url, api_key=api_key, limits=limits))
+        reasoning = await stack.enter_async_context(connect_engine(reasoning_url, api_key=api_key, limits=limits))
         yield base, reasoning

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.fused_server import OneModelError
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.runner import run_program
@@ -77,8 +80,10 @@ def test_what_needs_two_servers_says_so(fused: BothModels, tmp_path: Path) -> No
         run(store, (fused.url, fused.url), RunSettings("guided", limit=1, decoding="lockstep", gate=GateOptions(tau=0.5)))
 
 
-def test_one_address_of_one_model_is_no_pair(served_pair: ServedPair, tmp_path: Path) -> None:
-    from rrti_sgl.errors import EndpointError
-
-    with Store.open(tmp_path / "traces.duckdb") as store, pytest.raises(EndpointError, match="holds one"):
-        run(store, (served_pair.base.url, served_pair.base.url), RunSettings("base", limit=1))
+def test_one_model_beside_itself_is_a_pair_but_not_where_both_are_asked_for(served_pair: ServedPair, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        alone = run(store, (served_pair.base.url, served_pair.base.url), RunSettings("base", limit=1))
+    assert alone.base_model == alone.reasoning_model == "bundled/base"
+    command = ["run", "base", "--limit", "1", "--fused-url", served_pair.base.url, "--db", str(tmp_path / "other.duckdb")]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, OneModelError)
