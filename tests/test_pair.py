@@ -23,11 +23,11 @@ def pair(base: int, reasoning: int) -> Pair:
 @pytest.mark.parametrize(
     ("lengths", "new", "message", "remedy"),
     [
-        ((7, 4), 4, "base prompt has 7 tokens and max_new_tokens is 4, but the base server takes 10", "tokens 3 or less"),
+        ((7, 4), 4, "base prompt has 7 tokens and max_new_tokens is 4, but the base server takes 10", "max_new_tokens=3 or less"),
         ((5, 20), 1, "reasoning prompt has 20 tokens .* takes 20 in all", "Shorten the prompt"),
         ((30, 4), 1, "base prompt has 30 tokens", "Shorten the prompt"),
         ((0, 4), 1, "base prompt is empty", "template"),
-        ((8, 19), 3, "base prompt has 8 .* The reasoning prompt has 19 ", "tokens 1 or less"),
+        ((8, 19), 3, "base prompt has 8 .* The reasoning prompt has 19 ", "max_new_tokens=1 or less"),
     ],
 )
 def test_what_does_not_fit_is_refused(lengths: tuple[int, int], new: int, message: str, remedy: str) -> None:
