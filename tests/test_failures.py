@@ -45,6 +45,7 @@ def addresses(pair: ServedPair) -> list[str]:
     return ["--base-url", pair.base.url, "--reasoning-url", pair.reasoning.url]
 
 
+@pytest.mark.slow  # a call waits two minutes for a server that is dead for good
 def test_a_dying_server_and_a_signal_lose_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
     arguments = ["run", "guided", "--tau", "1.0", "--limit", str(N), "--in-flight", "16", "--json"]
     with servers(tmp_path) as pair:
