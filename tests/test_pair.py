@@ -23,7 +23,12 @@ def pair(base: int, reasoning: int) -> Pair:
 @pytest.mark.parametrize(
     ("lengths", "new", "message", "remedy"),
     [
-        ((7, 4), 4, "base prompt has 7 tokens and max_new_tokens is 4, but the base server takes 10", "max_new_tokens=3 or less"),
+        (
+            (7, 4),
+            4,
+            "base prompt has 7 tokens and max_new_tokens is 4, but the base server takes 10",
+            "max_new_tokens=3 or less",
+        ),
         ((5, 20), 1, "reasoning prompt has 20 tokens .* takes 20 in all", "Shorten the prompt"),
         ((30, 4), 1, "base prompt has 30 tokens", "Shorten the prompt"),
         ((0, 4), 1, "base prompt is empty", "template"),
