@@ -104,7 +104,7 @@ def unseal(run: Run, file: File = DEFAULT) -> None:
 @app.command()
 def attach(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="FOLDERS [FILE]",
             help="Folders of sealed runs or of parts of runs, or folders above them; then the trace store, if it is not "
@@ -120,7 +120,9 @@ def attach(
     from rrti_sgl.db import attaching
     from rrti_sgl.errors import UsageError
 
-    *folders, last = paths
+    if "" in paths:
+        raise UsageError("'' is no folder and no store.", "Name folders, and then the store.")
+    *folders, last = map(Path, paths)
     file = DEFAULT if last.is_dir() else last
     folders += [last] if last.is_dir() else []
     if missing := [folder for folder in folders if not folder.is_dir()]:

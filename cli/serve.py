@@ -36,6 +36,12 @@ def serve(
         str, typer.Option(help="With --fused: what the gate watches in requests that do not say.", rich_help_panel="Gate")
     ] = "ce",
     tau: Annotated[float | None, typer.Option(help="With --fused: its threshold for these.", rich_help_panel="Gate")] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PKG.MODULE:CLASS", help="With --fused: a gate of yours that requests may name.", rich_help_panel="Gate"
+        ),
+    ] = None,
     context: Annotated[
         int | None,
         typer.Option(
@@ -98,9 +104,11 @@ def serve(
         key=None if api_key_file is None else keys.given_key(api_key_file),
         draft_tokens=draft_tokens,
         steering={} if tau is None else {"gate": "divergence", "metric": metric, "tau": tau},
+        gates=gate or (),
     )
-    if not fused and (draft_tokens is not None or tau is not None):
-        raise UsageError("--draft-tokens and --tau are of one server for both models.", "Add --fused, or leave them out.")
+    if not fused and (draft_tokens is not None or tau is not None or gate):
+        message = "--draft-tokens, --tau and --gate are of one server for both models."
+        raise UsageError(message, "Add --fused, or leave them out.")
     opened = open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True, fused=fused)
     try:
         with opened as pair:

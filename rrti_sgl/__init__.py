@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from rrti_sgl.errors import StoreLockedError as StoreLockedError
     from rrti_sgl.errors import StoreVersionError as StoreVersionError
     from rrti_sgl.errors import UsageError as UsageError
+    from rrti_sgl.programs.public.counterfactual import Counterfactual as Counterfactual
     from rrti_sgl.programs.public.opening import aconnect as aconnect
     from rrti_sgl.programs.public.opening import aopen as aopen
     from rrti_sgl.programs.public.opening import aserve as aserve
     from rrti_sgl.programs.public.opening import connect as connect
     from rrti_sgl.programs.public.opening import open as open
     from rrti_sgl.programs.public.opening import serve as serve
-    from rrti_sgl.programs.public.pair import Counterfactual as Counterfactual
     from rrti_sgl.programs.public.pair import ModelPair as ModelPair
     from rrti_sgl.programs.public.samples import Sample as Sample
     from rrti_sgl.programs.public.samples import Samples as Samples
@@ -49,7 +49,7 @@ _PUBLIC = {
     "aconnect": "rrti_sgl.programs.public.opening:aconnect",
     "aopen": "rrti_sgl.programs.public.opening:aopen",
     "ModelPair": "rrti_sgl.programs.public.pair:ModelPair",
-    "Counterfactual": "rrti_sgl.programs.public.pair:Counterfactual",
+    "Counterfactual": "rrti_sgl.programs.public.counterfactual:Counterfactual",
     "TraceStore": "rrti_sgl.programs.public.store:TraceStore",
     "Run": "rrti_sgl.programs.public.store:Run",
     "Sample": "rrti_sgl.programs.public.samples:Sample",

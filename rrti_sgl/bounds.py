@@ -7,7 +7,6 @@ so in a line and takes no machine down.
 from __future__ import annotations
 
 import contextlib
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +29,8 @@ def memory(n_bytes: int) -> Iterator[None]:
     if not status.exists():
         yield
         return
+    import resource
+
     used = next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmData"))
     before = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = used + n_bytes + _KEPT

@@ -35,6 +35,13 @@ def codes(shown: str) -> list[str]:
     return _SENT.findall(shown)
 
 
+def sample_of(path: Path, run_id: str) -> str:
+    """A sample of a run."""
+    with Store.open_readonly(path) as store:
+        query = "SELECT min(sample_id) FROM samples WHERE run_id = $run"
+        return str(store.sql(query, {"run": run_id}).column(0)[0])
+
+
 def make_hostile_store(path: Path) -> Path:
     """Four runs that every statistic can be made of, and one of a program of that kind."""
     texts: Iterator[str] = iter(TEXTS * 10_000)

@@ -7,7 +7,7 @@ import atexit
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, Self
@@ -15,10 +15,11 @@ from typing import Any, Self
 from rrti_sgl.decoding.events import Event
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import GivenRows, ProblemSet, one_question
+from rrti_sgl.programs.public.counterfactual import Counterfactual
 from rrti_sgl.programs.public.samples import Sample
 from rrti_sgl.programs.public.store import Run, TraceStore
 from rrti_sgl.programs.public.twins import twins
-from rrti_sgl.programs.running.counterfactual import Effect, run_counterfactual
+from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.portal import Portal
 from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute, run_program, run_seeds
@@ -28,7 +29,6 @@ from rrti_sgl.programs.running.streaming import aiterated, iterated
 from rrti_sgl.programs.scoring.score import run_score
 from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
-from rrti_sgl.programs.tables.table import Table, rows_table
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.sinks.memory import MemorySink
 from rrti_sgl.tokens.generated_text import GeneratedText
@@ -36,28 +36,6 @@ from rrti_sgl.tokens.generated_text import GeneratedText
 BUNDLED = "bundled/base"  # what the bundled pair's server calls its base model
 # Of a run's options those that choose its problems; one text has none.
 _CHOOSING = ("problems", "limit", "samples", "split", "sample_problems", "problem_seed", "grader")
-
-
-@dataclass(frozen=True)
-class Counterfactual:
-    """What single takeovers did.
-
-    Args:
-        run: the continuations, as a run of program `counterfactual`.
-        effects: one for each position that was tried.
-    """
-
-    run: Run
-    effects: Sequence[Effect]
-
-    @property
-    def table(self) -> Table:
-        """One row a position: both tokens, the share of right solutions with each, and the difference."""
-        names = ("position", "base_token", "reasoning_token", "score", "taken", "denied", "effect", "necessary")
-        return rows_table("Effect of takeovers", [{name: getattr(each, name) for name in names} for each in self.effects])
-
-    def _repr_html_(self) -> str:
-        return self.table._repr_html_()
 
 
 class ModelPair:

@@ -8,7 +8,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading import PlantedDecisions
-from rrti_sgl.programs.program import GateContext, GateOptions
+from rrti_sgl.programs.program import GateContext, GateOptions, Program
 from rrti_sgl.programs.registry import PROGRAMS, find_program
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.calibrate import newest_calibration
@@ -34,14 +34,16 @@ def check_calibration(store: Store, settings: RunSettings) -> None:
     Raises:
         UsageError: names it.
     """
-    named, program, options = settings.calibration_id, find_program(settings.program), settings.gate
-    if named is None:
-        return
+    if settings.calibration_id is not None:
+        _refuse_unused(settings.calibration_id, find_program(settings.program), settings.gate)
+        store.get_calibration(settings.calibration_id)
+
+
+def _refuse_unused(calibration_id: str, program: Program, options: GateOptions) -> None:
     if options.gate is not None or program.calibrated_on(options) is None:
         who = program.name if options.gate is None else f"The gate {options.gate}"
-        message = f"{argument('calibration_id', named)} does nothing: {who} takes no threshold from a calibration here."
-        raise UsageError(message, "Leave it out.")
-    store.get_calibration(named)
+        value = argument("calibration_id", calibration_id)
+        raise UsageError(f"{value} does nothing: {who} takes no threshold from a calibration here.", "Leave it out.")
 
 
 def choose_gate(
@@ -68,10 +70,12 @@ def choose_gate(
         planted: knows planted decisions, for `oracle`.
 
     Raises:
-        UsageError: no threshold, a calibration that is not there, or a run that cannot be followed.
+        UsageError: no threshold, a calibration that is not there or not used, or a run that cannot be followed.
         CalibrationMismatchError: the named calibration is for other models, scores or k.
     """
     found = find_program(program)
+    if calibration_id is not None:
+        _refuse_unused(calibration_id, found, options)
     if options.gate is not None:
         return ChosenGate(load_gate(options.gate, options.gate_params), takeover_tokens=found.takeover_tokens(options))
     metric, kind = found.calibrated_on(options), pair.score_kind(k, score_kind)

@@ -138,8 +138,8 @@ class FusedDecoding:
         trace.measured = records["metrics"].astype(np.float64)
         trace.drafted = trace.scored = int(records["drafted"].sum())
         trace.discarded = trace.drafted - len(records)
-        trace.base_calls = _totals(1, 0.0, int(records["base_prompt_tokens"][0]), int(records["base_cached_tokens"][0]))
-        trace.reasoning_calls = _totals(1, answer.elapsed_ms, answer.prompt_tokens, answer.cached_tokens)
+        trace.base_calls = _totals(0.0, int(records["base_prompt_tokens"][0]), int(records["base_cached_tokens"][0]))
+        trace.reasoning_calls = _totals(answer.elapsed_ms, answer.prompt_tokens, answer.cached_tokens)
         trace.finish("stop" if answer.stopped else "length")
 
 
@@ -154,5 +154,6 @@ def _as_data(gate: Gate) -> tuple[str, dict[str, object]]:
     return f"{type(gate).__module__}:{type(gate).__qualname__}", params
 
 
-def _totals(calls: int, elapsed_ms: float, prompt_tokens: int, cached_tokens: int) -> CallTotals:
-    return CallTotals(calls, elapsed_ms, prompt_tokens, cached_tokens, (prompt_tokens, cached_tokens))
+def _totals(elapsed_ms: float, prompt_tokens: int, cached_tokens: int) -> CallTotals:
+    """Of the one request that a sample is."""
+    return CallTotals(1, elapsed_ms, prompt_tokens, cached_tokens, (prompt_tokens, cached_tokens))

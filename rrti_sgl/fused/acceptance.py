@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from rrti_sgl.fused.protocol import Steering
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
-from rrti_sgl.science.gates import AlwaysGate, Gate, GateState, Steps, ThresholdGate
+from rrti_sgl.science.gates import AlwaysGate, Gate, GateState, ThresholdGate
 from rrti_sgl.science.threshold import replay
 
 
@@ -25,8 +26,6 @@ class Guidance:
     gate: Gate
     takeovers: int = 0
     relay_left: int = 0  # tokens that the reasoning model still writes without asking the gate
-    n_rows: int = 0  # tokens told of
-    error: str | None = None
     base_prompt_tokens: int = 0
     base_cached_tokens: int = 0
     _recent: list[float] = field(default_factory=list)
@@ -53,10 +52,6 @@ class Guidance:
         """The metric over the whole vocabulary that is the gate's signal; None where the gate is asked itself."""
         return self.gate.metric if self.gate.measures and not self.steering.k else None
 
-    def signal(self, steps: Steps) -> FloatArray:
-        """The gate's own signal, (n,), where it is no metric over the whole vocabulary."""
-        return self.gate.signal(steps)
-
     def decide(self, position: int, scores: FloatArray, drafted: IntArray, drawn: IntArray) -> Kept:
         """What is kept of a draft.
 
@@ -70,11 +65,10 @@ class Guidance:
         if self.relay_left:
             self.relay_left -= 1
             return Kept(1, np.zeros(n, np.bool_), took=drawn[0] != drafted[0], relayed=True)
-        fired = self._fires(position, scores, drafted, drawn)
-        if self.steering.max_takeovers is not None:
-            fired &= self.takeovers + np.cumsum(fired) <= self.steering.max_takeovers
         relays = self.steering.takeover_tokens > 1
-        ends = fired if relays else fired & (drawn != drafted)
+        changes = np.full(n, True) if relays else drawn != drafted
+        fired = self._fires(position, scores, changes)
+        ends = fired & changes
         kept = int(ends.argmax()) + 1 if ends.any() else n
         took = bool(ends[kept - 1])
         self.takeovers += int(fired[:kept].sum())
@@ -84,26 +78,33 @@ class Guidance:
             self._remember(position, scores[:kept])
         return Kept(kept, fired, took)
 
-    def _fires(self, position: int, scores: FloatArray, drafted: IntArray, drawn: IntArray) -> BoolArray:
+    def _fires(self, position: int, scores: FloatArray, changes: BoolArray) -> BoolArray:
+        """(n,) where a takeover is asked for and left to take; beyond the first that changes a token nothing counts."""
         if self._state is not None:
-            return self._walk(self._state, position, scores, drafted, drawn)
+            return self._walk(self._state, position, scores, changes)
         rule = self.gate.rule
         assert rule is not None
         if rule.lambda_ is None:
             fired: BoolArray = scores > rule.tau
-            return fired
-        # With fewer than a window's scores these are all there were, so that positions in them count what was seen.
-        known = len(self._recent)
-        return replay(np.concatenate([self._recent, scores]), rule)[0][known:]
+        else:
+            # With fewer than a window's scores these are all there were, so that positions in them count what was seen.
+            fired = replay(np.concatenate([self._recent, scores]), rule)[0][len(self._recent) :]
+        return fired & (self.takeovers + np.cumsum(fired) <= self._most)
 
-    def _walk(self, state: GateState, position: int, scores: FloatArray, drafted: IntArray, drawn: IntArray) -> BoolArray:
+    def _walk(self, state: GateState, position: int, scores: FloatArray, changes: BoolArray) -> BoolArray:
         """A gate with a memory of its own sees the kept positions alone, in order."""
         fired = np.zeros(len(scores), np.bool_)
         for index, score in enumerate(scores):
-            fired[index] = state.decide(position + index, float(score)).fired
-            if fired[index] and (self.steering.takeover_tokens > 1 or drafted[index] != drawn[index]):
+            asked = state.decide(position + index, float(score)).fired
+            fired[index] = asked and self.takeovers + fired.sum() < self._most
+            if fired[index] and changes[index]:
                 break
         return fired
+
+    @property
+    def _most(self) -> float:
+        """Takeovers that may be taken in all."""
+        return math.inf if self.steering.max_takeovers is None else self.steering.max_takeovers
 
     def _remember(self, position: int, scores: FloatArray | list[float]) -> None:
         rule = self.gate.rule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,8 +13,6 @@ from rrti_sgl.fused.base_side import BaseSide
 from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE, KEY, Steering
 from rrti_sgl.records import Json
 from rrti_sgl.science.gates import NeverGate, load_gate
-
-logger = logging.getLogger(__name__)
 
 _ATTRIBUTE = "_rrti_guidance"  # on SGLang's request object
 _PROMISED = "_rrti_promised"  # on its prefill planner: base slots of the requests that it has taken

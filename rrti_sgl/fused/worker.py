@@ -136,7 +136,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         Rows are given at the first piece of a prompt, so that its end finds room.
         """
         rows = batch.req_pool_indices.tolist()
-        active, todo, cached = [], [], []
+        active, unread, cached = [], [], []
         for index, request in enumerate(batch.reqs):
             guidance = guidance_of(request)
             if request.to_finish is not None or guidance is None:
@@ -152,13 +152,13 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             if request.extend_end == len(request.full_untruncated_fill_ids):
                 ids, before = self._side.unread(rows[index])
                 active.append(index)
-                todo.append(ids)
+                unread.append(ids)
                 cached.append(before)
         if not active:
             return active, None
         picked = [rows[index] for index in active]
-        logits = read(batch, self._base, active, picked, todo, cached, self._side.table)
-        for row, ids in zip(picked, todo, strict=True):
+        logits = read(batch, self._base, active, picked, unread, cached, self._side.table)
+        for row, ids in zip(picked, unread, strict=True):
             self._side.extend(row, len(ids))
         sequence = torch.tensor(active, device=logits.device)
         return active, Draft(sequence, draw(logits, batch.sampling_info, sequence), logits, [1] * len(active))
@@ -276,13 +276,14 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         asked = guide.gate.needs_reasoning or guide.steering.k or ":" in guide.steering.gate
         base = _distributions(round_.base[rows], k) if asked else Distributions.empty(k, self._vocab_size)
         reasoning = _distributions(round_.reasoning[rows], k) if asked else None
-        return guide.signal(
+        given = request.origin_input_ids[len(request.origin_input_ids) - guide.steering.position :]
+        return guide.gate.signal(
             Steps(
                 np.arange(position, position + n, dtype=np.int32),
                 base,
                 reasoning,
                 guide.steering.seed,
-                tuple(request.output_ids),
+                (*given, *request.output_ids),
                 tuple(round_.drafted[rows].tolist()),
             )
         )

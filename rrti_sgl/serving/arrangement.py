@@ -34,6 +34,7 @@ class ServingOptions:
         key: what all servers ask of who uses them; None takes this process's own.
         draft_tokens: most tokens that one server for both models drafts in a round; None takes its default.
         steering: what requests to it leave out, such as tau (see `rrti_sgl.fused.protocol.Steering`).
+        gates: gates of one's own that requests to it may name, `package.module:Class`.
     """
 
     base_flags: Sequence[str] = ()
@@ -47,6 +48,7 @@ class ServingOptions:
     key: str | None = field(default=None, repr=False)
     draft_tokens: int | None = None
     steering: Mapping[str, Json] = field(default_factory=dict)
+    gates: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

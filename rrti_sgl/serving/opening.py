@@ -155,5 +155,6 @@ def _both_in_one(base: Server, reasoning: Server, options: ServingOptions) -> Ar
         base_model=base.model,
         draft_tokens=options.draft_tokens or DRAFT_TOKENS,
         steering=options.steering,
+        gates=options.gates,
     )
     return Arrangement(ServedPair(server, server))

@@ -11,9 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from rrti_sgl.cli import main
-from rrti_sgl.db.store import Store
 from rrti_sgl.programs.tables.safe_text import visible
-from tests.hostile import ALL, TEXTS, codes, make_hostile_store
+from tests.hostile import ALL, TEXTS, codes, make_hostile_store, sample_of
 
 EVERYTHING = ("SELECT * FROM tokens LIMIT 20", "SELECT * FROM problems", "SELECT * FROM samples", "SELECT * FROM runs")
 
@@ -25,8 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sample(store: Path) -> str:
-    with Store.open_readonly(store) as opened:
-        return str(opened.sql("SELECT sample_id FROM samples WHERE run_id = 'run-2'").column(0)[0])
+    return sample_of(store, "run-2")
 
 
 def commands(sample: str) -> list[list[str]]:

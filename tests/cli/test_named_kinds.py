@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from rrti_sgl.cli import main
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running.gating import choose_gate
 from rrti_sgl.serving import arrangement
 from tests.hostile import make_hostile_store
 
@@ -130,6 +134,19 @@ def test_lengths_and_thresholds(capfd: pytest.CaptureFixture[str], option: str, 
 )
 def test_a_calibration_that_nothing_uses(capfd: pytest.CaptureFixture[str], program: list[str]) -> None:
     refused(capfd, 2, r"--calibration abc does nothing.*\n +Leave it out", "run", *program, "--calibration", "abc")
+
+
+def test_a_calibration_that_nothing_uses_from_python() -> None:
+    with pytest.raises(UsageError, match=r"^calibration_id='abc' does nothing"):
+        choose_gate(cast(Any, None), "base", GateOptions(), k=4, calibration_id="abc")
+
+
+def test_parameters_of_no_gate(capfd: pytest.CaptureFixture[str]) -> None:
+    refused(capfd, 2, r"--gate-param is of a gate of your own; none is named", "run", "guided", "--gate-param", "n=3")
+
+
+def test_an_empty_store_to_attach_to(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    refused(capfd, 2, "'' is no folder and no store", "db", "attach", str(tmp_path), "")
 
 
 def test_a_calibration_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:

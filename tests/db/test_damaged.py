@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rrti_sgl.db.store import Store
-from tests.hostile import make_hostile_store
+from tests.hostile import make_hostile_store, sample_of
 
 COMMANDS = (
     ("db", "info", "STORE"),
@@ -36,8 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sample(whole: Path) -> str:
-    with Store.open_readonly(whole) as store:
-        return str(store.sql("SELECT min(sample_id) FROM samples").column(0)[0])
+    return sample_of(whole, "run-2")
 
 
 def damages() -> Iterator[tuple[str, float, int]]:

@@ -94,11 +94,17 @@ class _Counting:
         return Decision(fired, score, 0.0, None, "fired" if fired else "below_tau")
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=40), st.lists(st.integers(1, 9), min_size=1, max_size=4))
-def test_a_gate_with_a_memory_is_asked_about_kept_positions_alone(agree, lengths):
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=40),
+    st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.none() | st.integers(0, 4),
+)
+def test_a_gate_with_a_memory_is_asked_about_kept_positions_alone(agree, lengths, relay, most):
     scores = np.ones(len(agree))
-    expected = token_by_token(_Counting(), scores, agree)
-    assert in_drafts(Guidance(Steering(), Every()), scores, np.asarray(agree), lengths) == expected
+    steering = Steering(takeover_tokens=relay, max_takeovers=most)
+    expected = token_by_token(_Counting(), scores, agree, relay=relay, most=most)
+    assert in_drafts(Guidance(steering, Every()), scores, np.asarray(agree), lengths) == expected
 
 
 def test_a_given_beginning_is_remembered():
@@ -115,6 +121,6 @@ def test_gates_of_positions_signal_the_same_in_every_draft(gate):
     none = Distributions.empty(1, 4)
 
     def signal(begin, end):
-        return guidance.signal(Steps(np.arange(begin, end, dtype=np.int32), none, None, 7))
+        return guidance.gate.signal(Steps(np.arange(begin, end, dtype=np.int32), none, None, 7))
 
     assert np.array_equal(signal(0, 12), np.concatenate([signal(0, 5), signal(5, 12)]))

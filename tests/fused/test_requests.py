@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import re
 import urllib.error
 import urllib.request
@@ -31,6 +32,26 @@ from tests.decoding.test_conformance_real import jobs
 from tests.fused.conftest import serving
 
 pytestmark = pytest.mark.server
+
+
+EVERY_THIRD = '''
+import numpy as np
+from rrti_sgl.science.gates import ThresholdGate, ThresholdRule
+
+class Every(ThresholdGate):
+    """Takes over where the tokens before are a multiple of n."""
+
+    name, needs_reasoning = "every", False
+
+    def __init__(self, n):
+        super().__init__(ThresholdRule(0.5))
+        self.n = n
+
+    def signal(self, steps):
+        before = [len(steps.prefix) + place for place in range(len(steps.positions))]
+        assert before == steps.positions.tolist()
+        return np.array([float(n % self.n == 0) if self.n else 1 / 0 for n in before])
+'''
 
 
 def post(server: BothModels, path: str, body: dict[str, Any]) -> Any:
@@ -194,8 +215,12 @@ def test_an_aborted_request_ends_alone(fused: BothModels):
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothModels]:
     """A server of text whose pools hold some 500 tokens and that reads prompts in pieces of 32."""
     flags = ("--max-total-tokens", "500", "--chunked-prefill-size", "32")
-    with serving(tmp_path_factory.mktemp("small"), *flags, steering={"tau": 0.5}) as server:
-        yield server
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "own_gates.py").write_text(EVERY_THIRD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        with serving(folder, *flags, steering={"tau": 0.5}, gates=["own_gates:Every"]) as server:
+            yield server
 
 
 def long_requests(n: int) -> list[dict[str, Any]]:
@@ -222,6 +247,16 @@ def test_full_pools_retract_and_lose_nothing(small: BothModels):
     assert sum(answer["meta_info"]["num_retractions"] for answer in together) > 0, "nothing was retracted: a larger load"
     free, size = free_slots(small)
     assert (free, size) == (500, 500)
+
+
+def test_a_gate_of_one_s_own_decides_where_the_server_was_started_with_it(small: BothModels):
+    """It sees the tokens before each position, those of a given beginning among them, and fails for its request alone."""
+    asked = {"gate": "own_gates:Every", "n": 3, "trace": 1, "position": 4}
+    answer = generate(small, asked, max_new_tokens=20)
+    assert decode(answer["meta_info"][KEY], 1)["fired"].tolist() == [int((4 + at) % 3 == 0) for at in range(20)]
+    assert "division by zero" in json.dumps(generate(small, asked | {"n": 0}))
+    assert generate(small, asked, max_new_tokens=20)["output_ids"] == answer["output_ids"]
+    assert "not_there" in json.dumps(generate(small, {"gate": "own_gates:not_there"}))
 
 
 def test_a_request_that_can_never_fit_is_refused(small: BothModels):
