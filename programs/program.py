@@ -70,10 +70,6 @@ class GateOptions:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.gate_params and self.gate is None:
-            raise UsageError(
-                f"{argument('gate_params')} is of a gate of your own; none is named.", "Name it, or leave it out."
-            )
 
 
 @dataclass(frozen=True, slots=True)

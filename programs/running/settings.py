@@ -236,6 +236,8 @@ def settings_from(program: str, **options: Any) -> RunSettings:
     gate = {entry.field: values.pop(entry.field) for entry in declared(GateOptions).values() if entry.field in values}
     if gate.get("lambda_") is not None:
         gate.setdefault("use_lambda", True)
+    if gate.get("gate_params") and gate.get("gate") is None:
+        raise UsageError(f"{argument('gate_params')} is of a gate of your own; none is named.", "Name it, or leave it out.")
     return RunSettings(program, **values, gate=GateOptions(**gate))
 
 
