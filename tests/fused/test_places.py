@@ -12,6 +12,9 @@ import torch
 
 from rrti_sgl.fused import admission, cpu_repairs, plugin
 
+NATIVE = "sglang.srt.layers.attention.torch_native_backend.TorchNativeAttnBackend."
+ATTENTION = ["self", "query", "output", "k_cache", "v_cache", "req_to_token", "req_pool_indices", "seq_lens"]
+NAMED = ["scaling", "enable_gqa", "causal", "is_cross_attn", "sliding_window_size"]
 HOOKED = {
     "sglang.srt.managers.scheduler.Scheduler._add_request_to_queue": ["self", "req"],
     "sglang.srt.managers.scheduler.Scheduler.abort_request": ["self", "recv_req"],
@@ -20,6 +23,8 @@ HOOKED = {
     "sglang.srt.mem_cache.allocation.assign_req_to_token_pool_func": [
         *("req_pool_indices", "req_to_token", "start_offset", "end_offset", "out_cache_loc", "batch_size")
     ],
+    NATIVE + "_run_sdpa_forward_decode": [*ATTENTION, "encoder_lens", *NAMED],
+    NATIVE + "_run_sdpa_forward_extend": [*ATTENTION, "extend_prefix_lens", "extend_seq_lens", "encoder_lens", *NAMED],
 }
 LOOKING = """
 import inspect, json, pkgutil, sys
