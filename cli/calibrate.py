@@ -49,7 +49,7 @@ def calibrate(
         if from_run is None:
             record = execution.work_with(
                 pair,
-                settings.special_tokens,
+                settings,
                 lambda session, progress: run_program(
                     session, store, settings, problem_set=problem_set, on_progress=progress.track(settings.program)
                 ),

@@ -46,7 +46,7 @@ def counterfactual(
         settings = parent_settings(store, sample, trust or ())  # whether there is such a sample is told before all else
         record, effects = execution.work_with(
             pair,
-            settings.special_tokens,
+            settings,
             lambda session, progress: run_counterfactual(
                 session,
                 store,

@@ -17,7 +17,6 @@ from rrti_sgl.programs.running.gating import check_calibration
 from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.serving.opening import PairAddress
-from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 Result = TypeVar("Result")
 COUNTERFACTUAL = "counterfactual"
@@ -57,7 +56,7 @@ def open_store(
 
 # What may be typed beside --resume: where things are, not what is run.
 _WITH_RESUME = {
-    *("resume", "trust", "db", "json", "in_flight", "base_url", "reasoning_url", "base", "reasoning"),
+    *("resume", "trust", "db", "json", "in_flight", "base_url", "reasoning_url", "fused_url", "fused", "base", "reasoning"),
     *("server_flags", "tokenizer", "api_key"),
 }
 
@@ -77,13 +76,13 @@ def refuse_changes(given: Mapping[str, str]) -> None:
 
 
 def work_with(
-    pair: PairOptions, special_tokens: SpecialTokens, work: Callable[[PairSession, RunProgress], Awaitable[Result]]
+    pair: PairOptions, settings: RunSettings, work: Callable[[PairSession, RunProgress], Awaitable[Result]]
 ) -> Result:
     """Do work on a pair of models, with lines of progress.
 
     Args:
         pair: found at its addresses, or started for as long as this lasts.
-        special_tokens: as the work has them.
+        settings: of the work; they say how special tokens are taken, and which gate a server has to know.
         work: is given the session, and what shows its progress.
     """
 
@@ -94,10 +93,10 @@ def work_with(
             Concurrency(pair.in_flight),
             tokenizer=pair.tokenizer,
             api_key=pair.api_key,
-            special_tokens=special_tokens,
+            special_tokens=settings.special_tokens,
         ) as session:
             with RunProgress() as progress:
                 return await work(session, progress)
 
-    with pair.open() as address:
+    with pair.open([] if settings.gate.gate is None else [settings.gate.gate]) as address:
         return run_async(go(address))

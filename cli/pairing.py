@@ -20,7 +20,8 @@ from rrti_sgl.serving.opening import PairAddress, Watcher
 BaseUrl = Annotated[str | None, typer.Option(help="Address of a running base server.", rich_help_panel="Models")]
 ReasoningUrl = Annotated[str | None, typer.Option(help="Address of a running reasoning server.", rich_help_panel="Models")]
 FusedUrl = Annotated[
-    str | None, typer.Option(help="Address of a running server that holds both models.", rich_help_panel="Models")
+    list[str] | None,
+    typer.Option(help="Address of a running server that holds both models; repeat for replicas.", rich_help_panel="Models"),
 ]
 Fused = Annotated[bool, typer.Option("--fused", help="Start one server for both models (CPU).", rich_help_panel="Models")]
 BaseModel = Annotated[
@@ -55,15 +56,19 @@ class PairOptions:
     api_key: ApiKey = None
     in_flight: InFlight = 64
 
-    def open(self) -> contextlib.AbstractContextManager[PairAddress]:
-        """The pair for as long as this lasts; see `open_pair`."""
+    def open(self, gates: Sequence[str] = ()) -> contextlib.AbstractContextManager[PairAddress]:
+        """The pair for as long as this lasts, see `open_pair`; `gates` are what a fused server has to know."""
+        from rrti_sgl.serving.arrangement import ServingOptions
+
         urls = (self.base_url, self.reasoning_url)
-        if self.fused_url is not None:
+        if self.fused_url:
             if self.fused or any(url is not None for url in urls):
                 raise UsageError("--fused-url was given beside --fused or other addresses.", "Leave the others out.")
-            asyncio.run(_check_holds_both(self.fused_url, self.api_key))
-            urls = (self.fused_url, self.fused_url)
-        return open_pair(*urls, self.base, self.reasoning, self.server_flags, fused=self.fused)
+            both = ",".join(self.fused_url)
+            asyncio.run(_check_holds_both(both, self.api_key))
+            urls = (both, both)
+        options = ServingOptions(gates=gates)
+        return open_pair(*urls, self.base, self.reasoning, self.server_flags, options=options, fused=self.fused)
 
 
 async def _check_holds_both(url: str, api_key: str | None) -> None:

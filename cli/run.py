@@ -75,7 +75,7 @@ def run(
             )
             return [record]
 
-        records = execution.work_with(pair, settings.special_tokens, work)
+        records = execution.work_with(pair, settings, work)
         if seeds > 1:
             return summaries.print_seeds(store, records, as_json=json)
         [record] = records

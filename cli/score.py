@@ -82,7 +82,7 @@ def score(
     with open_input(db, settings, resume, source, trust or ()) as (store, settings, texts):
         record = execution.work_with(
             pair,
-            settings.run.special_tokens,
+            settings.run,
             lambda session, progress: run_score(
                 session, store, settings, texts, resume=resume, on_progress=progress.track(SCORE)
             ),

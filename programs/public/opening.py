@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from rrti_sgl.db.store import Store
@@ -29,6 +30,7 @@ def serve(
     in_flight: int = 64,
     special_tokens: SpecialTokens = "mapped",
     fused: bool = False,
+    gates: Sequence[str] = (),
 ) -> ModelPair:
     """Start both models as SGLang servers, and stop them when the pair is closed.
 
@@ -42,6 +44,7 @@ def serve(
         in_flight: samples at once.
         special_tokens: "mapped": those of one meaning meet; or "as-is".
         fused: one server that holds both models, in place of two (on the CPU).
+        gates: gates of your own that runs on such a server may name, `package.module:Class`.
 
     Raises:
         UsageError: no such pair, half a pair, or models that do not fit into the memory.
@@ -59,7 +62,7 @@ def serve(
         raise UsageError(f"Both the pair {name!r} and models were named.", "Leave one out.")
     from rrti_sgl.serving.arrangement import ServingOptions
 
-    options = ServingOptions(words("base_flags", base_flags), words("reasoning_flags", reasoning_flags), device)
+    options = ServingOptions(words("base_flags", base_flags), words("reasoning_flags", reasoning_flags), device, gates=gates)
     logs = None if log_dir is None else Path(log_dir)
     with contextlib.ExitStack() as stack:
         opened = open_pair(None, None, base, reasoning, flags, log_dir=logs, options=options, fused=fused)
@@ -83,7 +86,8 @@ def connect(
     """Connect to two SGLang servers that are running, such as those of `rrti serve`.
 
     Args:
-        base_url, reasoning_url: their addresses; twice the same for a server that holds both models.
+        base_url, reasoning_url: their addresses; twice the same for a server that holds both models. Addresses of several
+            such servers are joined by commas.
         tokenizer: folder or hub id, for servers whose model path is not readable here.
         reasoning_tokenizer: the reasoning model's, where that is another one.
         api_key: bearer token for both servers.

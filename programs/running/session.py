@@ -144,7 +144,7 @@ class PairSession:
             EndpointError: an engine failed for good.
         """
         await self.check(options)
-        async with self._slots, aclosing(self._events(job, gate, options, text)) as settled:
+        async with self._slots, aclosing(self._events(job, gate, options, text, streamed=True)) as settled:
             async for event in settled:
                 yield event
 
@@ -212,14 +212,23 @@ class PairSession:
         raise EndpointError(f"Sample {job.sample_id} came to no end.", "See the servers' logs.")
 
     async def _events(
-        self, job: SampleJob, gate: Gate, options: DecodeOptions, text: GeneratedText | None = None
+        self,
+        job: SampleJob,
+        gate: Gate,
+        options: DecodeOptions,
+        text: GeneratedText | None = None,
+        *,
+        streamed: bool = False,
     ) -> AsyncGenerator[Event, None]:
         whole = options.whole or options.loop == "lockstep"
 
         async def ask(call: Call) -> Generation:
             return await self.ask(call.role, replace(call.request, sequence_key=job.sample_id), whole=whole)
 
-        growing = grow(job, gate, options, ask) if self._guided is None else self._guided.decode(job, gate, options)
+        if self._guided is None:
+            growing = grow(job, gate, options, ask)
+        else:
+            growing = self._guided.decode(job, gate, options, streamed=streamed)
         async with aclosing(events(job, growing, ask, text)) as settled:
             async for event in settled:
                 yield event

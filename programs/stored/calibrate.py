@@ -60,7 +60,7 @@ def calibrate_on_run(store: Store, run_id: str, *, metric: str, spike_ratio: flo
 def newest_calibration(
     store: Store, pair: Pair, metric: str, k: int, score_kind: ScoreKind, spike_ratio: float | None
 ) -> CalibrationRecord:
-    """The newest stored calibration of a metric for these models, this k and this kind of scores.
+    """The newest stored calibration of a metric for these models, this kind of scores, and this k unless they are full.
 
     Raises:
         UsageError: there is none; says what to run.
@@ -68,8 +68,8 @@ def newest_calibration(
     rows = store.sql(
         """
         SELECT calibration_id FROM calibrations
-        WHERE metric = $metric AND k = $k AND score_kind = $kind AND base_model = $base AND reasoning_model = $reasoning
-          AND tokenizer_hash = $tokenizer AND ($ratio IS NULL OR spike_ratio = $ratio)
+        WHERE metric = $metric AND score_kind = $kind AND (k = $k OR $kind = 'full') AND base_model = $base
+          AND reasoning_model = $reasoning AND tokenizer_hash = $tokenizer AND ($ratio IS NULL OR spike_ratio = $ratio)
         ORDER BY created_at DESC LIMIT 1
         """,
         {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,91 +19,137 @@ from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import EndpointError, UsageError, argument, command
 from rrti_sgl.fused.protocol import Steering, decode
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.gates import Decision, Gate, gate_of
+from rrti_sgl.science.gates import Decision, Gate, gate_of, load_gate
+from rrti_sgl.science.metrics import METRICS
 
 
 def guided_by(pair: Pair) -> GuidedEngine | None:
     """What decodes whole samples of a pair; None where its models are two servers'."""
-    return FusedDecoding(pair.base.server, pair.vocab_size) if isinstance(pair.base, FusedSide) else None
+    return FusedDecoding(pair.base.servers, pair.vocab_size) if isinstance(pair.base, FusedSide) else None
 
 
 class FusedDecoding:
-    """A `GuidedEngine` on a fused server.
+    """A `GuidedEngine` on a fused server, or on several alike: what begins alike goes to one, which has it in its caches.
 
     Args:
-        server: that holds both models.
+        servers: each holds both models.
         vocab_size: of both.
     """
 
-    def __init__(self, server: FusedServer, vocab_size: int) -> None:
-        self._server, self._vocab_size = server, vocab_size
+    def __init__(self, servers: Sequence[FusedServer], vocab_size: int) -> None:
+        self._servers, self._vocab_size = servers, vocab_size
 
-    async def decode(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> AsyncGenerator[TraceBuilder, None]:
-        """One request for the whole sample; its trace comes once, finished.
+    async def decode(
+        self, job: SampleJob, gate: Gate, options: DecodeOptions, *, streamed: bool
+    ) -> AsyncGenerator[TraceBuilder, None]:
+        """One request for the whole sample; its trace grows as it is streamed, or comes once, finished.
 
         Raises:
-            UsageError: a given text, which no server of this kind scores, or lockstep decoding.
+            UsageError: lockstep decoding, or a gate that such a server cannot be told.
             EndpointError: the server refused the request or failed.
         """
-        if job.given is not None:
-            raise UsageError(
-                "A server that holds both models scores no given texts.",
-                f"Serve the models as two servers (`{command('serve')}`).",
-            )
         if options.loop == "lockstep":
             raise UsageError(
                 "Lockstep decoding needs two servers.", f"Leave {argument('decoding')} out, or use `{command('serve')}`."
             )
         trace = TraceBuilder(options.k, gate)
-        if (reason := job.ends_with_its_beginning(options)) is not None:
+        if job.given is None and (reason := job.ends_with_its_beginning(options)) is not None:
             trace.finish(reason)
             yield trace
             return
         trace_k = min(max(1, options.k), self._vocab_size)
-        answer = await self._server.generate(self._request(job, gate, options, trace_k))
-        try:
-            records = decode(answer.records, trace_k)
-            if len(records) != len(answer.output_ids) or not len(records):
-                raise ValueError(f"{len(records)} records for {len(answer.output_ids)} tokens")
-        except ValueError as error:
-            raise EndpointError(
-                f"{self._server.info.name} told what cannot be read of its tokens: {error}.",
-                "Are the server's and this installation of the same version?",
-            ) from error
-        self._fill(trace, job, gate, options, answer, records)
-        yield trace
+        server = self.server_for(job.reasoning_ids(()))
+        growing = _Growing(trace, job, gate, trace_k, self._vocab_size, server.info.name)
+        request = self._request(job, gate, options, trace_k, server.draft_tokens)
+        async with aclosing(server.answers(request, streamed=streamed)) as answers:
+            async for answer in answers:
+                growing.take(answer)
+                yield trace
 
-    def _request(self, job: SampleJob, gate: Gate, options: DecodeOptions, trace_k: int) -> GuidedRequest:
+    def server_for(self, prompt: Sequence[int]) -> FusedServer:
+        """Where a sample goes that begins so."""
+        return self._servers[zlib.crc32(np.asarray(prompt, "<i4").tobytes()) % len(self._servers)]
+
+    def _request(self, job: SampleJob, gate: Gate, options: DecodeOptions, trace_k: int, most_drafted: int) -> GuidedRequest:
         name, params = _as_data(gate)
         base_ids, reasoning_ids = job.base_ids(()), job.reasoning_ids(())
+        given = job.given.token_ids if job.given is not None else ()
         return GuidedRequest(
             input_ids=reasoning_ids,
-            max_new_tokens=options.max_new_tokens - len(job.prefix_ids),
+            max_new_tokens=len(given) or options.max_new_tokens - len(job.prefix_ids),
             sampling=options.sampling,
-            stop_token_ids=tuple(sorted(options.stop_token_ids)),
+            stop_token_ids=() if given else tuple(sorted(options.stop_token_ids)),
+            ignore_eos=bool(given),
             steering=Steering(
                 gate=name,
                 gate_params=params,
                 takeover_tokens=options.takeover_tokens,
-                draft_tokens=min(options.draft_tokens, self._server.draft_tokens),
+                draft_tokens=min(options.draft_tokens, most_drafted),
                 trace=trace_k,
                 seed=job.sample_seed,
                 position=len(job.prefix_ids),
                 history=job.prefix.scores if job.prefix is not None else (),
                 base_input_ids=() if base_ids == reasoning_ids else base_ids,
+                given=given,
             ),
         )
 
-    def _fill(
-        self,
-        trace: TraceBuilder,
-        job: SampleJob,
-        gate: Gate,
-        options: DecodeOptions,
-        answer: GuidedAnswer,
-        records: NDArray[np.void],
-    ) -> None:
-        state, start = begin_after(job, gate), len(job.prefix_ids)
+
+class _Growing:
+    """The trace of a sample that a fused server writes, taken over from its records piece by piece.
+
+    Args:
+        trace: empty.
+        job: the sample.
+        gate: as the server has it, to check what it decided.
+        k: length of the lists in the records.
+        vocab_size: of both models.
+        server: its name, for messages.
+    """
+
+    def __init__(self, trace: TraceBuilder, job: SampleJob, gate: Gate, k: int, vocab_size: int, server: str) -> None:
+        self._trace, self._gate, self._k, self._vocab_size, self._server = trace, gate, k, vocab_size, server
+        self._state, self._start, self._given = begin_after(job, gate), len(job.prefix_ids), job.given
+        trace.measured = np.empty((0, len(METRICS)))
+
+    def take(self, answer: GuidedAnswer) -> None:
+        """Add an answer's tokens.
+
+        Raises:
+            EndpointError: its records cannot be read, or contradict the gate.
+        """
+        trace = self._trace
+        assert trace.measured is not None
+        records = self._read(answer)
+        if len(records):
+            self._emit(answer.output_ids, records)
+            trace.measured = np.concatenate([trace.measured, records["metrics"]])
+            trace.scored += int(records["drafted"].sum())
+            if self._given is None:
+                trace.drafted, trace.discarded = trace.scored, trace.scored - len(trace)
+            base = int(records["base_prompt_tokens"][0]), int(records["base_cached_tokens"][0])
+            trace.base_calls = CallTotals(1, 0.0, *base, base)
+        reasoning = answer.prompt_tokens, answer.cached_tokens
+        trace.reasoning_calls = CallTotals(1, answer.elapsed_ms, *reasoning, reasoning)
+        if answer.finish is not None and self._given is not None:
+            trace.finish(self._given.finish_reason)
+        elif answer.finish is not None:
+            trace.finish("stop" if answer.finish == "stop" else "length")
+
+    def _read(self, answer: GuidedAnswer) -> NDArray[np.void]:
+        try:
+            records = decode(answer.records, self._k)
+            if len(records) != len(answer.output_ids) or (answer.finish and len(records) + len(self._trace) == 0):
+                raise ValueError(f"{len(records)} records for {len(answer.output_ids)} tokens")
+        except ValueError as error:
+            raise EndpointError(
+                f"{self._server} told what cannot be read of its tokens: {error}.",
+                "Are the server's and this installation of the same version?",
+            ) from error
+        return records
+
+    def _emit(self, token_ids: Sequence[int], records: NDArray[np.void]) -> None:
+        gate, start = self._gate, self._start + len(self._trace)
         sides = {
             side: Distributions(
                 np.ascontiguousarray(records[f"{side}_ids"]),
@@ -111,49 +159,50 @@ class FusedDecoding:
             for side in ("base", "reasoning")
         }
         threshold = gate.rule.tau if gate.rule is not None else math.inf
-        for row, (token, record) in enumerate(zip(answer.output_ids, records, strict=True)):
+        for row, (token, record) in enumerate(zip(token_ids, records, strict=True)):
             if record["kept"]:
-                decision = state.decide(start + row, float(record["score"]))
+                decision = self._state.decide(start + row, float(record["score"]))
             else:
                 decision = Decision(False, math.nan, threshold, None, "relayed")
             if decision.fired != bool(record["fired"]):
                 raise EndpointError(
-                    f"{self._server.info.name} decided otherwise at position {start + row} than its own score says.",
+                    f"{self._server} decided otherwise at position {start + row} than its own score says.",
                     "Are the server's and this installation of the same version?",
                 )
             by_reasoning = decision.fired or not record["kept"]
             asked = by_reasoning or gate.needs_reasoning
-            trace.emit(
+            self._trace.emit(
                 [token],
                 [decision],
                 source="reasoning" if by_reasoning else "base",
                 base=sides["base"][row : row + 1] if record["kept"] else None,
                 reasoning=sides["reasoning"][row : row + 1] if asked else None,
-                base_token_ids=[int(record["base_token"])] if record["kept"] else None,
+                base_token_ids=[int(record["base_token"])] if record["kept"] and self._given is None else None,
                 reasoning_token_ids=[int(record["reasoning_token"])] if by_reasoning else None,
                 base_logprobs=[float(record["base_logprob"])] if record["kept"] else None,
                 reasoning_logprobs=[float(record["reasoning_logprob"])] if asked else None,
                 seen=True,
             )
-        trace.measured = records["metrics"].astype(np.float64)
-        trace.drafted = trace.scored = int(records["drafted"].sum())
-        trace.discarded = trace.drafted - len(records)
-        trace.base_calls = _totals(0.0, int(records["base_prompt_tokens"][0]), int(records["base_cached_tokens"][0]))
-        trace.reasoning_calls = _totals(answer.elapsed_ms, answer.prompt_tokens, answer.cached_tokens)
-        trace.finish("stop" if answer.stopped else "length")
 
 
 def _as_data(gate: Gate) -> tuple[str, dict[str, object]]:
-    """A gate as a name and parameters: one of ours as the store has it, one of somebody's own by its class."""
+    """A gate as a name and parameters: one of ours as the store has it, one of somebody's own by its class.
+
+    Raises:
+        UsageError: it is not made of its parameters alone.
+    """
     params = dict(gate.params())
     try:
         if type(gate_of(gate.name, params)) is type(gate):
             return gate.name, params
     except UsageError:
         pass
-    return f"{type(gate).__module__}:{type(gate).__qualname__}", params
-
-
-def _totals(elapsed_ms: float, prompt_tokens: int, cached_tokens: int) -> CallTotals:
-    """Of the one request that a sample is."""
-    return CallTotals(1, elapsed_ms, prompt_tokens, cached_tokens, (prompt_tokens, cached_tokens))
+    spec = f"{type(gate).__module__}:{type(gate).__qualname__}"
+    try:
+        load_gate(spec, params)
+    except UsageError as error:
+        raise UsageError(
+            f"The gate {gate.name} is not made of its parameters alone: one server for both models cannot be told it.",
+            f"Serve the models as two servers (`{command('serve')}`).",
+        ) from error
+    return spec, params

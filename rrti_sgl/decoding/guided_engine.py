@@ -13,10 +13,12 @@ from rrti_sgl.science.gates import Gate
 class GuidedEngine(Protocol):
     """What a session asks of such an engine in place of two: the trace that decoding with two engines would have given."""
 
-    def decode(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> AsyncGenerator[TraceBuilder, None]:
+    def decode(
+        self, job: SampleJob, gate: Gate, options: DecodeOptions, *, streamed: bool
+    ) -> AsyncGenerator[TraceBuilder, None]:
         """Decode one sample; yields its growing trace after every piece, the last time finished.
 
-        Closing the generator ends the work.
+        Closing the generator ends the work. Where it is not `streamed`, one piece will do.
 
         Raises:
             UsageError: a gate or an option that it does not know.

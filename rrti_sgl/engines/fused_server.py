@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.identity import identify
 from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
-from rrti_sgl.errors import EndpointError, UsageError, command
+from rrti_sgl.errors import EndpointError, UsageError, argument, command
 from rrti_sgl.fused import ALGORITHM
 from rrti_sgl.fused.protocol import KEY, Steering
 from rrti_sgl.serving.versions import SERVER_INFO_ROUTES
@@ -30,6 +30,7 @@ class GuidedRequest:
         sampling: how both models draw.
         stop_token_ids: end tokens of either model.
         steering: of the gate, with the base model's prompt.
+        ignore_eos: whether end tokens end nothing, as where the solution is given.
     """
 
     input_ids: Sequence[int]
@@ -37,6 +38,7 @@ class GuidedRequest:
     sampling: Sampling
     stop_token_ids: tuple[int, ...]
     steering: Steering
+    ignore_eos: bool = False
 
     def payload(self, rid: str) -> dict[str, Any]:
         """The JSON body of a `/generate` call."""
@@ -46,6 +48,7 @@ class GuidedRequest:
             "top_p": self.sampling.top_p,
             "stop_token_ids": list(self.stop_token_ids),
             "skip_special_tokens": False,
+            "ignore_eos": self.ignore_eos,
             "custom_params": {KEY: self.steering.to_json()},
         }
         return {"rid": rid, "input_ids": list(self.input_ids), "sampling_params": params}
@@ -53,11 +56,14 @@ class GuidedRequest:
 
 @dataclass(frozen=True, slots=True)
 class GuidedAnswer:
-    """What came of a sample: its tokens, a record of each, how it ended; prompt and cached tokens of the reasoning model."""
+    """What came of a sample, or its next piece: tokens, a record of each, and how it ended (None: it goes on).
+
+    `prompt_tokens` and `cached_tokens` are the reasoning model's; `elapsed_ms` counts from the request.
+    """
 
     output_ids: Sequence[int]
     records: Sequence[str]
-    stopped: bool
+    finish: str | None
     prompt_tokens: int
     cached_tokens: int
     elapsed_ms: float
@@ -75,25 +81,42 @@ class FusedServer:
         info: what it is; `info.model` is the reasoning model.
         base_model: folder or hub id of the base model.
         draft_tokens: most tokens that it drafts in a round.
+        incremental: whether each piece of a stream holds what is new, and not all so far.
     """
 
-    def __init__(self, transport: Transport, info: EngineInfo, base_model: str, draft_tokens: int) -> None:
+    def __init__(
+        self, transport: Transport, info: EngineInfo, base_model: str, draft_tokens: int, incremental: bool = False
+    ) -> None:
         self.info, self.base_model, self.draft_tokens = info, base_model, draft_tokens
-        self._transport = transport
+        self._transport, self._incremental = transport, incremental
 
-    async def generate(self, request: GuidedRequest) -> GuidedAnswer:
-        """One whole sample. Cancelling the call ends its work.
+    async def answers(self, request: GuidedRequest, *, streamed: bool) -> AsyncGenerator[GuidedAnswer, None]:
+        """One sample, whole or in pieces as it is written. Closing the generator ends its work.
 
         Raises:
             EndpointError: the server refused it, failed, or gave an answer that cannot be read.
         """
-        rid, start = uuid.uuid4().hex, time.perf_counter()
+        rid, start, finish, seen = uuid.uuid4().hex, time.perf_counter(), None, 0
         try:
-            answer = await self._transport.post("/generate", request.payload(rid))
-        except asyncio.CancelledError:
-            await self._transport.abort([rid])
-            raise
-        return _answer(answer, (time.perf_counter() - start) * 1e3)
+            async with aclosing(self._told(request.payload(rid), streamed)) as told:
+                async for answer in told:
+                    piece = _answer(answer, seen, (time.perf_counter() - start) * 1e3)
+                    seen += 0 if self._incremental else len(piece.output_ids)
+                    finish = piece.finish
+                    yield piece
+            if finish is None:
+                raise EndpointError(f"{self.info.name} ended a stream in the middle of a sample.", "See the server's log.")
+        finally:
+            if finish is None:
+                await self._transport.abort([rid])
+
+    async def _told(self, payload: dict[str, Any], streamed: bool) -> AsyncGenerator[Any, None]:
+        if not streamed:
+            yield await self._transport.post("/generate", payload)
+            return
+        async with aclosing(self._transport.events("/generate", payload | {"stream": True})) as events:
+            async for event in events:
+                yield event
 
     async def flush(self) -> None:
         """Forget the cached prefixes of both models."""
@@ -104,21 +127,24 @@ class FusedServer:
         await self._transport.close()
 
 
-def _answer(answer: Any, elapsed_ms: float) -> GuidedAnswer:
+def _answer(answer: Any, seen: int, elapsed_ms: float) -> GuidedAnswer:
+    """What an answer tells, without its first tokens, which were seen."""
     try:
-        meta: Mapping[str, Any] = answer["meta_info"]
-        finish = meta.get("finish_reason") or {}
-        if finish.get("type") == "abort":
-            raise EndpointError(f"The server ended a request: {finish.get('message', 'no reason given')}.")
+        if "error" in answer:
+            raise EndpointError(f"The server refused a request: {answer['error'].get('message', 'no reason given')}.")
+        meta = answer["meta_info"]
+        finish = (meta.get("finish_reason") or {}).get("type")
+        if finish == "abort":
+            raise EndpointError(f"The server ended a request: {meta['finish_reason'].get('message', 'no reason given')}.")
         return GuidedAnswer(
-            output_ids=answer["output_ids"],
-            records=meta.get(KEY) or [],
-            stopped=finish.get("type") == "stop",
+            output_ids=answer["output_ids"][seen:],
+            records=(meta.get(KEY) or [])[seen:],
+            finish=finish,
             prompt_tokens=int(meta["prompt_tokens"]),
             cached_tokens=int(meta.get("cached_tokens") or 0),
             elapsed_ms=elapsed_ms,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EndpointError(
             f"The server's answer to /generate cannot be read: {type(error).__name__}: {error}.",
             f"Is it a server that `{command('serve', fused=True)}` started?",
@@ -126,10 +152,15 @@ def _answer(answer: Any, elapsed_ms: float) -> GuidedAnswer:
 
 
 class FusedSide:
-    """One of the two models of a fused server, as far as a pair names it: an `Engine` that cannot be asked alone."""
+    """One of the two models of fused servers, as far as a pair names it: an `Engine` that cannot be asked alone.
 
-    def __init__(self, server: FusedServer, info: EngineInfo) -> None:
-        self.server, self.info = server, info
+    Args:
+        servers: one, or several alike.
+        info: of the model.
+    """
+
+    def __init__(self, servers: Sequence[FusedServer], info: EngineInfo) -> None:
+        self.servers, self.info = servers, info
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         """Raises UsageError: the server answers for the guided model."""
@@ -140,27 +171,50 @@ class FusedSide:
 
     async def flush(self) -> None:
         """Forget cached prefixes, those of the other model with them."""
-        await self.server.flush()
+        await asyncio.gather(*(server.flush() for server in self.servers))
 
     async def close(self) -> None:
         """Close the connections of both."""
-        await self.server.close()
+        await asyncio.gather(*(server.close() for server in self.servers))
 
 
 @asynccontextmanager
 async def connect_fused(
-    url: str, *, api_key: str | None = None, limits: TransportLimits | None = None
+    urls: str, *, api_key: str | None = None, limits: TransportLimits | None = None
 ) -> AsyncIterator[tuple[FusedSide, FusedSide]]:
-    """Both models of the server at an address, base and reasoning.
+    """Both models of the server at an address, base and reasoning; or of several servers, whose addresses commas join.
 
     Raises:
-        OneModelError: it holds one model.
-        EndpointError: it cannot be reached.
+        OneModelError: one holds one model, or is a router.
+        EndpointError: one cannot be reached, or they are not alike.
     """
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(_connected(url, api_key, limits)) for url in urls.split(",")]
+        first = servers[0]
+        if len({(each.info.model, each.info.version, each.base_model) for each in servers}) > 1:
+            served = ", ".join(f"{each.info.name}: {each.base_model} and {each.info.model}" for each in servers)
+            raise EndpointError(f"The servers are not alike ({served}).", "Name servers of the same two models.")
+        info = replace(
+            first.info,
+            max_input_tokens=min(each.info.max_input_tokens for each in servers),
+            max_running_requests=sum(each.info.max_running_requests for each in servers),
+            details={**first.info.details, **({"replicas": len(servers)} if len(servers) > 1 else {})},
+        )
+        base = replace(info, model=_base_name(first.base_model, info.model), tokenizer=first.base_model)
+        yield FusedSide(servers, base), FusedSide(servers, info)
+
+
+@asynccontextmanager
+async def _connected(url: str, api_key: str | None, limits: TransportLimits | None) -> AsyncIterator[FusedServer]:
     transport = Transport(url, api_key=api_key, limits=limits)
     try:
-        info, _ = await identify(transport)
         told = await transport.first_of(*SERVER_INFO_ROUTES)
+        if "router_manager" in told:
+            raise OneModelError(
+                f"{url} is a router, which passes on nothing of what steers a gate.",
+                f"Name the servers behind it: {argument('fused_url')}, once for each.",
+            )
+        info, _ = await identify(transport)
         if str(told.get("speculative_algorithm")).upper() != ALGORITHM:
             raise OneModelError(
                 f"{url} is the address of both models, but the server there holds one.",
@@ -168,9 +222,8 @@ async def connect_fused(
             )
         base_model, draft_tokens = str(told["speculative_draft_model_path"]), int(told["speculative_num_draft_tokens"])
         info = replace(info, details={**info.details, "fused": True, "draft_tokens": draft_tokens})
-        server = FusedServer(transport, info, base_model, draft_tokens)
-        base = replace(info, model=_base_name(base_model, info.model), tokenizer=base_model)
-        yield FusedSide(server, base), FusedSide(server, info)
+        incremental = bool(told.get("incremental_streaming_output") or told.get("stream_output"))
+        yield FusedServer(transport, info, base_model, draft_tokens, incremental)
     finally:
         await transport.close()
 

@@ -112,7 +112,8 @@ async def connect(
 
     Args:
         base_url: address of the base model's server.
-        reasoning_url: address of the reasoning model's server; the same one is a server that holds both.
+        reasoning_url: address of the reasoning model's server; the same one is a server that holds both, or several such
+            servers, whose addresses commas join.
         tokenizer: folder or hub id to take both tokenizers from, for servers whose model path is not readable here.
         reasoning_tokenizer: the reasoning model's, where that is another one.
         api_key: bearer token for both servers.
@@ -150,10 +151,12 @@ async def _engines(
 ) -> AsyncIterator[tuple[SGLangEngine, SGLangEngine] | tuple[FusedSide, FusedSide]]:
     async with contextlib.AsyncExitStack() as stack:
         if base_url.rstrip("/") == reasoning_url.rstrip("/"):
-            both: tuple[FusedSide, FusedSide] | None = None
-            with contextlib.suppress(OneModelError):  # a model alone is run as a pair with itself
+            try:
                 both = await stack.enter_async_context(connect_fused(base_url, api_key=api_key, limits=limits))
-            if both is not None:
+            except OneModelError:
+                if "," in base_url:
+                    raise  # else a model alone is run as a pair with itself
+            else:
                 yield both
                 return
         base = await stack.enter_async_context(connect_engine(base_url, api_key=api_key, limits=limits))

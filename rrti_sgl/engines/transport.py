@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,30 @@ class Transport:
             EndpointError: no answer after all tries, or a refusal.
         """
         return await self._request("POST", path, body, self.limits.retries, headers)
+
+    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """What a path answers to a JSON body piece by piece, as server-sent events; tried once.
+
+        Raises:
+            EndpointError: there is no answer, it is a refusal, or it breaks off.
+        """
+        if self._session is None:
+            raise EndpointError(f"The client of {self.url} is closed.", "Use it before it is closed.")
+        try:
+            async with self._session.post(self.url + path, data=orjson.dumps(body), headers=self._authorization()) as answer:
+                if answer.status != 200:
+                    said = (await answer.read())[:300].decode(errors="replace")
+                    raise EndpointError(f"POST {self.url}{path} failed: HTTP {answer.status}: {said}.")
+                rest = b""
+                async for part in answer.content.iter_any():  # lines may be longer than aiohttp's own reader takes
+                    *whole, rest = (rest + part).split(b"\n\n")
+                    for event in whole:
+                        if (text := event.removeprefix(b"data:").strip()) != b"[DONE]":
+                            yield orjson.loads(text)
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, OSError) as error:
+            raise EndpointError(
+                f"POST {self.url}{path} broke off: {type(error).__name__}: {error}.", "See the server's log."
+            ) from error
 
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}

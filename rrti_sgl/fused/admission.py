@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rrti_sgl.errors import UsageError
+from rrti_sgl.fused import places
 from rrti_sgl.fused.acceptance import Guidance
 from rrti_sgl.fused.base_side import BaseSide
 from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE, KEY, Steering
@@ -60,8 +61,9 @@ class Door:
         asked = params.get(KEY) if isinstance(params, Mapping) else None
         steering = Steering.from_json(asked, self._defaults)
         prompt = steering.base_input_ids or request.origin_input_ids
-        if wrong := [token for token in steering.base_input_ids if token >= self._vocab_size]:
-            raise UsageError(f"base_input_ids has {wrong[0]}, the vocabulary ends before {self._vocab_size}.", "Correct it.")
+        for name in ("base_input_ids", "given"):
+            if wrong := [token for token in getattr(steering, name) if token >= self._vocab_size]:
+                raise UsageError(f"{name} has {wrong[0]}, the vocabulary ends before {self._vocab_size}.", "Correct it.")
         needed = len(prompt) + request.sampling_params.max_new_tokens + self._draft_tokens
         room = min(self._longest, self.side.slots.size)
         if needed > room:
@@ -85,7 +87,7 @@ class Door:
     def has_room(self, requests: Iterable[Any]) -> bool:
         """Whether a round of each of these running requests fits the base model's pool."""
         self.side.sweep()
-        needed = sum(self.side.needed(request.kv.req_pool_idx, self._draft_tokens) for request in requests)
+        needed = sum(self.side.needed(places.row_of(request), self._draft_tokens) for request in requests)
         return needed <= self.side.available
 
     def has_room_for(self, request: Any, planner: Any) -> bool:

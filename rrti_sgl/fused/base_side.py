@@ -95,9 +95,9 @@ class BaseSide:
         for index in [index for index, row in self._rows.items() if _is_gone(row, index)]:
             self.release(index)
 
-    def needed(self, row: int, n: int) -> int:
+    def needed(self, row: int | None, n: int) -> int:
         """Slots that a row lacks for n more tokens."""
-        found = self._rows.get(row)
+        found = None if row is None else self._rows.get(row)
         return max(0, found.length + n - found.allocated) if found is not None else n
 
     def reserve(self, row: int, n: int) -> None:
@@ -178,5 +178,5 @@ def _is_gone(row: _Row, index: int) -> bool:
         request.finished()
         or request.is_retracted
         or request.retraction_count != row.retractions
-        or request.kv.req_pool_idx != index
+        or places.row_of(request) != index
     )

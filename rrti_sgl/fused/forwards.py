@@ -11,6 +11,7 @@ import torch
 from sglang.srt.model_executor.forward_batch_info import CaptureHiddenMode, ForwardBatch, ForwardMode
 from sglang.srt.speculative.spec_info import SpecInput, SpecInputType
 
+from rrti_sgl.fused.chains import fill
 from rrti_sgl.fused.drawing import draw
 from rrti_sgl.fused.scoring import entropy
 
@@ -43,6 +44,7 @@ class _Verified(SpecInput):  # type: ignore[misc]
         self.positions = positions
         self.draft_token_num = self.num_tokens_per_req = self.num_tokens_for_logprob_per_req = draft_tokens
         self.capture_hidden_mode = CaptureHiddenMode.NULL
+        self.custom_mask = None  # a chain: causal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +119,7 @@ def draft(
     limits: Sequence[int],
     stops: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     doubts: torch.Tensor | None,
+    given: torch.Tensor | None = None,
 ) -> Draft:
     """Decode steps of the base model, each sequence until its limit, its end token or its doubt.
 
@@ -129,6 +132,7 @@ def draft(
         limits: of each, most tokens, at least one.
         stops: says of (m,) sequences and tokens which of them end the sequence, (m,) bool.
         doubts: (batch,) entropy above which a draft ends; None: nowhere.
+        given: (batch, steps) tokens that are drafted whatever is drawn, -1 where the draw counts; None: it does everywhere.
     """
     device = table.device
     sequences = torch.tensor(active, device=device)
@@ -145,10 +149,13 @@ def draft(
         forward.batch_size = sequences.numel()
         forward.input_ids, forward.out_cache_loc = token, table[rows.long(), positions].long()
         forward.req_pool_indices, forward.positions = rows, positions
-        forward.seq_lens = forward.seq_lens_cpu = positions + 1
+        forward.seq_lens = positions + 1
+        forward.seq_lens_cpu = forward.seq_lens.cpu()
         forward.seq_lens_sum = int(forward.seq_lens.sum())
         logits = runner.forward(forward).logits_output.next_token_logits
         token = draw(logits, batch.sampling_info, sequences)
+        if given is not None:
+            token = torch.where(given[sequences, step] < 0, token, given[sequences, step])
         steps.append((sequences, token, logits))
         goes_on = (most > step + 1) & ~stops(sequences, token)
         if doubts is not None:
@@ -190,6 +197,11 @@ def verify(batch: Any, worker: Any, drafted: Draft, active: Sequence[int], draft
     steps = torch.arange(fed.numel(), device=device) - torch.repeat_interleave(begins, counts)
     positions = torch.repeat_interleave(before, counts) + steps
     rows = batch.req_pool_indices[picked]
+    places, lengths = torch.arange(fed.numel(), device=device), before + counts
+    if uniform := device.type == "cuda":
+        # Attention back ends of GPUs verify equally many tokens of every sequence, and add them to the lengths themselves.
+        fed, positions, places = fill(fed, before, counts, draft_tokens)
+        counts, lengths = torch.full_like(counts, draft_tokens), before
     own = copy.copy(batch)
     own.forward_mode, own.return_logprob = ForwardMode.TARGET_VERIFY, False
     own.input_ids = fed
@@ -201,9 +213,9 @@ def verify(batch: Any, worker: Any, drafted: Draft, active: Sequence[int], draft
     forward.batch_size, forward.positions = len(active), positions
     # torch_native has no metadata of its own for this pass and reads these
     forward.extend_prefix_lens, forward.extend_seq_lens = before, counts
-    forward.extend_prefix_lens_cpu, forward.extend_seq_lens_cpu = before.tolist(), list(drafted.lengths)
+    forward.extend_prefix_lens_cpu, forward.extend_seq_lens_cpu = before.tolist(), counts.tolist()
     forward.extend_num_tokens = fed.numel()
-    forward.seq_lens = forward.seq_lens_cpu = before + counts
-    forward.seq_lens_sum = int(forward.seq_lens.sum())
+    forward.seq_lens, forward.seq_lens_cpu = lengths, lengths.cpu()
+    forward.seq_lens_sum = int(forward.seq_lens_cpu.sum())
     output = worker.forward_batch_generation(batch=None, forward_batch=forward, is_verify=True).logits_output
-    return output.next_token_logits, output
+    return output.next_token_logits[places] if uniform else output.next_token_logits, output

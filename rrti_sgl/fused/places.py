@@ -1,7 +1,8 @@
 """Every place where we touch SGLang beyond its official door, each with its reason; nothing else in this package does.
 
 The official door is the plugin entry point, `SpeculativeAlgorithm.register`, `BaseSpecWorker` and `custom_params`. What
-is here was read in SGLang 0.5.23. `missing` is asked before a server starts; a test asks it of the installed version.
+is here was read in SGLang 0.5.17 and 0.5.23, and run with 0.5.23. `missing` is asked before a server starts; a test asks it
+of the installed version.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ TOUCHED: Final[Mapping[str, str]] = {
     _SRT + "managers.schedule_policy.PrefillAdder.add_one_req": "the base model's pool has to have room, too",
     _SRT + "managers.overlap_utils.FutureMap": "made by a method that custom algorithms lack",
     _SRT + "managers.tp_worker.TpModelWorker": "runs the base model",
+    _SRT + "layers.logits_processor.LogitsProcessorOutput": "of a round in which nothing ran",
     _SRT + "managers.scheduler.GenerationBatchResult": "what a round returns",
     _SRT + "mem_cache.memory_pool.ReqToTokenPool": "the base model's table of slots",
     _SRT + "mem_cache.radix_cache.RadixCache": "the base model's cached prefixes",
@@ -66,7 +68,9 @@ def matched(tree: Any, ids: array[int]) -> tuple[Any, torch.Tensor]:
     from sglang.srt.mem_cache.radix_cache import RadixKey
 
     found = tree.match_prefix(MatchPrefixParams(key=RadixKey(ids)))
-    return found.last_device_node, tree.path_device_indices(found.last_device_node)
+    if hasattr(tree, "path_device_indices"):
+        return found.last_device_node, tree.path_device_indices(found.last_device_node)
+    return found.last_device_node, found.device_indices  # 0.5.17
 
 
 def insert(tree: Any, ids: array[int], slots: torch.Tensor) -> int:
@@ -89,6 +93,18 @@ def own_table(pool: Any, device: str) -> Any:
     from sglang.srt.mem_cache.memory_pool import ReqToTokenPool
 
     return ReqToTokenPool(size=pool.size, max_context_len=pool.max_context_len, device=device, enable_memory_saver=False)
+
+
+def row_of(request: Any) -> int | None:
+    """The row that a request has in the reasoning model's table."""
+    row: int | None = request.req_pool_idx if hasattr(request, "req_pool_idx") else request.kv.req_pool_idx  # 0.5.17 has it
+    return row
+
+
+def reads_its_end(request: Any) -> bool:
+    """Whether this prefill reads a prompt to its end."""
+    end: int = request.extend_end if hasattr(request, "extend_end") else request.extend_range.end  # 0.5.17
+    return end == len(request.full_untruncated_fill_ids)
 
 
 def abort(request: Any, message: str, status: int) -> None:

@@ -26,9 +26,13 @@ def check() -> None:
 def _lacking() -> list[str]:
     import torch
 
-    from rrti_sgl.fused import cpu_repairs, places
+    from rrti_sgl.fused import places
 
-    return places.missing(places.TOUCHED if torch.cuda.is_available() else {**places.TOUCHED, **cpu_repairs.TOUCHED})
+    if torch.cuda.is_available():
+        return places.missing()
+    from rrti_sgl.fused import cpu_repairs
+
+    return places.missing({**places.TOUCHED, **cpu_repairs.TOUCHED})
 
 
 def register() -> None:

@@ -45,6 +45,7 @@ class Steering:
         position: tokens of the solution that `input_ids` ends with; the gate counts from there.
         history: scores that the gate saw at those.
         base_input_ids: the base model's prompt, where it is another; empty: that of the request.
+        given: the solution, to be scored: these tokens are drafted in place of the base model's draws.
     """
 
     gate: str = "divergence"
@@ -59,6 +60,7 @@ class Steering:
     position: int = 0
     history: Sequence[float] = ()
     base_input_ids: Sequence[int] = ()
+    given: Sequence[int] = ()
 
     def to_json(self) -> str:
         """As the value of `KEY`: what differs from the defaults, the gate's parameters among the rest."""
@@ -111,7 +113,7 @@ class Steering:
             raise UsageError(f"gate = {self.gate!r} is no name.", "Name a gate.")
         if self.doubt is not None and not (_is_number(self.doubt) and self.doubt >= 0):
             raise UsageError(f"doubt = {self.doubt!r} is no entropy.", "Give nats, at least 0.")
-        for name, fits in (("history", _is_number), ("base_input_ids", _is_id)):
+        for name, fits in (("history", _is_number), ("base_input_ids", _is_id), ("given", _is_id)):
             values = getattr(self, name)
             if not isinstance(values, list | tuple) or not all(map(fits, values)):
                 raise UsageError(f"{name} is no list of numbers that fit.", "Send one, or leave it out.")

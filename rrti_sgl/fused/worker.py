@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sglang.srt.layers.logits_processor import LogitsProcessorOutput
 from sglang.srt.managers.scheduler import GenerationBatchResult
 from sglang.srt.managers.tp_worker import TpModelWorker
 from sglang.srt.runtime_context import get_device, get_spec
@@ -39,7 +40,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
     caches as they were. The server goes on.
     """
 
-    def __init__(self, server_args: Any, gpu_id: int, nccl_port: int, target_worker: Any) -> None:
+    def __init__(self, server_args: Any, gpu_id: int, nccl_port: int, target_worker: Any, **more: Any) -> None:
         super().__init__()
         self.server_args = server_args
         self._target_worker = target_worker
@@ -52,6 +53,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             nccl_port=nccl_port,
             is_draft_worker=True,
             context_length=reasoning.context_len,
+            **more,  # 0.5.17 hands its place among parallel workers on
         )
         self._base = self._draft_worker.model_runner
         self._draft_worker.draft_runners = [self._base]
@@ -149,7 +151,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             except MemoryError as error:
                 places.abort(request, f"{error}; try again when fewer requests run", 503)
                 continue
-            if request.extend_end == len(request.full_untruncated_fill_ids):
+            if places.reads_its_end(request):
                 ids, before = self._side.unread(rows[index])
                 active.append(index)
                 unread.append(ids)
@@ -161,7 +163,10 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         for row, ids in zip(picked, unread, strict=True):
             self._side.extend(row, len(ids))
         sequence = torch.tensor(active, device=logits.device)
-        return active, Draft(sequence, draw(logits, batch.sampling_info, sequence), logits, [1] * len(active))
+        tokens, given = draw(logits, batch.sampling_info, sequence), _given(batch, 1, self._device)
+        if given is not None:
+            tokens = torch.where(given[sequence, 0] < 0, tokens, given[sequence, 0])
+        return active, Draft(sequence, tokens, logits, [1] * len(active))
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         n, size = self._draft_tokens, len(batch.reqs)
         out = torch.zeros((size, n), dtype=torch.long, device=self._device)
         accepted = torch.zeros(size, dtype=torch.int32, device=self._device)
-        output: Any = _NoOutput()
+        output: Any = LogitsProcessorOutput(next_token_logits=None)
         rows = batch.req_pool_indices.tolist()
         active = self._reserve(batch, rows)
         kept: list[Kept | None] = []
@@ -179,7 +184,8 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 lengths = self._side.lengths(rows[index] for index in active)
                 limits = [self._limit(batch.reqs[index]) for index in active]
                 stops, doubts = _stops(batch, self._device), _doubts(batch, self._device)
-                drafted = draft(batch, self._base, self._side.table, active, lengths, limits, stops, doubts)
+                given = _given(batch, max(limits), self._device)
+                drafted = draft(batch, self._base, self._side.table, active, lengths, limits, stops, doubts, given)
                 logits, output = verify(batch, self.target_worker, drafted, active, n)
                 kept, round_ = self._gate(batch, active, drafted, logits)
                 for place, index in enumerate(active):
@@ -342,14 +348,6 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 places.abort(request, f"guided decoding failed: {type(error).__name__}: {error}", 500)
 
 
-class _NoOutput:
-    """In place of SGLang's output where no forward pass gave one."""
-
-    hidden_states = customized_info = next_token_logprobs = None
-    next_token_top_logprobs_val = next_token_top_logprobs_idx = None
-    next_token_token_ids_logprobs_val = next_token_token_ids_logprobs_idx = None
-
-
 def _emitted(kept: Kept, round_: Round, place: int) -> Any:
     """(kept,) tokens."""
     begin = round_.begins[place]
@@ -376,6 +374,19 @@ def _stops(batch: Any, device: str) -> Callable[[torch.Tensor, torch.Tensor], to
     width = max(1, *map(len, sets))
     table = torch.tensor([[*found, *[-1] * (width - len(found))] for found in sets], device=device)
     return lambda sequences, tokens: (table[sequences] == tokens[:, None]).any(-1)
+
+
+def _given(batch: Any, n: int, device: str) -> torch.Tensor | None:
+    """(batch, n) the next tokens of solutions that are given, -1 where none is; None where no solution is given."""
+    guides = [guidance_of(request) for request in batch.reqs]
+    if not any(guide is not None and guide.steering.given for guide in guides):
+        return None
+    rows = []
+    for request, guide in zip(batch.reqs, guides, strict=True):
+        start = len(request.output_ids)
+        ids = list(guide.steering.given[start : start + n]) if guide is not None else []
+        rows.append(ids + [-1] * (n - len(ids)))
+    return torch.tensor(rows, device=device)
 
 
 def _doubts(batch: Any, device: str) -> torch.Tensor | None:

@@ -95,7 +95,7 @@ def check_compatible(
     reasoning_model: str,
     tokenizer_hash: str,
 ) -> None:
-    """Refuses a calibration whose scores are not those of the run.
+    """Refuses a calibration whose scores are not those of the run. Scores over the whole vocabulary depend on no k.
 
     Raises:
         CalibrationMismatchError: lists every field that differs, with both values.
@@ -111,10 +111,14 @@ def check_compatible(
     differences = [
         f"{name} is {getattr(calibration, name)!r} in the calibration and {value!r} in the run"
         for name, value in run.items()
-        if getattr(calibration, name) != value
+        if getattr(calibration, name) != value and not (name == "k" and score_kind == "full")
     ]
     if differences:
+        kinds = (
+            ", on servers as those of the run: one server for both models scores over the whole vocabulary (full), "
+            "two servers by the k most probable tokens (topk)"
+        )
         raise CalibrationMismatchError(
             f"calibration {calibration.calibration_id} does not fit this run: {'; '.join(differences)}.",
-            "Make one that does with `rrti calibrate`.",
+            f"Make one that does with `rrti calibrate`{kinds if calibration.score_kind != score_kind else ''}.",
         )

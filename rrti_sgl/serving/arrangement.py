@@ -15,7 +15,7 @@ from rrti_sgl.serving.router import Replicas, check_router_installed
 from rrti_sgl.serving.server import ServedPair, Server, Serving, has_gpu
 
 _TENSOR_PARALLEL = ("--tp-size", "--tp", "--tensor-parallel-size")
-_SIZE_FLAGS = ("--mem-fraction-static", "--max-total-tokens")
+SIZE_FLAGS = ("--mem-fraction-static", "--max-total-tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
     if on_cpu:
         return _arrange_on_cpu(base, reasoning, options)
     found = list(visible_gpus() if gpus is None else gpus)
-    own_split = any(flag_value(server.flags, *_SIZE_FLAGS) is not None for server in (base, reasoning))
+    own_split = any(flag_value(server.flags, *SIZE_FLAGS) is not None for server in (base, reasoning))
     if not found:
         raise UsageError(
             "No NVIDIA GPU was found (the driver names none), so memory cannot be planned.",

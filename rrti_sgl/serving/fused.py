@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.fused import ALGORITHM
@@ -13,9 +14,46 @@ from rrti_sgl.fused.admission import GATES_VARIABLE
 from rrti_sgl.fused.plugin import VARIABLE
 from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE
 from rrti_sgl.records import Json
-from rrti_sgl.serving.server import Server, has_gpu
+from rrti_sgl.serving.gpus import visible_gpus
+from rrti_sgl.serving.memory import MOST_DRAFTED, demand_flags, plan_both
+from rrti_sgl.serving.model_size import ModelSize
+from rrti_sgl.serving.server import Server
+
+if TYPE_CHECKING:
+    from rrti_sgl.serving.arrangement import ServingOptions
 
 DRAFT_TOKENS = 8  # by measurement, see docs/performance.md
+
+GPU_FLAGS: Mapping[str, str | None] = {
+    "--attention-backend": "triton",  # or fa3: flashinfer's verification asks for more than a chain of tokens has
+    "--page-size": "1",  # the base model's tree shares single tokens
+    "--disable-overlap-schedule": None,  # gates decide on the host what the next round begins with
+    # Those of verification are made for drafts of SGLang's own algorithms, and draft steps need a runner of their own.
+    "--disable-cuda-graph": None,
+}
+"""Of a server for both models on a GPU; flags of one's own override them."""
+
+
+def on_gpu(
+    base: ModelSize, reasoning: ModelSize, options: ServingOptions, draft_tokens: int
+) -> tuple[dict[str, str | None], tuple[str, ...], tuple[str, ...]]:
+    """Flags, the GPU, and the memory plan in words of a server for both models on the first visible GPU.
+
+    Raises:
+        UsageError: there is none, or the models do not fit.
+    """
+    from rrti_sgl.serving.arrangement import SIZE_FLAGS, flag_value
+
+    found, demand = visible_gpus(), options.demand
+    if not found:
+        raise UsageError("No NVIDIA GPU was found (the driver names none).", f"Use {argument('device', 'cpu')}.")
+    flags = dict(GPU_FLAGS) | {"--max-running-requests": str(demand.concurrency or MOST_DRAFTED)}
+    untried = "one server for both models was written for GPUs after SGLang's own workers, and has not run on one yet"
+    if flag_value(options.reasoning_flags, *SIZE_FLAGS) is not None:
+        return flags | demand_flags(demand), (found[0].uuid,), (untried,)
+    plan = plan_both(base, reasoning, found[0].free_bytes, demand, draft_tokens)
+    notes = [f"GPU {found[0].index}: {line}" for line in plan.describe()]
+    return flags | plan.flags(plan.shares[0]), (found[0].uuid,), (*notes, untried)
 
 
 @dataclass
@@ -57,17 +95,11 @@ class BothModels(Server):
         """Start the process; `is_ready` tells when it answers.
 
         Raises:
-            UsageError: there is a GPU to be used, or a number of drafted tokens that is none.
+            UsageError: a number of drafted tokens that is none.
             EndpointError: SGLang's version is not supported.
         """
         if self.draft_tokens < 1:
             raise UsageError(f"{argument('draft_tokens', self.draft_tokens)} drafts nothing.", "Draft at least 1.")
-        if self.device == "cuda" or (self.device == "auto" and has_gpu()):
-            raise UsageError(
-                "One server for both models was tried on the CPU alone: its draft steps and its verification have no CUDA "
-                "graphs yet.",
-                f"Leave out {argument('fused')} (two servers), or serve with {argument('device', 'cpu')}.",
-            )
         if Path(self.base_model).is_dir():
             self.base_model = str(Path(self.base_model).resolve())
         super().start()

@@ -34,6 +34,8 @@ PREFILL_CHUNKS = (2048, 1024, 512)  # tokens; the largest that leaves room is ta
 DEFAULT_CONTEXT = 4096
 COMFORTABLE_SEQUENCES = 16  # below this many at once a smaller prefill chunk is preferred
 MOST_SEQUENCES = 256
+MOST_DRAFTED = 64  # sequences of one server for both models, where nobody says how many
+ROUND_COPIES = 8  # float32: logits and log-probabilities of both models, what is made of them, and what comes and goes
 _GRAPH_BATCH = 64  # largest captured batch where nobody says how many sequences there will be
 
 
@@ -159,6 +161,40 @@ def plan_memory(models: Sequence[ModelSize], free_bytes: int, demand: Demand | N
         left -= share.total_bytes
         shares.append(share)
     return MemoryPlan(free_bytes, chunk, tokens // context, demand, tuple(shares))
+
+
+def plan_both(
+    base: ModelSize, reasoning: ModelSize, free_bytes: int, demand: Demand | None = None, draft_tokens: int = 8
+) -> MemoryPlan:
+    """The free memory of one GPU for one server that holds both models, each with a cache of as many tokens.
+
+    SGLang sizes the reasoning model's cache by the fraction and the cap, and then makes the base model's with as many tokens
+    beside it. A round holds the logits of all its drafted tokens in several copies, of both models; they are set aside too.
+
+    Args:
+        base, reasoning: what the GPU has to hold.
+        free_bytes: of the GPU, before the server starts.
+        demand: context and concurrency; without one, 64 sequences are drafted at once.
+        draft_tokens: of a round.
+
+    Raises:
+        UsageError: the demand does not fit this GPU or these models; with the figures.
+    """
+    demand = demand or Demand()
+    both = ModelSize(
+        f"{base.name} and {reasoning.name}",
+        base.weight_bytes + reasoning.weight_bytes,
+        base.kv_bytes_per_token + reasoning.kv_bytes_per_token,
+        min(base.kv_heads, reasoning.kv_heads),
+        reasoning.vocab_size,
+        min(base.max_context, reasoning.max_context),
+    )
+    return plan_memory([both], free_bytes - round_bytes(reasoning, demand, draft_tokens), demand)
+
+
+def round_bytes(model: ModelSize, demand: Demand, draft_tokens: int) -> int:
+    """What the logits of a round take, see `plan_both`."""
+    return 4 * ROUND_COPIES * (demand.concurrency or MOST_DRAFTED) * draft_tokens * model.vocab_size
 
 
 def alone_flags(model: ModelSize, free_bytes: int, demand: Demand) -> dict[str, str]:

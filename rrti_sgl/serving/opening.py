@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,13 +95,13 @@ def open_pair(
         yield PairAddress(base_url, reasoning_url)
         return
     from rrti_sgl.serving.arrangement import ServingOptions, arrange, check_tokenizers
-    from rrti_sgl.serving.server import TOKEN_IDS_ONLY, Server, bundled_servers
+    from rrti_sgl.serving.server import STREAMS_WHAT_IS_NEW, TOKEN_IDS_ONLY, Server, bundled_servers
 
     watching = watcher or Watcher()
     logs = _made(log_dir) if log_dir is not None else Path(tempfile.mkdtemp(prefix="rrti-logs-"))
     options = options or ServingOptions()
     ids_only = () if text or options.replicas > 1 else TOKEN_IDS_ONLY
-    flags = [*ids_only, *given]
+    flags = [*ids_only, *(STREAMS_WHAT_IS_NEW if fused and ids_only else ()), *given]
     options = replace(options, base_flags=[*flags, *options.base_flags], reasoning_flags=[*flags, *options.reasoning_flags])
     if base is None or reasoning is None:
         servers = bundled_servers(logs, device=options.device)
@@ -131,17 +131,23 @@ def _made(log_dir: Path) -> Path:
 def _both_in_one(base: Server, reasoning: Server, options: ServingOptions) -> Arrangement:
     """One server that holds the models of two."""
     from rrti_sgl.serving.arrangement import Arrangement, model_sizes
-    from rrti_sgl.serving.fused import DRAFT_TOKENS, BothModels
+    from rrti_sgl.serving.fused import DRAFT_TOKENS, BothModels, on_gpu
     from rrti_sgl.serving.keys import own_key
     from rrti_sgl.serving.memory import demand_flags
-    from rrti_sgl.serving.server import ServedPair
+    from rrti_sgl.serving.server import ServedPair, has_gpu
 
     if options.replicas > 1 or options.base_gpus or options.reasoning_gpus or options.base_flags != options.reasoning_flags:
         raise UsageError(
             "One server for both models takes no replicas, no GPUs and no flags for one of the models.",
             f"Leave these options out, or {argument('fused')}.",
         )
-    model_sizes(base, reasoning)
+    base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
+    sizes, draft_tokens = model_sizes(base, reasoning), options.draft_tokens or DRAFT_TOKENS
+    planned: Mapping[str, str | None] = demand_flags(options.demand)
+    gpus: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if options.device == "cuda" or (options.device == "auto" and has_gpu()):
+        planned, gpus, notes = on_gpu(*sizes, options, draft_tokens)
     server = BothModels(
         reasoning.model,
         "fused",
@@ -150,11 +156,12 @@ def _both_in_one(base: Server, reasoning: Server, options: ServingOptions) -> Ar
         port=options.ports[1],
         device=options.device,
         served_name=reasoning.served_name,
-        planned=demand_flags(options.demand),
+        planned=planned,
+        gpus=gpus,
         key=options.key or own_key(),
         base_model=base.model,
-        draft_tokens=options.draft_tokens or DRAFT_TOKENS,
+        draft_tokens=draft_tokens,
         steering=options.steering,
         gates=options.gates,
     )
-    return Arrangement(ServedPair(server, server))
+    return Arrangement(ServedPair(server, server), notes)

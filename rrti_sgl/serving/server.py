@@ -36,6 +36,8 @@ DETERMINISTIC = "--enable-deterministic-inference"
 _OTHER_KEYS = {"--api-key", "--admin-api-key"}
 TOKEN_IDS_ONLY = ("--skip-tokenizer-init",)
 """For servers that nobody else asks: no text goes in or out, and no process of theirs turns tokens into text."""
+STREAMS_WHAT_IS_NEW = ("--incremental-streaming-output",)
+"""Likewise: pieces of a stream do not repeat what was said."""
 
 
 def has_gpu() -> bool:
@@ -99,7 +101,7 @@ class Server(OwnedProcess):
     port: int = 0
     device: str = "auto"
     served_name: str | None = None
-    planned: Mapping[str, str] = field(default_factory=dict)
+    planned: Mapping[str, str | None] = field(default_factory=dict)
     gpus: Sequence[str] = ()
     key: str = field(default_factory=own_key, repr=False)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rrti_sgl.serving.fused import BothModels
-from rrti_sgl.serving.server import ServedPair
+from rrti_sgl.serving.server import STREAMS_WHAT_IS_NEW, TOKEN_IDS_ONLY, ServedPair
 from rrti_sgl.tinypair.bundle import bundled_pair
 
 
@@ -29,5 +29,5 @@ def serving(folder: Path, *flags: str, **changes: Any) -> Iterator[BothModels]:
 
 @pytest.fixture(scope="session")
 def fused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothModels]:
-    with serving(tmp_path_factory.mktemp("fused"), "--skip-tokenizer-init") as server:
+    with serving(tmp_path_factory.mktemp("fused"), *TOKEN_IDS_ONLY, *STREAMS_WHAT_IS_NEW) as server:
         yield server

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rrti_sgl.fused import admission, cpu_repairs, plugin
+from rrti_sgl.fused import admission, cpu_repairs, places, plugin
 
 NATIVE = "sglang.srt.layers.attention.torch_native_backend.TorchNativeAttnBackend."
 ATTENTION = ["self", "query", "output", "k_cache", "v_cache", "req_to_token", "req_pool_indices", "seq_lens"]
@@ -64,6 +64,31 @@ def test_another_sglang_is_refused_with_the_place_that_changed(monkeypatch):
     plugin.register()
     with pytest.raises(SystemExit, match=r"sglang\.srt\.moved.*two servers"):
         plugin.check()
+
+
+def test_with_a_gpu_nothing_of_the_cpu_s_is_imported(monkeypatch):
+    monkeypatch.setenv(plugin.VARIABLE, "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(places, "missing", lambda: [])
+    monkeypatch.delattr("rrti_sgl.fused.cpu_repairs")
+    monkeypatch.delitem(sys.modules, "rrti_sgl.fused.cpu_repairs")
+    for name in ("_register_hooks", "_register_algorithm"):
+        monkeypatch.setattr(plugin, name, lambda: None)
+    plugin.check()
+    plugin.register()
+    assert "rrti_sgl.fused.cpu_repairs" not in sys.modules
+
+
+@pytest.mark.parametrize("sglang", ["0.5.17", "0.5.23"])
+def test_what_requests_say_is_read_in_both_versions(sglang):
+    ids = [1, 2, 3]
+    if sglang == "0.5.17":
+        end = SimpleNamespace(end=3)
+        request = SimpleNamespace(req_pool_idx=4, kv=None, extend_range=end, full_untruncated_fill_ids=ids)
+    else:
+        request = SimpleNamespace(kv=SimpleNamespace(req_pool_idx=4), extend_end=3, full_untruncated_fill_ids=ids)
+    assert places.row_of(request) == 4
+    assert places.reads_its_end(request)
 
 
 def test_slots_are_assigned_as_the_kernel_would():

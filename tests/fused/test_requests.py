@@ -28,7 +28,7 @@ from rrti_sgl.science.gates import DivergenceGate, ThresholdRule
 from rrti_sgl.serving.fused import BothModels
 from rrti_sgl.tinypair.bundle import bundled_pair
 from rrti_sgl.tokens.vocabulary import load_vocabulary
-from tests.decoding.test_conformance_real import jobs
+from tests.decoding.test_conformance_real import GATES, jobs
 from tests.fused.conftest import serving
 
 pytestmark = pytest.mark.server
@@ -258,6 +258,22 @@ def test_a_gate_of_one_s_own_decides_where_the_server_was_started_with_it(small:
     assert "division by zero" in json.dumps(generate(small, asked | {"n": 0}))
     assert generate(small, asked, max_new_tokens=20)["output_ids"] == answer["output_ids"]
     assert "not_there" in json.dumps(generate(small, {"gate": "own_gates:not_there"}))
+
+
+def test_a_stream_that_repeats_itself_is_told_once(small: BothModels):
+    """As SGLang streams by default: every piece holds all tokens so far."""
+
+    async def run() -> tuple[int, list[int], list[int]]:
+        async with connect(small.url, small.url) as pair, PairSession(pair) as session:
+            options = DecodeOptions(4, 40, Sampling(), frozenset())
+            [job] = jobs(pair, 1, different_prompts=True)
+            *_, told = [event async for event in session.stream(job, GATES["ce"], options)]
+            [whole] = [found.trace async for found in session.run([job], GATES["ce"], options)]
+            return len(told.trace), told.trace.token_ids, whole.token_ids
+
+    n, streamed, whole = asyncio.run(run())
+    assert n == 40
+    assert streamed == whole
 
 
 def test_a_request_that_can_never_fit_is_refused(small: BothModels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,17 @@ from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
-from rrti_sgl.engines.fused_server import OneModelError
+from rrti_sgl.decoding.fused import FusedDecoding
+from rrti_sgl.engines.fused_server import FusedSide, OneModelError
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
 from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.registry import PROGRAMS
+from rrti_sgl.programs.running.counterfactual import Effect, run_counterfactual
 from rrti_sgl.programs.running.runner import run_program
 from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.scoring.score import run_score
+from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord
 from rrti_sgl.science.threshold import ThresholdRule, replay
@@ -73,6 +79,129 @@ def test_runs_are_those_of_two_servers_but_for_the_kind_of_score(
             here = [index for index, each in enumerate(rows["sample_id"]) if each == sample]
             fired, _ = replay(np.asarray([rows["score"][index] for index in here]), ThresholdRule(calibration.tau))
             assert fired.tolist() == [rows["fired"][index] for index in here]
+
+
+def test_scores_of_two_servers_decide_nothing_here(served_pair: ServedPair, fused: BothModels, tmp_path: Path) -> None:
+    one, two = (fused.url, fused.url), (served_pair.base.url, served_pair.reasoning.url)
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        diagnosed = run(store, two, RunSettings("diagnose", "world:calibration", 10))
+        topk = calibrate_on_run(store, diagnosed.run_id, metric="ce", spike_ratio=0.1)
+        named = RunSettings("guided", "world:heldout", 1, calibration_id=topk.calibration_id)
+        with pytest.raises(CalibrationMismatchError, match="'topk' in the calibration and 'full' in the run") as refused:
+            run(store, one, named)
+        assert "one server for both models scores over the whole vocabulary" in str(refused.value.remedy)
+        whole = run(store, two, RunSettings("diagnose", "world:calibration", 10, k=0))
+        full = calibrate_on_run(store, whole.run_id, metric="ce", spike_ratio=0.1)
+        assert run(store, one, RunSettings("guided", "world:heldout", 1)).calibration_id == full.calibration_id
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_runs_or_says_that_it_needs_two_servers(fused: BothModels, tmp_path: Path, program: str) -> None:
+    settings = RunSettings(program, "world:heldout", 4, gate=GateOptions(tau=0.5, budget=0.2, mean_length=40))
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        if PROGRAMS[program].follows:
+            followed = run(store, (fused.url, fused.url), replace(settings, program="guided"))
+            settings = replace(settings, gate=GateOptions(like=followed.run_id))
+        if program == "oracle":
+            with pytest.raises(UsageError, match="The gate oracle is not made of its parameters alone"):
+                run(store, (fused.url, fused.url), settings)
+            return
+        record = run(store, (fused.url, fused.url), settings)
+        assert (record.status, record.score_kind) == ("finished", "full")
+        sources = store.sql("SELECT DISTINCT source FROM tokens WHERE run_id = $run", {"run": record.run_id}).to_pylist()
+        assert ("reasoning" in [row["source"] for row in sources]) == (program not in ("base", "diagnose", "pass-at-k"))
+
+
+def test_a_takeover_is_denied_as_on_two_servers(served_pair: ServedPair, fused: BothModels, tmp_path: Path) -> None:
+    found = []
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        settings = RunSettings("guided", "world:heldout", 6, k=0, gate=GateOptions(tau=0.5))
+        for urls in ((fused.url, fused.url), (served_pair.base.url, served_pair.reasoning.url)):
+            guided = run(store, urls, settings)
+            query = "SELECT sample_id FROM samples WHERE run_id = $run ORDER BY n_changed DESC, problem_id LIMIT 1"
+            [row] = store.sql(query, {"run": guided.run_id}).to_pylist()
+
+            async def go(urls: tuple[str, str], sample: str) -> list[Effect]:
+                async with open_session(*urls) as session:
+                    return (await run_counterfactual(session, store, sample))[1]
+
+            found.append([replace(effect, score=None) for effect in asyncio.run(go(urls, row["sample_id"]))])
+    assert found[0]
+    assert found[0] == found[1]
+
+
+def test_given_texts_are_scored_as_on_two_servers(served_pair: ServedPair, fused: BothModels, tmp_path: Path) -> None:
+    one, two = (fused.url, fused.url), (served_pair.base.url, served_pair.reasoning.url)
+    file = tmp_path / "texts.jsonl"
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        wrote = run(store, two, RunSettings("base", "world:heldout", 10, k=0))
+        query = "SELECT problem_id, text, finish_reason FROM samples WHERE run_id = $run"
+        rows = store.sql(query, {"run": wrote.run_id}).to_pylist()
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        texts = TextInput(str(file), problems="world:heldout")
+
+        async def score(urls: tuple[str, str]) -> RunRecord:
+            async with open_session(*urls) as session:
+                options = {"k": 0, "reasoning_prompt": "textbook {question}\n"}
+                return await run_score(session, store, ScoreSettings.of(texts, **options), texts.read())
+
+        scored = [
+            [store.load_sample(row["sample_id"]) for row in store.sql(
+                "SELECT sample_id FROM samples WHERE run_id = $run ORDER BY problem_id",
+                {"run": asyncio.run(score(urls)).run_id},
+            ).to_pylist()]
+            for urls in (one, two)
+        ]  # fmt: skip
+    assert len(scored[0]) == 10
+    for fast, slow in zip(*scored, strict=True):
+        for column in (
+            "text",
+            "finish_reason",
+            "correct",
+            "n_takeovers",
+            "tokens_drafted",
+            "tokens_discarded",
+            "tokens_scored",
+        ):
+            assert getattr(fast.sample, column) == getattr(slow.sample, column), column
+        for column in ("token_id", "base_token_id", "reasoning_token_id", "fired", "planted"):
+            assert np.asarray(getattr(fast.tokens, column)).tolist() == np.asarray(getattr(slow.tokens, column)).tolist()
+        for column in ("score", "base_logprob", "reasoning_logprob"):
+            ours, theirs = getattr(fast.tokens, column), getattr(slow.tokens, column)
+            likely = theirs > -12  # of what is all but impossible, float32 sums have no digits in common
+            np.testing.assert_allclose(ours[likely], theirs[likely], atol=2e-3, err_msg=column)
+        assert fast.tokens.source == slow.tokens.source == ["base"] * len(fast.tokens.source)
+
+
+def test_several_servers_share_the_samples_by_how_they_begin(fused: BothModels, tmp_path: Path) -> None:
+    settings = RunSettings("guided", "world:heldout", 12, samples=2, gate=GateOptions(tau=0.5))
+    both = f"{fused.url},{fused.url}"
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        assert texts(store, run(store, (both, both), settings)) == texts(store, run(store, (fused.url, fused.url), settings))
+
+    async def places() -> list[int]:
+        async with open_session(both, both) as session:
+            assert isinstance(session.pair.base, FusedSide)
+            assert session.pair.base.info.details["replicas"] == 2
+            decoding = FusedDecoding(session.pair.base.servers, session.pair.vocab_size)
+            return [session.pair.base.servers.index(decoding.server_for([n, 5, 7])) for n in range(32)]
+
+    found = asyncio.run(places())
+    assert found == asyncio.run(places())
+    assert 8 < sum(found) < 24
+
+
+def test_a_server_that_is_started_for_a_run_knows_its_gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class StartedError(Exception):
+        """Ends the command where a server would start."""
+
+    def start(self: BothModels) -> None:
+        raise StartedError(*self.gates)
+
+    monkeypatch.setattr(BothModels, "start", start)
+    gate = "rrti_sgl.science.gates:NeverGate"
+    command = ["run", "guided", "--fused", "--gate", gate, "--limit", "1", "--db", str(tmp_path / "traces.duckdb")]
+    assert CliRunner().invoke(app, command).exception.args == (gate,)  # type: ignore[union-attr]
 
 
 def test_what_needs_two_servers_says_so(fused: BothModels, tmp_path: Path) -> None:

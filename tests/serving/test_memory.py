@@ -16,8 +16,10 @@ from rrti_sgl.serving.memory import (
     Demand,
     MemoryPlan,
     alone_flags,
+    plan_both,
     plan_memory,
     reserve_bytes,
+    round_bytes,
 )
 from rrti_sgl.serving.model_size import ModelSize
 from tests.serving.models import readme_pair
@@ -153,6 +155,26 @@ def test_a_tiny_model_does_not_take_a_whole_gpu() -> None:
     tiny = dataclasses.replace(readme_pair()[0], weight_bytes=10**6, kv_bytes_per_token=256, max_context=256)
     plan = plan_memory([tiny, tiny], 80 * GIB)
     assert plan.shares[0].tokens == MOST_SEQUENCES * 256
+
+
+def test_one_server_for_both_models_leaves_room_for_both_caches_and_its_drafts() -> None:
+    base, reasoning = readme_pair()
+    for demand in (Demand(), Demand(4096, 16), Demand(8192, 24)):
+        [share] = plan_both(base, reasoning, 80 * GIB, demand).shares
+        drafts = round_bytes(reasoning, demand, 8)
+        assert drafts == 4 * 8 * (demand.concurrency or 64) * 8 * 151_936
+        # What SGLang does: both weights are loaded, then the reasoning model's cache is sized by the fraction and the cap,
+        before = 80 * GIB - CUDA_CONTEXT_BYTES
+        weights = base.weight_bytes + reasoning.weight_bytes
+        sized = before - weights - before * (1 - share.fraction)
+        assert sized // reasoning.kv_bytes_per_token >= share.tokens
+        # and the base model's gets as many tokens of what is left.
+        left = before - weights - share.tokens * (reasoning.kv_bytes_per_token + base.kv_bytes_per_token)
+        assert left >= drafts + share.reserve_bytes
+    two = plan_memory([base, reasoning], 80 * GIB, Demand(4096))
+    assert plan_both(base, reasoning, 80 * GIB, Demand(4096)).shares[0].tokens >= two.shares[0].tokens
+    with pytest.raises(UsageError, match=r"Qwen3-0.6B-Base and Qwen3-8B"):
+        plan_both(base, reasoning, 20 * GIB)
 
 
 def test_a_larger_vocabulary_needs_a_larger_reserve() -> None:

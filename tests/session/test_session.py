@@ -198,7 +198,9 @@ class OwnGuided:
     def __init__(self, pair: Pair) -> None:
         self.pair, self.decoded = pair, 0
 
-    async def decode(self, job: SampleJob, gate: Gate, chosen: DecodeOptions) -> AsyncGenerator[TraceBuilder, None]:
+    async def decode(
+        self, job: SampleJob, gate: Gate, chosen: DecodeOptions, *, streamed: bool
+    ) -> AsyncGenerator[TraceBuilder, None]:
         self.decoded += 1
         state = ReasoningSample(job, gate, chosen) if isinstance(gate, AlwaysGate) else ChunkedSample(job, gate, chosen)
         while (call := state.next_call()) is not None:
