@@ -23,7 +23,7 @@ FusedUrl = Annotated[
     list[str] | None,
     typer.Option(help="Address of a running server that holds both models; repeat for replicas.", rich_help_panel="Models"),
 ]
-Fused = Annotated[bool, typer.Option("--fused", help="Start one server for both models (CPU).", rich_help_panel="Models")]
+Fused = Annotated[bool, typer.Option("--fused", help="Start one server for both models.", rich_help_panel="Models")]
 BaseModel = Annotated[
     str | None, typer.Option("--base", help="Base model to serve: hub id or folder.", rich_help_panel="Models")
 ]

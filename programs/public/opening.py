@@ -43,7 +43,7 @@ def serve(
         log_dir: folder for the servers' logs; None takes a temporary one.
         in_flight: samples at once.
         special_tokens: "mapped": those of one meaning meet; or "as-is".
-        fused: one server that holds both models, in place of two (on the CPU).
+        fused: one server that holds both models, in place of two.
         gates: gates of your own that runs on such a server may name, `package.module:Class`.
 
     Raises:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 import numpy as np
@@ -18,8 +19,9 @@ from rrti_sgl.engines.fused_server import FusedServer, FusedSide, GuidedAnswer, 
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import EndpointError, UsageError, argument, command
 from rrti_sgl.fused.protocol import Steering, decode
+from rrti_sgl.records import Json
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.gates import Decision, Gate, gate_of, load_gate
+from rrti_sgl.science.gates import Decision, Gate, gate_of
 from rrti_sgl.science.metrics import METRICS
 
 
@@ -71,7 +73,7 @@ class FusedDecoding:
         return self._servers[zlib.crc32(np.asarray(prompt, "<i4").tobytes()) % len(self._servers)]
 
     def _request(self, job: SampleJob, gate: Gate, options: DecodeOptions, trace_k: int, most_drafted: int) -> GuidedRequest:
-        name, params = _as_data(gate)
+        name, params = as_data(gate)
         base_ids, reasoning_ids = job.base_ids(()), job.reasoning_ids(())
         given = job.given.token_ids if job.given is not None else ()
         return GuidedRequest(
@@ -185,24 +187,19 @@ class _Growing:
             )
 
 
-def _as_data(gate: Gate) -> tuple[str, dict[str, object]]:
+def as_data(gate: Gate) -> tuple[str, Mapping[str, Json]]:
     """A gate as a name and parameters: one of ours as the store has it, one of somebody's own by its class.
 
     Raises:
-        UsageError: it is not made of its parameters alone.
+        UsageError: it is neither ours nor was it named.
     """
+    if gate.made_of is not None:
+        return gate.made_of
     params = dict(gate.params())
-    try:
+    with contextlib.suppress(UsageError):
         if type(gate_of(gate.name, params)) is type(gate):
             return gate.name, params
-    except UsageError:
-        pass
-    spec = f"{type(gate).__module__}:{type(gate).__qualname__}"
-    try:
-        load_gate(spec, params)
-    except UsageError as error:
-        raise UsageError(
-            f"The gate {gate.name} is not made of its parameters alone: one server for both models cannot be told it.",
-            f"Serve the models as two servers (`{command('serve')}`).",
-        ) from error
-    return spec, params
+    raise UsageError(
+        f"The gate {gate.name} is not made of a name and parameters alone: one server for both models cannot be told it.",
+        f"Serve the models as two servers (`{command('serve')}`), or name a class of your own: {argument('gate')}.",
+    )

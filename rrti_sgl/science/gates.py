@@ -72,6 +72,8 @@ class Gate(ABC):
 
     name: str
     needs_reasoning: bool = True
+    made_of: tuple[str, Mapping[str, Json]] | None = None
+    """Of a gate that was named: class and parameters, from which another process makes the same one."""
 
     @property
     def rule(self) -> ThresholdRule | None:
@@ -371,6 +373,7 @@ def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
         raise UsageError(f"gate = {spec!r} cannot be made from {dict(params)}: {error}.", "Check its parameters.") from error
     if "name" not in vars(found):
         found.name = spec
+    gate.made_of = spec, dict(params)
     return gate
 
 

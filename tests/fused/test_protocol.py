@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from rrti_sgl.decoding.fused import as_data
 from rrti_sgl.errors import UsageError
 from rrti_sgl.fused.protocol import Steering, decode, encode, record_type
 from rrti_sgl.science.gates import (
@@ -17,8 +18,10 @@ from rrti_sgl.science.gates import (
     NeverGate,
     PositionGate,
     RandomGate,
+    ThresholdGate,
     ThresholdRule,
     gate_of,
+    load_gate,
 )
 
 RULE = ThresholdRule(0.4, 1.5, 8, "partial")
@@ -28,10 +31,31 @@ GATES = [
 ]
 
 
+class Own(ThresholdGate):
+    """A gate of somebody's, with a parameter that the store calls otherwise."""
+
+    name = "own"
+
+    def __init__(self, threshold):
+        super().__init__(ThresholdRule(threshold))
+
+    def signal(self, steps):
+        return np.zeros(len(steps.positions))
+
+
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
 def test_a_gate_is_its_name_and_parameters(gate):
     again = gate_of(gate.name, json.loads(json.dumps(gate.params())))
     assert (type(again), again.params(), again.rule) == (type(gate), gate.params(), gate.rule)
+
+
+def test_a_gate_of_one_s_own_is_told_by_what_it_was_made_of():
+    """And not by what it stores, which its constructor may not take."""
+    spec = f"{__name__}:Own"
+    assert as_data(load_gate(spec, {"threshold": 0.25})) == (spec, {"threshold": 0.25})
+    with pytest.raises(UsageError, match="The gate own is not made of a name and parameters alone"):
+        as_data(Own(0.25))
+    assert as_data(DivergenceGate("js", ThresholdRule(0.5)))[0] == "divergence"
 
 
 def test_what_is_sent_is_what_is_read():

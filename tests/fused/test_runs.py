@@ -103,7 +103,7 @@ def test_every_program_runs_or_says_that_it_needs_two_servers(fused: BothModels,
             followed = run(store, (fused.url, fused.url), replace(settings, program="guided"))
             settings = replace(settings, gate=GateOptions(like=followed.run_id))
         if program == "oracle":
-            with pytest.raises(UsageError, match="The gate oracle is not made of its parameters alone"):
+            with pytest.raises(UsageError, match="The gate oracle is not made of a name and parameters alone"):
                 run(store, (fused.url, fused.url), settings)
             return
         record = run(store, (fused.url, fused.url), settings)
