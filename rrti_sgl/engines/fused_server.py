@@ -14,7 +14,7 @@ from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.identity import identify
 from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
-from rrti_sgl.errors import EndpointError, UsageError, argument, command
+from rrti_sgl.errors import EndpointError, UsageError, command
 from rrti_sgl.fused import ALGORITHM
 from rrti_sgl.fused.protocol import KEY, Steering
 from rrti_sgl.serving.versions import SERVER_INFO_ROUTES
@@ -212,7 +212,7 @@ async def _connected(url: str, api_key: str | None, limits: TransportLimits | No
         if "router_manager" in told:
             raise OneModelError(
                 f"{url} is a router, which passes on nothing of what steers a gate.",
-                f"Name the servers behind it: {argument('fused_url')}, once for each.",
+                "Name the servers behind it by their own addresses.",
             )
         info, _ = await identify(transport)
         if str(told.get("speculative_algorithm")).upper() != ALGORITHM:

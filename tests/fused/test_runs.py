@@ -29,6 +29,8 @@ from rrti_sgl.records import RunRecord
 from rrti_sgl.science.threshold import ThresholdRule, replay
 from rrti_sgl.serving.fused import BothModels
 from rrti_sgl.serving.server import ServedPair
+from tests.experiments.test_running import Watch, grid_of
+from tests.experiments.test_running import run as run_grid
 
 pytestmark = pytest.mark.server
 
@@ -189,6 +191,22 @@ def test_several_servers_share_the_samples_by_how_they_begin(fused: BothModels, 
     found = asyncio.run(places())
     assert found == asyncio.run(places())
     assert 8 < sum(found) < 24
+
+
+def test_commands_take_several_addresses(fused: BothModels, tmp_path: Path) -> None:
+    addresses = ["--fused-url", fused.url, "--fused-url", fused.url, "--json", "--db", str(tmp_path / "traces.duckdb")]
+    done = CliRunner().invoke(app, ["run", "guided", "--limit", "2", "--tau", "0.5", *addresses], catch_exceptions=False)
+    assert json.loads(done.stdout)["score_kind"] == "full"
+
+
+def test_an_experiment_runs_on_it(fused: BothModels, tmp_path: Path) -> None:
+    grid = grid_of(tmp_path)
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        runs, _ = run_grid(store, ServedPair(fused, fused), grid, Watch())
+        found = {row["status"] for row in store.sql("SELECT status FROM runs").to_pylist()}
+        kinds = {row["score_kind"] for row in store.sql("SELECT score_kind FROM runs").to_pylist()}
+    assert (found, kinds) == ({"finished"}, {"full"})
+    assert len(runs.ids) == len(grid.all_cells)
 
 
 def test_a_server_that_is_started_for_a_run_knows_its_gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
