@@ -86,7 +86,9 @@ def test_wide_results_fit_and_keep_ids_whole(rrti, filled, query):
 
 
 def test_stats(rrti, filled):
-    text = rrti("stats", "accuracy", "--db", filled, "--base", "base", "--reasoning", "guided").stdout
+    text = rrti(
+        "stats", "accuracy", "--db", filled, "--base", "base", "--reasoning", "guided", "--format", "table", "--full"
+    ).stdout
     assert max(map(len, text.splitlines())) <= 80
     args = ("stats", "sparsity", "--db", filled, "--run", "guided", "--set", "top=[0.25]", "--set", "carried=[0.5]")
     got = json.loads(rrti(*args, "--metric", "entropy_base", "--json").stdout)
