@@ -101,3 +101,10 @@ def test_stats(rrti, filled):
     for args, message in ((["nope"], "no statistic"), (["cost", "--set", "x"], "no NAME=VALUE")):
         with pytest.raises(UsageError, match=message):
             rrti("stats", *args, "--db", filled)
+
+
+def test_db_names_the_store_as_everywhere(rrti, filled, tmp_path):
+    first = rrti("db", "info", filled, "--json").stdout
+    assert rrti("db", "info", "--db", filled, "--json").stdout == first
+    with pytest.raises(UsageError, match="both name the store"):
+        rrti("db", "info", filled, "--db", str(tmp_path / "other.duckdb"))
