@@ -11,6 +11,7 @@ from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.gating import check_calibration
@@ -57,7 +58,7 @@ def open_store(
 # What may be typed beside --resume: where things are, not what is run.
 _WITH_RESUME = {
     *("resume", "trust", "db", "json", "in_flight", "base_url", "reasoning_url", "fused_url", "fused", "base", "reasoning"),
-    *("server_flags", "tokenizer", "api_key"),
+    *("server_flags", "tokenizer", "api_key", "patience"),
 }
 
 
@@ -86,6 +87,8 @@ def work_with(
         work: is given the session, and what shows its progress.
     """
 
+    limits = TransportLimits(patience_s=pair.patience)
+
     async def go(address: PairAddress) -> Result:
         async with open_session(
             address.base_url,
@@ -93,6 +96,7 @@ def work_with(
             Concurrency(pair.in_flight),
             tokenizer=pair.tokenizer,
             api_key=pair.api_key,
+            limits=limits,
             special_tokens=settings.special_tokens,
         ) as session:
             with RunProgress() as progress:

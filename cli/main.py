@@ -24,12 +24,12 @@ from rrti_sgl.errors import UsageError, spelled
 
 # Each is the module of its name; `db` has commands of its own.
 COMMANDS = (
-    *("serve", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "runs", "samples", "compare", "stats"),
-    *("whatif", "show", "sql", "export", "report", "db", "demo"),
+    *("serve", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "stats", "whatif", "show", "sql"),
+    *("export", "report", "db", "demo"),
 )
 
 
-PATHS = ("--db", "--out", "--log-dir", "--input", "--api-key-file", "--tokenizer")
+PATHS = ("--db", "--out", "--log-dir", "--input", "--api-key-file", "--tokenizer", "--figure", "--positions")
 
 
 class Commands(TyperGroup):
@@ -121,8 +121,11 @@ def _refuse_no_path(arguments: Sequence[str]) -> None:
     """An empty path would be the folder that one is in, where a variable of a script was not set."""
     for option, value in zip(arguments, [*arguments[1:], None], strict=True):
         name, equals, rest = option.partition("=")
-        if name in PATHS and (rest.strip() if equals else value) in ("", " "):
+        given = rest if equals else value
+        if name in PATHS and given is not None and not given.strip():
             raise UsageError(f"{name} '' is no path.", "Name a file or a folder.")
+    if arguments and arguments[0] == "db" and not all(value.strip() for value in arguments):
+        raise UsageError("'' is no path, and no id of a run.", "Name a file, a folder or a run.")
 
 
 def main() -> None:

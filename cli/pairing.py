@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from rrti_sgl import bounds
 from rrti_sgl.cli.terminal import console
 from rrti_sgl.errors import UsageError
 from rrti_sgl.serving import opening
@@ -38,7 +39,11 @@ ApiKey = Annotated[
     str | None,
     typer.Option(envvar="RRTI_API_KEY", help="Key of both servers.", rich_help_panel="Models", show_envvar=True),
 ]
-InFlight = Annotated[int, typer.Option(min=1, max=4096, help="Samples at once.", rich_help_panel="Decoding")]
+Patience = Annotated[
+    float,
+    typer.Option(help="Wait so many seconds for a server that is started again in mid-run.", rich_help_panel="Models"),
+]
+InFlight = Annotated[int, typer.Option(min=1, max=bounds.IN_FLIGHT, help="Samples at once.", rich_help_panel="Decoding")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class PairOptions:
     server_flags: ServerFlags = ""
     tokenizer: TokenizerOption = None
     api_key: ApiKey = None
+    patience: Patience = bounds.PATIENCE_S
     in_flight: InFlight = 64
 
     def open(self, gates: Sequence[str] = ()) -> contextlib.AbstractContextManager[PairAddress]:

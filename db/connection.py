@@ -51,6 +51,8 @@ def connect(
         raise StoreError(f"The store {path} would be in memory, and gone with the command.", "Name a file.")
     if path.is_dir():
         raise StoreError(f"The store {path} is a folder.", "Name a file in it.")
+    if path.is_fifo() or path.is_socket():  # opening one waits for somebody
+        raise StoreError(f"The store {path} is a pipe and no file.", "Name another file.")
     try:
         return duckdb.connect(str(path), read_only=read_only, config=dict(settings))
     except duckdb.Error as error:

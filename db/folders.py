@@ -24,6 +24,7 @@ from rrti_sgl.db import relations, run_ids
 from rrti_sgl.errors import StoreError, StoreVersionError
 
 ROW_GROUP = 122_880
+_LONGEST_MANIFEST = 2**20  # bytes
 # What belongs to a run, table by table.
 CONTENT = {
     "runs": "FROM runs WHERE run_id = $run",
@@ -67,7 +68,10 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """Raises StoreError where there is none, or none of ours."""
         try:
-            text = (folder / relations.MANIFEST).read_bytes()
+            path = folder / relations.MANIFEST
+            if not path.is_file() or path.stat().st_size > _LONGEST_MANIFEST:
+                raise OSError("it is no file, or far too long")
+            text = path.read_bytes()
             manifest = TypeAdapter(cls).validate_json(text, strict=True)
         except (OSError, ValidationError) as error:
             said = str(error)

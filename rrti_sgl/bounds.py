@@ -15,7 +15,9 @@ WHOLE = 2**63 - 1  # what a store takes, for seeds
 RESAMPLES = 10_000  # one weight each for every problem
 RUNS = 10_000  # of one experiment, or of the seeds of one command
 GPUS = 1024
+IN_FLIGHT = 4096  # samples at once
 SECONDS = 1e8
+PATIENCE_S = 120.0  # a call waits so long for a server that is started again, if nothing else is said
 _KEPT = 512 * 2**20  # beside a query: threads, and text that is made of its rows
 
 

@@ -38,12 +38,13 @@ class Spelling:
     def command(self, name: str, options: dict[str, Any]) -> str:
         """The call that is the same as a command, or the command where no call is."""
         if name not in _CALLS:
-            return f"rrti {name}" + (f" ({', '.join(options)})" if options else "")
+            return " ".join(["rrti", name, *(f"--{option.replace('_', '-')}" for option in options)])
         given = [self.argument(option, value, "") for option, value in options.items() if option != "db"]
-        return f"{name}({', '.join(['...', *given])})"
+        return f"{_CALLS[name]}({', '.join(['...', *given])})"
 
 
-_CALLS = ("run", "calibrate", "score", "counterfactual")  # of a pair; other commands have none that is the same
+# Of a pair, and of a store; other commands have none that is the same, and are typed.
+_CALLS = {**{name: name for name in ("run", "calibrate", "score", "counterfactual")}, "sql": "open"}
 _PYTHON = Spelling()
 _SPELLING: ContextVar[Spelling] = ContextVar("spelling", default=_PYTHON)
 

@@ -14,9 +14,11 @@ from sglang.lang.chat_template import get_chat_template, get_chat_template_by_mo
 from sglang.lang.choices import token_length_normalized
 from sglang.lang.global_config import global_config
 
+from rrti_sgl import bounds
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
+from rrti_sgl.given_paths import given_path
 from rrti_sgl.programs.frontend import executor
 from rrti_sgl.programs.frontend.options import check_plain_text, read_options
 from rrti_sgl.programs.frontend.prefixes import Prompt
@@ -81,8 +83,8 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         super().__init__()
         if isinstance(gate, Gate) and gate_options is not None:
             raise UsageError("gate_options belong to a gate that is given by name.", "Give the gate its own options.")
-        if draft_tokens < 1:
-            raise UsageError(f"draft_tokens = {draft_tokens} is too small.", "Use at least 1.")
+        if not 1 <= draft_tokens <= bounds.COUNT:
+            raise UsageError(f"draft_tokens = {draft_tokens} is out of bounds.", f"Use 1 to {bounds.COUNT}.")
         connecting = open_session(
             base_url,
             reasoning_url,
@@ -94,7 +96,7 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
             special_tokens="as-is",
         )
         asked = FrontendOptions(gate, gate_options or GateOptions(), calibration_id, k, draft_tokens, seed, reasoning_prefix)
-        opening = open_frontend(connecting, Path(store) if isinstance(store, str) else store, asked)
+        opening = open_frontend(connecting, given_path("store", store) if isinstance(store, str) else store, asked)
         self._portal: Portal[FrontendSession] = Portal(opening, name="intervention backend")
         self._session = self._portal.opened
         self.chat_template = _chat_template(chat_template, self._session.pair.reasoning.info.model)

@@ -6,8 +6,11 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from rrti_sgl import bounds
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
+from rrti_sgl.given_paths import given_path
 from rrti_sgl.programs.public.pair import ModelPair
 from rrti_sgl.programs.public.store import TraceStore
 from rrti_sgl.programs.public.twins import in_thread
@@ -63,7 +66,7 @@ def serve(
     from rrti_sgl.serving.arrangement import ServingOptions
 
     options = ServingOptions(words("base_flags", base_flags), words("reasoning_flags", reasoning_flags), device, gates=gates)
-    logs = None if log_dir is None else Path(log_dir)
+    logs = None if log_dir is None else given_path("log_dir", log_dir)
     with contextlib.ExitStack() as stack:
         opened = open_pair(None, None, base, reasoning, flags, log_dir=logs, options=options, fused=fused)
         address = stack.enter_context(opened)
@@ -82,6 +85,7 @@ def connect(
     api_key: str | None = None,
     in_flight: int = 64,
     special_tokens: SpecialTokens = "mapped",
+    patience_s: float = bounds.PATIENCE_S,
 ) -> ModelPair:
     """Connect to two SGLang servers that are running, such as those of `rrti serve`.
 
@@ -93,6 +97,7 @@ def connect(
         api_key: bearer token for both servers.
         in_flight: samples at once.
         special_tokens: "mapped": those of one meaning meet; or "as-is".
+        patience_s: how long a call waits for a server that answers nothing, because it is started again.
 
     Raises:
         EndpointError: a server is unreachable or no SGLang server.
@@ -110,16 +115,19 @@ def connect(
             reasoning_tokenizer=reasoning_tokenizer,
             api_key=api_key,
             special_tokens=special_tokens,
+            limits=TransportLimits(patience_s=patience_s),
         )
     )
 
 
-def open(path: str | Path, *, read_only: bool = False) -> TraceStore:
+def open(path: str | Path, *, read_only: bool = False, sealed: bool = False, snapshot: bool = False) -> TraceStore:
     """Open a trace store; a file that is not there is made.
 
     Args:
         path: the DuckDB file.
         read_only: open it beside others that read; nothing can be run into it then.
+        sealed: read its sealed runs alone, without its file: while another process writes that.
+        snapshot: read these and what `rrti db snapshot` has made readable, likewise.
 
     Raises:
         StoreLockedError: another process writes it.
@@ -130,6 +138,9 @@ def open(path: str | Path, *, read_only: bool = False) -> TraceStore:
         >>> with rr.open("traces.duckdb") as store:
         ...     store.runs
     """
+    path = given_path("path", path)
+    if snapshot or sealed:
+        return TraceStore(Store.open_snapshot(path) if snapshot else Store.open_sealed(path))
     return TraceStore(Store.open_readonly(path) if read_only else Store.open(path))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rrti_sgl.db.queries import Runs, run_query
 from rrti_sgl.db.store import Store
+from rrti_sgl.given_paths import given_path
 from rrti_sgl.programs.public.samples import Sample, Samples, load_sample
 from rrti_sgl.programs.public.twins import in_thread
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
@@ -160,9 +161,10 @@ class TraceStore:
         """
         from rrti_sgl.programs.reporting.report import make_report, write_report
 
+        folder = None if out is None else given_path("out", out)
         report = make_report(self.store, runs)
-        if out is not None:
-            write_report(report, Path(out))
+        if folder is not None:
+            write_report(report, folder)
         return report
 
     def export(self, source: str, out: str | Path, *, format: str | None = None, run: Runs = None, **params: Any) -> Path:
@@ -186,7 +188,7 @@ class TraceStore:
         from rrti_sgl.programs.reporting.writing import write_atomically
         from rrti_sgl.programs.tables.formats import find_format, format_of
 
-        path = Path(out)
+        path = given_path("out", out)
         chosen = find_format(format) if format is not None else format_of(path)
         write_atomically(path, chosen.encode(table_of(self.store, source, run=run, **params)))
         return path

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from rrti_sgl import bounds
 from rrti_sgl.decoding.driving import events, grow
 from rrti_sgl.decoding.events import Event, Finished
 from rrti_sgl.decoding.fused import guided_by
@@ -24,7 +25,7 @@ from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.pair import Pair, check_raw_logprobs, connect
 from rrti_sgl.engines.plugin_numbers import check_exact
 from rrti_sgl.engines.wire import GenerateRequest, Generation
-from rrti_sgl.errors import EndpointError
+from rrti_sgl.errors import EndpointError, UsageError, argument
 from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate
 from rrti_sgl.tokens.generated_text import GeneratedText
 
@@ -45,6 +46,12 @@ class Concurrency:
 
     samples: int = 64
     max_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= bounds.IN_FLIGHT:
+            raise UsageError(
+                f"{argument('in_flight', self.samples)} is out of bounds.", f"Use 1 to {bounds.IN_FLIGHT} samples."
+            )
 
     @property
     def batch(self) -> int:

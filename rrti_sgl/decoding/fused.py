@@ -17,6 +17,7 @@ from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import CallTotals, TraceBuilder
 from rrti_sgl.engines.fused_server import FusedServer, FusedSide, GuidedAnswer, GuidedRequest
 from rrti_sgl.engines.pair import Pair
+from rrti_sgl.engines.wire import UNREADABLE, token_ids
 from rrti_sgl.errors import EndpointError, UsageError, argument, command
 from rrti_sgl.fused.protocol import Steering, decode
 from rrti_sgl.records import Json
@@ -124,7 +125,7 @@ class _Growing:
         assert trace.measured is not None
         records = self._read(answer)
         if len(records):
-            self._emit(answer.output_ids, records)
+            self._emit(token_ids(answer.output_ids, self._vocab_size).tolist(), records)
             trace.measured = np.concatenate([trace.measured, records["metrics"]])
             trace.scored += int(records["drafted"].sum())
             if self._given is None:
@@ -143,14 +144,20 @@ class _Growing:
             records = decode(answer.records, self._k)
             if len(records) != len(answer.output_ids) or (answer.finish and len(records) + len(self._trace) == 0):
                 raise ValueError(f"{len(records)} records for {len(answer.output_ids)} tokens")
-        except ValueError as error:
-            raise EndpointError(
-                f"{self._server} told what cannot be read of its tokens: {error}.",
-                "Are the server's and this installation of the same version?",
-            ) from error
+            drawn = np.maximum(records["reasoning_token"], 0)  # -1 where it was not asked
+            for ids in (answer.output_ids, records["base_token"], records["base_ids"], records["reasoning_ids"], drawn):
+                token_ids(ids, self._vocab_size)
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
         return records
 
-    def _emit(self, token_ids: Sequence[int], records: NDArray[np.void]) -> None:
+    def _unreadable(self, error: Exception) -> EndpointError:
+        return EndpointError(
+            f"{self._server} told what cannot be read of its tokens: {error}.",
+            "Are the server's and this installation of the same version?",
+        )
+
+    def _emit(self, tokens: Sequence[int], records: NDArray[np.void]) -> None:
         gate, start = self._gate, self._start + len(self._trace)
         sides = {
             side: Distributions(
@@ -161,9 +168,12 @@ class _Growing:
             for side in ("base", "reasoning")
         }
         threshold = gate.rule.tau if gate.rule is not None else math.inf
-        for row, (token, record) in enumerate(zip(token_ids, records, strict=True)):
+        for row, (token, record) in enumerate(zip(tokens, records, strict=True)):
             if record["kept"]:
-                decision = self._state.decide(start + row, float(record["score"]))
+                try:
+                    decision = self._state.decide(start + row, float(record["score"]))
+                except ValueError as error:
+                    raise self._unreadable(error) from error
             else:
                 decision = Decision(False, math.nan, threshold, None, "relayed")
             if decision.fired != bool(record["fired"]):

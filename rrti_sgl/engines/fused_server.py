@@ -13,7 +13,7 @@ from typing import Any
 from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.identity import identify
 from rrti_sgl.engines.transport import Transport, TransportLimits
-from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
+from rrti_sgl.engines.wire import UNREADABLE, GenerateRequest, Generation, Sampling, longest_answer
 from rrti_sgl.errors import EndpointError, UsageError, command
 from rrti_sgl.fused import ALGORITHM
 from rrti_sgl.fused.protocol import KEY, Steering
@@ -96,12 +96,18 @@ class FusedServer:
         Raises:
             EndpointError: the server refused it, failed, or gave an answer that cannot be read.
         """
-        rid, start, finish, seen = uuid.uuid4().hex, time.perf_counter(), None, 0
+        rid, start, finish, n = uuid.uuid4().hex, time.perf_counter(), None, 0
+        most = longest_answer(len(request.input_ids) + request.max_new_tokens, request.steering.trace)
         try:
-            async with aclosing(self._told(request.payload(rid), streamed)) as told:
+            async with aclosing(self._told(request.payload(rid), streamed, most)) as told:
                 async for answer in told:
-                    piece = _answer(answer, seen, (time.perf_counter() - start) * 1e3)
-                    seen += 0 if self._incremental else len(piece.output_ids)
+                    piece = _answer(answer, 0 if self._incremental else n, (time.perf_counter() - start) * 1e3)
+                    n += len(piece.output_ids)
+                    if n > request.max_new_tokens:
+                        message = (
+                            f"{self.info.name} wrote more than the {request.max_new_tokens} tokens that were asked for."
+                        )
+                        raise EndpointError(message, "Is it an SGLang server?")
                     finish = piece.finish
                     yield piece
             if finish is None:
@@ -110,11 +116,11 @@ class FusedServer:
             if finish is None:
                 await self._transport.abort([rid])
 
-    async def _told(self, payload: dict[str, Any], streamed: bool) -> AsyncGenerator[Any, None]:
+    async def _told(self, payload: dict[str, Any], streamed: bool, most: int) -> AsyncGenerator[Any, None]:
         if not streamed:
-            yield await self._transport.post("/generate", payload)
+            yield await self._transport.post("/generate", payload, most=most)
             return
-        async with aclosing(self._transport.events("/generate", payload | {"stream": True})) as events:
+        async with aclosing(self._transport.events("/generate", payload | {"stream": True}, most)) as events:
             async for event in events:
                 yield event
 
@@ -137,14 +143,14 @@ def _answer(answer: Any, seen: int, elapsed_ms: float) -> GuidedAnswer:
         if finish == "abort":
             raise EndpointError(f"The server ended a request: {meta['finish_reason'].get('message', 'no reason given')}.")
         return GuidedAnswer(
-            output_ids=answer["output_ids"][seen:],
-            records=(meta.get(KEY) or [])[seen:],
+            output_ids=list(answer["output_ids"][seen:]),
+            records=list((meta.get(KEY) or [])[seen:]),
             finish=finish,
             prompt_tokens=int(meta["prompt_tokens"]),
             cached_tokens=int(meta.get("cached_tokens") or 0),
             elapsed_ms=elapsed_ms,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise EndpointError(
             f"The server's answer to /generate cannot be read: {type(error).__name__}: {error}.",
             f"Is it a server that `{command('serve', fused=True)}` started?",
@@ -220,7 +226,11 @@ async def _connected(url: str, api_key: str | None, limits: TransportLimits | No
                 f"{url} is the address of both models, but the server there holds one.",
                 f"Give two addresses, or start one server for both with `{command('serve', fused=True)}`.",
             )
-        base_model, draft_tokens = str(told["speculative_draft_model_path"]), int(told["speculative_num_draft_tokens"])
+        try:
+            base_model, draft_tokens = str(told["speculative_draft_model_path"]), int(told["speculative_num_draft_tokens"])
+        except UNREADABLE as error:
+            message = f"{url} tells what cannot be read of its two models ({type(error).__name__}: {error})."
+            raise EndpointError(message, f"Is it a server that `{command('serve', fused=True)}` started?") from error
         info = replace(info, details={**info.details, "fused": True, "draft_tokens": draft_tokens})
         incremental = bool(told.get("incremental_streaming_output") or told.get("stream_output"))
         yield FusedServer(transport, info, base_model, draft_tokens, incremental)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
+from rrti_sgl import bounds
 from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.transport import Transport
+from rrti_sgl.engines.wire import UNREADABLE
 from rrti_sgl.errors import EndpointError
 from rrti_sgl.serving.hardware import hardware_of
 from rrti_sgl.serving.versions import MODEL_INFO_ROUTES, SERVER_INFO_ROUTES, check_version, served_name
@@ -26,6 +29,11 @@ async def identify(transport: Transport) -> tuple[EngineInfo, bool]:
     server = await transport.first_of(*SERVER_INFO_ROUTES)
     if "router_manager" in server:
         return await _behind_router(transport), True
+    return await _of_server(transport, server), False
+
+
+async def _of_server(transport: Transport, server: dict[str, Any]) -> EngineInfo:
+    """What a server is that tells this of itself, and what it tells of its model."""
     model = await transport.first_of(*MODEL_INFO_ROUTES)
     try:
         check_version(str(server["version"]), transport.url)
@@ -40,8 +48,8 @@ async def identify(transport: Transport) -> tuple[EngineInfo, bool]:
             max_running_requests=int(server.get("max_running_requests") or 64),
             details={name: server.get(name) for name in _KEPT}
             | {"hardware": hardware_of(transport.url, server.get("device"))},
-        ), False
-    except (KeyError, TypeError, ValueError) as error:
+        )
+    except UNREADABLE as error:
         raise EndpointError(
             f"{transport.url} answers, but not like an SGLang server ({type(error).__name__}: {error}).",
             "Point the option at an SGLang server's native address (http://HOST:PORT without /v1).",
@@ -57,9 +65,16 @@ async def _behind_router(transport: Transport) -> EngineInfo:
     listed = (await transport.get("/workers")).get("workers") or []
     if not listed:
         raise EndpointError(f"The router {transport.url} has no servers.", "Start them, and look at the router's log.")
-    workers = [transport.beside(str(worker["url"])) for worker in listed]
     try:
-        infos = [info for info, _ in await asyncio.gather(*map(identify, workers))]
+        urls = [str(worker["url"]) for worker in listed[: bounds.GPUS]]
+    except UNREADABLE as error:
+        message = f"{transport.url} answers, but not like a router ({type(error).__name__}: {error})."
+        raise EndpointError(message, "Give the address of SGLang's router, or of a server.") from error
+    workers: list[Transport] = []
+    try:
+        workers += [transport.beside(url) for url in urls]
+        told = await asyncio.gather(*(worker.first_of(*SERVER_INFO_ROUTES) for worker in workers))
+        infos = await asyncio.gather(*map(_of_server, workers, told))
     finally:
         await asyncio.gather(*(worker.close() for worker in workers))
     if len({(info.model, info.version) for info in infos}) > 1:

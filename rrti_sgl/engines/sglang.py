@@ -14,7 +14,7 @@ from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.identity import identify
 from rrti_sgl.engines.plugin_numbers import MissingNumbers
 from rrti_sgl.engines.transport import Transport, TransportLimits
-from rrti_sgl.engines.wire import GenerateRequest, Generation, parse, payload, single_payload
+from rrti_sgl.engines.wire import GenerateRequest, Generation, longest_answer, parse, payload, single_payload
 from rrti_sgl.errors import EndpointError, UsageError, argument
 
 _ROUTING_HEADER = "X-SMG-Routing-Key"
@@ -59,7 +59,7 @@ class SGLangEngine:
 
     async def _call(self, requests: Sequence[GenerateRequest], rids: Sequence[str]) -> Any:
         try:
-            return await self._transport.post("/generate", payload(requests, rids))
+            return await self._transport.post("/generate", payload(requests, rids), most=sum(map(_longest, requests)))
         except asyncio.CancelledError:
             await self._transport.abort(rids)
             raise
@@ -90,7 +90,12 @@ class RoutedEngine(SGLangEngine):
         post = self._transport.post
         calls = [
             asyncio.create_task(
-                post("/generate", single_payload(request, rid), {_ROUTING_HEADER: request.sequence_key or rid})
+                post(
+                    "/generate",
+                    single_payload(request, rid),
+                    {_ROUTING_HEADER: request.sequence_key or rid},
+                    most=_longest(request),
+                )
             )
             for request, rid in zip(requests, rids, strict=True)
         ]
@@ -99,6 +104,12 @@ class RoutedEngine(SGLangEngine):
         finally:
             for call in calls:
                 call.cancel()
+
+
+def _longest(request: GenerateRequest) -> int:
+    n_named = 0 if request.named_ids is None else request.named_ids.shape[1]
+    n_tokens = len(request.input_ids) + request.max_new_tokens
+    return longest_answer(n_tokens, request.k + len(request.logprob_ids) + n_named)
 
 
 @asynccontextmanager

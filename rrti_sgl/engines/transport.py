@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from rrti_sgl import bounds
 from rrti_sgl.errors import EndpointError, UsageError, argument
 from rrti_sgl.serving.keys import found_key, is_key
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _REFUSED_STATUS = frozenset({401, 403})
 _LONGEST_WAIT_S = 5.0
+_LONGEST_ANSWER = 2**24  # bytes, of what tells of a server
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,20 @@ class TransportLimits:
         retries: further tries after a transport error.
         backoff_s: wait before the first retry; it doubles each time, up to 5 s.
         patience_s: so long tries go on where no server answers at all: one that is started again needs a while.
+
+    Raises:
+        UsageError: `patience_s` is no such time.
     """
 
     timeout_s: float = 600.0
     retries: int = 4
     backoff_s: float = 0.5
-    patience_s: float = 120.0
+    patience_s: float = bounds.PATIENCE_S
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.patience_s <= bounds.SECONDS:
+            wrong = argument("patience_s", text=f"{self.patience_s!r} is no time to wait.")
+            raise UsageError(wrong, f"Give seconds, 0 to {bounds.SECONDS:.0f}.")
 
 
 class Transport:
@@ -67,7 +77,8 @@ class Transport:
         self._key = api_key or found_key(self.url)
         self._session: aiohttp.ClientSession | None = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self.limits.timeout_s, connect=10.0),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+            auto_decompress=False,  # what is packed may be a thousand times as long
             # The server closes connections that were idle for 5 s; let go of them before it does.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0),
         )
@@ -104,30 +115,51 @@ class Transport:
             raise EndpointError(f"{self.url}{path} returned no JSON object.", "Is it an SGLang server?")
         return answer
 
-    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        most: int = _LONGEST_ANSWER,
+    ) -> Any:
         """What a path answers to a JSON body: JSON as values, anything else as text.
 
-        Raises:
-            EndpointError: no answer after all tries, or a refusal.
-        """
-        return await self._request("POST", path, body, self.limits.retries, headers)
+        Args:
+            path: of the route.
+            body: what is sent.
+            headers: beside those of every call.
+            most: bytes that the answer may have.
 
-    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        Raises:
+            EndpointError: no answer after all tries, a refusal, or an answer that is longer.
+        """
+        return await self._request("POST", path, body, self.limits.retries, headers, most)
+
+    async def events(self, path: str, body: Mapping[str, Any], most: int = _LONGEST_ANSWER) -> AsyncGenerator[Any, None]:
         """What a path answers to a JSON body piece by piece, as server-sent events; tried once.
 
+        Args:
+            path: of the route.
+            body: what is sent.
+            most: bytes that a piece may have.
+
         Raises:
-            EndpointError: there is no answer, it is a refusal, or it breaks off.
+            EndpointError: there is no answer, it is a refusal, it breaks off, or a piece is longer.
         """
         if self._session is None:
             raise EndpointError(f"The client of {self.url} is closed.", "Use it before it is closed.")
         try:
-            async with self._session.post(self.url + path, data=orjson.dumps(body), headers=self._authorization()) as answer:
+            async with self._session.post(
+                self.url + path, data=orjson.dumps(body), headers=self._authorization(), allow_redirects=False
+            ) as answer:
                 if answer.status != 200:
-                    said = (await answer.read())[:300].decode(errors="replace")
+                    said = (await self._content(answer, path, most))[:300].decode(errors="replace")
                     raise EndpointError(f"POST {self.url}{path} failed: HTTP {answer.status}: {said}.")
                 rest = b""
                 async for part in answer.content.iter_any():  # lines may be longer than aiohttp's own reader takes
                     *whole, rest = (rest + part).split(b"\n\n")
+                    self._bounded(len(rest), path, most)
                     for event in whole:
                         if (text := event.removeprefix(b"data:").strip()) != b"[DONE]":
                             yield orjson.loads(text)
@@ -135,6 +167,17 @@ class Transport:
             raise EndpointError(
                 f"POST {self.url}{path} broke off: {type(error).__name__}: {error}.", "See the server's log."
             ) from error
+
+    async def _content(self, answer: aiohttp.ClientResponse, path: str, most: int) -> bytearray:
+        content = bytearray()
+        async for part in answer.content.iter_any():
+            content += part
+            self._bounded(len(content), path, most)
+        return content
+
+    def _bounded(self, n_bytes: int, path: str, most: int) -> None:
+        if n_bytes > most:
+            raise EndpointError(f"{self.url}{path} answers with more than {most} bytes.", "Is it an SGLang server?")
 
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -154,12 +197,19 @@ class Transport:
                     f"{self.url}/abort_request",
                     data=orjson.dumps({"rid": rid}),
                     headers=self._authorization(),
+                    allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=2),
                 ):
                     pass
 
     async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None, retries: int, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        retries: int,
+        headers: Mapping[str, str] | None = None,
+        most: int = _LONGEST_ANSWER,
     ) -> Any:
         if self._session is None:
             raise EndpointError(f"The client of {self.url} is closed.", "Use it before it is closed.")
@@ -169,15 +219,19 @@ class Transport:
             nobody = False
             try:
                 async with self._session.request(
-                    method, self.url + path, data=data, headers={**(headers or {}), **self._authorization()}
+                    method,
+                    self.url + path,
+                    data=data,
+                    headers={**(headers or {}), **self._authorization()},
+                    allow_redirects=False,  # what was asked, and the key, are for this server
                 ) as answer:
-                    content = await answer.read()
+                    content = await self._content(answer, path, most)
                     if answer.status == 200:
                         return orjson.loads(content) if content[:1] in b"[{" and content else content.decode()
                     problem = f"HTTP {answer.status}: {content[:300].decode(errors='replace')}"
                     if answer.status in _REFUSED_STATUS:
                         if self._found_another_key():
-                            return await self._request(method, path, body, retries, headers)
+                            return await self._request(method, path, body, retries, headers, most)
                         raise EndpointError(
                             f"{self.url} refuses access ({problem}).",
                             f"Give its key: {argument('api_key')}, or RRTI_API_KEY in the environment of a command.",
@@ -185,7 +239,7 @@ class Transport:
                     if answer.status not in _RETRIED_STATUS:
                         attempt += 1
                         break
-            except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, OSError) as error:
+            except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError, orjson.JSONDecodeError, OSError) as error:
                 nobody = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, TimeoutError)
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             attempt, now = attempt + 1, time.monotonic()

@@ -22,6 +22,9 @@ from rrti_sgl.server_plugin.protocol import COLUMNS, KEY, Answer, NoAnswerError,
 
 Side = Literal["input", "output"]
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_LOGPROB_SLACK = 1e-2  # a certain token may come back a little above 0
+UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+"""What reading an answer raises that is not what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,11 @@ def payload(requests: Sequence[GenerateRequest], rids: Sequence[str]) -> dict[st
     return body
 
 
+def longest_answer(n_tokens: int, n_entries: int) -> int:
+    """Bytes that an answer may have: of so many tokens, each with its text and so many entries of lists."""
+    return 2**20 + 128 * n_tokens * (n_entries + 8)
+
+
 def single_payload(request: GenerateRequest, rid: str) -> dict[str, Any]:
     """The JSON body for one request on its own, which is all that a router takes."""
     return {name: value[0] if isinstance(value, list) else value for name, value in payload([request], [rid]).items()}
@@ -151,13 +159,13 @@ def parse(request: GenerateRequest, answer: Mapping[str, Any], vocab_size: int) 
     Raises:
         EndpointError: the answer lacks what was asked for (an aborted request, or no SGLang server).
     """
-    meta = answer.get("meta_info", {})
-    finish = meta.get("finish_reason") or {}
-    if finish.get("type") == "abort":
-        raise EndpointError(f"The server aborted a request: {finish.get('message', 'no reason given')}.")
     try:
-        output_ids = np.asarray(answer["output_ids"][: request.max_new_tokens], dtype=np.int32)
-        n_output, n_input = len(output_ids), _n_scored(request)
+        meta: Mapping[str, Any] = answer["meta_info"]
+        finish = meta.get("finish_reason") or {}
+        if finish.get("type") == "abort":
+            raise EndpointError(f"The server aborted a request: {finish.get('message', 'no reason given')}.")
+        output_ids = token_ids(answer["output_ids"][: request.max_new_tokens], vocab_size)
+        [n_output], n_input = output_ids.shape, _n_scored(request)
         output_pairs = (meta.get("output_token_logprobs") or [])[:n_output] if request.k else []
         input_pairs = (meta.get("input_token_logprobs") or [])[-n_input:] if n_input else []
         generation = Generation(
@@ -171,12 +179,13 @@ def parse(request: GenerateRequest, answer: Mapping[str, Any], vocab_size: int) 
             prompt_tokens=int(meta["prompt_tokens"]),
             cached_tokens=int(meta.get("cached_tokens") or 0),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except UNREADABLE as error:
         raise EndpointError(
             f"The server's answer to /generate cannot be read: {type(error).__name__}: {error}.",
             "Is it an SGLang server of version 0.5.17 or later?",
         ) from error
-    if len(generation.input) != n_input or (request.k and len(generation.output) != n_output):
+    wanted = max(n_output, min(1, request.max_new_tokens))
+    if len(generation.input) != n_input or (request.k and len(generation.output) != n_output) or n_output != wanted:
         raise EndpointError(
             f"The server returned {len(generation.input)} scored positions for {n_input} asked, and "
             f"{len(generation.output)} for {n_output} generated tokens."
@@ -233,4 +242,20 @@ def _top_logprobs(meta: Mapping[str, Any], side: Side, n: int, k: int, vocab_siz
     window = slice(-n, None) if side == "input" else slice(0, n)
     # The server clamps log 0 to the smallest float32; give it its real value back.
     logprobs = np.where(logprobs <= -_MAX_FLOAT32, -np.inf, logprobs)[window].astype(np.float32)
-    return Distributions(ids=ids[window], logprobs=logprobs, vocab_size=vocab_size)
+    if logprobs.shape[1:] != (k,):
+        raise ValueError(f"the {side} lists are {logprobs.shape} for {k} log-probabilities")
+    if not (logprobs <= _LOGPROB_SLACK).all():
+        raise ValueError(f"the {side} log-probabilities are NaN, or above 0")
+    return Distributions(ids=token_ids(ids[window], vocab_size), logprobs=logprobs, vocab_size=vocab_size)
+
+
+def token_ids(values: Any, vocab_size: int) -> IntArray:
+    """Token ids of an answer; their range is checked where the vocabulary's size is known.
+
+    Raises:
+        ValueError: they are none.
+    """
+    ids = np.asarray(values)
+    if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= (vocab_size or 2**31)):
+        raise ValueError(f"token ids are no whole numbers from 0 to {vocab_size - 1}, the vocabulary")
+    return ids.astype(np.int32, copy=False)

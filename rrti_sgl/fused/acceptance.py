@@ -34,8 +34,7 @@ class Guidance:
     def __post_init__(self) -> None:
         if not self._is_threshold:
             self._state = self.gate.begin()
-        for position, score in enumerate(self.steering.history):
-            self._remember(position, [score])
+        self._remember(0, list(self.steering.history))
 
     @property
     def _is_threshold(self) -> bool:

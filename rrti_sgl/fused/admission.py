@@ -18,6 +18,7 @@ from rrti_sgl.science.gates import NeverGate, load_gate
 _ATTRIBUTE = "_rrti_guidance"  # on SGLang's request object
 _PROMISED = "_rrti_promised"  # on its prefill planner: base slots of the requests that it has taken
 _HEALTH_CHECK = "HEALTH_CHECK"
+_MOST_TOLD = 2**26  # entries of the lists of one answer: 1 GiB
 GATES_VARIABLE = "RRTI_GATES"
 """Environment variable of the server: gates of one's own that requests may name, `package.module:Class,...`."""
 
@@ -75,6 +76,17 @@ class Door:
         for name in ("k", "trace"):
             if (value := getattr(steering, name)) > self._vocab_size:
                 raise UsageError(f"{name} = {value} is above {self._vocab_size}, the vocabulary.", "Lower it.")
+        if steering.trace * request.sampling_params.max_new_tokens > _MOST_TOLD:
+            raise UsageError(
+                f"trace = {steering.trace} of max_new_tokens = {request.sampling_params.max_new_tokens} is more than "
+                f"{_MOST_TOLD} entries.",
+                "Lower one of them.",
+            )
+        if steering.position > len(request.origin_input_ids):
+            raise UsageError(
+                f"position = {steering.position} is more than the {len(request.origin_input_ids)} tokens of input_ids.",
+                "Send the solution's tokens at their end.",
+            )
         if ":" in steering.gate:
             if steering.gate not in self._own_gates:
                 known = ", ".join(sorted(self._own_gates)) or "none"

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from rrti_sgl import bounds
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import Json
 from rrti_sgl.science.gates import Gate, gate_of
 from rrti_sgl.science.metrics import METRICS
+from rrti_sgl.science.threshold import is_number
 
 KEY = "rrti_guided"
 """Name of what is asked in `custom_params` and of what is told in `meta_info`."""
@@ -103,10 +105,10 @@ class Steering:
         return steering
 
     def _check(self) -> None:
-        for name, least in _COUNTS.items():
+        for name, (least, most) in _COUNTS.items():
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < least):
-                raise UsageError(f"{name} = {value!r} is no whole number of at least {least}.", "Correct it.")
+            if value is not None and (type(value) is not int or not least <= value <= most):
+                raise UsageError(f"{name} = {value!r} is no whole number from {least} to {most}.", "Correct it.")
             if value is None and getattr(_PLAIN, name) is not None:
                 raise UsageError(f"{name} = None is no number.", "Leave it out.")
         if not isinstance(self.gate, str):
@@ -117,22 +119,26 @@ class Steering:
             values = getattr(self, name)
             if not isinstance(values, list | tuple) or not all(map(fits, values)):
                 raise UsageError(f"{name} is no list of numbers that fit.", "Send one, or leave it out.")
+        if len(self.history) > self.position:
+            message = f"history has {len(self.history)} scores of position = {self.position} tokens."
+            raise UsageError(message, "Send at most one score of each token.")
 
 
 _NAMES = tuple(entry.name for entry in fields(Steering) if entry.name not in ("gate", "gate_params"))
 _COUNTS = {
-    **{"takeover_tokens": 1, "max_takeovers": 0, "draft_tokens": 1},
-    **{"k": 0, "trace": 0, "seed": 0, "position": 0},
+    **dict.fromkeys(("takeover_tokens", "draft_tokens"), (1, bounds.COUNT)),
+    **dict.fromkeys(("max_takeovers", "k", "trace", "position"), (0, bounds.COUNT)),
+    "seed": (0, bounds.WHOLE),
 }
 _PLAIN = Steering()
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    return is_number(value) and not math.isnan(value)  # type: ignore[arg-type]
 
 
 def _is_id(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value <= bounds.WHOLE
 
 
 def record_type(k: int) -> np.dtype[np.void]:

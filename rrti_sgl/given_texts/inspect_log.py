@@ -187,4 +187,4 @@ def _objects(field: str, value: Any) -> list[Mapping[str, Any]]:
 
 def _attached(text: str, attachments: Mapping[str, str]) -> str:
     """Long texts are stored once for each sample, and referred to."""
-    return attachments.get(text.removeprefix(_ATTACHMENT), text) if text.startswith(_ATTACHMENT) else text
+    return str(attachments.get(text.removeprefix(_ATTACHMENT), text)) if text.startswith(_ATTACHMENT) else text

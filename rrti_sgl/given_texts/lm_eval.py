@@ -60,9 +60,10 @@ def _context(arguments: Any) -> tuple[str | list[Any] | None, bool]:
 
     Older files have `[[context, {...}]]`, newer ones `{"gen_args_0": {"arg_0": context, "arg_1": {...}}}`.
     """
-    first = next(iter(arguments.values()), None) if isinstance(arguments, Mapping) else arguments and arguments[0]
-    values = list(first.values()) if isinstance(first, Mapping) else first
-    if not is_list(values) or not values:
+    listed: Any = list(arguments.values()) if isinstance(arguments, Mapping) else arguments
+    first = listed[0] if is_list(listed) and len(listed) else None
+    values: Any = list(first.values()) if isinstance(first, Mapping) else first
+    if not is_list(values) or not len(values):
         return None, False
     return _prompt(values[0]), len(values) == 1 or isinstance(values[1], Mapping)
 

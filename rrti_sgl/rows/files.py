@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from rrti_sgl import bounds
 from rrti_sgl.rows.cells import Place, Row, lone_surrogate
 from rrti_sgl.rows.complaints import Complaints
 from rrti_sgl.rows.opening import DAMAGE, open_text
@@ -131,6 +132,9 @@ def _parquet(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
+            if (rows := file.metadata.num_rows) > bounds.COUNT:
+                complaints.add(str(path), f"has {rows} rows, more than {bounds.COUNT}")
+                return
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for row in _batch_rows(batch):
                     number += 1

@@ -13,7 +13,7 @@ import lzma
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import zstandard
 
@@ -23,6 +23,8 @@ from rrti_sgl.errors import UsageError
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zipfile.BadZipFile)
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _ZIP_ZSTD = 93  # in zipfile from Python 3.14 on
+_FLOOR, _RATIO = 2**28, 200  # bytes that any file may unpack to, and how many times its size: text makes some 20
+_TOO_MUCH = f"it unpacks to more than {_RATIO} times its size"
 
 
 def is_file(path: Path) -> bool:
@@ -55,9 +57,9 @@ def open_bytes(path: Path) -> IO[bytes]:
             import pyarrow as pa
 
             # Unlike the reader of `zstandard`, this one tells a file that ends early.
-            return pa.input_stream(path, compression=compression)  # type: ignore[no-any-return]
+            return cast(IO[bytes], _Unpacked(pa.input_stream(path, compression=compression), path.stat().st_size))
     if magic == b"\xfd7zXZ\x00":
-        return lzma.open(path)
+        return cast(IO[bytes], _Unpacked(lzma.open(path), path.stat().st_size))
     if magic.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -67,12 +69,42 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+class _Unpacked(io.RawIOBase):
+    """What a compressed file of so many bytes holds, as far as a text may be packed.
+
+    Args:
+        file: gives the content.
+        packed: bytes of it.
+    """
+
+    def __init__(self, file: Any, packed: int) -> None:
+        self._file, self._left = file, max(_FLOOR, _RATIO * packed)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises OSError: there is too much."""
+        read: int = self._file.readinto(buffer)
+        self._left -= read
+        if self._left < 0:
+            raise OSError(_TOO_MUCH)
+        return read
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def member_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """The content of a member of an archive, also where it is compressed by Zstandard.
 
     Raises:
         zipfile.BadZipFile: it is damaged, or compressed in a way that nobody here can read.
     """
+    most = max(_FLOOR, _RATIO * member.compress_size)
+    if member.file_size > most:
+        raise zipfile.BadZipFile(f"{member.filename}: {_TOO_MUCH}")
     if member.compress_type != _ZIP_ZSTD:
         try:
             return archive.read(member)
@@ -86,7 +118,7 @@ def member_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     archive.fp.seek(name_length + extra_length, io.SEEK_CUR)
     packed = archive.fp.read(member.compress_size)
     try:
-        content = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
+        content = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read(member.file_size)
     except zstandard.ZstdError as error:
         raise zipfile.BadZipFile(f"{member.filename}: {error}") from error
     if zlib.crc32(content) != member.CRC:

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rrti_sgl import bounds
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray, IntArray, Json, ProblemRecord
 from rrti_sgl.science.distributions import Distributions
@@ -207,8 +208,8 @@ class EarlyGate(ThresholdGate):
     needs_reasoning = False
 
     def __init__(self, horizon: float) -> None:
-        if not is_number(horizon) or not 0 <= horizon < math.inf:
-            raise UsageError(f"horizon = {horizon!r} is no number of tokens.", "Give a number of at least 0.")
+        if not is_number(horizon) or not 0 <= horizon <= bounds.COUNT:
+            raise UsageError(f"horizon = {horizon!r} is no number of tokens.", f"Give one from 0 to {bounds.COUNT}.")
         super().__init__(ThresholdRule(0.0))
         self.horizon = horizon
 
@@ -352,7 +353,7 @@ def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
         values["rule"] = ThresholdRule(**rule)
     try:
         return found(**values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"gate = {name!r} cannot be made from {dict(params)}: {error}.", "Check its parameters.") from error
 
 

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from rrti_sgl import bounds
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 
@@ -58,8 +59,10 @@ class ThresholdRule:
             raise UsageError(f"tau = {self.tau!r} is no number.", "Give a threshold in the unit of the score.")
         if self.lambda_ is not None and not (is_number(self.lambda_) and 0 < self.lambda_ < math.inf):
             raise UsageError(f"lambda = {self.lambda_!r} is no positive number.", "Leave lambda out to switch it off.")
-        if not isinstance(self.window, int) or isinstance(self.window, bool) or self.window < 1:
-            raise UsageError(f"window = {self.window!r} is no number of tokens.", "Give an integer of at least 1.")
+        if type(self.window) is not int or not 1 <= self.window <= bounds.COUNT:
+            raise UsageError(
+                f"window = {self.window!r} is no number of tokens.", f"Give an integer from 1 to {bounds.COUNT}."
+            )
         if self.warmup not in get_args(Warmup):
             raise UsageError(f"warmup = {self.warmup!r} is unknown.", f"Use one of {', '.join(get_args(Warmup))}.")
 
@@ -153,5 +156,5 @@ def replay(scores: FloatArray, rule: ThresholdRule) -> tuple[BoolArray, FloatArr
 
 
 def is_number(value: object) -> bool:
-    """Whether an option holds an integer or a float, and not a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether an option holds a float, or an integer that is one: no boolean, and none of hundreds of digits."""
+    return isinstance(value, float) or (type(value) is int and abs(value) <= bounds.WHOLE)

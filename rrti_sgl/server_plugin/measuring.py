@@ -82,6 +82,7 @@ class Collected:
         named = self.question.ids[row : row + n]
         if named.size and not (named.min() >= 0 and named.max() < vocab_size):
             raise ValueError(f"named ids lie outside 0..{vocab_size - 1}, the vocabulary")
+        self.question.check_size(n)
         ids = np.zeros((n, self.question.ids.shape[1]), dtype=np.int64)
         ids[: len(named)] = named
         return torch.from_numpy(ids)
@@ -102,6 +103,7 @@ class Collected:
             n += 1
         if n < max(1, n_named):
             raise ValueError("not every position that was asked about was measured; a CUDA graph may have skipped it")
+        self.question.check_size(n)
         values = np.full((n, COLUMNS + m), np.nan, dtype=np.float32)
         for row in range(n):
             found = by_token[first + row]

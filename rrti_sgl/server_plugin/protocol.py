@@ -22,6 +22,7 @@ KEY = "rrti_exact"
 """Name of the question in `custom_params` and of the answer in `meta_info`."""
 
 COLUMNS = 2  # entropy and log-normaliser stand before the named log-probabilities
+_MOST = 2**26  # numbers of one answer: 256 MiB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +41,8 @@ class Question:
     def from_json(cls, value: Mapping[str, Any]) -> Question:
         """Raises KeyError, TypeError or ValueError for anything but what `to_json` makes."""
         first, m = value["first"], value["m"]
-        if type(first) is not int or type(m) is not int or first < 1 or m < 0:
-            raise ValueError(f"first = {first!r} and m = {m!r} must be integers, at least 1 and 0")
+        if type(first) is not int or type(m) is not int or not 1 <= first <= _MOST or m < 0:
+            raise ValueError(f"first = {first!r} and m = {m!r} must be integers, at least 1 and 0, first at most {_MOST}")
         ids = np.frombuffer(base64.b64decode(value["ids"], validate=True), dtype="<i4").astype(np.int32)
         return cls(first, ids.reshape(-1, m) if m else np.empty((0, 0), np.int32))
 
@@ -49,6 +50,11 @@ class Question:
     def nothing(cls) -> Question:
         """In place of a question that cannot be read."""
         return cls(1, np.empty((0, 0), np.int32))
+
+    def check_size(self, n: int) -> None:
+        """Raises ValueError: the numbers of n positions are more than one answer holds."""
+        if n * (COLUMNS + self.ids.shape[1]) > _MOST:
+            raise ValueError(f"{n} positions of {self.ids.shape[1]} named ids are more than {_MOST} numbers")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -85,6 +85,9 @@ def open_pair(
             f"Give both {argument('base_url')} and {argument('reasoning_url')}, or both {argument('base')} and "
             f"{argument('reasoning')}.",
         )
+    named = {"base_url": base_url, "reasoning_url": reasoning_url, "base": base, "reasoning": reasoning}
+    if blank := [name for name, value in named.items() if value is not None and not value.strip()]:
+        raise UsageError(f"{argument(blank[0], text=repr(named[blank[0]]))} names nothing.", "Name it, or leave it out.")
     given = words("flags", server_flags)
     if base_url is not None and reasoning_url is not None:
         if base is not None or fused:

@@ -21,6 +21,7 @@ from rrti_sgl.serving.family import STALLED_S, Family
 from rrti_sgl.serving.lifeline import LIFELINE_VARIABLE
 
 logger = logging.getLogger(__name__)
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy knows what listens on loopback
 
 STOP_GRACE_S = 5.0
 LOG_TAIL_LINES = 15
@@ -70,7 +71,7 @@ class OwnedProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**environment, LIFELINE_VARIABLE: str(read_end)},
+                    env={**environment, **_no_proxy(environment), LIFELINE_VARIABLE: str(read_end)},
                     pass_fds=(read_end,),
                     start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
                 )
@@ -99,7 +100,7 @@ class OwnedProcess:
                 "Mend the cause that the log names, and start it again.",
             )
         try:
-            with urllib.request.urlopen(f"{self.url}{self.health_route}", timeout=2) as answer:
+            with _DIRECT.open(f"{self.url}{self.health_route}", timeout=2) as answer:
                 ready = bool(answer.status == 200)
         except urllib.error.HTTPError as error:
             error.close()
@@ -146,3 +147,9 @@ class OwnedProcess:
                 continue
         self.process.wait()
         self.process = None
+
+
+def _no_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """What keeps a server's calls to itself from a proxy that the environment names."""
+    names = ("no_proxy", "NO_PROXY")
+    return {name: ",".join(filter(None, (environment.get(name), "127.0.0.1,localhost"))) for name in names}

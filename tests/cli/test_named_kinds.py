@@ -146,7 +146,7 @@ def test_parameters_of_no_gate(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_empty_store_to_attach_to(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    refused(capfd, 2, "'' is no folder and no store", "db", "attach", str(tmp_path), "")
+    refused(capfd, 2, "'' is no path", "db", "attach", str(tmp_path), "")
 
 
 def test_a_calibration_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:

@@ -220,7 +220,7 @@ def test_sealed_runs_are_read_while_another_process_writes(filled):
     assert holder.stdout is not None
     with holder:
         assert holder.stdout.readline() == "open\n"
-        with pytest.raises(StoreLockedError, match=rf"process {holder.pid}.*its 1 sealed runs: rrti sql \(sealed\)"):
+        with pytest.raises(StoreLockedError, match=rf"process {holder.pid}.*its 1 sealed runs: open\(\.\.\., sealed=True\)"):
             Store.open_readonly(filled)
         with Store.open_sealed(filled) as store:
             for table in TABLES:

@@ -71,7 +71,8 @@ def read(path: Path) -> list[dict[str, object]]:
 
 def test_a_second_process_reads_what_is_being_written(path, writer):
     with pytest.raises(
-        StoreLockedError, match=r"rrti db snapshot .*rrti sql \(snapshot\); its 1 sealed runs: rrti sql \(sealed\)\."
+        StoreLockedError,
+        match=r"rrti db snapshot .*open\(\.\.\., snapshot=True\); its 1 sealed runs: open\(\.\.\., sealed=True\)\.",
     ):
         Store.open_readonly(path)
     snapshots.request(path)

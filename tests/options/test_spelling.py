@@ -79,7 +79,8 @@ def test_values_are_written_as_each_surface_writes_them() -> None:
     assert argument("split", "evaluation") == "split='evaluation'"
     assert argument("thinking", False) == "thinking=False"
     assert command("run", resume="r", db="t.duckdb") == "run(..., resume='r')"
-    assert command("sql", snapshot=True) == "rrti sql (snapshot)"
+    assert command("sql", snapshot=True) == "open(..., snapshot=True)"
+    assert command("serve", fused=True) == "rrti serve --fused"
     with spelled(Options()):
         assert argument("split", "evaluation") == "--split evaluation"
         assert argument("thinking", False) == "--no-thinking"

@@ -149,6 +149,8 @@ def test_output_tokens_follow_the_prompt() -> None:
         (asking(3, np.full((2, 2), -1)), "outside 0..10"),
         (asking(3, np.zeros((50, 2))), "not every position"),
         (asking(99, np.zeros((1, 2))), "not every position"),
+        ({KEY: {"first": 3, "m": 10**10, "ids": ""}}, "are more than 67108864 numbers"),  # 80 GB for each position
+        ({KEY: {"first": 3, "m": 10**23, "ids": ""}}, "question: "),
     ],
 )
 def test_a_bad_question_fails_alone(params: dict[str, Any], match: str) -> None:

@@ -31,6 +31,7 @@ def test_a_question_travels_as_scalars(ids: np.ndarray) -> None:
         {"first": 0, "m": 0, "ids": ""},
         {"first": True, "m": 0, "ids": ""},
         {"first": 1, "m": -1, "ids": ""},
+        {"first": 10**23, "m": 0, "ids": ""},
         {"first": 1, "m": 2, "ids": "AAAA"},
         {"first": 1, "m": 1, "ids": "no base64!"},
         {"first": 1, "m": 1, "ids": 5},

@@ -286,7 +286,7 @@ def _bytes(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 def _json(draw: st.DrawFn, content: bytes) -> bytes:
-    changed = _value(draw, json.loads(content))
+    changed = mutated(draw, json.loads(content))
     text = json.dumps(changed, ensure_ascii=draw(st.booleans()))
     return text.encode(errors="surrogatepass")
 
@@ -298,7 +298,7 @@ def _json_lines(draw: st.DrawFn, content: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-def _value(draw: st.DrawFn, value: Any) -> Any:
+def mutated(draw: st.DrawFn, value: Any) -> Any:
     """The value with something in it replaced, renamed or left out."""
     if isinstance(value, (dict, list)) and value and draw(st.integers(0, 5)) > 0:
         places = list(value) if isinstance(value, dict) else list(range(len(value)))
@@ -309,7 +309,7 @@ def _value(draw: st.DrawFn, value: Any) -> Any:
             if isinstance(copy, dict) and draw(st.booleans()):
                 copy[draw(st.sampled_from(("", "\x1b", "__class__", "Question", "id", "x" * 5000)))] = removed
         else:
-            copy[place] = _value(draw, value[place])
+            copy[place] = mutated(draw, value[place])
         return copy
     return draw(st.sampled_from(LITERALS))
 

@@ -202,9 +202,6 @@ DB = ("--db", "store.duckdb")
 BASES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sql": (("SELECT run_id FROM runs", *DB),),
     "stats": tuple((name, *DB) for name in ("accuracy", "sparsity", "planning", "takeovers", "cost", "metrics")),
-    "runs": (DB, ("base", *DB)),
-    "samples": (DB, ("run-a", "--flipped", *DB)),
-    "compare": (("run-a", "run-b", *DB), ("base", "guided", *DB)),
     "show": (("SAMPLE", *DB), ("SAMPLE", "--tokens", *DB)),
     "report": (("--db", "empty.duckdb", "--out", "out"), ("nothing", *DB, "--out", "out")),
     "whatif": (("run-a", *DB), ("run-a", "--tau", "1", *DB)),
@@ -239,6 +236,12 @@ def declared() -> dict[str, tuple[tuple[str, str], ...]]:
     return {name: tuple(_options(command)) for name, command in _commands(typer.main.get_command(app), ())}
 
 
+def declared_paths() -> set[str]:
+    """Options and arguments of all commands that are paths."""
+    found = _commands(typer.main.get_command(app), ())
+    return {entry.opts[0] for _, command in found for entry in command.params if entry.bare_type() in ("Path", "path")}
+
+
 def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if hasattr(command, "list_commands"):
         for name in command.list_commands(None):
@@ -250,7 +253,7 @@ def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 def _options(command: Any) -> Iterator[tuple[str, str]]:
     for parameter in command.params:
         if parameter.param_type_name == "option":
-            number = parameter.bare_type in (int, float)
+            number = parameter.bare_type() in ("int", "float")
             for flag in (*parameter.opts, *parameter.secondary_opts):
                 yield flag, "" if parameter.is_flag else "number" if number else "text"
 

@@ -1,0 +1,66 @@
+"""Files that are small and hold far more than a text may: told so in a line, before the memory is taken."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from rrti_sgl import bounds
+from rrti_sgl.errors import UsageError
+from rrti_sgl.given_texts.reading import read_texts
+from rrti_sgl.rows import Complaints, opening, rows_of
+
+BOMB = b"0" * 5_000_000
+SOUND = b'{"question": "1 and 1?", "text": "2"}\n' * 20_000
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.compress,
+}
+
+
+def said(path: Path) -> str:
+    complaints = Complaints()
+    assert list(rows_of(path, complaints)) == []
+    [complaint] = complaints.found
+    return complaint.message if hasattr(complaint, "message") else str(complaint)
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_what_unpacks_to_far_more_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setattr(opening, "_FLOOR", 2**20)
+    (tmp_path / f"bomb.jsonl{ending}").write_bytes(PACKERS[ending](BOMB))
+    assert "unpacks to more than 200 times its size" in said(tmp_path / f"bomb.jsonl{ending}")
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_what_unpacks_to_little_is_read_however_well_it_packs(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"fine.jsonl{ending}").write_bytes(PACKERS[ending](SOUND))
+    assert len(read_texts(tmp_path / f"fine.jsonl{ending}")) == 20_000
+
+
+@pytest.mark.parametrize("name", ["bomb.zip", "bomb.eval"])
+def test_members_of_archives_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(opening, "_FLOOR", 2**20)
+    with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("samples/bomb_epoch_1.json", BOMB)
+    with pytest.raises(UsageError, match="unpacks to more than 200 times its size"):
+        read_texts(tmp_path / name)
+
+
+def test_rows_of_parquet_are_counted_before_they_are_read(tmp_path: Path) -> None:
+    rows = pa.table({"text": pa.array(["x"] * 1000).dictionary_encode()})
+    with pq.ParquetWriter(tmp_path / "rows.parquet", rows.schema) as writer:
+        for _ in range(bounds.COUNT // 1000 + 1):
+            writer.write_table(rows)
+    assert "has 1001000 rows, more than 1000000" in said(tmp_path / "rows.parquet")
