@@ -64,7 +64,8 @@ class Draft:
     lengths: list[int]
 
 
-def _forward(batch: Any, runner: Any) -> Any:
+def forward_batch(batch: Any, runner: Any) -> Any:
+    """What a model's forward pass is made of."""
     return ForwardBatch.init_new(
         batch, runner, capture_hidden_mode=CaptureHiddenMode.NULL, return_hidden_states_before_norm=False
     )
@@ -104,7 +105,7 @@ def read(
     own.return_logprob, own.extend_logprob_start_lens = False, None
     own.top_logprobs_nums = own.token_ids_logprobs = None
     own.sampling_info = None
-    forward = _forward(own, runner)
+    forward = forward_batch(own, runner)
     forward.return_logprob = False
     logits: torch.Tensor = runner.forward(forward).logits_output.next_token_logits
     return logits
@@ -141,7 +142,7 @@ def draft(
     own = copy.copy(batch)
     own.forward_mode, own.spec_info, own.return_logprob = ForwardMode.DECODE, None, False
     own.input_ids, own.out_cache_loc = token, token
-    forward = _forward(own, runner)
+    forward = forward_batch(own, runner)
     steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for step in range(max(limits)):
         rows = batch.req_pool_indices[sequences]
@@ -209,7 +210,7 @@ def verify(batch: Any, worker: Any, drafted: Draft, active: Sequence[int], draft
     own.spec_info = _Verified(positions, draft_tokens)
     own.req_pool_indices, own.seq_lens = rows, before
     own.reqs = [batch.reqs[index] for index in active]
-    forward = _forward(own, worker.model_runner)
+    forward = forward_batch(own, worker.model_runner)
     forward.batch_size, forward.positions = len(active), positions
     # torch_native has no metadata of its own for this pass and reads these
     forward.extend_prefix_lens, forward.extend_seq_lens = before, counts

@@ -34,6 +34,7 @@ TOUCHED: Final[Mapping[str, str]] = {
     _SRT + "mem_cache.base_prefix_cache.InsertParams": "keeping a sequence",
     _SRT + "mem_cache.base_prefix_cache.EvictParams": "making room",
     _SRT + "mem_cache.cache_init_params.CacheInitParams": "making the tree",
+    _SRT + "model_executor.model_runner.ModelRunner.sample": "what a prompt's logits are kept from",
     _SRT + "model_executor.forward_batch_info.ForwardBatch": "what a forward pass is made of",
     _SRT + "speculative.spec_info.SpecInput": "what a sequence carries from round to round",
     _SRT + "speculative.base_spec_worker.BaseSpecWorker.note_request_finished": "rows are freed early",

@@ -19,7 +19,7 @@ from rrti_sgl.fused.acceptance import Guidance, Kept
 from rrti_sgl.fused.admission import Door, base_prompt, guidance_of, open_door
 from rrti_sgl.fused.base_side import BaseSide
 from rrti_sgl.fused.drawing import draw
-from rrti_sgl.fused.forwards import Carried, Draft, draft, read, verify
+from rrti_sgl.fused.forwards import Carried, Draft, draft, forward_batch, read, verify
 from rrti_sgl.fused.scoring import measure
 from rrti_sgl.fused.tracing import Round, spoken, tell
 from rrti_sgl.records import FloatArray
@@ -108,13 +108,17 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
     def _extend(self, batch: Any) -> Any:
         """Both models read their prompts, or a piece; the first token goes through the gate as every other."""
         batch.spec_info = None
-        result = self.target_worker.forward_batch_generation(batch)
-        tokens, output = result.next_token_ids, result.logits_output
+        runner = self.target_worker.model_runner
+        forward = forward_batch(batch, runner)
+        result = self.target_worker.forward_batch_generation(batch=None, forward_batch=forward, is_verify=True)
+        output = result.logits_output
+        logits = output.next_token_logits.clone()  # SGLang's sampler leaves probabilities in their place
+        tokens = runner.sample(output, forward)
         try:
             active, drafted = self._read_prompts(batch)
             if drafted is not None:
                 at = torch.tensor(active, device=tokens.device)
-                kept, round_ = self._gate(batch, active, drafted, output.next_token_logits[at])
+                kept, round_ = self._gate(batch, active, drafted, logits[at])
                 tokens = tokens.clone()
                 for place, index in enumerate(active):
                     if (keeps := kept[place]) is not None:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 DRAFT_TOKENS = 8  # by measurement, see docs/performance.md
 
+_ATTENTION = "--attention-backend"
+ATTENTION_BACKENDS = ("triton", "fa3")  # the others' verification asks for more than a chain of tokens has
 GPU_FLAGS: Mapping[str, str | None] = {
-    "--attention-backend": "triton",  # or fa3: flashinfer's verification asks for more than a chain of tokens has
+    _ATTENTION: ATTENTION_BACKENDS[0],
     "--page-size": "1",  # the base model's tree shares single tokens
     "--disable-overlap-schedule": None,  # gates decide on the host what the next round begins with
     # Those of verification are made for drafts of SGLang's own algorithms, and draft steps need a runner of their own.
@@ -40,10 +42,15 @@ def on_gpu(
     """Flags, the GPU, and the memory plan in words of a server for both models on the first visible GPU.
 
     Raises:
-        UsageError: there is none, or the models do not fit.
+        UsageError: there is none, the models do not fit, or another attention is asked for.
     """
     from rrti_sgl.serving.arrangement import SIZE_FLAGS, flag_value
 
+    if (attention := flag_value(options.reasoning_flags, _ATTENTION)) not in (None, *ATTENTION_BACKENDS):
+        raise UsageError(
+            f"One server for both models attends by {' and '.join(ATTENTION_BACKENDS)}, not {attention}.",
+            f"Use one of these, or two servers (leave out {argument('fused')}).",
+        )
     found, demand = visible_gpus(), options.demand
     if not found:
         raise UsageError("No NVIDIA GPU was found (the driver names none).", f"Use {argument('device', 'cpu')}.")

@@ -174,6 +174,14 @@ def test_each_request_of_a_batch_has_its_own_gate(fused: BothModels):
     assert together[8]["output_ids"] == together[1]["output_ids"]
 
 
+def test_the_first_token_s_distributions_do_not_depend_on_the_temperature(fused: BothModels):
+    """SGLang's sampler overwrites the logits of a prompt with probabilities where it draws."""
+    asked = {"gate": "never", "metric": "ce", "trace": 56}
+    greedy, drawn = (decode(generate(fused, asked, max_new_tokens=1, temperature=t)["meta_info"][KEY], 56) for t in (0, 0.8))
+    for column in ("base_logprobs", "reasoning_logprobs", "score"):
+        np.testing.assert_allclose(greedy[column], drawn[column], atol=1e-4)
+
+
 def test_top_k_scores_are_those_of_two_servers(fused: BothModels):
     """With k, the gate sees the lower bound that lists of k give, and not the number over the whole vocabulary."""
     exact, bound = (

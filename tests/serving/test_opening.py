@@ -77,3 +77,9 @@ def test_without_a_gpu_there_is_no_plan_for_one(monkeypatch: pytest.MonkeyPatch)
     opened = open_pair(None, None, None, None, options=ServingOptions(device="cuda"), fused=True)
     with pytest.raises(UsageError, match="No NVIDIA GPU"), opened:
         pass
+    options = ServingOptions(device="cuda")
+    with (
+        pytest.raises(UsageError, match="triton and fa3, not flashinfer"),
+        open_pair(None, None, None, None, "--attention-backend flashinfer", options=options, fused=True),
+    ):
+        pass
