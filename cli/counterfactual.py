@@ -38,7 +38,7 @@ def counterfactual(
     """
     from dataclasses import asdict
 
-    from rrti_sgl.cli import execution, tables
+    from rrti_sgl.cli import execution, summaries, tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.running.counterfactual import parent_settings, run_counterfactual
 
@@ -66,3 +66,4 @@ def counterfactual(
     necessary = [effect.position for effect in effects if effect.necessary]
     named = ", ".join(map(str, necessary)) or "none"
     say(f"Necessary takeovers (right with, wrong without): {named}. Stored as run {record.run_id}.")
+    summaries.print_next(db, record.run_id, takes_over=False)

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rrti_sgl import bounds
 from rrti_sgl.cli.terminal import ask, say
+from rrti_sgl.errors import UsageError
 
 app = typer.Typer(help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
+
+
+def on_store(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose store is its last argument, or is named by `--db` as everywhere.
+
+    Raises:
+        UsageError: of the command: it is named both ways.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    name = "file" if "file" in signature.parameters else "paths"
+    Named = Annotated[Path | None, typer.Option("--db", help="The trace store, in place of FILE.", show_default=False)]  # noqa: N806
+    named = inspect.Parameter("db", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Named)
+
+    def called(*, db: Path | None, **values: Any) -> None:
+        if db is not None and name == "paths":
+            values[name] = [*values[name], str(db)]
+        elif db is not None:
+            if values[name] != DEFAULT:
+                raise UsageError(f"--db {db} and {values[name]} both name the store.", "Name it once.")
+            values[name] = db
+        function(**values)
+
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*signature.parameters.values(), named)]
+    called.__name__, called.__doc__, called.__module__ = function.__name__, function.__doc__, function.__module__
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called
+
 
 File = Annotated[Path, typer.Argument(help="The trace store.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run; `rrti db info` lists them.")]
@@ -19,6 +50,7 @@ DEFAULT = Path("traces.duckdb")
 
 
 @app.command()
+@on_store
 def upgrade(file: File = DEFAULT, revision: Annotated[str, typer.Option(help="Revision to go to.")] = "head") -> None:
     """Bring a store to the newest schema; creates the file if there is none."""
     from rrti_sgl.db.upgrading import upgrade_file
@@ -28,6 +60,7 @@ def upgrade(file: File = DEFAULT, revision: Annotated[str, typer.Option(help="Re
 
 
 @app.command()
+@on_store
 def downgrade(
     revision: Annotated[str, typer.Argument(help='Revision to go back to; "base" drops every table.')],
     file: File = DEFAULT,
@@ -43,6 +76,7 @@ def downgrade(
 
 
 @app.command()
+@on_store
 def info(
     file: File = DEFAULT, json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False
 ) -> None:
@@ -59,6 +93,7 @@ def info(
 
 
 @app.command()
+@on_store
 def snapshot(
     file: File = DEFAULT,
     timeout: Annotated[float, typer.Option(min=0.001, max=bounds.SECONDS, help="Wait so many seconds for it.")] = 60.0,
@@ -80,6 +115,7 @@ def snapshot(
 
 
 @app.command()
+@on_store
 def seal(
     run: Run,
     file: File = DEFAULT,
@@ -94,6 +130,7 @@ def seal(
 
 
 @app.command()
+@on_store
 def unseal(run: Run, file: File = DEFAULT) -> None:
     """Take a sealed run back into the store's file, to continue or to migrate it."""
     from rrti_sgl.db import sealing
@@ -102,6 +139,7 @@ def unseal(run: Run, file: File = DEFAULT) -> None:
 
 
 @app.command()
+@on_store
 def attach(
     paths: Annotated[
         list[str],
@@ -118,7 +156,6 @@ def attach(
     contradict it are refused, and nothing is attached then.
     """
     from rrti_sgl.db import attaching
-    from rrti_sgl.errors import UsageError
 
     *folders, last = map(Path, paths)
     file = DEFAULT if last.is_dir() else last
@@ -133,6 +170,7 @@ def attach(
 
 
 @app.command()
+@on_store
 def check(
     file: File = DEFAULT, json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False
 ) -> None:
@@ -153,6 +191,7 @@ def check(
 
 
 @app.command()
+@on_store
 def vacuum(file: File = DEFAULT) -> None:
     """Give back the space in the file that deleted and sealed runs left."""
     from rrti_sgl.db import maintenance
@@ -162,6 +201,7 @@ def vacuum(file: File = DEFAULT) -> None:
 
 
 @app.command()
+@on_store
 def delete(run: Run, file: File = DEFAULT, yes: Yes = False) -> None:
     """Delete a run and what belongs to it alone: samples, tokens, calibrations and problems that no other run uses."""
     from rrti_sgl.db import maintenance
@@ -180,6 +220,7 @@ def delete(run: Run, file: File = DEFAULT, yes: Yes = False) -> None:
 
 
 @app.command()
+@on_store
 def precision(
     precision: Annotated[str, typer.Argument(help="compact (the default) or exact: every number as computed.")],
     file: File = DEFAULT,

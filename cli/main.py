@@ -24,8 +24,8 @@ from rrti_sgl.errors import UsageError, spelled
 
 # Each is the module of its name; `db` has commands of its own.
 COMMANDS = (
-    *("serve", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "stats", "whatif", "show", "sql"),
-    *("export", "report", "db", "demo"),
+    *("serve", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "runs", "samples", "compare", "stats"),
+    *("whatif", "show", "sql", "export", "report", "db", "demo"),
 )
 
 

@@ -77,9 +77,13 @@ def run(
 
         records = execution.work_with(pair, settings, work)
         if seeds > 1:
-            return summaries.print_seeds(store, records, as_json=json)
+            summaries.print_seeds(store, records, as_json=json)
+            if not json:
+                summaries.print_next(db, records[0].run_id, takes_over=False)
+            return
         [record] = records
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
             which = "run" if record.created_at >= begun else "the continued run"
             say(f"\nStored in {db} as {which} {record.run_id}.")
+            summaries.print_next(db, record.run_id, takes_over=record.gate not in (None, "never", "always"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
 from rrti_sgl.errors import Spelling
 
 # Arguments whose options are called otherwise, in every command that has them.
@@ -16,7 +14,7 @@ _FLAGS = {"spike_ratios": "--spike-ratio", "budgets": "--budget", "positions": "
 
 
 class Options(Spelling):
-    """What messages name as it is typed; the command that is running knows its options, and declarations those of a run."""
+    """What messages name as it is typed, by the declarations of options."""
 
     def argument(self, name: str, value: Any, text: str) -> str:
         """An option, with its value; a switch alone, a list repeated."""
@@ -36,10 +34,6 @@ class Options(Spelling):
 
 def _flags(name: str) -> tuple[str, str]:
     """The option of an argument, and what switches it off."""
-    context = click.get_current_context(silent=True)
-    for parameter in context.command.params if context else ():
-        if parameter.name == name and isinstance(parameter, click.Option):
-            return parameter.opts[0], (parameter.secondary_opts or parameter.opts)[0]
     if name in _FLAGS:
         return _FLAGS[name], _FLAGS[name]
     from rrti_sgl.cli.options import RUN_OPTIONS

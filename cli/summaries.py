@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rrti_sgl.cli import tables
@@ -15,6 +17,13 @@ from rrti_sgl.programs.tables.numbers import COUNT
 from rrti_sgl.programs.tables.statistics import printed_tables
 from rrti_sgl.programs.tables.table import Column, rows_table
 from rrti_sgl.records import CalibrationRecord, RunRecord
+
+
+def print_next(db: Path, run_id: str, *, takes_over: bool) -> None:
+    """What to type after a command that made samples."""
+    also = f"rrti samples {run_id} --flipped" if takes_over else f"rrti samples {run_id}"
+    store = "" if db == Path("traces.duckdb") else f" --db {shlex.quote(str(db))}"
+    say("Next:\n" + "\n".join(f"  {command}{store}" for command in (also, "rrti runs", "rrti report")))
 
 
 def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:

@@ -26,6 +26,13 @@ def print_tables(tables: Sequence[Table]) -> None:
         shown.print(*([""] if place else []), table, sep="\n")
 
 
+def print_fitted(tables: Sequence[Table]) -> None:
+    """Print tables, of each the columns that there is room for."""
+    from rrti_sgl.programs.tables.terminal import fitted
+
+    print_tables([fitted(table, console().width) for table in tables])
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Print row objects as a table of all their fields."""
     from rrti_sgl.programs.tables.table import rows_table

@@ -97,6 +97,20 @@ def select_runs(store: Store, references: Sequence[str] = ()) -> RunSelection:
     return RunSelection(records, _labels(records), _comparisons(store, records))
 
 
+def called(row: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """What the run of a statistic's row is called; a row of several seeds by their program and number."""
+    if row.get("part") == "seeds":
+        return f"{row['program']}, mean of {row['n_seeds']} seeds ({row['group_id']})"
+    return labels.get(row["run_id"], str(row["run_id"]))
+
+
+def leading_guided(selection: RunSelection, comparison: Comparison) -> str | None:
+    """The guided run of the largest tau-only budget: without the lambda condition, of equal ones the last."""
+    guided = [run for run in selection.records if run.run_id in comparison.runs and run.program == "guided"]
+    plain = [run for run in guided if run.lambda_ is None] or guided
+    return min(plain, key=lambda run: run.tau if run.tau is not None else float("inf")).run_id if plain else None
+
+
 def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
     """Program and the options that tell it from others; where that does not suffice, what else differs; at last the id."""
     labels = {run.run_id: one_line(_gate_label(run)) for run in records}
@@ -123,7 +137,7 @@ def _gate_label(run: RunRecord) -> str:
     elif run.tau is not None and run.program != "reasoning":
         parts.append(f"τ={SETTING.text(run.tau)}")
     if run.lambda_ is not None:
-        parts.append(f"λ, t<W: {run.warmup}")
+        parts.append(f"λ ({run.warmup})")
     if run.program == "guided" and run.metric not in (None, "ce"):
         parts.append(str(run.metric))
     return " ".join(parts)

@@ -43,5 +43,5 @@ def accuracy_table(title: str, rows: Sequence[Mapping[str, Any]], labels: Sequen
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
     alone = row["program"] in ALONE
     numbers = {"rho": None if alone else row["rho_pooled"], "changed": None if alone else row["changed"]}
-    names = (*_INTERVAL, "accuracy_sd", "k", "pass_at_k", "recovery_accuracy", "recovery_pass")
+    names = (*_INTERVAL, "accuracy_sd", "graded", "k", "pass_at_k", "recovery_accuracy", "recovery_pass")
     return numbers | {name: row.get(name) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from rrti_sgl.programs.tables.numbers import MINUS, MISSING
@@ -42,6 +43,18 @@ def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[Ren
             yield _grid(table, cells, chosen, widths)
     for note in [*table.notes, *table.necessary_notes]:
         yield Text(note, "dim")
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table without its last columns, as many as there is no room for beside the others; a note names them."""
+    shown = table
+    while len(shown.columns) > 2:
+        cells = [list(column) for column in zip(*shown.cells, strict=True)] or [[] for _ in shown.columns]
+        if len(_cut(shown, _widths(shown, cells, width - EDGES), width - EDGES)) == 1:
+            break
+        shown = replace(shown, columns=shown.columns[:-1])
+    left = ", ".join(column.label or column.name.replace("_", " ") for column in table.columns[len(shown.columns) :])
+    return replace(shown, notes=[*shown.notes, f"In a wider terminal also: {left}."]) if left else shown
 
 
 def _widths(table: Table, cells: Sequence[Sequence[str]], room: int) -> list[int]:

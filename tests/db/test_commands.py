@@ -86,7 +86,9 @@ def test_wide_results_fit_and_keep_ids_whole(rrti, filled, query):
 
 
 def test_stats(rrti, filled):
-    text = rrti("stats", "accuracy", "--db", filled, "--base", "base", "--reasoning", "guided").stdout
+    text = rrti(
+        "stats", "accuracy", "--db", filled, "--base", "base", "--reasoning", "guided", "--format", "table", "--full"
+    ).stdout
     assert max(map(len, text.splitlines())) <= 80
     args = ("stats", "sparsity", "--db", filled, "--run", "guided", "--set", "top=[0.25]", "--set", "carried=[0.5]")
     got = json.loads(rrti(*args, "--metric", "entropy_base", "--json").stdout)
@@ -99,3 +101,10 @@ def test_stats(rrti, filled):
     for args, message in ((["nope"], "no statistic"), (["cost", "--set", "x"], "no NAME=VALUE")):
         with pytest.raises(UsageError, match=message):
             rrti("stats", *args, "--db", filled)
+
+
+def test_db_names_the_store_as_everywhere(rrti, filled, tmp_path):
+    first = rrti("db", "info", filled, "--json").stdout
+    assert rrti("db", "info", "--db", filled, "--json").stdout == first
+    with pytest.raises(UsageError, match="both name the store"):
+        rrti("db", "info", filled, "--db", str(tmp_path / "other.duckdb"))

@@ -177,7 +177,9 @@ def test_a_number_looks_the_same_wherever_it_stands(tiny_path: Path, monkeypatch
         for name in ("accuracy", "changed", "recovery_accuracy"):
             shown.setdefault(name, set()).add(guided[names.index(name)].split(" ")[0])
     assert shown == {"accuracy": {"75.0%"}, "changed": {"0.042"}, "recovery_accuracy": {"67%"}}
-    done = CliRunner().invoke(app, ["stats", "accuracy", "--db", str(tiny_path), "--run", "guided"])
+    done = CliRunner().invoke(
+        app, ["stats", "accuracy", "--db", str(tiny_path), "--run", "guided", "--format", "table", "--full"]
+    )
     [line] = [line for line in done.stdout.splitlines() if "75.0% [" in line]
     assert re.search(r" 0\.167 +0\.042 +0\.0% +75\.0% \[19\.\d, 99\.\d\] ", line), "no interval of shares of tokens"
     assert "A number without brackets has no interval" in done.stdout

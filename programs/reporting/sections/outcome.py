@@ -13,7 +13,7 @@ from rrti_sgl.programs.reporting.figures.budget import BudgetPoint, budget_figur
 from rrti_sgl.programs.reporting.figures.flips import Flips, flips_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import MEASURED, PUBLISHED
-from rrti_sgl.programs.reporting.runs import Comparison
+from rrti_sgl.programs.reporting.runs import Comparison, called, leading_guided
 from rrti_sgl.programs.tables.table import Column, Table
 
 Build = Callable[[ReportContext, Comparison], tuple[Table, Sequence[Drawing]]]
@@ -72,10 +72,7 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         for row in context.published.rows
     ]
     several = "seeds" in data["part"].to_pylist()
-    names = [
-        f"{row['program']}, mean of {row['n_seeds']} seeds ({row['group_id']})" if row["part"] == "seeds" else row["run"]
-        for row in data.to_pylist()
-    ]
+    names = [called(row, comparison.labels) for row in data.to_pylist()]
     data = data.set_column(data.column_names.index("run"), "run", pa.array(names, pa.string()))
     table = Table(
         f"accuracy-{comparison.name}",
@@ -225,7 +222,7 @@ def _ends(context: ReportContext, comparison: Comparison, height: str) -> tuple[
 def _ablation(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
     if comparison.base is None:
         raise UsageError("An ablation starts from a base run, and there is none among these runs.", "Run it: rrti run base.")
-    guided = _leading_guided(context, comparison)
+    guided = leading_guided(context.selection, comparison)
     named = {"base": comparison.base, "reasoning": comparison.reasoning, "guided": guided}
     data = _query(context, "ablation", comparison, comparison.runs, **named)
     over_guided = [] if guided is None else [Column("accuracy_over_guided", "over guided, points")]
@@ -245,13 +242,6 @@ def _ablation(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         [f"Differences in points of accuracy on the same problems.{leading} The published controls stand under accuracy."],
     )
     return table, ()
-
-
-def _leading_guided(context: ReportContext, comparison: Comparison) -> str | None:
-    """The guided run of the largest tau-only budget: without the lambda condition, of equal ones the last."""
-    guided = [run for run in context.selection.records if run.run_id in comparison.runs and run.program == "guided"]
-    plain = [run for run in guided if run.lambda_ is None] or guided
-    return min(plain, key=lambda run: run.tau if run.tau is not None else float("inf")).run_id if plain else None
 
 
 def _with_published(data: pa.Table, published: Sequence[Mapping[str, Any]]) -> pa.Table:

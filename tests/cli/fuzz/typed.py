@@ -202,6 +202,9 @@ DB = ("--db", "store.duckdb")
 BASES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sql": (("SELECT run_id FROM runs", *DB),),
     "stats": tuple((name, *DB) for name in ("accuracy", "sparsity", "planning", "takeovers", "cost", "metrics")),
+    "runs": (DB, ("base", *DB)),
+    "samples": (DB, ("run-a", "--flipped", *DB)),
+    "compare": (("run-a", "run-b", *DB), ("base", "guided", *DB)),
     "show": (("SAMPLE", *DB), ("SAMPLE", "--tokens", *DB)),
     "report": (("--db", "empty.duckdb", "--out", "out"), ("nothing", *DB, "--out", "out")),
     "whatif": (("run-a", *DB), ("run-a", "--tau", "1", *DB)),
