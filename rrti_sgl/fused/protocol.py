@@ -170,9 +170,10 @@ def record_type(k: int) -> np.dtype[np.void]:
     )
 
 
-def encode(record: np.void) -> str:
-    """As one element of `meta_info[KEY]`."""
-    return base64.b64encode(record.tobytes()).decode()
+def encode(records: NDArray[np.void]) -> list[str]:
+    """(n,) records as elements of `meta_info[KEY]`."""
+    data, size = records.tobytes(), records.dtype.itemsize
+    return [base64.b64encode(data[at : at + size]).decode() for at in range(0, len(data), size)]
 
 
 def decode(entries: Sequence[str], k: int) -> NDArray[np.void]:

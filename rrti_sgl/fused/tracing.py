@@ -37,40 +37,50 @@ class Round:
     lengths: Sequence[int]
 
 
-def tell(request: Any, guidance: Guidance, kept: Kept, round_: Round, at: int) -> None:
-    """Add the records of a request's kept tokens, onto the request itself: SGLang sends them with the tokens.
+def tell(traced: Sequence[tuple[Any, Guidance, Kept, int]], round_: Round) -> None:
+    """Add the records of kept tokens onto their requests: SGLang sends them with the tokens.
 
     Args:
-        request: SGLang's.
-        guidance: of the request; its `trace` is at least 1.
-        kept: what the gate kept.
+        traced: requests of SGLang's that ask for it, each with its guidance, what its gate kept, and its place among the
+            sequences of the round.
         round_: the round.
-        at: the request's place among the sequences of the round.
     """
-    k = guidance.steering.trace
-    begin = round_.begins[at]
-    rows = slice(begin, begin + kept.n)
-    base, reasoning = round_.base[rows], round_.reasoning[rows]
-    emitted = round_.drafted[rows].copy()
-    if kept.took:
-        emitted[-1] = round_.drawn[begin + kept.n - 1]
-    records = np.zeros(kept.n, record_type(k))
-    records["fired"], records["kept"] = kept.fired[: kept.n], not kept.relayed
-    records["drafted"][0] = round_.lengths[at]
-    records["base_prompt_tokens"], records["base_cached_tokens"] = guidance.base_prompt_tokens, guidance.base_cached_tokens
+    for k in {guidance.steering.trace for _, guidance, _, _ in traced}:
+        _tell([each for each in traced if each[1].steering.trace == k], round_, k)
+
+
+def _tell(traced: Sequence[tuple[Any, Guidance, Kept, int]], round_: Round, k: int) -> None:
+    """Those with lists of one length, in one pass over the rows of all: calls cost more than their numbers."""
+    rows = np.concatenate([np.arange(kept.n) + round_.begins[place] for _, _, kept, place in traced])
+    ends = np.cumsum([kept.n for _, _, kept, _ in traced])
+    firsts = np.concatenate([[0], ends[:-1]])
+    took = np.array([kept.took for _, _, kept, _ in traced])
+    fired = np.concatenate([kept.fired[: kept.n] for _, _, kept, _ in traced])
+    relayed = np.repeat([kept.relayed for _, _, kept, _ in traced], ends - firsts)
+    emitted = round_.drafted[rows]
+    emitted[ends[took] - 1] = round_.drawn[rows[ends[took] - 1]]
+    records = np.zeros(len(rows), record_type(k))
+    records["fired"], records["kept"] = fired, ~relayed
+    records["drafted"][firsts] = [round_.lengths[place] for _, _, _, place in traced]
+    for name in ("base_prompt_tokens", "base_cached_tokens"):
+        records[name] = np.repeat([getattr(guidance, name) for _, guidance, _, _ in traced], ends - firsts)
     records["base_token"] = round_.drafted[rows]
-    asked = kept.fired[: kept.n] | kept.relayed
-    records["reasoning_token"] = np.where(asked, round_.drawn[rows], -1)
-    records["score"] = np.nan if kept.relayed else round_.scores[rows]
-    ids = torch.from_numpy(emitted)[:, None].to(base.device)
-    for side, logprobs in (("base", base), ("reasoning", reasoning)):
-        records[f"{side}_logprob"] = logprobs.gather(1, ids)[:, 0].cpu().numpy()
-        values, places = logprobs.topk(k, -1)
-        records[f"{side}_ids"], records[f"{side}_logprobs"] = places.cpu().numpy(), values.cpu().numpy()
+    records["reasoning_token"] = np.where(fired | relayed, round_.drawn[rows], -1)
+    records["score"] = np.where(relayed, np.nan, round_.scores[rows])
     records["metrics"] = round_.metrics[rows]
-    if request.customized_info is None:
-        request.customized_info = {}
-    request.customized_info.setdefault(KEY, []).extend(map(encode, records))
+    at, ids = (torch.from_numpy(these).to(round_.base.device) for these in (rows, emitted))
+    for side, logprobs in (("base", round_.base), ("reasoning", round_.reasoning)):
+        records[f"{side}_logprob"] = logprobs[at, ids].cpu().numpy()
+        if 2 * len(rows) > len(logprobs):  # mostly all of them: no copy over the whole vocabulary
+            values, places = (found[at] for found in logprobs.topk(k, -1))
+        else:
+            values, places = logprobs[at].topk(k, -1)
+        records[f"{side}_ids"], records[f"{side}_logprobs"] = places.cpu().numpy(), values.cpu().numpy()
+    entries = encode(records)
+    for (request, _, _, _), first, end in zip(traced, firsts, ends, strict=True):
+        if request.customized_info is None:
+            request.customized_info = {}
+        request.customized_info.setdefault(KEY, []).extend(entries[first:end])
 
 
 def spoken(kept: Kept, round_: Round, at: int, width: int) -> torch.Tensor:

@@ -265,13 +265,19 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 position = guide.steering.position + len(request.output_ids)
                 if not guide.relay_left:
                     round_.scores[rows] = self._signal(request, guide, round_, rows, position, names)
-                keeps = guide.decide(position, round_.scores[rows], round_.drafted[rows], round_.drawn[rows])
-                if guide.steering.trace:
-                    tell(request, guide, keeps, round_, place)
-                kept.append(keeps)
+                kept.append(guide.decide(position, round_.scores[rows], round_.drafted[rows], round_.drawn[rows]))
             except Exception as error:  # a gate of one's own may do anything
                 self._fail(batch, [index], error)
                 kept.append(None)
+        if traced:
+            tell(
+                [
+                    (batch.reqs[index], guide, keeps, place)
+                    for place, (index, guide, keeps) in enumerate(zip(active, guides, kept, strict=True))
+                    if guide is not None and keeps is not None and guide.steering.trace
+                ],
+                round_,
+            )
         return kept, round_
 
     def _signal(

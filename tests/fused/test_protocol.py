@@ -131,7 +131,7 @@ def test_gates_that_cannot_be_made_say_why(asked, said):
 def test_records_survive_the_wire():
     records = np.zeros(3, record_type(4))
     records["score"], records["base_ids"][1] = [0.25, np.inf, np.nan], [4, 3, 2, 1]
-    found = decode([encode(record) for record in records], 4)
+    found = decode(encode(records), 4)
     assert found.tobytes() == records.tobytes()
     with pytest.raises(ValueError, match="buffer size"):
-        decode([encode(records[0])], 5)
+        decode(encode(records[:1]), 5)
