@@ -1,11 +1,16 @@
-"""Decoding speed: base alone, reasoning alone, lockstep, chunked and both models in one server, side by side in one run.
+"""Decoding speed: both models in one server, two servers, base alone and reasoning alone, side by side in one run.
 
-For each number of sequences in flight and each spike ratio, guided decoding runs over the same prompts in lockstep and in
-chunks; then both models alone decode, for each prompt, as many tokens as guided decoding wrote there, without
-log-probabilities. Caches are flushed before every measurement. Rows go to build/bench.json, medians of the repetitions.
+For each number of sequences in flight and each spike ratio the methods decode the same prompts in turn, after a round that
+is not counted and with caches flushed before each. The server that holds both models is asked for drafts of several
+lengths, and once for a trace. Both models alone decode, for each prompt, as many tokens as guided decoding wrote there,
+without log-probabilities. Rows are medians of the repetitions; build/bench.json keeps them, and what is measured
+again replaces what was there, so that the table can be made in parts.
 
-    python benchmarks/decoding.py                 # everything
-    python benchmarks/decoding.py --quick         # one repetition, one ratio, 32 sequences
+    python benchmarks/decoding.py                                       # both pairs, one ratio, one thread
+    python benchmarks/decoding.py --quick                               # bundled pair, 32 sequences, one repetition
+    python benchmarks/decoding.py --pairs bundled --ratios 0.04 0.13    # a part
+    python benchmarks/decoding.py --threads 2 --cores 2                 # two threads, every method on the same two cores
+    python benchmarks/decoding.py --show                                # the table of what was measured so far
 """
 
 from __future__ import annotations
@@ -13,24 +18,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
 import psutil
+from sized_pair import RANDOM, make_sized_pair
 
 from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
-from rrti_sgl.engines.engine import Engine
+from rrti_sgl.engines.fused_server import FusedServer, GuidedRequest
 from rrti_sgl.engines.pair import Pair, connect
-from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
+from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.fused.protocol import Steering, decode
 from rrti_sgl.problems import load_problems
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.science.calibration import calibrate
@@ -42,7 +50,9 @@ from rrti_sgl.tinypair.bundle import bundled_pair
 
 BUILD = Path("build")
 K = 20
-MAX_NEW_TOKENS = 110
+TRACED = "trace"
+METHODS = ("fused", TRACED, "chunked", "lockstep", "base", "reasoning")
+"""`fused` once for each length of drafts; `trace` the same with the first of them and lists of 20 told of each token."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +64,24 @@ class Row:
     method: str
     sequences: int
     spike_ratio: float
+    threads: int
+    cores: int
+    drafts: str
     takeover_rate: float
     tokens_per_s: float
     tokens: int
-    calls_per_token: float
-    requests_per_token: float
     discarded_share: float
     base_cached_share: float
     reasoning_cached_share: float
     cpu_ms_base: float
     cpu_ms_reasoning: float
     cpu_ms_client: float
-    draft_tokens: int
     repetitions: int
+
+    @property
+    def cell(self) -> tuple[object, ...]:
+        """What rows that are compared have in common."""
+        return self.pair, self.threads, self.cores, self.sequences, self.spike_ratio
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -86,7 +101,7 @@ class Served:
 @contextmanager
 def measured(served: Served, method: str) -> Iterator[dict[str, float]]:
     """Wall time and CPU time of the servers and of this process while the context lasts; one for both is "reasoning"."""
-    reasoning = served.fused if method == "fused" else served.pair.reasoning
+    reasoning = served.fused if method in ("fused", TRACED) else served.pair.reasoning
     processes = {
         "base": psutil.Process(served.pair.base.process.pid),  # type: ignore[union-attr]
         "reasoning": psutil.Process(reasoning.process.pid),  # type: ignore[union-attr]
@@ -109,25 +124,52 @@ def jobs_for(pair: Pair, n: int, split: str) -> list[SampleJob]:
     return jobs
 
 
-class Counted:
-    """An engine that counts its calls."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.info, self.n_calls = engine, engine.info, 0
-
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
-        self.n_calls += 1
-        return await self.engine.generate(requests)
-
-
 async def guided(
-    pair: Pair, jobs: Sequence[SampleJob], gate: Gate, sequences: int, decoding: Decoding, draft_tokens: int
+    pair: Pair, jobs: Sequence[SampleJob], gate: Gate, sequences: int, decoding: Decoding, arguments: argparse.Namespace
 ) -> list[TraceBuilder]:
-    """Decode all jobs and return their traces in the order of the jobs."""
-    options = DecodeOptions(K, MAX_NEW_TOKENS, Sampling(), pair.stop_token_ids, draft_tokens, loop=decoding)
+    """Decode all jobs on two servers and return their traces in the order of the jobs."""
+    options = DecodeOptions(
+        K, arguments.max_new_tokens, Sampling(), pair.stop_token_ids, arguments.draft_tokens, loop=decoding
+    )
     async with PairSession(pair, Concurrency(sequences)) as session:
         traces = {sample.job.sample_id: sample.trace async for sample in session.run(jobs, gate, options)}
     return [traces[job.sample_id] for job in jobs]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of the samples of one server: tokens of each and, where they were traced, records and cached shares."""
+
+    lengths: list[int]
+    records: np.ndarray
+    base_cached: float
+    reasoning_cached: float
+
+
+async def fused(
+    server: FusedServer, stops: frozenset[int], jobs: Sequence[SampleJob], gate: Gate, sequences: int, asked: Steering,
+    max_new_tokens: int,
+) -> Told:  # fmt: skip
+    """Decode all jobs on the server that holds both models, one request each."""
+    limit = asyncio.Semaphore(sequences)
+    steering = replace(asked, gate=gate.name, gate_params=dict(gate.params()))
+
+    async def one(job: SampleJob) -> Any:
+        async with limit:
+            return await server.generate(
+                GuidedRequest(job.reasoning_prompt_ids, max_new_tokens, Sampling(), tuple(sorted(stops)), steering)
+            )
+
+    answers = await asyncio.gather(*map(one, jobs))
+    records = decode([entry for answer in answers for entry in answer.records], asked.trace)
+    firsts = [decode(answer.records[:1], asked.trace) for answer in answers if answer.records]
+    read = sum(int(first["base_prompt_tokens"][0]) for first in firsts)
+    return Told(
+        [len(answer.output_ids) for answer in answers],
+        records,
+        sum(int(first["base_cached_tokens"][0]) for first in firsts) / read if read else 0.0,
+        sum(answer.cached_tokens for answer in answers) / sum(answer.prompt_tokens for answer in answers),
+    )
 
 
 async def alone(url: str, jobs: Sequence[SampleJob], lengths: Sequence[int], sequences: int) -> int:
@@ -152,95 +194,118 @@ async def measure_pair(name: str, served: Served, arguments: argparse.Namespace)
     rows: list[Row] = []
     two, url = served.pair, served.fused.url
     async with connect(two.base.url, two.reasoning.url) as pair, connect(url, url) as one:
-        calibration = await guided(pair, jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, "chunked", MAX_NEW_TOKENS)
-        scores = np.concatenate([[decision.score for decision in trace.decisions] for trace in calibration])
+        told = await fused(
+            one.base.server, pair.stop_token_ids, jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, Steering(trace=1),
+            arguments.max_new_tokens,
+        )  # fmt: skip
         for sequences in arguments.sequences:
             jobs = jobs_for(pair, max(sequences * arguments.rounds, 8), "heldout")
             for ratio in arguments.ratios:
-                gate = DivergenceGate("ce", ThresholdRule(calibrate(scores, ratio).tau))
-                rows += await measure_cell(name, served, (pair, one), jobs, gate, sequences, ratio, arguments)
+                gate = DivergenceGate("ce", ThresholdRule(calibrate(told.records["score"], ratio).tau))
+                cell = Cell(name, served, pair, one.base.server, jobs, gate, sequences, ratio, arguments)
+                rows += await cell.measure()
     return rows
 
 
-async def measure_cell(
-    name: str,
-    served: Served,
-    pairs: tuple[Pair, Pair],
-    jobs: Sequence[SampleJob],
-    gate: Gate,
-    sequences: int,
-    ratio: float,
-    arguments: argparse.Namespace,
-) -> list[Row]:
-    """The five methods on the same prompts, repeated in turn."""
-    measurements: dict[str, list[Row]] = {}
-    lengths: list[int] = []
-    for repetition in range(arguments.repetitions):
-        for method in ("chunked", "fused", "lockstep", "base", "reasoning"):
-            pair = pairs[method == "fused"]
-            if method == "lockstep" and repetition > 0:
-                continue  # the slow reference: measured once, over one round of samples
-            some = jobs[: max(sequences, 8)] if method == "lockstep" else jobs
-            await pair.base.flush()
-            await pair.reasoning.flush()
-            traces: list[TraceBuilder] = []
-            counted = replace(pair, base=Counted(pair.base), reasoning=Counted(pair.reasoning))
-            with measured(served, method) as cost:
-                if method in ("chunked", "lockstep", "fused"):
-                    loop: Decoding = "lockstep" if method == "lockstep" else "chunked"
-                    asked = pair if method == "fused" else counted
-                    traces = await guided(asked, some, gate, sequences, loop, arguments.draft_tokens)
-                    n_tokens = sum(len(trace) for trace in traces)
-                else:
-                    url = served.pair.base.url if method == "base" else served.pair.reasoning.url
-                    n_tokens = await alone(url, some, lengths, sequences)
-            cost["calls"] = len(traces) if method == "fused" else counted.base.n_calls + counted.reasoning.n_calls
-            lengths = [len(trace) for trace in traces] if method == "chunked" else lengths
-            row = one_row(name, method, sequences, ratio, n_tokens, traces, cost, arguments)
-            measurements.setdefault(method, []).append(row)
-            print(f"  {name} {sequences:>3} r={ratio:.2f} {method:<9} {row.tokens_per_s:7.0f} tok/s", file=sys.stderr)
-    return [median_row(found) for found in measurements.values()]
+@dataclass
+class Cell:
+    """One block of the table: every method on the same prompts."""
+
+    name: str
+    served: Served
+    pair: Pair
+    server: FusedServer
+    jobs: Sequence[SampleJob]
+    gate: Gate
+    sequences: int
+    ratio: float
+    arguments: argparse.Namespace
+    told: dict[str, Told] = field(default_factory=dict)
+
+    async def measure(self) -> list[Row]:
+        """In turn and repeated; the first repetition is not counted, but for lockstep, which is measured once."""
+        rows: dict[tuple[str, str], list[Row]] = {}
+        lengths: list[int] = []
+        for repetition in range(self.arguments.repetitions + 1):
+            for method, drafts in self._methods():
+                if method == "lockstep" and repetition != 1:
+                    continue
+                row, lengths = await self._row(method, drafts, lengths, warm_up=repetition == 0)
+                if repetition > 0:
+                    rows.setdefault((method, drafts), []).append(row)
+                    told = f"{self.name} {self.sequences:>3} r={self.ratio:.2f} {method:<9} {drafts:<8}"
+                    print(f"  {told} {row.tokens_per_s:7.0f} tok/s", file=sys.stderr)
+        return [median_row(found) for found in rows.values()]
+
+    def _methods(self) -> list[tuple[str, str]]:
+        """Methods with what they draft, the ones that give lengths first."""
+        found = [("fused", drafts) for drafts in self.arguments.drafts]
+        found += [(TRACED, self.arguments.drafts[0]), ("chunked", str(self.arguments.draft_tokens)), ("lockstep", "1")]
+        found += [("base", ""), ("reasoning", "")]
+        return [each for each in found if each[0] in self.arguments.methods]
+
+    async def _row(self, method: str, drafts: str, lengths: list[int], *, warm_up: bool) -> tuple[Row, list[int]]:
+        arguments, pair = self.arguments, self.pair
+        some = self.jobs[: max(self.sequences, 8)] if method == "lockstep" else self.jobs
+        for engine in (pair.base, pair.reasoning, self.server):
+            await engine.flush()
+        traces: list[TraceBuilder] = []
+        with measured(self.served, method) as cost:
+            if method in ("fused", TRACED):
+                asked = steering_of(drafts, K if method == TRACED else int(warm_up))
+                told = await fused(
+                    self.server, pair.stop_token_ids, some, self.gate, self.sequences, asked, arguments.max_new_tokens
+                )
+                lengths = told.lengths
+                n_tokens = sum(lengths)
+            elif method in ("chunked", "lockstep"):
+                loop: Decoding = "lockstep" if method == "lockstep" else "chunked"
+                traces = await guided(pair, some, self.gate, self.sequences, loop, arguments)
+                n_tokens = sum(len(trace) for trace in traces)
+            else:
+                url = self.served.pair.base.url if method == "base" else self.served.pair.reasoning.url
+                n_tokens = await alone(url, some, lengths or [arguments.max_new_tokens] * len(some), self.sequences)
+        if method in ("fused", TRACED) and len(told.records):
+            self.told[drafts] = told  # without a trace it is that of the round for warming up
+        found = self.told.get(drafts) if method in ("fused", TRACED) else None
+        rows = found.records if found is not None else None
+        drafted = int(rows["drafted"].sum()) if rows is not None else sum(trace.drafted for trace in traces)
+        emitted = len(rows) if rows is not None else n_tokens
+        takeovers = int(rows["fired"].sum()) if rows is not None else sum(t.sources.count("reasoning") for t in traces)
+        row = Row(
+            suite="decoding",
+            pair=self.name,
+            method=method,
+            sequences=self.sequences,
+            spike_ratio=self.ratio,
+            threads=arguments.threads,
+            cores=arguments.cores,
+            drafts=drafts,
+            takeover_rate=takeovers / emitted,
+            tokens_per_s=n_tokens / cost["wall"],
+            tokens=n_tokens,
+            discarded_share=1 - emitted / drafted if drafted else 0.0,
+            base_cached_share=found.base_cached if found is not None else cached_share(traces, "base"),
+            reasoning_cached_share=found.reasoning_cached if found is not None else cached_share(traces, "reasoning"),
+            cpu_ms_base=1e3 * cost["base"] / n_tokens,
+            cpu_ms_reasoning=1e3 * cost["reasoning"] / n_tokens,
+            cpu_ms_client=1e3 * cost["client"] / n_tokens,
+            repetitions=1,
+        )
+        return row, lengths
 
 
-def one_row(
-    name: str,
-    method: str,
-    sequences: int,
-    ratio: float,
-    n_tokens: int,
-    traces: Sequence[TraceBuilder],
-    cost: dict[str, float],
-    arguments: argparse.Namespace,
-) -> Row:
-    """The figures of one measurement."""
+def steering_of(drafts: str, trace: int) -> Steering:
+    """What is asked of drafts: "8" tokens, or "16/0.5", until the base model's entropy exceeds 0.5 nats."""
+    tokens, _, doubt = drafts.partition("/")
+    return Steering(draft_tokens=int(tokens), doubt=float(doubt) if doubt else None, trace=trace)
 
-    def cached(side: str) -> float:
-        totals = [getattr(trace, f"{side}_calls") for trace in traces]
-        sent = sum(total.prompt_tokens for total in totals)
-        return sum(total.cached_tokens for total in totals) / sent if sent else 0.0
 
-    requests = sum(trace.base_calls.calls + trace.reasoning_calls.calls for trace in traces)
-    drafted = sum(trace.drafted for trace in traces)
-    return Row(
-        suite="decoding",
-        pair=name,
-        method=method,
-        sequences=sequences,
-        spike_ratio=ratio,
-        takeover_rate=sum(trace.sources.count("reasoning") for trace in traces) / n_tokens,
-        tokens_per_s=n_tokens / cost["wall"],
-        tokens=n_tokens,
-        calls_per_token=cost["calls"] / n_tokens,
-        requests_per_token=requests / n_tokens,
-        discarded_share=sum(trace.discarded for trace in traces) / drafted if drafted else 0.0,
-        base_cached_share=cached("base"),
-        reasoning_cached_share=cached("reasoning"),
-        cpu_ms_base=1e3 * cost["base"] / n_tokens,
-        cpu_ms_reasoning=1e3 * cost["reasoning"] / n_tokens,
-        cpu_ms_client=1e3 * cost["client"] / n_tokens,
-        draft_tokens={"chunked": arguments.draft_tokens, "fused": arguments.fused_draft_tokens}.get(method, 1),
-        repetitions=1,
-    )
+def cached_share(traces: Sequence[TraceBuilder], side: str) -> float:
+    """Prompt tokens of one model that its server found cached."""
+    totals = [getattr(trace, f"{side}_calls") for trace in traces]
+    sent = sum(total.prompt_tokens for total in totals)
+    return sum(total.cached_tokens for total in totals) / sent if sent else 0.0
 
 
 def median_row(rows: Sequence[Row]) -> Row:
@@ -252,103 +317,103 @@ def median_row(rows: Sequence[Row]) -> Row:
     return Row(**values | {"repetitions": len(rows)})
 
 
-RANDOM = {
-    "random-20M": ((512, 8, 1024), (512, 8, 1024)),  # the same weights, those of the reasoning model a little shaken
-    "random-8M-90M": ((256, 8, 1024), (768, 12, 2560)),
-}
-"""Random pairs with the bundled tokenizer: (width, layers, inner width) of base and reasoning. Slower, without meaning."""
-
-
-def random_pair(name: str) -> tuple[Path, Path]:
-    """The folders of a random pair, made anew."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    from rrti_sgl.tinypair.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
-
-    sizes = RANDOM[name]
-    for side, (width, layers, inner) in zip(("base", "reasoning"), sizes, strict=True):
-        torch.manual_seed(0)
-        config = Qwen3Config(
-            vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=8,
-            num_key_value_heads=4, head_dim=64, intermediate_size=inner, tie_word_embeddings=True,
-            max_position_embeddings=512, initializer_range=0.1, bos_token_id=None, eos_token_id=EOS_ID, pad_token_id=PAD_ID,
-        )  # fmt: skip
-        model = Qwen3ForCausalLM(config)
-        if side == "reasoning" and sizes[0] == sizes[1]:
-            with torch.no_grad():
-                for weights in model.parameters():
-                    weights += 0.02 * torch.randn_like(weights)
-        model.save_pretrained(BUILD / name / side)
-        save_tokenizer(BUILD / name / side)
-    return BUILD / name / "base", BUILD / name / "reasoning"
-
-
 def markdown(rows: Sequence[Row]) -> str:
     """The table of docs/performance.md."""
     lines = [
-        "| pair | in flight | r | method | takeovers | tok/s | of base | of reasoning | HTTP calls/token | requests/token "
-        "| drafts thrown away | cached base / reasoning | CPU ms/token base / reasoning / client |",
+        "| pair | threads | in flight | r | method | drafts | takeovers | tok/s | of base | of reasoning | thrown away "
+        "| CPU ms/token: servers | client |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cell = [r for r in rows if (r.pair, r.sequences, r.spike_ratio) == (row.pair, row.sequences, row.spike_ratio)]
-        base, reasoning = (next(r.tokens_per_s for r in cell if r.method == model) for model in ("base", "reasoning"))
-        ours = row.method in ("chunked", "lockstep", "fused")
+        cell = {other.method: other.tokens_per_s for other in rows if other.cell == row.cell}
+        shares = [f"{row.tokens_per_s / cell[model]:.2f}" if model in cell else "" for model in ("base", "reasoning")]
+        ours = row.method not in ("base", "reasoning")
         lines.append(
-            f"| {row.pair} | {row.sequences} | {row.spike_ratio:.2f} | {row.method} "
-            f"| {f'{row.takeover_rate:.3f}' if ours else ''} | {row.tokens_per_s:.0f} "
-            f"| {row.tokens_per_s / base:.2f} | {row.tokens_per_s / reasoning:.2f} "
-            f"| {f'{row.calls_per_token:.3f}' if ours else ''} | {f'{row.requests_per_token:.2f}' if ours else ''} "
+            f"| {row.pair} | {row.threads} | {row.sequences} | {row.spike_ratio:.2f} | {row.method} | {row.drafts} "
+            f"| {f'{row.takeover_rate:.3f}' if ours else ''} | {row.tokens_per_s:.0f} | {shares[0]} | {shares[1]} "
             f"| {f'{row.discarded_share:.2f}' if ours else ''} "
-            f"| {f'{row.base_cached_share:.2f} / {row.reasoning_cached_share:.2f}' if ours else ''} "
-            f"| {row.cpu_ms_base:.2f} / {row.cpu_ms_reasoning:.2f} / {row.cpu_ms_client:.2f} |"
+            f"| {row.cpu_ms_base + row.cpu_ms_reasoning:.2f} | {row.cpu_ms_client:.2f} |"
         )
     return "\n".join(lines)
 
 
+def stored_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of every suite that were measured so far."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return rows
+
+
+def decoding_rows(stored: Sequence[dict[str, Any]]) -> list[Row]:
+    """Those of this benchmark, cell by cell."""
+    names = {entry.name for entry in fields(Row)}
+    rows = [Row(**row) for row in stored if row["suite"] == "decoding" and set(row) == names]
+    return sorted(rows, key=lambda row: (row.cell, METHODS.index(row.method)))
+
+
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Replace the rows that were measured again, keep the others."""
+
+    def key(row: Row) -> tuple[object, ...]:
+        return (*row.cell, row.method, row.drafts)
+
+    stored = stored_rows(path)
+    again = set(map(key, rows))
+    kept = [row for row in decoding_rows(stored) if key(row) not in again]
+    others = [row for row in stored if row["suite"] != "decoding"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    measured_again = {(row.suite, row.pair, row.sequences, row.spike_ratio) for row in rows}
-    stored = json.loads(path.read_text()) if path.exists() else []
-    kept = [
-        row for row in stored if tuple(map(row.get, ("suite", "pair", "sequences", "spike_ratio"))) not in measured_again
-    ]
-    path.write_text(json.dumps([*kept, *(asdict(row) for row in rows)], indent=1) + "\n")
+    path.write_text(json.dumps([*others, *map(asdict, [*kept, *rows])], indent=1) + "\n")
+
+
+def pin(servers: Sequence[Server], cores: int) -> None:
+    """Keep every process of the servers on the first cores of the machine; 0 leaves them free."""
+    if cores:
+        for server in servers:
+            process = psutil.Process(server.process.pid)  # type: ignore[union-attr]
+            for member in [process, *process.children(recursive=True)]:
+                for thread in member.threads():
+                    os.sched_setaffinity(thread.id, range(cores))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one repetition, one ratio, 32 sequences, bundled pair")
+    parser.add_argument("--show", action="store_true", help="measure nothing; print what build/bench.json has")
+    parser.add_argument("--pairs", nargs="+", choices=["bundled", *RANDOM], default=["bundled", "random-8M-90M"])
     parser.add_argument("--sequences", type=int, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--ratios", type=float, nargs="+", default=[0.04, 0.08, 0.13, 0.25])
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3, help="samples per sequence in flight")
-    parser.add_argument("--draft-tokens", type=int, default=12)
-    parser.add_argument("--fused-draft-tokens", type=int, default=8, help="of the server that holds both models")
-    parser.add_argument("--pairs", nargs="+", choices=["bundled", *RANDOM], default=["bundled", "random-20M"])
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.08])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[m for m in METHODS if m != "lockstep"])
+    parser.add_argument(
+        "--drafts", nargs="+", default=["8", "12", "16", "16/0.5"], help="of one server; 16/0.5: until doubt"
+    )
+    parser.add_argument("--draft-tokens", type=int, default=12, help="of two servers")
+    parser.add_argument("--threads", type=int, default=1, help="of each server")
+    parser.add_argument("--cores", type=int, default=0, help="that all servers share; 0: all")
+    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="samples per sequence in flight")
+    parser.add_argument("--max-new-tokens", type=int, help="most tokens of a sample; by default 110, of random pairs 48")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.sequences, arguments.ratios, arguments.repetitions, arguments.pairs = [32], [0.08], 1, ["bundled"]
-    rows: list[Row] = []
-    for name in arguments.pairs:
+        arguments.sequences, arguments.repetitions, arguments.pairs = [32], 1, ["bundled"]
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    path = BUILD / "bench.json"
+    for name in () if arguments.show else arguments.pairs:
         bundled = bundled_pair()
-        base, reasoning = (bundled.base, bundled.reasoning) if name == "bundled" else random_pair(name)
+        base, reasoning = (bundled.base, bundled.reasoning) if name == "bundled" else make_sized_pair(name)
         logs = BUILD / "bench-logs"
         flags = [*TOKEN_IDS_ONLY, "--max-running-requests", "128"]  # as the servers of `rrti run`
-        both = BothModels(
-            str(reasoning), f"{name}-fused", logs, flags, base_model=str(base), draft_tokens=arguments.fused_draft_tokens
-        )
+        longest = max(int(drafts.partition("/")[0]) for drafts in arguments.drafts)
+        both = BothModels(str(reasoning), f"{name}-fused", logs, flags, base_model=str(base), draft_tokens=longest)
         with (
             ServedPair(
                 Server(str(base), f"{name}-base", logs, flags), Server(str(reasoning), f"{name}-reasoning", logs, flags)
             ) as served,
             ServedPair(both, both),
         ):
-            rows += asyncio.run(measure_pair(name, Served(served, both), arguments))
-        write_rows(rows, BUILD / "bench.json")
-    print(markdown(rows))
+            pin([served.base, served.reasoning, both], arguments.cores)  # type: ignore[list-item]
+            settings = argparse.Namespace(**vars(arguments))
+            settings.max_new_tokens = arguments.max_new_tokens or (110 if name == "bundled" else 48)
+            write_rows(asyncio.run(measure_pair(name, Served(served, both), settings)), path)
+    print(markdown(decoding_rows(stored_rows(path))))
 
 
 if __name__ == "__main__":
