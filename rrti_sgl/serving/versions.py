@@ -13,7 +13,12 @@ torch                                  2.11.0                          2.14.1   
                                        logprobs_*_flat_b64` fields
 `SchedulerOutputStreamer.              not there                       there                           the plugin stays
 is_request_level_customized_info_key`                                                                  off, with a warning
-`--incremental-streaming-output`       also as `--stream-output`       that name alone                 not used
+`--incremental-streaming-output`       also as `--stream-output`       that name alone                 `serving.server`
+`ServerArgs`, once it is resolved      takes no assignment             takes one                       `serving.closed`
+row and prompt of a running request    `req_pool_idx`, `extend_range`  `kv.req_pool_idx`,              `fused.places`
+                                                                       `extend_end`
+slots of a matched prefix              in the match                    asked of the tree               `fused.places`
+workers of speculative algorithms      are given `ps`                  are not                         `fused.worker`
 `--cuda-graph-max-bs`                  old name still accepted         `--cuda-graph-max-bs-decode`    `GRAPH_BATCH_FLAG`
                                                                        alone (0.5.17 has it, too)
 =====================================  ==============================  ==============================  ===================
