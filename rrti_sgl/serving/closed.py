@@ -30,7 +30,10 @@ def close(arguments: Any, key: str) -> None:
     from sglang.srt.entrypoints.http_server import app
     from starlette.routing import WebSocketRoute
 
-    object.__setattr__(arguments, "api_key", Secret(key))  # 0.5.17 takes no plain assignment to what it has resolved
+    try:
+        arguments.api_key = Secret(key)
+    except AttributeError:  # 0.5.17 takes no plain assignment to what it has resolved
+        object.__setattr__(arguments, "api_key", Secret(key))
     app.user_middleware[:] = [each for each in app.user_middleware if each.cls is not CORSMiddleware]
     app.router.routes[:] = [route for route in app.router.routes if not isinstance(route, WebSocketRoute)]
 
