@@ -16,6 +16,7 @@ COLUMN_GAP = 3
 EDGES = 2
 # Room that a column of text asks for at most before it is broken over lines.
 TEXT_WIDTH = 32
+_LONGEST = 1_000_000  # characters of a cell
 _TYPED = str.maketrans({MINUS: "-"})  # what one types, searches for and copies
 _ASCII = str.maketrans({MINUS: "-", MISSING: "-"})
 
@@ -35,7 +36,7 @@ def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[Ren
     if table.columns:
         characters = _ASCII if ascii_only else _TYPED
         cells = [
-            [row[i].translate(characters) if number else row[i] for row in table.cells]
+            [row[i].translate(characters) if number else _readable(row[i]) for row in table.cells]
             for i, number in enumerate(table.is_numeric)
         ]
         widths = _widths(table, cells, width - EDGES)
@@ -43,6 +44,11 @@ def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[Ren
             yield _grid(table, cells, chosen, widths)
     for note in [*table.notes, *table.necessary_notes]:
         yield Text(note, "dim")
+
+
+def _readable(text: str) -> str:
+    """A text as far as anybody reads it; laying out a hundred million characters takes minutes."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
 def fitted(table: Table, width: int) -> Table:

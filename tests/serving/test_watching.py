@@ -75,6 +75,21 @@ def kill(process: psutil.Process) -> None:
         os.sched_yield()
 
 
+def test_no_proxy_of_the_environment_stands_before_a_server_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nothing is
+    monkeypatch.setenv("no_proxy", "x.org")
+    server = Small(tmp_path)
+    server.start()
+    try:
+        while not server.is_ready():
+            os.sched_yield()
+        assert server.process is not None
+        told = Path(f"/proc/{server.process.pid}/environ").read_bytes().split(b"\0")
+        assert b"no_proxy=x.org,127.0.0.1,localhost" in told
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize(("program", "gives_up"), [(SLEEPS, True), (WORKS, False), (WRITES, False)])
 def test_a_start_is_given_up_when_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, gives_up: bool
