@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rrti_sgl import bounds
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.job import Prefix, SampleJob
@@ -87,8 +88,12 @@ async def run_counterfactual(
         on_progress: called after each finished continuation.
 
     Raises:
-        UsageError: the sample has no such position, no changed takeover, no gold answer, or no choice at a position.
+        UsageError: the sample has no such position, no changed takeover, no gold answer, or no choice at a position; a
+            number is out of bounds.
     """
+    for name, value, least, most in (("continuations", continuations, 1, bounds.RUNS), ("temperature", temperature, 0, 10)):
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"{argument(name, value)} is out of bounds.", f"Use {least} to {most}.")
     trace = store.load_sample(sample)
     parent = store.get_run(trace.sample.run_id)
     settings = RunSettings.from_dict(parent.config, trust)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from rrti_sgl import bounds
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import RRTIError, StoreError, UsageError, argument
@@ -100,10 +101,10 @@ async def run_seeds(
 
     Raises:
         RRTIError: see `run_program`.
-        UsageError: fewer than one.
+        UsageError: fewer than one, or too many.
     """
-    if seeds < 1:
-        raise UsageError(f"{argument('seeds', seeds)} makes no run.", "Give at least 1.")
+    if not 1 <= seeds <= bounds.RUNS:
+        raise UsageError(f"{argument('seeds', seeds)} makes no run.", f"Give 1 to {bounds.RUNS}.")
     records = []
     for seeded in (replace(settings, seed=settings.seed + number) for number in range(seeds)):
         finished = (

@@ -225,7 +225,11 @@ def test_a_terminal_that_goes_away_ends_a_run_in_order(
     path = tmp_path / "traces.duckdb"
     command = [sys.executable, "-c", SIGNALLED, str(path), str(BUILDERS)]
     with subprocess.Popen(
-        ["nohup", *command] if nohup else command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["nohup", *command] if nohup else command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup themselves
     ) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == "writing\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +18,8 @@ from rrti_sgl.db import sealing
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError, spelled
+from rrti_sgl.programs.running.counterfactual import run_counterfactual
+from rrti_sgl.programs.running.runner import run_seeds
 from tests.cli.fuzz.typed import declared_paths
 from tests.db.conftest import make_problem, make_run, make_trace
 
@@ -77,6 +81,26 @@ def test_no_upkeep_takes_the_current_folder_for_an_empty_path(capfd: pytest.Capt
 def test_samples_in_flight_have_bounds(n: int) -> None:
     with pytest.raises(UsageError, match=f"in_flight={n} is out of bounds"):
         rr.connect(SERVER, SERVER, in_flight=n)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"continuations": 0}, "continuations=0 is out of bounds"),
+        ({"continuations": 10**9}, "continuations=1000000000 is out of bounds"),
+        ({"temperature": -1.0}, "temperature=-1.0 is out of bounds"),
+        ({"temperature": math.nan}, "temperature=nan is out of bounds"),
+    ],
+)
+def test_numbers_of_a_counterfactual_have_bounds(store: rr.TraceStore, given: dict[str, Any], named: str) -> None:
+    with store, pytest.raises(UsageError, match=named):
+        asyncio.run(run_counterfactual(cast(Any, None), store.store, "x", **given))
+
+
+@pytest.mark.parametrize("seeds", [0, 10**9])
+def test_seeds_have_bounds(store: rr.TraceStore, seeds: int) -> None:
+    with store, pytest.raises(UsageError, match=f"seeds={seeds} makes no run"):
+        asyncio.run(run_seeds(cast(Any, None), store.store, cast(Any, None), seeds))
 
 
 @pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf, 1e9])
