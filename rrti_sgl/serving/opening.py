@@ -99,7 +99,9 @@ def open_pair(
         return
     from rrti_sgl.serving.arrangement import ServingOptions, arrange, check_tokenizers
     from rrti_sgl.serving.server import STREAMS_WHAT_IS_NEW, TOKEN_IDS_ONLY, Server, bundled_servers
+    from rrti_sgl.serving.versions import check_installed
 
+    check_installed()
     watching = watcher or Watcher()
     logs = _made(log_dir) if log_dir is not None else Path(tempfile.mkdtemp(prefix="rrti-logs-"))
     options = options or ServingOptions()

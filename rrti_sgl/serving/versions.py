@@ -89,15 +89,16 @@ def check_installed() -> str:
     """The version of the SGLang of this installation, checked before a server of it is started.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or no PyTorch.
         EndpointError: it is too old.
     """
-    if importlib.util.find_spec("sglang") is None:
-        raise UsageError(
-            "SGLang is not installed beside rrti-sgl, so no server can be started here.",
-            "Install it (pip install 'rrti-sgl[gpu]'), or name running servers: "
-            f"{argument('base_url')} and {argument('reasoning_url')}.",
-        )
+    for module, name in (("sglang", "SGLang"), ("torch", "PyTorch")):
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(
+                f"{name} is not installed beside rrti-sgl, so no server can be started here.",
+                "With a GPU: pip install 'rrti-sgl[gpu]'. Without: `make demo` in a checkout makes an environment. Or name "
+                f"running servers: {argument('base_url')} and {argument('reasoning_url')}.",
+            )
     try:
         version = importlib.metadata.version("sglang")
     except importlib.metadata.PackageNotFoundError:

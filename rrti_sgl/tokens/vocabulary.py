@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,6 +125,7 @@ def load_vocabulary(name: str) -> Vocabulary:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm in notebooks, for a bar that nobody draws
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing matters to nobody here
         from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     try:

@@ -46,10 +46,12 @@ def test_the_installed_one_is_supported() -> None:
     assert parse_version(check_installed()) is not None
 
 
-def test_none_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="not installed"):
+@pytest.mark.parametrize(("missing", "name"), [("sglang", "SGLang"), ("torch", "PyTorch")])
+def test_none_installed(monkeypatch: pytest.MonkeyPatch, missing: str, name: str) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module == missing else object())
+    with pytest.raises(UsageError, match=f"{name} is not installed") as raised:
         check_installed()
+    assert "make demo" in raised.value.remedy
 
 
 def test_the_served_name_in_both() -> None:
