@@ -43,7 +43,10 @@ def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:
     tables.print_facts(
         {
             "program": row["program"],
-            "gate": ", ".join(f"{name} {_gate_text(name, value)}" for name, value in run.gate_params.items()) or None,
+            "gate": ", ".join(
+                f"{name} {_gate_text(name, value)}" for name, value in run.gate_params.items() if value is not None
+            )
+            or None,
             "samples": row["n_samples"],
             "truncated": f"{COUNT.text(row['truncated'])} reached the limit" if row["truncated"] else None,
             "tokens": row["n_tokens"],

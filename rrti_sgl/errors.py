@@ -23,7 +23,7 @@ Python call `tau=0.5`, the command line `--tau 0.5`, an experiment file `tau = 0
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -92,6 +92,19 @@ class RRTIError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+
+def raise_all(errors: Sequence[RRTIError]) -> None:
+    """Raise errors as one that says all that is wrong, each with its remedy; nothing where there are none.
+
+    Raises:
+        RRTIError: the error itself where there is one; of the first's class where there are several.
+    """
+    if len(errors) > 1:
+        lines = "\n".join(f"  {place}. {error.message} {error.remedy}".rstrip() for place, error in enumerate(errors, 1))
+        raise type(errors[0])(f"{len(errors)} things are wrong:\n{lines}")
+    for error in errors:
+        raise error
 
 
 class UsageError(RRTIError):

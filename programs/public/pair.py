@@ -31,9 +31,9 @@ from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.sinks.memory import MemorySink
+from rrti_sgl.tinypair.bundle import BASE_NAME
 from rrti_sgl.tokens.generated_text import GeneratedText
 
-BUNDLED = "bundled/base"  # what the bundled pair's server calls its base model
 # Of a run's options those that choose its problems; one text has none.
 _CHOOSING = ("problems", "limit", "samples", "split", "sample_problems", "problem_seed", "grader")
 
@@ -394,7 +394,7 @@ class ModelPair:
             raise UsageError(f"{chosen[0]!r} chooses problems, and the question is one.", "Leave it out, or use `run`.")
         newest = {name: value for name, value in self._newest.get(program, {}).items() if name not in _CHOOSING}
         settings = settings_from(program, **self._with_tokens({**newest, **options, "allow_overlap": True}))
-        problem_set = one_question(text, world=self.models[0] == BUNDLED)
+        problem_set = one_question(text, world=self.models[0] == BASE_NAME)
         kept = store or self._store
         resolved = resolve(pair, settings, None if kept is None else kept.store, problem_set=problem_set)
         return build(pair, resolved, new_run_id(program)), settings

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import UsageError, argument
+from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.program import GateContext, GateOptions, Program
 from rrti_sgl.programs.registry import PROGRAMS, find_program
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.programs.stored.calibrate import newest_calibration
+from rrti_sgl.programs.stored.calibrate import known_calibrations, newest_calibration
 from rrti_sgl.programs.stored.followed import followed_run
 from rrti_sgl.records import CalibrationRecord, RunRecord, ScoreKind
 from rrti_sgl.science.calibration import check_compatible
@@ -29,14 +30,30 @@ class ChosenGate:
 
 
 def check_calibration(store: Store, settings: RunSettings) -> None:
-    """Refuse a calibration that is not there, or that the program would not use.
+    """Refuse a calibration that is not there or that the program would not use, and a store without one that it needs.
 
     Raises:
         UsageError: names it.
     """
+    program, options = find_program(settings.program), settings.gate
     if settings.calibration_id is not None:
-        _refuse_unused(settings.calibration_id, find_program(settings.program), settings.gate)
+        _refuse_unused(settings.calibration_id, program, options)
         store.get_calibration(settings.calibration_id)
+        return
+    metric = None if options.gate is not None else program.calibrated_on(options)
+    if metric is None or (options.tau is not None and not options.use_lambda):
+        return
+    if not store.sql("SELECT 1 FROM calibrations WHERE metric = $metric LIMIT 1", {"metric": metric}).num_rows:
+        raise UsageError(
+            f"{program.name} takes its threshold from a calibration of {metric}, and {store.path} has none"
+            f"{known_calibrations(store)}.",
+            f"Make one first: {_calibrating(store, metric)}. Or give {argument('tau')}.",
+        )
+
+
+def _calibrating(store: Store, metric: str) -> str:
+    given: dict[str, str | Path] = {} if metric == "ce" else {"metric": metric}
+    return f"`{command('calibrate', **given, db=store.path)}`"
 
 
 def _refuse_unused(calibration_id: str, program: Program, options: GateOptions) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rrti_sgl import __version__
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.engines.pair import Pair, check_k
-from rrti_sgl.errors import command
-from rrti_sgl.problems import ProblemSet
+from rrti_sgl.errors import RRTIError, command, raise_all
+from rrti_sgl.problems import ProblemSet, in_world
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
 from rrti_sgl.programs.running.preconditions import (
@@ -30,6 +30,9 @@ from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord
 from rrti_sgl.science.gates import AlwaysGate, Gate
 from rrti_sgl.science.planning import LexicalTagger, PlanningTagger, load_tagger
+from rrti_sgl.tinypair.bundle import BASE_NAME
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -118,21 +121,39 @@ def resolve(
     if problem_ids is not None:
         chosen_problems = [problem for problem in problem_set.problems if problem.problem_id in problem_ids]
         problem_set = replace(problem_set, problems=chosen_problems)
+    if pair.base.info.model == BASE_NAME and problem_set.base_template == ProblemSet.base_template:
+        problem_set = in_world(problem_set, grade=settings.grader is None)
     settings = settings.resolved(problem_set, pair.vocab_size)
-    check_k(settings.k, pair.vocab_size)
-    check_special_tokens(pair, settings)
-    check_gold(problem_set)
-    warn_of_special_tokens(pair, problem_set)
-    chosen = choose_gate(
-        pair,
-        settings.program,
-        settings.gate,
-        k=settings.k,
-        score_kind=settings.score_kind,
-        store=store,
-        calibration_id=settings.calibration_id,
-        planted=problem_set.planted,
+    wrong: list[RRTIError] = []
+
+    def tried(check: Callable[[], T]) -> T | None:
+        try:
+            return check()
+        except RRTIError as error:
+            wrong.append(error)
+            return None
+
+    tried(lambda: check_k(settings.k, pair.vocab_size))
+    tried(lambda: check_special_tokens(pair, settings))
+    tried(lambda: check_gold(problem_set))
+    chosen = tried(
+        lambda: choose_gate(
+            pair,
+            settings.program,
+            settings.gate,
+            k=settings.k,
+            score_kind=settings.score_kind,
+            store=store,
+            calibration_id=settings.calibration_id,
+            planted=problem_set.planted,
+        )
     )
+    if wrong:  # all of it is said at once; else the prompts are made, and so checked, when the run is built
+        limit = settings.max_new_tokens or problem_set.max_new_tokens
+        tried(lambda: check_room(pair, first_jobs(pair, settings, problem_set), limit))
+    raise_all(wrong)
+    assert chosen is not None
+    warn_of_special_tokens(pair, problem_set)
     calibration = chosen.calibration
     if calibration is not None and store is not None and not settings.allow_overlap and problem_ids is None:
         check_disjoint(calibrated_on(store, calibration), problem_set, f"calibration {calibration.calibration_id}")

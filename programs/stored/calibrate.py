@@ -57,6 +57,22 @@ def calibrate_on_run(store: Store, run_id: str, *, metric: str, spike_ratio: flo
     return record
 
 
+def known_calibrations(store: Store) -> str:
+    """What messages say of the calibrations that there are; empty where there are none."""
+    rows = store.sql(
+        """
+        SELECT calibration_id, metric, k, score_kind, spike_ratio, base_model, reasoning_model FROM calibrations
+        ORDER BY created_at DESC LIMIT 5
+        """
+    ).to_pylist()
+    listed = [
+        f"{row['calibration_id']} ({row['metric']}, k = {row['k']}, {row['score_kind']} scores, spike ratio "
+        f"{row['spike_ratio']:g}, {row['base_model']} + {row['reasoning_model']})"
+        for row in rows
+    ]
+    return f"; it has {', '.join(listed)}" if listed else ""
+
+
 def newest_calibration(
     store: Store, pair: Pair, metric: str, k: int, score_kind: ScoreKind, spike_ratio: float | None
 ) -> CalibrationRecord:
@@ -87,7 +103,7 @@ def newest_calibration(
             "" if spike_ratio is None else f", spike ratio {spike_ratio:g}"
         )
         raise UsageError(
-            f"The store has no calibration for these models with {wanted}.",
+            f"The store has no calibration for these models with {wanted}{known_calibrations(store)}.",
             f"Run `{command('calibrate')}` with the same options first, or give {argument('tau')}.",
         )
     return store.get_calibration(rows[0]["calibration_id"])

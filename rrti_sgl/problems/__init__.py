@@ -8,7 +8,7 @@ the question, so they are the same in every run and on every machine.
 from rrti_sgl.problems.benchmarks import BENCHMARKS, Benchmark
 from rrti_sgl.problems.fields import FieldMap
 from rrti_sgl.problems.given_rows import GivenRows
-from rrti_sgl.problems.loading import load_problems, one_question, problem_set_of
+from rrti_sgl.problems.loading import in_world, load_problems, one_question, problem_set_of
 from rrti_sgl.problems.problem_set import ProblemSet, problem_id
 from rrti_sgl.problems.selection import PARTS, Part, Selection
 from rrti_sgl.problems.world import WORLD_SETS
@@ -23,6 +23,7 @@ __all__ = [
     "Part",
     "ProblemSet",
     "Selection",
+    "in_world",
     "load_problems",
     "one_question",
     "problem_id",

@@ -69,10 +69,27 @@ def one_question(question: str, *, world: bool = False) -> ProblemSet:
             left out.
     """
     problems = [ProblemRecord(problem_id(question), "question", question, None)]
-    if not world:
-        return ProblemSet("question", problems, load_grader("last-number"))
-    template = "bare@1" if question.startswith("question ") else "world@1"
-    return ProblemSet("question", problems, WorldGrader(), template, template, _WORLD_TOKENS)
+    found = ProblemSet("question", problems, load_grader("last-number"))
+    return in_world(found) if world else found
+
+
+def in_world(problem_set: ProblemSet, *, grade: bool = True) -> ProblemSet:
+    """Problems as the bundled pair knows them: its prompt, its grader and its length.
+
+    Args:
+        problem_set: problems in the language of its world; the words that begin and end a question there may be left out of
+            all of them.
+        grade: also with its grader.
+    """
+    whole = all(problem.question.startswith("question ") for problem in problem_set.problems)
+    template = "bare@1" if whole else "world@1"
+    return replace(
+        problem_set,
+        grader=WorldGrader() if grade else problem_set.grader,
+        base_template=template,
+        reasoning_template=template,
+        max_new_tokens=_WORLD_TOKENS,
+    )
 
 
 def _world(source: str, selection: Selection) -> ProblemSet:

@@ -16,7 +16,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.server_process import OwnedProcess
 from rrti_sgl.serving.versions import check_installed
-from rrti_sgl.tinypair.bundle import bundled_pair
+from rrti_sgl.tinypair.bundle import BASE_NAME, bundled_pair
 
 CPU_FLAGS: Mapping[str, str | None] = {
     "--device": "cpu",
@@ -164,7 +164,7 @@ def bundled_servers(log_dir: Path, flags: Sequence[str] = (), *, device: str = "
     """Servers for the bundled pair, under names that do not depend on where the package lies."""
     models = bundled_pair()
     return (
-        Server(str(models.base), "base", log_dir, flags, device=device, served_name="bundled/base"),
+        Server(str(models.base), "base", log_dir, flags, device=device, served_name=BASE_NAME),
         Server(str(models.reasoning), "reasoning", log_dir, flags, device=device, served_name="bundled/reasoning"),
     )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from rrti_sgl.tinypair.problems import WorldProblem
 from rrti_sgl.tinypair.world import generate
 
+BASE_NAME = "bundled/base"  # what a server of the bundled base model calls it
+
 
 @dataclass(frozen=True, slots=True)
 class BundledPair:
