@@ -189,22 +189,21 @@ async def alone(url: str, jobs: Sequence[SampleJob], lengths: Sequence[int], seq
         return sum(await asyncio.gather(*(one(job, n) for job, n in zip(jobs, lengths, strict=True))))
 
 
-async def measure_pair(name: str, served: Served, arguments: argparse.Namespace) -> list[Row]:
-    """All rows of one pair."""
-    rows: list[Row] = []
+async def measure_pair(name: str, served: Served, arguments: argparse.Namespace, path: Path) -> None:
+    """All rows of one pair, kept cell by cell."""
     two, url = served.pair, served.fused.url
     async with connect(two.base.url, two.reasoning.url) as pair, connect(url, url) as one:
+        [server] = one.base.servers
         told = await fused(
-            one.base.server, pair.stop_token_ids, jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, Steering(trace=1),
+            server, pair.stop_token_ids, jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, Steering(trace=1),
             arguments.max_new_tokens,
         )  # fmt: skip
         for sequences in arguments.sequences:
             jobs = jobs_for(pair, max(sequences * arguments.rounds, 8), "heldout")
             for ratio in arguments.ratios:
                 gate = DivergenceGate("ce", ThresholdRule(calibrate(told.records["score"], ratio).tau))
-                cell = Cell(name, served, pair, one.base.server, jobs, gate, sequences, ratio, arguments)
-                rows += await cell.measure()
-    return rows
+                cell = Cell(name, served, pair, server, jobs, gate, sequences, ratio, arguments)
+                write_rows(await cell.measure(), path)
 
 
 @dataclass
@@ -412,7 +411,7 @@ def main() -> None:
             pin([served.base, served.reasoning, both], arguments.cores)  # type: ignore[list-item]
             settings = argparse.Namespace(**vars(arguments))
             settings.max_new_tokens = arguments.max_new_tokens or (110 if name == "bundled" else 48)
-            write_rows(asyncio.run(measure_pair(name, Served(served, both), settings)), path)
+            asyncio.run(measure_pair(name, Served(served, both), settings, path))
     print(markdown(decoding_rows(stored_rows(path))))
 
 
