@@ -169,7 +169,12 @@ class PairSession:
             await self._probe("exact numbers", check_exact)
 
     async def prefill(self, base_ids: Sequence[int], reasoning_ids: Sequence[int], gate: Gate) -> None:
-        """Put a beginning into the prefix caches of the models that the gate will ask; once, however many ask for it."""
+        """Put a beginning into the prefix caches of the models that the gate will ask; once, however many ask for it.
+
+        An engine that decodes whole samples itself is asked for nothing else.
+        """
+        if self._guided is not None:
+            return
         shown: dict[Role, tuple[int, ...]] = {"base": tuple(base_ids), "reasoning": tuple(reasoning_ids)}
         if isinstance(gate, AlwaysGate):
             del shown["base"]
@@ -208,9 +213,7 @@ class PairSession:
         return self.pair.base if role == "base" else self.pair.reasoning
 
     async def _finish(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> Finished:
-        if (
-            self._guided is None and job.prefix is not None and not options.sampling.greedy
-        ):  # several continuations begin with it
+        if job.prefix is not None and not options.sampling.greedy:  # several continuations begin with it
             await self.prefill(job.base_ids(()), job.reasoning_ids(()), gate)
         async with self._slots, aclosing(self._events(job, gate, options)) as settled:
             async for event in settled:
