@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decoding import MAX_NEW_TOKENS, alone, guided, jobs_for
+from decoding import alone, guided, jobs_for
 
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, connect
@@ -119,12 +119,12 @@ def measure(parts: Parts, kind: str, address: PairAddress, arguments: argparse.N
         parts.do(name, lambda: asyncio.run(go()), log)
 
     async def threshold(pair: Pair) -> float:
-        traces = await guided(pair, jobs_for(pair, COMPARED, "calibration"), NeverGate("ce"), 32, "chunked", MAX_NEW_TOKENS)
+        traces = await guided(pair, jobs_for(pair, COMPARED, "calibration"), NeverGate("ce"), 32, "chunked", arguments)
         scores = np.concatenate([[decision.score for decision in trace.decisions] for trace in traces])
         return calibrate(scores, arguments.ratio).tau
 
     async def outputs(pair: Pair) -> list[dict[str, Any]]:
-        traces = await guided(pair, jobs_for(pair, COMPARED, "heldout"), gate(), 16, "chunked", arguments.draft_tokens)
+        traces = await guided(pair, jobs_for(pair, COMPARED, "heldout"), gate(), 16, "chunked", arguments)
         return [{"ids": trace.token_ids, "margins": margins(trace, parts.result("tau"))} for trace in traces]
 
     def gate() -> Gate:
@@ -139,13 +139,13 @@ def measure(parts: Parts, kind: str, address: PairAddress, arguments: argparse.N
         async def speed(pair: Pair, method: str, sequences: int = sequences) -> dict[str, Any]:
             jobs = jobs_for(pair, max(2 * sequences, 8), "heldout")
             known = parts.result(f"fused at {sequences}") or parts.result(f"two servers at {sequences}")
-            lengths = known["lengths"] if known is not None else [MAX_NEW_TOKENS] * len(jobs)
+            lengths = known["lengths"] if known is not None else [arguments.max_new_tokens] * len(jobs)
             start, rate = time.perf_counter(), None
             if method.endswith("alone"):
                 url = address.base_url if method == "base alone" else address.reasoning_url
                 n_tokens = await alone(url, jobs, lengths, sequences)
             else:
-                traces = await guided(pair, jobs, gate(), sequences, "chunked", arguments.draft_tokens)
+                traces = await guided(pair, jobs, gate(), sequences, "chunked", arguments)
                 lengths = [len(trace) for trace in traces]
                 n_tokens = sum(lengths)
                 rate = sum(trace.sources.count("reasoning") for trace in traces) / n_tokens
@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--ratio", type=float, default=0.08, help="share of base tokens above tau")
     parser.add_argument("--draft-tokens", type=int, default=8)
+    parser.add_argument("--max-new-tokens", type=int, default=110)
     parser.add_argument("--minutes", type=float, default=9.0, help="after which no further part is begun")
     parser.add_argument("--out", type=Path, default=Path("build/gpu.json"))
     arguments = parser.parse_args()
