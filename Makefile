@@ -12,6 +12,9 @@ RUN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# Two processes run the tests; those of one group (tests/conftest.py) stay together.
+PARALLEL = --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check bench coverage pair docs clean
 
@@ -32,10 +35,10 @@ demo: $(INSTALLED) ## The whole method on the bundled pair, in a few minutes: de
 	@$(RUN)/rrti demo
 
 test: check ## Style, types and every test that is not slow; starts two real SGLang servers.
-	$(RUN)/python -m pytest -m "not slow"
+	$(RUN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-slow: $(INSTALLED) ## The exhaustive tests as well, SmolLM2 on real servers among them; what is skipped says why.
-	$(RUN)/python -m pytest -rs
+	$(RUN)/python -m pytest $(PARALLEL) -rs
 
 check: $(INSTALLED) ## Style and strict types.
 	$(RUN)/ruff check .

@@ -15,6 +15,20 @@ from rrti_sgl.serving.server import ServedPair, bundled_servers
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+# Tests on the servers of the whole session run in one process, first; those of a file stay together, for its fixtures.
+_SERVERS = {"served_pair", "fused"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def group(item: pytest.Item) -> str:
+        return "servers" if _SERVERS.intersection(getattr(item, "fixturenames", ())) else item.location[0]
+
+    items.sort(key=lambda item: group(item) != "servers")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "benchmarks"
 
 
