@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from rrti_sgl.cli import main
 from rrti_sgl.db.store import Store
 
 RRTI = [sys.executable, "-m", "rrti_sgl.cli.main"]
@@ -54,14 +55,22 @@ NO_SERVER = ["--base-url", "http://127.0.0.1:9", "--reasoning-url", "http://127.
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
-def test_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+def test_one_line_and_an_exit_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
     (tmp_path / "garbage.duckdb").write_bytes(b"not a database" * 100)
     Store.open(tmp_path / "store.duckdb").close()
-    done = rrti(*arguments, cwd=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert re.search(message, done.stderr), done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    monkeypatch.chdir(tmp_path)
+    assert main.run(arguments) == code
+    shown = capfd.readouterr()
+    assert re.search(message, shown.err), shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
 
 
 def test_a_store_that_another_process_holds_is_named(tmp_path: Path) -> None:
