@@ -118,7 +118,7 @@ def test_without_sglang_and_torch_what_needs_no_server_works(bin_folder: Path, t
             ["show", sample],
             ["stats", "accuracy"],
         ),
-        *(["report"], ["whatif", "base", "--tau", "1"], ["export", "runs", "--out", "runs.csv"], ["db", "check"]),
+        *(["report"], ["whatif", "base", "--tau", "1"], ["export", "runs", "--out", "runs.csv"], ["db", "info"]),
         ["experiment", "demo", "--dry-run"],
     ):
         done = finished([str(bin_folder / "rrti"), *arguments], tmp_path, packages)
