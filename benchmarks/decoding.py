@@ -156,9 +156,9 @@ async def fused(
 
     async def one(job: SampleJob) -> Any:
         async with limit:
-            return await server.generate(
-                GuidedRequest(job.reasoning_prompt_ids, max_new_tokens, Sampling(), tuple(sorted(stops)), steering)
-            )
+            request = GuidedRequest(job.reasoning_prompt_ids, max_new_tokens, Sampling(), tuple(sorted(stops)), steering)
+            [answer] = [found async for found in server.answers(request, streamed=False)]
+            return answer
 
     answers = await asyncio.gather(*map(one, jobs))
     records = decode([entry for answer in answers for entry in answer.records], asked.trace)
