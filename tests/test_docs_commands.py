@@ -31,6 +31,8 @@ ELSEWHERE = {
     "experiment": "tests/experiments/",
     "snapshot": "tests/db/test_snapshots.py: there is one only while a run writes",
     "sealed": "tests/db/test_sealing.py",
+    "fused": "tests/fused/: on servers that hold both models",
+    "fused-url": "tests/fused/",
 }
 PROBLEMS = 6
 CHAT = "{% for message in messages %}{{ message.content }} {% endfor %}{% if add_generation_prompt %}solution{% endif %}"

@@ -41,7 +41,12 @@ STREAMS_WHAT_IS_NEW = ("--incremental-streaming-output",)
 
 
 def has_gpu() -> bool:
-    """Whether a CUDA device is usable from here."""
+    """Whether a CUDA device is usable from here.
+
+    Raises:
+        UsageError: SGLang or PyTorch, which would use it, is not installed.
+    """
+    check_installed()
     import torch
 
     return bool(torch.cuda.is_available())
