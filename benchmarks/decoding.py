@@ -150,13 +150,15 @@ async def fused(
     server: FusedServer, stops: frozenset[int], jobs: Sequence[SampleJob], gate: Gate, sequences: int, asked: Steering,
     max_new_tokens: int,
 ) -> Told:  # fmt: skip
-    """Decode all jobs on the server that holds both models, one request each."""
+    """Decode all jobs on the server that holds both models, one request each; without stop tokens nothing ends them."""
     limit = asyncio.Semaphore(sequences)
     steering = replace(asked, gate=gate.name, gate_params=dict(gate.params()))
 
     async def one(job: SampleJob) -> Any:
         async with limit:
-            request = GuidedRequest(job.reasoning_prompt_ids, max_new_tokens, Sampling(), tuple(sorted(stops)), steering)
+            request = GuidedRequest(
+                job.reasoning_prompt_ids, max_new_tokens, Sampling(), tuple(sorted(stops)), steering, ignore_eos=not stops
+            )
             [answer] = [found async for found in server.answers(request, streamed=False)]
             return answer
 
@@ -195,7 +197,7 @@ async def measure_pair(name: str, served: Served, arguments: argparse.Namespace,
     async with connect(two.base.url, two.reasoning.url) as pair, connect(url, url) as one:
         [server] = one.base.servers
         told = await fused(
-            server, pair.stop_token_ids, jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, Steering(trace=1),
+            server, stops_of(name, pair), jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, Steering(trace=1),
             arguments.max_new_tokens,
         )  # fmt: skip
         for sequences in arguments.sequences:
@@ -253,7 +255,7 @@ class Cell:
             if method in ("fused", TRACED):
                 asked = steering_of(drafts, K if method == TRACED else int(warm_up))
                 told = await fused(
-                    self.server, pair.stop_token_ids, some, self.gate, self.sequences, asked, arguments.max_new_tokens
+                    self.server, stops_of(self.name, pair), some, self.gate, self.sequences, asked, arguments.max_new_tokens
                 )
                 lengths = told.lengths
                 n_tokens = sum(lengths)
@@ -292,6 +294,11 @@ class Cell:
             repetitions=1,
         )
         return row, lengths
+
+
+def stops_of(name: str, pair: Pair) -> frozenset[int]:
+    """End tokens; random weights draw one every 15 tokens, which would measure prompts."""
+    return frozenset() if name in RANDOM else pair.stop_token_ids
 
 
 def steering_of(drafts: str, trace: int) -> Steering:
