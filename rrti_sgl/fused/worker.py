@@ -57,6 +57,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         )
         self._base = self._draft_worker.model_runner
         self._draft_worker.draft_runners = [self._base]
+        self._draft_worker.draft_runner = self._base  # 0.5.17 asks for the one
         self._vocab_size: int = reasoning.vocab_size
         if self._base.model_config.vocab_size != self._vocab_size:
             raise ValueError(
