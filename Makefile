@@ -13,7 +13,7 @@ INSTALLED = $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # Two processes run the tests; those of one group (tests/conftest.py) stay together.
-PARALLEL = --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL = --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check bench coverage pair docs clean

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,18 +18,30 @@ from rrti_sgl.serving.server import ServedPair, bundled_servers
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
-# Tests on the servers of the whole session run in one process, first; those of a file stay together, for its fixtures.
-_SERVERS = {"served_pair", "fused"}
+ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)
+@functools.cache
+def group(path: str) -> str:
+    """What runs in one process where several run the tests: a file, or all files that use the servers of the session."""
+    uses_servers = re.search(r"\b(served_pair|fused): ", (ROOT / path).read_text(encoding="utf-8"))
+    return "servers" if uses_servers else path
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def group(item: pytest.Item) -> str:
-        return "servers" if _SERVERS.intersection(getattr(item, "fixturenames", ())) else item.location[0]
+    """The servers' tests first: they take longest."""
+    items.sort(key=lambda item: group(item.nodeid.partition("::")[0]) != "servers")
 
-    items.sort(key=lambda item: group(item) != "servers")
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where pytest-xdist is there and asked for several processes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):  # type: ignore[misc, no-any-unimported]
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid.partition("::")[0])
+
+    return Groups(config, log)
 
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "benchmarks"
