@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from rrti_sgl.cli import execution
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from tests.toy_pair import toy_pair
 
@@ -44,6 +45,7 @@ def rrti(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, connected: list[dict[s
 
     def run(*arguments: str) -> Any:
         named = ("--base-url", "http://b", "--reasoning-url", "http://r", "--in-flight", "3", "--tokenizer", "t", "--json")
+        named += ("--patience", "7")
         done = CliRunner().invoke(app, [*arguments, *named], env={"RRTI_API_KEY": "secret"})
         assert done.exception is None, done.exception
         return json.loads(done.stdout)
@@ -61,6 +63,7 @@ def test_a_run_and_the_denial_of_its_takeovers(rrti: Rrti, connected: list[dict[
         "samples": 3,
         "tokenizer": "t",
         "api_key": "secret",
+        "limits": TransportLimits(patience_s=7),
         "special_tokens": "as-is",
     }
     assert connected == [asked, asked]
