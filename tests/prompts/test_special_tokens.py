@@ -149,7 +149,7 @@ def test_requests_and_answers_are_renumbered_whole() -> None:
 def test_an_endpoint_speaks_the_servers_ids_and_answers_in_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
 
-    async def post(self: Transport, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    async def post(self: Transport, path: str, body: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
         sent.append(body)
         logprobs = {"output_token_logprobs": [[-0.1, 5, None]], "output_top_logprobs": [[[-0.1, 5, None], [-3.0, 1, None]]]}
         return [{"output_ids": [5], "meta_info": {"prompt_tokens": 3, "finish_reason": {"type": "stop"}, **logprobs}}]
