@@ -235,7 +235,7 @@ def guided_answer() -> dict[str, Any]:
     records["fired"], records["kept"], records["drafted"], records["score"] = [0, 1], 1, [2, 0], [0.25, 3.0]
     records["base_ids"] = records["reasoning_ids"] = [[0, 1, 2], [3, 4, 5]]
     records["base_token"], records["reasoning_token"] = [0, 3], [-1, 4]
-    meta = {"finish_reason": {"type": "stop"}, "prompt_tokens": 4, "cached_tokens": 0, KEY: [encode(row) for row in records]}
+    meta = {"finish_reason": {"type": "stop"}, "prompt_tokens": 4, "cached_tokens": 0, KEY: encode(records)}
     return {"output_ids": [0, 4], "meta_info": meta}
 
 
@@ -280,7 +280,7 @@ def test_records_that_cannot_be_are_refused(field: str, value: float) -> None:
     reply = guided_answer()
     records = np.frombuffer(b"".join(map(base64.b64decode, reply["meta_info"][KEY])), record_type(3)).copy()
     records[field] = value
-    reply["meta_info"][KEY] = [encode(row) for row in records]
+    reply["meta_info"][KEY] = encode(records)
     with pytest.raises(EndpointError, match="cannot be read of its tokens"):
         decoded(reply)
 
