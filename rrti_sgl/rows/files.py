@@ -14,10 +14,10 @@ from typing import IO, Any
 from rrti_sgl import bounds
 from rrti_sgl.rows.cells import Place, Row, lone_surrogate
 from rrti_sgl.rows.complaints import Complaints
-from rrti_sgl.rows.opening import DAMAGE, open_text
+from rrti_sgl.rows.opening import DAMAGE, TOO_MUCH, most_bytes, open_text
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-_BATCH_ROWS = 4096
+_BATCH_ROWS, _BATCH_BYTES = 4096, 1 << 28
 
 
 def rows_of(path: Path, complaints: Complaints, kind: str | None = None) -> Iterator[tuple[Place, Row]]:
@@ -135,15 +135,45 @@ def _parquet(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
             if (rows := file.metadata.num_rows) > bounds.COUNT:
                 complaints.add(str(path), f"has {rows} rows, more than {bounds.COUNT}")
                 return
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            left = most_bytes(path.stat().st_size)
+            for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata, left)):
                 for row in _batch_rows(batch):
                     number += 1
                     if row is None:
                         complaints.add(f"{path}, row {number}", "not UTF-8", "Save the file as UTF-8.")
                     else:
+                        left -= _length(row)
+                        if left < 0:
+                            raise OSError(TOO_MUCH)
                         yield f"{path}, row {number}", row
     except (pa.ArrowException, OSError) as error:
-        complaints.add(str(path), f"is no Parquet file ({str(error).splitlines()[0]})")
+        why = str(error).splitlines()[0]
+        complaints.add(str(path), f"cannot be read: {why}" if why == TOO_MUCH else f"is no Parquet file ({why})")
+
+
+def _rows_at_once(file: Any, most: int) -> int:
+    """Rows of a Parquet file that fit in memory however they are packed: one text may stand in every row of a column.
+
+    Raises:
+        OSError: the file unpacks to more than it may.
+    """
+    groups = [file.row_group(place) for place in range(file.num_row_groups)]
+    if sum(group.total_byte_size for group in groups) > most:
+        raise OSError(TOO_MUCH)
+    longest = max((group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns)), default=1)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(longest, 1)))
+
+
+def _length(value: Any) -> int:
+    """Characters and bytes of the texts in a row."""
+    match value:
+        case str() | bytes():
+            return len(value)
+        case dict():
+            return sum(map(_length, value.values()))
+        case list():
+            return sum(map(_length, value))
+    return 8
 
 
 def _batch_rows(batch: Any) -> Iterator[Row | None]:

@@ -24,7 +24,12 @@ DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zi
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _ZIP_ZSTD = 93  # in zipfile from Python 3.14 on
 _FLOOR, _RATIO = 2**28, 200  # bytes that any file may unpack to, and how many times its size: text makes some 20
-_TOO_MUCH = f"it unpacks to more than {_RATIO} times its size"
+TOO_MUCH = f"it unpacks to more than {_RATIO} times its size"
+
+
+def most_bytes(packed: int) -> int:
+    """Bytes that a file of so many may unpack to."""
+    return max(_FLOOR, _RATIO * packed)
 
 
 def is_file(path: Path) -> bool:
@@ -78,7 +83,7 @@ class _Unpacked(io.RawIOBase):
     """
 
     def __init__(self, file: Any, packed: int) -> None:
-        self._file, self._left = file, max(_FLOOR, _RATIO * packed)
+        self._file, self._left = file, most_bytes(packed)
 
     def readable(self) -> bool:
         return True
@@ -88,7 +93,7 @@ class _Unpacked(io.RawIOBase):
         read: int = self._file.readinto(buffer)
         self._left -= read
         if self._left < 0:
-            raise OSError(_TOO_MUCH)
+            raise OSError(TOO_MUCH)
         return read
 
     def close(self) -> None:
@@ -102,9 +107,9 @@ def member_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     Raises:
         zipfile.BadZipFile: it is damaged, or compressed in a way that nobody here can read.
     """
-    most = max(_FLOOR, _RATIO * member.compress_size)
+    most = most_bytes(member.compress_size)
     if member.file_size > most:
-        raise zipfile.BadZipFile(f"{member.filename}: {_TOO_MUCH}")
+        raise zipfile.BadZipFile(f"{member.filename}: {TOO_MUCH}")
     if member.compress_type != _ZIP_ZSTD:
         try:
             return archive.read(member)

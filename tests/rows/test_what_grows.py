@@ -64,3 +64,31 @@ def test_rows_of_parquet_are_counted_before_they_are_read(tmp_path: Path) -> Non
         for _ in range(bounds.COUNT // 1000 + 1):
             writer.write_table(rows)
     assert "has 1001000 rows, more than 1000000" in said(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize("rows", [30, 300])
+def test_one_long_text_in_every_row_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """A file of a kilobyte, whose rows would be hundreds of megabytes."""
+    monkeypatch.setattr(opening, "_FLOOR", 2**24)
+    table = pa.table({"question": ["x" * 1_000_000] * rows, "answer": ["1"] * rows})
+    pq.write_table(table, tmp_path / "bomb.parquet", compression="zstd")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 10_000
+    complaints = Complaints()
+    assert sum(1 for _ in rows_of(tmp_path / "bomb.parquet", complaints)) == 16, "as many as may be"
+    assert "unpacks to more than 200 times its size" in str(complaints.found)
+
+
+def test_texts_that_repeat_are_read(tmp_path: Path) -> None:
+    table = pa.table(
+        {"question": ["why ?", None, "why ?", "how ?"] * 5000, "n": list(range(20_000)), "tags": [["a", "b"]] * 20_000}
+    )
+    pq.write_table(table, tmp_path / "fine.parquet")
+    complaints = Complaints()
+    rows = [row for _, row in rows_of(tmp_path / "fine.parquet", complaints)]
+    assert rows[:3] == [
+        {"question": "why ?", "n": 0, "tags": ["a", "b"]},
+        {"question": None, "n": 1, "tags": ["a", "b"]},
+        {"question": "why ?", "n": 2, "tags": ["a", "b"]},
+    ]
+    assert len(rows) == 20_000
+    assert not complaints.found
