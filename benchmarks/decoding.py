@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
 import psutil
+from decoding_rows import METHODS, TRACED, Row, decoding_rows, markdown, median_row, stored_rows, write_rows
 from sized_pair import RANDOM, make_sized_pair
 
 from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
@@ -50,38 +49,6 @@ from rrti_sgl.tinypair.bundle import bundled_pair
 
 BUILD = Path("build")
 K = 20
-TRACED = "trace"
-METHODS = ("fused", TRACED, "chunked", "lockstep", "base", "reasoning")
-"""`fused` once for each length of drafts; `trace` the same with the first of them and lists of 20 told of each token."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured cell of the table; medians over the repetitions."""
-
-    suite: str
-    pair: str
-    method: str
-    sequences: int
-    spike_ratio: float
-    threads: int
-    cores: int
-    drafts: str
-    takeover_rate: float
-    tokens_per_s: float
-    tokens: int
-    discarded_share: float
-    base_cached_share: float
-    reasoning_cached_share: float
-    cpu_ms_base: float
-    cpu_ms_reasoning: float
-    cpu_ms_client: float
-    repetitions: int
-
-    @property
-    def cell(self) -> tuple[object, ...]:
-        """What rows that are compared have in common."""
-        return self.pair, self.threads, self.cores, self.sequences, self.spike_ratio
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -312,62 +279,6 @@ def cached_share(traces: Sequence[TraceBuilder], side: str) -> float:
     totals = [getattr(trace, f"{side}_calls") for trace in traces]
     sent = sum(total.prompt_tokens for total in totals)
     return sum(total.cached_tokens for total in totals) / sent if sent else 0.0
-
-
-def median_row(rows: Sequence[Row]) -> Row:
-    """Field by field the median of repeated measurements."""
-    values: dict[str, Any] = asdict(rows[0])
-    for name, value in values.items():
-        if isinstance(value, float):
-            values[name] = statistics.median(getattr(row, name) for row in rows)
-    return Row(**values | {"repetitions": len(rows)})
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """The table of docs/performance.md."""
-    lines = [
-        "| pair | threads | in flight | r | method | drafts | takeovers | tok/s | of base | of reasoning | thrown away "
-        "| CPU ms/token: servers | client |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cell = {other.method: other.tokens_per_s for other in rows if other.cell == row.cell}
-        shares = [f"{row.tokens_per_s / cell[model]:.2f}" if model in cell else "" for model in ("base", "reasoning")]
-        ours = row.method not in ("base", "reasoning")
-        lines.append(
-            f"| {row.pair} | {row.threads} | {row.sequences} | {row.spike_ratio:.2f} | {row.method} | {row.drafts} "
-            f"| {f'{row.takeover_rate:.3f}' if ours else ''} | {row.tokens_per_s:.0f} | {shares[0]} | {shares[1]} "
-            f"| {f'{row.discarded_share:.2f}' if ours else ''} "
-            f"| {row.cpu_ms_base + row.cpu_ms_reasoning:.2f} | {row.cpu_ms_client:.2f} |"
-        )
-    return "\n".join(lines)
-
-
-def stored_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of every suite that were measured so far."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    return rows
-
-
-def decoding_rows(stored: Sequence[dict[str, Any]]) -> list[Row]:
-    """Those of this benchmark, cell by cell."""
-    names = {entry.name for entry in fields(Row)}
-    rows = [Row(**row) for row in stored if row["suite"] == "decoding" and set(row) == names]
-    return sorted(rows, key=lambda row: (row.cell, METHODS.index(row.method)))
-
-
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Replace the rows that were measured again, keep the others."""
-
-    def key(row: Row) -> tuple[object, ...]:
-        return (*row.cell, row.method, row.drafts)
-
-    stored = stored_rows(path)
-    again = set(map(key, rows))
-    kept = [row for row in decoding_rows(stored) if key(row) not in again]
-    others = [row for row in stored if row["suite"] != "decoding"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([*others, *map(asdict, [*kept, *rows])], indent=1) + "\n")
 
 
 def pin(servers: Sequence[Server], cores: int) -> None:

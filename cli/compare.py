@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rrti_sgl import bounds
-from rrti_sgl.cli.terminal import say
+from rrti_sgl.cli.terminal import say_next
 
 
 def compare(
@@ -29,4 +29,4 @@ def compare(
         return tables.print_json([{table.name: table.data.to_pylist() for table in found}])
     tables.print_fitted(found)
     if len(found[-1]):
-        say(f"\nNext: rrti show {found[-1].data['second'][0].as_py()} --db {db}")
+        say_next(db, f"show {found[-1].data['second'][0]}")

@@ -66,4 +66,4 @@ def counterfactual(
     necessary = [effect.position for effect in effects if effect.necessary]
     named = ", ".join(map(str, necessary)) or "none"
     say(f"Necessary takeovers (right with, wrong without): {named}. Stored as run {record.run_id}.")
-    summaries.print_next(db, record.run_id, takes_over=False)
+    summaries.print_next(db, record)

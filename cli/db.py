@@ -10,10 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from rrti_sgl import bounds
+from rrti_sgl.cli.parse import with_signature
 from rrti_sgl.cli.terminal import ask, say
 from rrti_sgl.errors import UsageError
 
 app = typer.Typer(help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
+
+
+File = Annotated[Path, typer.Argument(help="The trace store.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run; `rrti db info` lists them.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Db = Annotated[Path | None, typer.Option("--db", help="The trace store, in place of FILE.", show_default=False)]
+DEFAULT = Path("traces.duckdb")
 
 
 def on_store(function: Callable[..., None]) -> Callable[..., None]:
@@ -22,31 +30,21 @@ def on_store(function: Callable[..., None]) -> Callable[..., None]:
     Raises:
         UsageError: of the command: it is named both ways.
     """
-    signature = inspect.signature(function, eval_str=True)
-    name = "file" if "file" in signature.parameters else "paths"
-    Named = Annotated[Path | None, typer.Option("--db", help="The trace store, in place of FILE.", show_default=False)]  # noqa: N806
-    named = inspect.Parameter("db", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Named)
+    own = inspect.signature(function, eval_str=True).parameters
+    named = inspect.Parameter("db", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Db)
 
     def called(*, db: Path | None, **values: Any) -> None:
-        if db is not None and name == "paths":
-            values[name] = [*values[name], str(db)]
+        if db is not None and "paths" in own:
+            values["paths"] = [*values["paths"], str(db)]
         elif db is not None:
-            if values[name] != DEFAULT:
-                raise UsageError(f"--db {db} and {values[name]} both name the store.", "Name it once.")
-            values[name] = db
+            if values["file"] != DEFAULT:
+                raise UsageError(f"--db {db} and {values['file']} both name the store.", "Name it once.")
+            values["file"] = db
         function(**values)
 
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*signature.parameters.values(), named)]
-    called.__name__, called.__doc__, called.__module__ = function.__name__, function.__doc__, function.__module__
-    called.__annotations__ = {each.name: each.annotation for each in parameters}
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own.values(), named)]
+    with_signature(called, function, parameters)
     return called
-
-
-File = Annotated[Path, typer.Argument(help="The trace store.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run; `rrti db info` lists them.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-DEFAULT = Path("traces.duckdb")
 
 
 @app.command()

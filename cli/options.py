@@ -62,9 +62,7 @@ def with_options(
             asked = {"pair": pair, "options": options}
             command(**values, **{name: asked[name] for name in ARGUMENTS if name in own})
 
-        called.__name__, called.__doc__, called.__module__ = command.__name__, command.__doc__, command.__module__
-        called.__annotations__ = {entry.name: entry.annotation for entry in parameters}
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        parse.with_signature(called, command, parameters)
         return called
 
     return decorate

@@ -1,7 +1,9 @@
-"""Reading what was typed: NAME=VALUE options, lists of indices, and which options were given at all."""
+"""What can be typed and how it is read: parameters of commands, NAME=VALUE options, lists of indices, what was given."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
 from typing import Any
 
 import typer
@@ -10,6 +12,13 @@ from rrti_sgl.errors import UsageError
 
 # What `orjson` says of JSON that is right and cannot be held: such a value is no text.
 _UNREADABLE = {"depth limit": "has too many brackets within brackets.", "infinity": "is too large a number."}
+
+
+def with_signature(called: Callable[..., None], command: Callable[..., None], parameters: Sequence[Parameter]) -> None:
+    """Let typer see a function as a command with these parameters; name and help are those of `command`."""
+    called.__name__, called.__doc__, called.__module__ = command.__name__, command.__doc__, command.__module__
+    called.__annotations__ = {entry.name: entry.annotation for entry in parameters}
+    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
 
 
 def name_value(option: str, text: str) -> tuple[str, Any]:

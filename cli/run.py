@@ -79,11 +79,11 @@ def run(
         if seeds > 1:
             summaries.print_seeds(store, records, as_json=json)
             if not json:
-                summaries.print_next(db, records[0].run_id, takes_over=False)
+                summaries.print_next(db, records[0])
             return
         [record] = records
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
             which = "run" if record.created_at >= begun else "the continued run"
             say(f"\nStored in {db} as {which} {record.run_id}.")
-            summaries.print_next(db, record.run_id, takes_over=record.gate not in (None, "never", "always"))
+            summaries.print_next(db, record)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rrti_sgl.cli.terminal import say
+from rrti_sgl.cli.terminal import say_next
 
 
 def runs(
@@ -25,4 +25,4 @@ def runs(
     if json:
         return tables.print_json([row for table in found for row in table.data.to_pylist()])
     tables.print_fitted(found)
-    say("\nNext: rrti samples RUN, rrti compare RUN RUN, rrti stats accuracy")
+    say_next(db, "samples RUN", "compare RUN RUN", "stats accuracy")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rrti_sgl import bounds
-from rrti_sgl.cli.terminal import say
+from rrti_sgl.cli.terminal import say_next
 
 
 def samples(
@@ -37,4 +37,4 @@ def samples(
         return tables.print_json(found.data.to_pylist())
     tables.print_fitted([found])
     if len(found):
-        say(f"\nNext: rrti show {found.data['sample_id'][0].as_py()} --db {db}")
+        say_next(db, f"show {found.data['sample_id'][0]}")

@@ -90,4 +90,4 @@ def score(
         summaries.print_run_summary(store, record, as_json=json)
         if not json:
             say(f"\nStored in {db} as run {record.run_id}.")
-            summaries.print_next(db, record.run_id, takes_over=False)
+            summaries.print_next(db, record)

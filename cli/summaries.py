@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rrti_sgl.cli import tables
-from rrti_sgl.cli.terminal import say
+from rrti_sgl.cli.terminal import say, say_next
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.tables.kinds import named_text
@@ -19,11 +18,10 @@ from rrti_sgl.programs.tables.table import Column, rows_table
 from rrti_sgl.records import CalibrationRecord, RunRecord
 
 
-def print_next(db: Path, run_id: str, *, takes_over: bool) -> None:
+def print_next(db: Path, run: RunRecord) -> None:
     """What to type after a command that made samples."""
-    also = f"rrti samples {run_id} --flipped" if takes_over else f"rrti samples {run_id}"
-    store = "" if db == Path("traces.duckdb") else f" --db {shlex.quote(str(db))}"
-    say("Next:\n" + "\n".join(f"  {command}{store}" for command in (also, "rrti runs", "rrti report")))
+    takes_over = run.gate not in (None, "never", "always")
+    say_next(db, f"samples {run.run_id}{' --flipped' if takes_over else ''}", "runs", "report")
 
 
 def print_run_summary(store: Store, run: RunRecord, *, as_json: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text and end the line; see `visible`."""
     typer.echo(visible(text), err=err, nl=nl)
+
+
+def say_next(db: Path, *commands: str) -> None:
+    """What to type next about a store."""
+    store = "" if db == Path("traces.duckdb") else f" --db {shlex.quote(str(db))}"
+    say("Next:\n" + "\n".join(f"  rrti {command}{store}" for command in commands))
 
 
 def say_data(text: str) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 from pydantic_core import ErrorDetails
 
 from rrti_sgl import bounds
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 
 _KINDS = {
     "int": "whole number",
@@ -76,6 +77,17 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(pattern=r"\S")]
+
+
+def given_path(name: str, value: str | Path) -> Path:
+    """The path of an argument; an empty one would be the folder that one is in, where a variable was not set.
+
+    Raises:
+        UsageError: it is blank.
+    """
+    if not str(value).strip():
+        raise UsageError(f"{argument(name, str(value))} is no path.", "Name a file or a folder.")
+    return Path(value)
 
 
 def told(fault: ErrorDetails, known: Sequence[str] = ()) -> tuple[str, str]:

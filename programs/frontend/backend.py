@@ -18,7 +18,6 @@ from rrti_sgl import bounds
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
-from rrti_sgl.given_paths import given_path
 from rrti_sgl.programs.frontend import executor
 from rrti_sgl.programs.frontend.options import check_plain_text, read_options
 from rrti_sgl.programs.frontend.prefixes import Prompt
@@ -28,6 +27,7 @@ from rrti_sgl.programs.running.portal import Portal
 from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import DEFAULT_K, DRAFT_TOKENS
 from rrti_sgl.programs.running.streaming import iterated
+from rrti_sgl.programs.values import given_path
 from rrti_sgl.records import RunStatus
 from rrti_sgl.science.gates import Gate
 

@@ -10,11 +10,11 @@ from rrti_sgl import bounds
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
-from rrti_sgl.given_paths import given_path
 from rrti_sgl.programs.public.pair import ModelPair
 from rrti_sgl.programs.public.store import TraceStore
 from rrti_sgl.programs.public.twins import in_thread
 from rrti_sgl.programs.running.session import Concurrency, open_session
+from rrti_sgl.programs.values import given_path
 from rrti_sgl.serving.flags import words
 from rrti_sgl.serving.opening import open_pair
 from rrti_sgl.tokens.special_tokens import SpecialTokens

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rrti_sgl.db.queries import Runs, run_query
 from rrti_sgl.db.store import Store
-from rrti_sgl.given_paths import given_path
 from rrti_sgl.programs.public.samples import Sample, Samples, load_sample
 from rrti_sgl.programs.public.twins import in_thread
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.programs.tables.table import Table, plain_table, stored_table
+from rrti_sgl.programs.values import given_path
 from rrti_sgl.records import CalibrationRecord, RunRecord
 
 if TYPE_CHECKING:

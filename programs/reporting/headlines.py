@@ -16,7 +16,7 @@ from rrti_sgl.db.queries import find_query, run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import wide
-from rrti_sgl.programs.reporting.runs import Comparison, RunSelection, called, leading_guided, select_runs
+from rrti_sgl.programs.reporting.runs import RunSelection, called, leading_guided, select_runs
 from rrti_sgl.programs.tables.accuracy import accuracy_table
 from rrti_sgl.programs.tables.numbers import COEFFICIENT, LEVEL, NUMBER, SHARE
 from rrti_sgl.programs.tables.table import BOUNDS, PARTS, Column, Table
@@ -24,7 +24,6 @@ from rrti_sgl.programs.tables.table import BOUNDS, PARTS, Column, Table
 S = TypeVar("S")
 T = TypeVar("T")
 Row = Mapping[str, Any]
-Made = tuple[pa.Table, Sequence[Column]]
 RUN = Column("run")
 NEED_GROUPS = ("flips", "ablation")  # cannot be made of runs that do not belong together
 
@@ -34,16 +33,18 @@ class Headline:
     """What is shown of a statistic.
 
     Args:
-        make: numbers and columns of its rows, which have the label of their run as `run`.
+        make: the table of its rows, which have the label of their run as `run`; name and title are given later.
         programs: of whose runs it is; empty: of the base rollouts that both models scored.
         compared: a table for each group of runs that can be compared.
+        ends: what the statistic measures from or to, of those that a comparison knows.
         params: in place of the statistic's defaults.
         notes: under the table.
     """
 
-    make: Callable[[Sequence[Row]], Made]
+    make: Callable[[Sequence[Row]], Table]
     programs: Sequence[str] = ()
     compared: bool = False
+    ends: Sequence[str] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -82,10 +83,7 @@ def headline(store: Store, name: str, references: Sequence[str] = (), **params: 
             found = _of_each(group.runs, lambda run: run_query(store, name, run=[run], **given))
             data = pa.concat_tables(found, promote_options="default")
         rows = [{**row, "run": called(row, group.labels)} for row in data.to_pylist()]
-        if name == "accuracy":
-            made = accuracy_table(group.title, rows, [row["run"] for row in rows])
-            return replace(made, columns=sorted(made.columns, key=lambda column: column.name == "changed"))
-        return _drawn(Table(name, group.title, *shown.make(rows), shown.notes))
+        return _drawn(shown.make(rows), name, group.title, shown.notes)
 
     first, *others = _of_each(_groups(store, name, references, params), table)
     return [replace(first, title="\n".join(filter(None, [question, first.title]))), *others]
@@ -126,8 +124,10 @@ def _groups(store: Store, name: str, references: Sequence[str], params: Mapping[
         yield Group("", selection.ids if references else _usual(selection, shown), selection.labels, {})
         return
     for comparison in selection.comparisons:
-        runs, ends = _compared(name, shown, selection, comparison)
-        yield Group(comparison.title, runs, comparison.labels, {key: run for key, run in ends.items() if run is not None})
+        taken = selection.of_programs(*shown.programs) if shown.programs else comparison.runs
+        known = {"base": comparison.base, "reasoning": comparison.reasoning, "guided": leading_guided(selection, comparison)}
+        ends = {name: run for name in shown.ends if (run := known[name]) is not None}
+        yield Group(comparison.title, [run for run in comparison.runs if run in taken], comparison.labels, ends)
 
 
 def _usual(selection: RunSelection, shown: Headline) -> Sequence[str]:
@@ -140,53 +140,45 @@ def _usual(selection: RunSelection, shown: Headline) -> Sequence[str]:
         return ()
 
 
-def _compared(
-    name: str, shown: Headline, selection: RunSelection, comparison: Comparison
-) -> tuple[list[str], dict[str, str | None]]:
-    """Which runs of a group the statistic compares, and with what."""
-    of = selection.of_programs(*shown.programs) if shown.programs else comparison.runs
-    runs = [run for run in comparison.runs if run in of]
-    match name:
-        case "flips":
-            reference = comparison.base or runs[0]
-            return [run for run in runs if run != reference], {"base": reference}
-        case "ablation":
-            guided = leading_guided(selection, comparison)
-            return runs, {"base": comparison.base, "reasoning": comparison.reasoning, "guided": guided}
-        case "accuracy":
-            return runs, {"base": comparison.base, "reasoning": comparison.reasoning}
-    return runs, {}
-
-
-def _drawn(table: Table) -> Table:
-    """The table without columns that say nothing, and a run that all rows share in its title."""
+def _drawn(table: Table, name: str, title: str, notes: Sequence[str]) -> Table:
+    """The table without columns that say nothing, and with a run that all rows share in its title."""
     names = [column.name for column in table.columns if column.name in table.data.column_names]
-    empty = {name for name in names if table.data[name].null_count == len(table.data)}
+    empty = {column for column in names if table.data[column].null_count == len(table.data)}
     runs = set(table.data["run"].to_pylist()) if "run" in table.data.column_names else set()
     shared = len(runs) == 1 < len(table)
     columns = [c for c in table.columns if c.name in names and c.name not in empty and not (shared and c.name == "run")]
-    title = f"run: {runs.pop()}" if shared else table.title
-    ruled = 1 < len(runs) < len(table)
-    return Table(table.name, title, table.data, columns, table.notes, "run" if ruled else None)
+    ruled = "run" if 1 < len(runs) < len(table) else None
+    title = f"run: {runs.pop()}" if shared else title
+    return replace(table, name=name, title=title, columns=columns, notes=[*table.notes, *notes], rule_by=ruled)
 
 
-def _rows(*columns: Column, keep: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Made]:
+def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+    return Table("", "", pa.Table.from_pylist([*rows]), columns)
+
+
+def _accuracy(rows: Sequence[Row]) -> Table:
+    """As the demonstration shows it, the column that can be spared last."""
+    table = accuracy_table("", rows, [row["run"] for row in rows])
+    return replace(table, columns=sorted(table.columns, key=lambda column: column.name == "changed"))
+
+
+def _rows(*columns: Column, keep: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
     """Some rows as they are."""
 
-    def make(rows: Sequence[Row]) -> Made:
-        return pa.Table.from_pylist([row for row in rows if keep(row)] or [*rows]), columns
+    def make(rows: Sequence[Row]) -> Table:
+        return _table([row for row in rows if keep(row)] or rows, columns)
 
     return make
 
 
 def _wide(
     *keys: Column, column_of: Callable[[Row], Column | None], value: str = "value", bounds: Sequence[str] = BOUNDS
-) -> Callable[[Sequence[Row]], Made]:
+) -> Callable[[Sequence[Row]], Table]:
     """A row for each value of the keys, and a column for each number that `column_of` names."""
 
     names = [*(key.name for key in keys), *PARTS]
 
-    def make(rows: Sequence[Row]) -> Made:
+    def make(rows: Sequence[Row]) -> Table:
         told, columns = [], {}
         for row in rows:
             if (column := column_of(row)) is not None:
@@ -194,7 +186,7 @@ def _wide(
                 told.append({name: row[name] for name in row if name in names} | numbers | {"named": column.name})
                 columns[column.name] = column
         there = [name for name in names if name in told[0]]
-        return wide(told, there, lambda row: str(row["named"])), [*keys, *columns.values()]
+        return Table("", "", wide(told, there, lambda row: str(row["named"])), [*keys, *columns.values()])
 
     return make
 
@@ -210,7 +202,7 @@ def _sparsity(row: Row) -> Column | None:
     return None
 
 
-def _sets(rows: Sequence[Row]) -> Made:
+def _sets(rows: Sequence[Row]) -> Table:
     """Sets of tokens, each once: those of all tokens and of base entropy stand beside every metric."""
     names = {
         "all": "all",
@@ -226,15 +218,15 @@ def _sets(rows: Sequence[Row]) -> Made:
     runs, order = [*dict.fromkeys(row["run"] for row in rows)], [*names]
     chosen = sorted(kept.values(), key=lambda row: (runs.index(row["run"]), order.index(row["tokens"])))
     columns = (Column("set", "tokens"), Column("n_tokens", "n"), Column("share", "planning words"))
-    return pa.Table.from_pylist(chosen), [RUN, *columns, Column("odds_over_all", "odds over all")]
+    return _table(chosen, [RUN, *columns, Column("odds_over_all", "odds over all")])
 
 
-def _curves(rows: Sequence[Row]) -> Made:
+def _curves(rows: Sequence[Row]) -> Table:
     """Budgets, the run without takeovers once."""
     several = [row for place, row in enumerate(rows) if row["rho"] or row["run"] not in [r["run"] for r in rows[:place]]]
     more = [Column("pass_at_k", f"pass@{rows[0]['k']}")] if rows[0]["k"] > 1 else []
     more += [Column("knee")] if any(row["knee"] for row in rows) else []
-    return pa.Table.from_pylist(several), [RUN, Column("rho"), Column("accuracy"), *more]
+    return _table(several, [RUN, Column("rho"), Column("accuracy"), *more])
 
 
 def _threshold(row: Row) -> Column | None:
@@ -287,13 +279,14 @@ HEADLINES: Mapping[str, Headline] = {
         ),
         notes=["Predictor: mean of the K largest values of a sample, or of all where it has fewer."],
     ),
-    "accuracy": Headline(_rows(RUN), compared=True),
+    "accuracy": Headline(_accuracy, compared=True, ends=("base", "reasoning")),
     "flips": Headline(
         _rows(
             *(RUN, Column("rose", "put right"), Column("fell", "spoilt"), Column("difference", "points")),
             Column("p_exact", "McNemar p"),
         ),
         compared=True,
+        ends=("base",),
     ),
     "budget": Headline(_curves, compared=True),
     "ablation": Headline(
@@ -302,6 +295,7 @@ HEADLINES: Mapping[str, Headline] = {
             *(Column("accuracy_over_guided", "over guided, points"), Column("rho")),
         ),
         compared=True,
+        ends=("base", "reasoning", "guided"),
     ),
     "calibration": Headline(
         _wide(Column("metric"), Column("spike_ratio"), Column("n_tokens", "tokens"), column_of=_threshold),

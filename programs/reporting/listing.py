@@ -43,13 +43,22 @@ def list_runs(store: Store, references: Sequence[str] = ()) -> list[Table]:
     """The runs in groups that can be compared, with what each is called there; diagnosis and others by themselves.
 
     Raises:
-        UsageError: a reference matches no run, or no run has samples.
+        UsageError: a reference matches no run, or the store has none.
     """
-    selection = select_runs(store, references)
-    grouped = {run for comparison in selection.comparisons for run in comparison.runs}
-    alone = [run for run in selection.ids if run not in grouped]
-    groups = [("Base rollouts and others", alone, selection.labels)] if alone else []
-    groups += [(each.title, list(each.runs), dict(each.labels)) for each in selection.comparisons]
+    wanted: Sequence[str | None] = references or [None]
+    found = {run.run_id: run.program for reference in wanted for run in store.find_runs(reference)}
+    if not found:
+        raise UsageError(f"The store {store.path} has no runs.", "Make one: rrti run base.")
+    counted = store.sql("SELECT DISTINCT run_id FROM samples")["run_id"].to_pylist()
+    begun = [run for run in found if run in set(counted)]
+    selection = select_runs(store, begun) if begun else None
+    groups = [(each.title, list(each.runs), each.labels) for each in (selection.comparisons if selection else ())]
+    grouped = {run for _, runs, _ in groups for run in runs}
+    alone = [run for run in begun if run not in grouped]
+    if selection is not None and alone:
+        groups.insert(0, ("Base rollouts and others", alone, selection.labels))
+    if empty := [run for run in found if run not in set(counted)]:
+        groups.append(("Without samples", empty, found))
     return [_runs_table(store, title, runs, labels) for title, runs, labels in groups]
 
 
@@ -83,7 +92,7 @@ def list_samples(store: Store, references: Sequence[str] = (), which: SampleFilt
         )
     query = """
         SELECT s.sample_id, s.run_id, s.problem_id, s.n_tokens, s.n_takeovers, s.n_changed, s.answer, s.gold, s.correct,
-               base.correct AS base_correct, base.sample_id AS base_sample_id
+               base.correct AS base_correct, count(*) OVER () AS n_found
         FROM sample_view AS s
         LEFT JOIN (SELECT unnest($ids) AS run_id, unnest($bases) AS base_run) AS of USING (run_id)
         LEFT JOIN samples AS base
@@ -91,19 +100,20 @@ def list_samples(store: Store, references: Sequence[str] = (), which: SampleFilt
         WHERE s.run_id IN (SELECT unnest($runs)) AND s.n_takeovers >= $takeovers AND starts_with(s.problem_id, $problem)
           AND ($verdict IS NULL OR coalesce(if(s.correct, 'right', 'wrong'), 'ungraded') = $verdict)
           AND (NOT $flipped OR s.correct <> base.correct)
-        ORDER BY s.n_changed DESC, s.n_takeovers DESC, s.run_id, s.sample_id
+        ORDER BY s.n_changed DESC, s.n_takeovers DESC, s.run_id, s.sample_id LIMIT $limit
     """
     values = {"runs": selection.ids, "ids": [*base_of], "bases": [*base_of.values()], "takeovers": which.takeovers}
-    values |= {"problem": which.problem, "verdict": which.verdict, "flipped": which.flipped}
+    values |= {"problem": which.problem, "verdict": which.verdict, "flipped": which.flipped, "limit": which.limit}
     found = store.sql(query, values).to_pylist()
-    rows = [{**row, "run": selection.labels[row["run_id"]], "verdict": _verdict(row)} for row in found[: which.limit]]
-    several = len({row["run_id"] for row in found}) > 1
+    rows = [{**row, "run": selection.labels[row["run_id"]], "verdict": _verdict(row)} for row in found]
+    several = len(selection.ids) > 1
     columns = [
         *(Column("sample_id", "sample"), *([Column("run")] if several else []), Column("verdict", "")),
         *(Column("n_takeovers", "takeovers"), Column("n_changed", "changed"), Column("answer"), Column("gold")),
         *(Column("n_tokens", "tokens"), Column("problem_id", "problem")),
     ]
-    shown = f"{len(rows)} of {COUNT.text(len(found))} samples" + ("" if several or not rows else f" of {rows[0]['run']}")
+    of = "" if several else f" of {selection.labels[selection.ids[0]]}"
+    shown = f"{len(rows)} of {COUNT.text(rows[0]['n_found'] if rows else 0)} samples{of}"
     data = pa.Table.from_pylist(rows) if rows else pa.table({column.name: pa.array([], pa.string()) for column in columns})
     return Table("samples", shown, data, columns)
 

@@ -81,18 +81,3 @@ def _tell(traced: Sequence[tuple[Any, Guidance, Kept, int]], round_: Round, k: i
         if request.customized_info is None:
             request.customized_info = {}
         request.customized_info.setdefault(KEY, []).extend(entries[first:end])
-
-
-def spoken(kept: Kept, round_: Round, at: int, width: int) -> torch.Tensor:
-    """The guided model's own distributions at a request's positions: the reasoning model's where it took over.
-
-    Returns:
-        (width, V) log-probabilities; the rows after the kept ones are the base model's.
-    """
-    begin, length = round_.begins[at], round_.lengths[at]
-    rows = round_.base.new_zeros((width, round_.base.shape[-1]))
-    rows[:length] = round_.base[begin : begin + length]
-    theirs = [index for index in range(kept.n) if kept.fired[index] or kept.relayed]
-    if theirs:
-        rows[theirs] = round_.reasoning[[begin + index for index in theirs]]
-    return rows

@@ -14,14 +14,14 @@ from sglang.srt.managers.tp_worker import TpModelWorker
 from sglang.srt.runtime_context import get_device, get_spec
 from sglang.srt.speculative.base_spec_worker import BaseSpecWorker
 
-from rrti_sgl.fused import places
+from rrti_sgl.fused import logprobs, places
 from rrti_sgl.fused.acceptance import Guidance, Kept
 from rrti_sgl.fused.admission import Door, base_prompt, guidance_of, open_door
 from rrti_sgl.fused.base_side import BaseSide
 from rrti_sgl.fused.drawing import draw
 from rrti_sgl.fused.forwards import Carried, Draft, draft, forward_batch, read, verify
 from rrti_sgl.fused.scoring import measure
-from rrti_sgl.fused.tracing import Round, spoken, tell
+from rrti_sgl.fused.tracing import Round, tell
 from rrti_sgl.records import FloatArray
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Steps
@@ -124,7 +124,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 for place, index in enumerate(active):
                     if (keeps := kept[place]) is not None:
                         tokens[index] = int(_emitted(keeps, round_, place)[0])
-                        self._prefill_logprobs(batch, index, keeps, round_, place, int(tokens[index]), output)
+                        logprobs.fill_first(batch, index, keeps, round_, place, int(tokens[index]), output)
         except Exception as error:
             self._fail(batch, range(len(batch.reqs)), error)
         return GenerationBatchResult(
@@ -199,7 +199,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                         accepted[index] = keeps.n
                         self._side.extend(rows[index], keeps.n)
                 if batch.return_logprob:
-                    self._logprobs(batch, active, kept, round_, out, output)
+                    logprobs.fill(batch, active, kept, round_, out, output)
         except Exception as error:
             self._fail(batch, range(size), error)
             accepted.zero_()
@@ -304,49 +304,6 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 tuple(round_.drafted[rows].tolist()),
             )
         )
-
-    # -- log-probabilities ------------------------------------------------------------------------------------------
-
-    def _logprobs(
-        self, batch: Any, active: Sequence[int], kept: Sequence[Kept | None], round_: Round, out: torch.Tensor, output: Any
-    ) -> None:
-        """SGLang's `return_logprob`, of the guided model: at a takeover those of the reasoning model."""
-        size, n = out.shape
-        values = torch.zeros((size, n))
-        tops: list[list[torch.Tensor]] = [[torch.empty(0)] * (size * n) for _ in range(2)]
-        named: list[Any] = [[torch.empty(0)] * (size * n), [[]] * (size * n)]
-        for place, index in enumerate(active):
-            keeps = kept[place]
-            if keeps is None or not batch.reqs[index].return_logprob:
-                continue
-            rows = spoken(keeps, round_, place, n)
-            values[index] = rows.gather(1, out[index][:, None])[:, 0].cpu()
-            if k := batch.reqs[index].logprob.top_logprobs_num:
-                top = rows.topk(min(k, rows.shape[-1]), -1)
-                for step in range(n):
-                    tops[0][index * n + step], tops[1][index * n + step] = top.values[step], top.indices[step]
-            if ids := batch.reqs[index].logprob.token_ids_logprob:
-                for step in range(n):
-                    named[0][index * n + step], named[1][index * n + step] = rows[step, ids], ids
-        output.next_token_logprobs = values
-        output.next_token_top_logprobs_val, output.next_token_top_logprobs_idx = tops
-        output.next_token_token_ids_logprobs_val, output.next_token_token_ids_logprobs_idx = named
-
-    def _prefill_logprobs(
-        self, batch: Any, index: int, keeps: Kept, round_: Round, place: int, token: int, output: Any
-    ) -> None:
-        """The same for the first token, in place of what SGLang's sampler says of a draw of its own."""
-        request = batch.reqs[index]
-        if not request.return_logprob:
-            return
-        [row] = spoken(keeps, round_, place, 1)
-        output.next_token_logprobs[index] = row[token]
-        if k := request.logprob.top_logprobs_num:
-            top = row.topk(min(k, len(row)))
-            output.next_token_top_logprobs_val[index] = top.values
-            output.next_token_top_logprobs_idx[index] = top.indices
-        if ids := request.logprob.token_ids_logprob:
-            output.next_token_token_ids_logprobs_val[index] = row[ids]
 
     # -- faults -----------------------------------------------------------------------------------------------------
 

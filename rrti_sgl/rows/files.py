@@ -14,7 +14,7 @@ from typing import IO, Any
 from rrti_sgl import bounds
 from rrti_sgl.rows.cells import Place, Row, lone_surrogate
 from rrti_sgl.rows.complaints import Complaints
-from rrti_sgl.rows.opening import DAMAGE, TOO_MUCH, most_bytes, open_text
+from rrti_sgl.rows.opening import DAMAGE, UnpacksTooFarError, most_bytes, open_text
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _BATCH_ROWS, _BATCH_BYTES = 4096, 1 << 28
@@ -144,22 +144,23 @@ def _parquet(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
                     else:
                         left -= _length(row)
                         if left < 0:
-                            raise OSError(TOO_MUCH)
+                            raise UnpacksTooFarError
                         yield f"{path}, row {number}", row
+    except UnpacksTooFarError as error:
+        complaints.add(str(path), f"cannot be read: {error}")
     except (pa.ArrowException, OSError) as error:
-        why = str(error).splitlines()[0]
-        complaints.add(str(path), f"cannot be read: {why}" if why == TOO_MUCH else f"is no Parquet file ({why})")
+        complaints.add(str(path), f"is no Parquet file ({str(error).splitlines()[0]})")
 
 
 def _rows_at_once(file: Any, most: int) -> int:
     """Rows of a Parquet file that fit in memory however they are packed: one text may stand in every row of a column.
 
     Raises:
-        OSError: the file unpacks to more than it may.
+        UnpacksTooFarError: the file unpacks to more than it may.
     """
     groups = [file.row_group(place) for place in range(file.num_row_groups)]
     if sum(group.total_byte_size for group in groups) > most:
-        raise OSError(TOO_MUCH)
+        raise UnpacksTooFarError
     longest = max((group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns)), default=1)
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(longest, 1)))
 

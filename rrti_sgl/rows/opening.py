@@ -24,7 +24,14 @@ DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zi
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _ZIP_ZSTD = 93  # in zipfile from Python 3.14 on
 _FLOOR, _RATIO = 2**28, 200  # bytes that any file may unpack to, and how many times its size: text makes some 20
-TOO_MUCH = f"it unpacks to more than {_RATIO} times its size"
+_TOO_MUCH = f"it unpacks to more than {_RATIO} times its size"
+
+
+class UnpacksTooFarError(OSError):
+    """A file holds far more than its size lets expect."""
+
+    def __init__(self) -> None:
+        super().__init__(_TOO_MUCH)
 
 
 def most_bytes(packed: int) -> int:
@@ -89,11 +96,11 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Raises OSError: there is too much."""
+        """Raises UnpacksTooFarError."""
         read: int = self._file.readinto(buffer)
         self._left -= read
         if self._left < 0:
-            raise OSError(TOO_MUCH)
+            raise UnpacksTooFarError
         return read
 
     def close(self) -> None:
@@ -109,7 +116,7 @@ def member_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """
     most = most_bytes(member.compress_size)
     if member.file_size > most:
-        raise zipfile.BadZipFile(f"{member.filename}: {TOO_MUCH}")
+        raise zipfile.BadZipFile(f"{member.filename}: {_TOO_MUCH}")
     if member.compress_type != _ZIP_ZSTD:
         try:
             return archive.read(member)

@@ -27,7 +27,19 @@ def test_runs_are_grouped_by_what_can_be_compared(tiny: Store) -> None:
     assert rollouts.data["run_id"].to_pylist() == ["diagnose-1"]
     assert compared.data["run_id"].to_pylist() == ["base-1", "guided-1", "reasoning-1"]
     assert compared.data["accuracy"].to_pylist() == [0.25, 0.75, 1.0]
-    assert "4 problems of tiny" in compared.title or "4 problems" in compared.title
+    assert compared.title == "4 problems of tiny, temperature 0.6"
+
+
+def test_runs_without_samples_are_listed_too(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        with pytest.raises(UsageError, match="has no runs"):
+            list_runs(store)
+        store.begin_run(make_run("guided-1", program="guided"))
+        [table] = list_runs(store)
+    assert (table.title, table.data["run_id"].to_pylist(), table.data["run"].to_pylist()) == (
+        "Without samples", ["guided-1"], ["guided"],
+    )  # fmt: skip
+    assert "status" in [column.name for column in table.columns]
 
 
 def verdicts(store: Store, which: SampleFilter, *runs: str) -> dict[str, str]:
@@ -42,7 +54,8 @@ def test_samples_are_filtered_and_set_against_the_base_run(tiny: Store) -> None:
     assert verdicts(tiny, SampleFilter("right", problem="p0"), "guided", "reasoning") == {"p0": "right"}
     assert set(verdicts(tiny, SampleFilter(takeovers=1))) == {"p0", "p1", "p2", "p3"}
     assert verdicts(tiny, SampleFilter(takeovers=3)) == {}
-    assert len(list_samples(tiny, which=SampleFilter(limit=3))) == 3
+    limited = list_samples(tiny, which=SampleFilter(limit=3))
+    assert (len(limited), limited.title) == (3, "3 of 16 samples")
     first = list_samples(tiny, ["guided"]).data.to_pylist()[0]
     assert (first["problem_id"], first["n_changed"]) == ("p1", 2), "the most changed tokens first"
 
@@ -83,9 +96,11 @@ def test_the_commands_fit_and_say_what_comes_next(tiny_path: Path, monkeypatch: 
     db = ("--db", str(tiny_path))
     for arguments in (("runs",), ("samples",), ("samples", "guided", "--flipped"), ("compare", "base", "guided")):
         shown = rrti(*arguments, *db)
-        assert "Next: rrti " in shown
-        assert all(len(line) <= 80 or line.startswith("Next: ") for line in shown.splitlines())
-    sample = rrti("samples", "guided", *db).splitlines()[-1].split()[3]
+        lines = shown.splitlines()
+        place = lines.index("Next:")
+        assert all(line.startswith("  rrti ") and line.endswith(str(tiny_path)) for line in lines[place + 1 :])
+        assert max(map(len, lines[:place])) <= 80
+    sample = rrti("samples", "guided", *db).splitlines()[-1].split()[2]
     assert sample in rrti("show", sample, *db)
     assert [row["run_id"] for row in json.loads(rrti("runs", *db, "--json"))][-1] == "reasoning-1"
     assert len(json.loads(rrti("samples", "--limit", "2", *db, "--json"))) == 2
