@@ -131,11 +131,16 @@ def wide(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], name_of: Callab
         rows: with `value`, and maybe `value_low` and `value_high`.
         keys: columns that stay.
         name_of: the new column of a row.
+
+    Raises:
+        ValueError: two rows give the same column of the same keys.
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         target = found.setdefault(tuple(row[key] for key in keys), {key: row[key] for key in keys})
         name = name_of(row)
+        if name in target:
+            raise ValueError(f"two values of {name}")
         target[name] = row["value"]
         if "value_low" in row:
             target |= {f"{name}_low": row["value_low"], f"{name}_high": row["value_high"]}

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
-from rrti_sgl.db.queries import QUERIES
+from rrti_sgl.db.queries import QUERIES, run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.published import load_published
@@ -45,6 +45,16 @@ def test_every_statistic_has_its_section_with_content_or_a_reason(made: Report) 
         assert finished.content.tables or finished.content.missing
     shown = {finished.section.name for finished in made.sections if finished.content.tables}
     assert {"sparsity", "position", "uncertainty", "planning", "failure", "accuracy", "takeovers", "cost"} <= shown
+
+
+def test_the_shares_of_the_top_sets_are_those_of_the_statistic(made: Report, tiny: Store) -> None:
+    """And not those of the Lorenz curve, which are of whole numbers of tokens and stand at the same levels."""
+    [table] = [table for table in made.tables if table.name == "sparsity"]
+    [row] = [row for row in table.data.to_pylist() if (row["run_id"], row["metric"]) == ("diagnose-1", "ce")]
+    found = run_query(tiny, "sparsity", run="diagnose", metric="ce", top=[0.01, 0.08]).to_pylist()
+    named = {each["level"]: each["value"] for each in found if each["statistic"] == "carried_by_top"}
+    assert (row["top_1"], row["top_8"]) == (named[0.01], named[0.08])
+    assert named[0.01] not in [each["value"] for each in found if each["statistic"] == "lorenz"]
 
 
 def test_every_table_and_figure_is_there_in_every_format(made: Report, out: Path) -> None:

@@ -45,7 +45,7 @@ def _sparsity(context: ReportContext) -> Content:
                 raise
             missing.append(str(error))
             continue
-        rows += [{**row, "metric": metric} for row in found.rows]
+        rows += [{**row, "metric": metric} for row in found.rows if row["statistic"] != "lorenz"]
         missing += found.left_out.values()
     key = "sparsity.gini"
     data = wide(rows, ["run", "run_id", "metric", "n_tokens"], _sparsity_column)
