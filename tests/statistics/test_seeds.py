@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 
 import numpy as np
@@ -85,6 +86,10 @@ def test_a_report_shows_the_group_and_recovers_within_each_seed(store):
     assert groups["guided"]["accuracy_sd"] > 0
     by_label = {name: row["recovery_accuracy"] for name, row in shown.items() if ", seed " in name}
     assert [value for name, value in by_label.items() if name.startswith("base")] == [0, 0, 0]
+    # Two pairs of tokens that read the same are two rows, told apart by their ids.
+    pairs = [row["label"] for row in sections["takeovers"].tables[0].data.to_pylist() if row["part"] == "pair"]
+    assert len(pairs) == len(set(pairs))
+    assert any(re.fullmatch(r"t\d+ -> t\d+ \(ids \d+ -> \d+\)", label) for label in pairs)
 
 
 def test_what_makes_a_group():

@@ -77,7 +77,7 @@ def _takeovers(context: ReportContext) -> Content:
     if not runs:
         raise UsageError("No run among these has a gate that takes over single tokens.", "Run one: rrti run guided.")
     found = context.each("takeovers", runs)
-    shares = [row for row in found.rows if row["share"] is not None]
+    shares = _told_apart([row for row in found.rows if row["share"] is not None])
     entropies = [row for row in found.rows if row["mean"] is not None]
     title, note = "Anatomy of the takeovers: shares", "The paper publishes no numbers of this."
     about = (
@@ -88,6 +88,19 @@ def _takeovers(context: ReportContext) -> Content:
     around = "Base entropy around takeovers"
     tables += _side_by_side("takeovers-entropy", around, entropies, ("label",), Column("mean", kind=NATS), note)
     return Content(tables, [_strip(context, runs)], [*found.left_out.values()])
+
+
+def _told_apart(shares: Rows) -> list[dict[str, Any]]:
+    """The rows of shares; where other pairs of tokens read the same (" a" and "a"), their ids are in the label."""
+    written: dict[Any, set[tuple[Any, Any]]] = {}
+    for row in shares:
+        written.setdefault(row["label"], set()).add((row["base_token_id"], row["token_id"]))
+    return [
+        {**row, "label": f"{row['label']} (ids {row['base_token_id']} -> {row['token_id']})"}
+        if row["part"] == "pair" and len(written[row["label"]]) > 1
+        else dict(row)
+        for row in shares
+    ]
 
 
 def _cost(context: ReportContext) -> Content:
