@@ -21,7 +21,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.problems import load_problems
 from rrti_sgl.serving.server import ServedPair
 from rrti_sgl.tinypair.bundle import bundled_pair
-from tests.test_docs import COMMANDS, SHOWN, TEXTS
+from tests.test_docs import COMMANDS, SHOWN, TEXTS, fences
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -75,8 +75,9 @@ def write_files(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     shutil.copytree(bundled_pair().base, folder / "tokenizer", ignore=shutil.ignore_patterns("*.safetensors"))
     (folder / "tokenizer" / "chat_template.jinja").write_text(CHAT)
-    [module] = re.findall(r"<!-- test: gate -->\n```python\n(.*?)```", TEXTS["docs/howto.md"], re.DOTALL)
-    (folder / "my_gates.py").write_text(module)
+    for _, _, code in fences("python"):
+        if named := re.match(r"# (my_\w+\.py)\n", code):
+            (folder / named[1]).write_text(code)
 
 
 class Reader:
