@@ -10,13 +10,14 @@ TORCH = torch==2.13.0
 VENV = .venv
 RUN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+SITE = $(VENV)/.site
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # Two processes run the tests; those of one group (tests/conftest.py) stay together.
 PARALLEL = --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench coverage pair docs clean
+.PHONY: help demo test test-slow check bench coverage pair docs site clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,13 +32,17 @@ $(INSTALLED): requirements-cpu.lock pyproject.toml
 	@$(RUN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(SITE): docs/site/requirements.lock $(INSTALLED)
+	@$(RUN)/pip install --quiet --no-deps --requirement docs/site/requirements.lock
+	@touch $@
+
 demo: $(INSTALLED) ## The whole method on the bundled pair, in a few minutes: demo/report.md, demo/traces.duckdb.
 	@$(RUN)/rrti demo
 
-test: check ## Style, types and every test that is not slow; starts two real SGLang servers.
+test: check $(SITE) ## Style, types and every test that is not slow; starts two real SGLang servers.
 	$(RUN)/python -m pytest $(PARALLEL) -m "not slow"
 
-test-slow: $(INSTALLED) ## The exhaustive tests as well, SmolLM2 on real servers among them; what is skipped says why.
+test-slow: $(INSTALLED) $(SITE) ## The exhaustive tests as well, SmolLM2 on real servers among them; what is skipped says why.
 	$(RUN)/python -m pytest $(PARALLEL) -rs
 
 check: $(INSTALLED) ## Style and strict types.
@@ -65,6 +70,9 @@ docs: $(INSTALLED) ## Write the reference pages that are generated from the code
 	$(RUN)/rrti stats --definitions > docs/statistics.md
 	$(RUN)/python docs/api_page.py > docs/api.md
 	$(RUN)/typer rrti_sgl.cli.main utils docs --name rrti --title Commands > docs/commands.md
+
+site: $(SITE) ## The documentation as a site: build/site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
 clean: ## Remove what was built and installed.
 	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
