@@ -1,16 +1,19 @@
 """Decoding speed: both models in one server, two servers, base alone and reasoning alone, side by side in one run.
 
-For each number of sequences in flight and each spike ratio the methods decode the same prompts in turn, after a round that
-is not counted and with caches flushed before each. The server that holds both models is asked for drafts of several
-lengths, and once for a trace. Both models alone decode, for each prompt, as many tokens as guided decoding wrote there,
-without log-probabilities. Rows are medians of the repetitions; build/bench.json keeps them, and what is measured
-again replaces what was there, so that the table can be made in parts.
+For each number of threads and of sequences in flight, and each rate of takeovers, the methods decode the same prompts in
+turn, after a round that is not counted and with caches flushed before each. The server that holds both models is asked for
+drafts of several lengths, and once for a trace. Both models alone decode, for each prompt, as many tokens as guided decoding
+wrote there, without log-probabilities. Rows are medians of the repetitions; build/bench.json keeps them, and what is
+measured again replaces what was there, so that the table can be made in parts.
 
-    python benchmarks/decoding.py                                       # both pairs, one ratio, one thread
-    python benchmarks/decoding.py --quick                               # bundled pair, 32 sequences, one repetition
-    python benchmarks/decoding.py --pairs bundled --ratios 0.04 0.13    # a part
-    python benchmarks/decoding.py --threads 2 --cores 2                 # two threads, every method on the same two cores
-    python benchmarks/decoding.py --show                                # the table of what was measured so far
+Every method has the same cores: the servers of a pair are kept on as many as a server has threads, unless `--cores` says
+otherwise.
+
+    python benchmarks/decoding.py                                      # both pairs, takeovers of 8 %, a thread and a core
+    python benchmarks/decoding.py --rates 0.04 0.08 0.13 --threads 1 2 # all of it: hours
+    python benchmarks/decoding.py --quick                              # bundled pair, 32 sequences, one repetition
+    python benchmarks/decoding.py --pairs bundled --sequences 32       # a part
+    python benchmarks/decoding.py --show                               # the table of what was measured so far
 """
 
 from __future__ import annotations
@@ -169,9 +172,9 @@ async def measure_pair(name: str, served: Served, arguments: argparse.Namespace,
         )  # fmt: skip
         for sequences in arguments.sequences:
             jobs = jobs_for(pair, max(sequences * arguments.rounds, 8), "heldout")
-            for ratio in arguments.ratios:
-                gate = DivergenceGate("ce", ThresholdRule(calibrate(told.records["score"], ratio).tau))
-                cell = Cell(name, served, pair, server, jobs, gate, sequences, ratio, arguments)
+            for rate in arguments.rates:
+                gate = DivergenceGate("ce", ThresholdRule(calibrate(told.records["score"], rate).tau))
+                cell = Cell(name, served, pair, server, jobs, gate, sequences, rate, arguments)
                 write_rows(await cell.measure(), path)
 
 
@@ -201,8 +204,8 @@ class Cell:
                 row, lengths = await self._row(method, drafts, lengths, warm_up=repetition == 0)
                 if repetition > 0:
                     rows.setdefault((method, drafts), []).append(row)
-                    told = f"{self.name} {self.sequences:>3} r={self.ratio:.2f} {method:<9} {drafts:<8}"
-                    print(f"  {told} {row.tokens_per_s:7.0f} tok/s", file=sys.stderr)
+                    where = f"{self.name} {row.threads}/{row.cores} {self.sequences:>3} r={self.ratio:.2f}"
+                    print(f"  {where} {method:<9} {drafts:<8} {row.tokens_per_s:7.0f} tok/s", file=sys.stderr)
         return [median_row(found) for found in rows.values()]
 
     def _methods(self) -> list[tuple[str, str]]:
@@ -291,45 +294,50 @@ def pin(servers: Sequence[Server], cores: int) -> None:
                     os.sched_setaffinity(thread.id, range(cores))
 
 
+@contextmanager
+def serving(name: str, arguments: argparse.Namespace) -> Iterator[Served]:
+    """The servers of a pair with so many threads each, kept on as many cores as they are to share."""
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    bundled = bundled_pair()
+    base, reasoning = (bundled.base, bundled.reasoning) if name == "bundled" else make_sized_pair(name)
+    logs = BUILD / "bench-logs"
+    flags = [*TOKEN_IDS_ONLY, "--max-running-requests", "128"]  # as the servers of `rrti run`
+    longest = max(int(drafts.partition("/")[0]) for drafts in arguments.drafts)
+    both = BothModels(str(reasoning), f"{name}-fused", logs, flags, base_model=str(base), draft_tokens=longest)
+    two = [Server(str(base), f"{name}-base", logs, flags), Server(str(reasoning), f"{name}-reasoning", logs, flags)]
+    with ServedPair(*two) as pair, ServedPair(both, both):
+        pin([*two, both], arguments.cores)
+        yield Served(pair, both)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one repetition, one ratio, 32 sequences, bundled pair")
+    parser.add_argument("--quick", action="store_true", help="one repetition, one rate, 32 sequences, bundled pair")
     parser.add_argument("--show", action="store_true", help="measure nothing; print what build/bench.json has")
     parser.add_argument("--pairs", nargs="+", choices=["bundled", *RANDOM], default=["bundled", "random-8M-90M"])
     parser.add_argument("--sequences", type=int, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--ratios", type=float, nargs="+", default=[0.08])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.08], help="takeovers per token of base rollouts")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[m for m in METHODS if m != "lockstep"])
     parser.add_argument(
         "--drafts", nargs="+", default=["8", "12", "16", "16/0.5"], help="of one server; 16/0.5: until doubt"
     )
     parser.add_argument("--draft-tokens", type=int, default=12, help="of two servers")
-    parser.add_argument("--threads", type=int, default=1, help="of each server")
-    parser.add_argument("--cores", type=int, default=0, help="that all servers share; 0: all")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of each server")
+    parser.add_argument("--cores", type=int, help="that the servers of a pair share; 0: all; by default as many as threads")
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2, help="samples per sequence in flight")
     parser.add_argument("--max-new-tokens", type=int, help="most tokens of a sample; by default 110, of random pairs 48")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.sequences, arguments.repetitions, arguments.pairs = [32], 1, ["bundled"]
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     path = BUILD / "bench.json"
     for name in () if arguments.show else arguments.pairs:
-        bundled = bundled_pair()
-        base, reasoning = (bundled.base, bundled.reasoning) if name == "bundled" else make_sized_pair(name)
-        logs = BUILD / "bench-logs"
-        flags = [*TOKEN_IDS_ONLY, "--max-running-requests", "128"]  # as the servers of `rrti run`
-        longest = max(int(drafts.partition("/")[0]) for drafts in arguments.drafts)
-        both = BothModels(str(reasoning), f"{name}-fused", logs, flags, base_model=str(base), draft_tokens=longest)
-        with (
-            ServedPair(
-                Server(str(base), f"{name}-base", logs, flags), Server(str(reasoning), f"{name}-reasoning", logs, flags)
-            ) as served,
-            ServedPair(both, both),
-        ):
-            pin([served.base, served.reasoning, both], arguments.cores)  # type: ignore[list-item]
-            settings = argparse.Namespace(**vars(arguments))
-            settings.max_new_tokens = arguments.max_new_tokens or (110 if name == "bundled" else 48)
-            asyncio.run(measure_pair(name, Served(served, both), settings, path))
+        for threads in arguments.threads:
+            cores = threads if arguments.cores is None else arguments.cores
+            limit = arguments.max_new_tokens or (110 if name == "bundled" else 48)
+            own = argparse.Namespace(**{**vars(arguments), "threads": threads, "cores": cores, "max_new_tokens": limit})
+            with serving(name, own) as served:
+                asyncio.run(measure_pair(name, served, own, path))
     print(markdown(decoding_rows(stored_rows(path))))
 
 

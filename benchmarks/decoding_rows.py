@@ -55,8 +55,8 @@ def median_row(rows: Sequence[Row]) -> Row:
 def markdown(rows: Sequence[Row]) -> str:
     """The table of docs/performance.md."""
     lines = [
-        "| pair | threads | in flight | r | method | drafts | takeovers | tok/s | of base | of reasoning | thrown away "
-        "| CPU ms/token: servers | client |",
+        "| pair | threads / cores | in flight | r | method | drafts | takeovers | tok/s | of base | of reasoning "
+        "| thrown away | CPU ms/token: servers | client |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -64,7 +64,8 @@ def markdown(rows: Sequence[Row]) -> str:
         shares = [f"{row.tokens_per_s / cell[model]:.2f}" if model in cell else "" for model in ("base", "reasoning")]
         ours = row.method not in ("base", "reasoning")
         lines.append(
-            f"| {row.pair} | {row.threads} | {row.sequences} | {row.spike_ratio:.2f} | {row.method} | {row.drafts} "
+            f"| {row.pair} | {row.threads} / {row.cores or 'all'} | {row.sequences} | {row.spike_ratio:.2f} "
+            f"| {row.method} | {row.drafts} "
             f"| {f'{row.takeover_rate:.3f}' if ours else ''} | {row.tokens_per_s:.0f} | {shares[0]} | {shares[1]} "
             f"| {f'{row.discarded_share:.2f}' if ours else ''} "
             f"| {row.cpu_ms_base + row.cpu_ms_reasoning:.2f} | {row.cpu_ms_client:.2f} |"

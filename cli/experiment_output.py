@@ -50,7 +50,9 @@ def print_plan(plan: Plan, source: str, *, as_json: bool) -> None:
     console.print(plan.spec.title, style="bold")
     console.print(f"{source}: everything that can be checked here is right.\n", soft_wrap=True)
     models = plan.spec.models.by_side
-    tables.print_facts({side: _model_line(model) for side, model in models.items()} | {"out": str(plan.spec.out)})
+    tables.print_facts(
+        {side: _model_line(model) for side, model in models.items()} | {"servers": plan.servers, "out": str(plan.spec.out)}
+    )
     _print_runs(console, plan.cells)
     if plan.notes:
         console.print("\nNotes", style="bold")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rrti_sgl.cli.experiment_progress import GridProgress
@@ -75,7 +75,9 @@ def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command
 def expected_identity(spec: ExperimentSpec, findings: Findings, *, reference: bool) -> PairIdentity | None:
     """What servers that we start would report of a pair; None for servers that run already, and without a tokenizer."""
     pair = findings.pairs.get("reference" if reference else "reasoning")
-    return None if spec.servers.running or pair is None else PairIdentity.of(pair)
+    if spec.servers.running or pair is None:
+        return None
+    return replace(PairIdentity.of(pair), fused=spec.servers.fused)
 
 
 def _run_pair(
@@ -83,14 +85,16 @@ def _run_pair(
 ) -> None:
     side = "reference" if reference else "reasoning"
     servers, model = spec.servers, model_of(spec, side)
+    # One server for both models reads no texts, and does not know the two tokenizers apart.
+    names_tokenizers = servers.running or servers.fused
 
     async def go(address: PairAddress) -> None:
         async with open_session(
             address.base_url,
             address.reasoning_url,
             Concurrency(spec.decoding.in_flight),
-            tokenizer=spec.models.base.tokenizer if servers.running else None,
-            reasoning_tokenizer=_reasoning_tokenizer(spec, side) if servers.running else None,
+            tokenizer=spec.models.base.tokenizer if names_tokenizers else None,
+            reasoning_tokenizer=_reasoning_tokenizer(spec, side) if names_tokenizers else None,
             api_key=os.environ.get(servers.api_key_env),
             special_tokens=spec.decoding.option("special_tokens"),
         ) as session:
@@ -100,7 +104,8 @@ def _run_pair(
     url = servers.reference_url if reference else servers.reasoning_url
     named = (None, None) if servers.running or spec.bundled else (spec.models.base.model, model.model)
     options = None if servers.running else serving_options(spec, side)
-    with open_pair(servers.base_url, url, *named, log_dir=spec.out / "logs", options=options) as address:
+    logs = spec.out / "logs"
+    with open_pair(servers.base_url, url, *named, log_dir=logs, options=options, fused=servers.fused) as address:
         run_async(go(address))
 
 

@@ -66,7 +66,12 @@ def serve(
     ] = None,
     replicas: Annotated[
         int,
-        typer.Option(min=1, max=bounds.GPUS, help="Servers of each model, behind SGLang's router.", rich_help_panel=_PLACES),
+        typer.Option(
+            min=1,
+            max=bounds.GPUS,
+            help="Servers of each model, or of both, behind SGLang's router.",
+            rich_help_panel=_PLACES,
+        ),
     ] = 1,
     base_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 0,
     reasoning_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 0,
@@ -115,7 +120,7 @@ def serve(
         with opened as pair:
             key = f"in {keys.key_path(urlsplit(pair.base_url).port or 0)}, for you alone; rrti finds it there"
             if fused:
-                say(f"both models {pair.base_url}")
+                say(f"both models {pair.base_url}{_replicas(pair.served)}")
                 say(f"key         {key}")
                 say(f"\nrrti run guided --fused-url {pair.base_url}")
                 say("Ctrl-C stops it.")
@@ -128,7 +133,16 @@ def serve(
             assert pair.served is not None
             _watch(pair.served, restart=restart)
     except Stopped:
-        say("The server is stopped." if fused else "Both servers are stopped.")
+        one = "The server is stopped." if replicas == 1 else f"The {replicas} servers are stopped."
+        say(one if fused else "Both servers are stopped.")
+
+
+def _replicas(served: ServedPair | None) -> str:
+    """The servers behind an address that is a router's; nothing for a server's own."""
+    from rrti_sgl.serving.router import Replicas
+
+    router = served.base if served is not None else None
+    return f" (router of {', '.join(server.url for server in router.servers)})" if isinstance(router, Replicas) else ""
 
 
 def _watch(served: ServedPair, *, restart: bool) -> None:

@@ -42,8 +42,11 @@ class CellCost:
     most_disk_bytes: int
 
 
-def cell_cost(cell: Cell, n_problems: int, max_new_tokens: int, vocab_size: int) -> CellCost:
-    """The cost of a run, from the evaluation's typical length of a solution and from its limit."""
+def cell_cost(cell: Cell, n_problems: int, max_new_tokens: int, vocab_size: int, *, fused: bool = False) -> CellCost:
+    """The cost of a run, from the evaluation's typical length of a solution and from its limit.
+
+    One server for both models (`fused`) is asked once for each sample.
+    """
     samples = n_problems * cell.settings.samples
     alone = cell.settings.program == "reasoning"
     typical = cell.evaluation.typical_reasoning_tokens if alone else cell.evaluation.typical_tokens
@@ -53,7 +56,7 @@ def cell_cost(cell: Cell, n_problems: int, max_new_tokens: int, vocab_size: int)
         samples,
         tokens,
         samples * max_new_tokens,
-        None if tokens is None else requests_for(cell, samples, tokens),
+        None if tokens is None else samples if fused else requests_for(cell, samples, tokens),
         None if tokens is None else round(tokens * each),
         round(samples * max_new_tokens * each),
     )

@@ -166,6 +166,8 @@ def _check(spec: ExperimentSpec, evaluations: Sequence[str], complaints: Complai
     """Note what fields say of each other that does not go together."""
     _check_models(spec.models, complaints)
     _check_servers(spec, complaints)
+    if spec.servers.fused:
+        _check_fused(spec, complaints)
     for evaluation in (*spec.evaluations, *([spec.calibration] if spec.calibration else [])):
         if evaluation.problems in WORLD_SETS or evaluation.problems in BENCHMARKS:
             for field in ("question_field", "answer_field", "choices_field"):
@@ -202,6 +204,27 @@ def _check_servers(spec: ExperimentSpec, complaints: Complaints) -> None:
     for side in sorted(given - needed):
         message = f"there is no [models.{side}]. Leave it out, or name the model."
         complaints.add(("servers", f"{side}_url"), message)
+
+
+def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
+    """One server for both models takes nothing that is of one of them."""
+    servers, two = spec.servers, "leave fused out of [servers]"
+    if servers.running:
+        message = "the servers run already. Leave it out: one that holds both models has its address in both fields."
+        complaints.add(("servers", "fused"), message)
+    for name in ("base_gpus", "reasoning_gpus"):
+        if getattr(servers, name) is not None:
+            complaints.add(("servers", name), f"one server holds both models. Leave it out, or {two}.")
+    for side, model in spec.models.by_side.items():
+        if model.flags:
+            message = f"one server holds both models. Write the flags in [servers], or {two}."
+            complaints.add(("models", side, "flags"), message)
+    if spec.decoding.option("decoding") == "lockstep":
+        complaints.add(("decoding", "decoding"), f"lockstep decoding needs two servers. Leave it out, or {two}.")
+    for program in spec.programs:
+        if program.program == "oracle":
+            message = f"its gate knows the problem, which one server for both models does not. Leave it out, or {two}."
+            complaints.add((*program.path, "program"), message)
 
 
 def _check_program(program: ProgramSpec, evaluations: Sequence[str], complaints: Complaints) -> None:

@@ -12,6 +12,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec, ModelSpec
 from rrti_sgl.serving.arrangement import ServingOptions, arrange, flag_value
+from rrti_sgl.serving.fused import arrange_fused
 from rrti_sgl.serving.gpus import MIB, Gpu, visible_gpus
 from rrti_sgl.serving.memory import GIB, Demand
 from rrti_sgl.serving.model_size import ModelSize, read_model_size
@@ -75,7 +76,9 @@ def model_of(spec: ExperimentSpec, side: str) -> ModelSpec:
 
 
 def flags_of(spec: ExperimentSpec, side: str) -> tuple[str, ...]:
-    """SGLang flags of a model's server; its own come last, and win."""
+    """SGLang flags of a model's server; its own come last, and win. One server for both models has those of all servers."""
+    if spec.servers.fused:
+        return spec.servers.flags
     model = model_of(spec, side)
     tokenizer = ("--tokenizer-path", model.tokenizer) if model.tokenizer is not None else ()
     return (*spec.servers.flags, *tokenizer, *model.flags)
@@ -116,7 +119,8 @@ def plan_servers(spec: ExperimentSpec, sizes: dict[str, ModelSize]) -> list[str]
     for pair in pairs:
         if set(pair) <= set(sizes):
             servers = [Server(_config_place(spec, side), side, Path("logs")) for side in pair]
-            arranged = arrange(servers[0], servers[1], serving_options(spec, pair[1]), gpus)
+            arranging = arrange_fused if spec.servers.fused else arrange
+            arranged = arranging(servers[0], servers[1], serving_options(spec, pair[1]), gpus)
             described = [_with_names(spec, pair, note) for note in arranged.notes]
             notes += [f"Memory, base with {pair[1]}{supposed}: {note}." for note in described]
     return notes
@@ -125,7 +129,8 @@ def plan_servers(spec: ExperimentSpec, sizes: dict[str, ModelSize]) -> list[str]
 def _with_names(spec: ExperimentSpec, pair: tuple[str, str], note: str) -> str:
     """A memory plan that names the models, where their sizes were read beside their tokenizers."""
     for side in pair:
-        note = note.replace(f" {_config_place(spec, side)}:", f" {model_of(spec, side).model}:")
+        for end in (":", " and "):
+            note = note.replace(f" {_config_place(spec, side)}{end}", f" {model_of(spec, side).model}{end}")
     return note
 
 
@@ -140,6 +145,7 @@ def serving_options(spec: ExperimentSpec, reasoning_side: str) -> ServingOptions
         base_gpus=servers.base_gpus,
         reasoning_gpus=servers.reasoning_gpus,
         replicas=servers.replicas,
+        gates=sorted({gate for program in spec.programs for gate in program.option("gate") if gate is not None}),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rrti_sgl.decoding.chunked import ChunkedSample
+from rrti_sgl.decoding.fused import FusedDecoding
 from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.renumbered import renumber_request
@@ -78,12 +79,22 @@ class Plan:
     requests: Sequence[ShownRequest]
     notes: Sequence[str]
 
+    @property
+    def servers(self) -> str:
+        """What is started, in words."""
+        servers = self.spec.servers
+        if servers.running:
+            return "running"
+        each = "one server for both models" if servers.fused else "a server for each model"
+        return each if servers.replicas == 1 else f"{each}, {servers.replicas} times behind a router"
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values."""
         shown = self.prompts
         return {
             "experiment": self.spec.title,
             "out": str(self.spec.out),
+            "servers": self.servers,
             "models": {side: model.model for side, model in self.spec.models.by_side.items()},
             "runs": [
                 {"evaluation": planned.cell.evaluation.name, "run": planned.cell.label, **asdict(planned.cost)}
@@ -108,12 +119,13 @@ def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
     for cell in grid.all_cells:
         problem_set = findings.problem_sets[cell.evaluation.name]
         limit = cell.settings.max_new_tokens or problem_set.max_new_tokens
-        planned.append(PlannedCell(cell, cell_cost(cell, len(problem_set.problems), limit, findings.vocab_size)))
+        n_problems, fused = len(problem_set.problems), spec.servers.fused
+        planned.append(PlannedCell(cell, cell_cost(cell, n_problems, limit, findings.vocab_size, fused=fused)))
     prompts, requests = None, list[ShownRequest]()
     shown, pair = _shown_cell(grid), findings.pairs.get("reasoning")
     if shown is not None and pair is not None:
         run = _first_problem(shown, pair, findings.problem_sets[shown.evaluation.name])
-        requests = first_requests(run, pair)
+        requests = [first_guided_request(run, pair)] if spec.servers.fused else first_requests(run, pair)
         [job] = run.jobs[:1]
         own = pair.reasoning_vocabulary.renumbered.inverse.ids(job.reasoning_prompt_ids)
         contexts = (context_of(spec, findings.sizes, "base"), context_of(spec, findings.sizes, "reasoning"))
@@ -148,6 +160,12 @@ def first_requests(run: PreparedRun, pair: Pair) -> list[ShownRequest]:
         ShownRequest("base", f"a draft of {draft.request.max_new_tokens} tokens", payload([draft.request], ["base-1"])),
         ShownRequest("reasoning", purpose, payload([renumbered], ["reasoning-1"])),
     ]
+
+
+def first_guided_request(run: PreparedRun, pair: Pair) -> ShownRequest:
+    """The request to one server for both models that asks for the whole first sample."""
+    request = FusedDecoding((), pair.vocab_size).request(run.jobs[0], run.gate, run.options, run.options.draft_tokens)
+    return ShownRequest("fused", "a whole sample, with its trace", request.payload("sample-1"))
 
 
 def _stand_in(request: GenerateRequest, ids: Sequence[int], vocab_size: int) -> Generation:

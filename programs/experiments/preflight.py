@@ -130,6 +130,12 @@ def _load_pairs(spec: ExperimentSpec, findings: Findings, complaints: Complaints
         except RRTIError as error:
             complaints.add(("models", side, "model"), str(error))
             continue
+        if spec.servers.fused and other.renumbered:
+            message = (
+                f"its special tokens have other ids than the base model's ({other.renumbered}), which one server for both "
+                "models cannot renumber. Leave fused out of [servers], or write special_tokens = 'as-is' in [decoding]."
+            )
+            complaints.add(("models", side, "model"), message)
         if lines:
             findings.notes.append(f"Special tokens that only one of base and {side} has: {'; '.join(lines)}.")
         for name in ("base", side):

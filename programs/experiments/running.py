@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.fused_server import FusedSide
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError
 from rrti_sgl.programs.experiments.checking import Checked, check_cells
@@ -57,17 +58,22 @@ class GridRuns:
 
 @dataclass(frozen=True, slots=True)
 class PairIdentity:
-    """What tells the runs of one pair from those of another: model names as servers report them, and the vocabulary."""
+    """What tells the runs of one pair from those of another: model names as servers report them, and the vocabulary.
+
+    One server for both models (`fused`) scores over the whole vocabulary, so that its runs and thresholds are others.
+    """
 
     base_model: str
     reasoning_model: str
     tokenizer_hash: str
     vocab_size: int
+    fused: bool = False
 
     @classmethod
     def of(cls, pair: Pair) -> PairIdentity:
         """Of a connected pair."""
-        return cls(pair.base.info.model, pair.reasoning.info.model, pair.vocabulary.digest, pair.vocab_size)
+        models = pair.base.info.model, pair.reasoning.info.model
+        return cls(*models, pair.vocabulary.digest, pair.vocab_size, isinstance(pair.base, FusedSide))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,7 @@ def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | No
         """
         SELECT run_id FROM runs
         WHERE config_hash = $hash AND program = $program AND tokenizer_hash = $tokenizer
-          AND base_model = $base AND reasoning_model = $reasoning
+          AND base_model = $base AND reasoning_model = $reasoning AND score_kind = $kind
           AND (status = 'finished' OR run_id NOT IN (SELECT run_id FROM sealed_runs))
         ORDER BY (status = 'finished') DESC, created_at DESC LIMIT 1
         """,
@@ -188,6 +194,7 @@ def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | No
             "tokenizer": identity.tokenizer_hash,
             "base": identity.base_model,
             "reasoning": identity.reasoning_model,
+            "kind": "full" if identity.fused or settings.k >= identity.vocab_size else settings.score_kind,
         },
     ).to_pylist()
     return store.get_run(rows[0]["run_id"]) if rows else None

@@ -79,7 +79,8 @@ class ServerSpec(Table):
         context: tokens of the longest sequence, prompt and solution; None: what the models were made for.
         concurrency: sequences of that length to have memory for.
         base_gpus, reasoning_gpus: indices of GPUs.
-        replicas: servers of each model.
+        replicas: servers of each model, or of both.
+        fused: start one server that holds both models, in place of two.
         flags: SGLang flags of all servers.
         gpu_gib: memory of the GPU that `--dry-run` plans for on a machine without one, in GiB.
     """
@@ -94,6 +95,7 @@ class ServerSpec(Table):
     base_gpus: Gpus | None = None
     reasoning_gpus: Gpus | None = None
     replicas: Annotated[int, Field(ge=1, le=bounds.GPUS)] = 1
+    fused: bool = False
     flags: Flags = ()
     gpu_gib: Positive | None = None
 

@@ -60,10 +60,9 @@ class FusedDecoding:
             trace.finish(reason)
             yield trace
             return
-        trace_k = min(max(1, options.k), self._vocab_size)
         server = self.server_for(job.reasoning_ids(()))
-        growing = _Growing(trace, job, gate, trace_k, self._vocab_size, server.info.name)
-        request = self._request(job, gate, options, trace_k, server.draft_tokens)
+        request = self.request(job, gate, options, server.draft_tokens)
+        growing = _Growing(trace, job, gate, request.steering.trace, self._vocab_size, server.info.name)
         async with aclosing(server.answers(request, streamed=streamed)) as answers:
             async for answer in answers:
                 growing.take(answer)
@@ -73,7 +72,12 @@ class FusedDecoding:
         """Where a sample goes that begins so."""
         return self._servers[zlib.crc32(np.asarray(prompt, "<i4").tobytes()) % len(self._servers)]
 
-    def _request(self, job: SampleJob, gate: Gate, options: DecodeOptions, trace_k: int, most_drafted: int) -> GuidedRequest:
+    def request(self, job: SampleJob, gate: Gate, options: DecodeOptions, most_drafted: int) -> GuidedRequest:
+        """What asks for a sample of a server that drafts so many tokens at most.
+
+        Raises:
+            UsageError: a gate that such a server cannot be told.
+        """
         name, params = as_data(gate)
         base_ids, reasoning_ids = job.base_ids(()), job.reasoning_ids(())
         given = job.given.token_ids if job.given is not None else ()
@@ -88,7 +92,7 @@ class FusedDecoding:
                 gate_params=params,
                 takeover_tokens=options.takeover_tokens,
                 draft_tokens=min(options.draft_tokens, most_drafted),
-                trace=trace_k,
+                trace=min(max(1, options.k), self._vocab_size),
                 seed=job.sample_seed,
                 position=len(job.prefix_ids),
                 history=job.prefix.scores if job.prefix is not None else (),

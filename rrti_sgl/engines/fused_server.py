@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rrti_sgl.engines.engine import EngineInfo
-from rrti_sgl.engines.identity import identify
+from rrti_sgl.engines.identity import identify, servers_behind
 from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import UNREADABLE, GenerateRequest, Generation, Sampling, longest_answer
 from rrti_sgl.errors import EndpointError, UsageError, command
@@ -190,12 +190,15 @@ async def connect_fused(
 ) -> AsyncIterator[tuple[FusedSide, FusedSide]]:
     """Both models of the server at an address, base and reasoning; or of several servers, whose addresses commas join.
 
+    A router stands for the servers behind it, which are then asked themselves: it passes on nothing of what steers a gate.
+
     Raises:
-        OneModelError: one holds one model, or is a router.
+        OneModelError: one holds one model.
         EndpointError: one cannot be reached, or they are not alike.
     """
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(_connected(url, api_key, limits)) for url in urls.split(",")]
+        behind = [await _servers_at(url, api_key, limits) for url in urls.split(",")]
+        servers = [await stack.enter_async_context(_connected(url, api_key, limits)) for found in behind for url in found]
         first = servers[0]
         if len({(each.info.model, each.info.version, each.base_model) for each in servers}) > 1:
             served = ", ".join(f"{each.info.name}: {each.base_model} and {each.info.model}" for each in servers)
@@ -210,16 +213,21 @@ async def connect_fused(
         yield FusedSide(servers, base), FusedSide(servers, info)
 
 
+async def _servers_at(url: str, api_key: str | None, limits: TransportLimits | None) -> list[str]:
+    """The address of a server itself, or those behind a router."""
+    transport = Transport(url, api_key=api_key, limits=limits)
+    try:
+        told = await transport.first_of(*SERVER_INFO_ROUTES)
+        return await servers_behind(transport) if "router_manager" in told else [transport.url]
+    finally:
+        await transport.close()
+
+
 @asynccontextmanager
 async def _connected(url: str, api_key: str | None, limits: TransportLimits | None) -> AsyncIterator[FusedServer]:
     transport = Transport(url, api_key=api_key, limits=limits)
     try:
         told = await transport.first_of(*SERVER_INFO_ROUTES)
-        if "router_manager" in told:
-            raise OneModelError(
-                f"{url} is a router, which passes on nothing of what steers a gate.",
-                "Name the servers behind it by their own addresses.",
-            )
         info, _ = await identify(transport)
         if str(told.get("speculative_algorithm")).upper() != ALGORITHM:
             raise OneModelError(

@@ -56,20 +56,29 @@ async def _of_server(transport: Transport, server: dict[str, Any]) -> EngineInfo
         ) from error
 
 
+async def servers_behind(transport: Transport) -> list[str]:
+    """Addresses of the servers behind a router.
+
+    Raises:
+        EndpointError: it has none, or cannot be asked.
+    """
+    listed = (await transport.get("/workers")).get("workers") or []
+    if not listed:
+        raise EndpointError(f"The router {transport.url} has no servers.", "Start them, and look at the router's log.")
+    try:
+        return [str(worker["url"]) for worker in listed[: bounds.GPUS]]
+    except UNREADABLE as error:
+        message = f"{transport.url} answers, but not like a router ({type(error).__name__}: {error})."
+        raise EndpointError(message, "Give the address of SGLang's router, or of a server.") from error
+
+
 async def _behind_router(transport: Transport) -> EngineInfo:
     """What the servers behind a router have in common: the least input length, and all their running requests.
 
     Raises:
         EndpointError: a server cannot be asked, or they differ in model or version.
     """
-    listed = (await transport.get("/workers")).get("workers") or []
-    if not listed:
-        raise EndpointError(f"The router {transport.url} has no servers.", "Start them, and look at the router's log.")
-    try:
-        urls = [str(worker["url"]) for worker in listed[: bounds.GPUS]]
-    except UNREADABLE as error:
-        message = f"{transport.url} answers, but not like a router ({type(error).__name__}: {error})."
-        raise EndpointError(message, "Give the address of SGLang's router, or of a server.") from error
+    urls = await servers_behind(transport)
     workers: list[Transport] = []
     try:
         workers += [transport.beside(url) for url in urls]

@@ -59,6 +59,18 @@ class Arrangement:
     notes: tuple[str, ...] = ()
 
 
+def check_replicas(options: ServingOptions) -> None:
+    """Refuse a number of replicas that is none, or where there is no router to put before them.
+
+    Raises:
+        UsageError: names the number, or what is missing.
+    """
+    if options.replicas < 1:
+        raise UsageError(f"{argument('replicas', options.replicas)} is below 1.", "Use 1 or more.")
+    if options.replicas > 1:
+        check_router_installed()
+
+
 def flag_value(flags: Sequence[str], *names: str) -> str | None:
     """The value that a command line gives to a flag under any of its names, the last one if it is there twice."""
     value = None
@@ -120,10 +132,7 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
         UsageError: the models do not fit, or a GPU or the router is missing; with the figures.
         PairMismatchError: the models cannot share a vocabulary.
     """
-    if options.replicas < 1:
-        raise UsageError(f"{argument('replicas', options.replicas)} is below 1.", "Use 1 or more.")
-    if options.replicas > 1:
-        check_router_installed()
+    check_replicas(options)
     base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
     if options.key is not None:
         base.key = reasoning.key = options.key

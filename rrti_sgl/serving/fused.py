@@ -1,4 +1,4 @@
-"""One server of our own that holds both models of a pair."""
+"""Servers of our own that hold both models of a pair: one, or several alike behind SGLang's router."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.fused import ALGORITHM
@@ -14,16 +13,18 @@ from rrti_sgl.fused.admission import GATES_VARIABLE
 from rrti_sgl.fused.plugin import VARIABLE
 from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE
 from rrti_sgl.records import Json
-from rrti_sgl.serving.gpus import visible_gpus
+from rrti_sgl.serving.arrangement import SIZE_FLAGS, Arrangement, ServingOptions, check_replicas, flag_value, model_sizes
+from rrti_sgl.serving.gpus import Gpu, visible_gpus
+from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.memory import MOST_DRAFTED, demand_flags, plan_both
 from rrti_sgl.serving.model_size import ModelSize
-from rrti_sgl.serving.server import Server
+from rrti_sgl.serving.router import Replicas
+from rrti_sgl.serving.server import ServedPair, Server, Serving, has_gpu
 
-if TYPE_CHECKING:
-    from rrti_sgl.serving.arrangement import ServingOptions
-
+NAME = "fused"
 DRAFT_TOKENS = 8  # by measurement, see docs/performance.md
 
+_Planned = tuple[Mapping[str, str | None], tuple[str, ...]]
 _ATTENTION = "--attention-backend"
 ATTENTION_BACKENDS = ("triton", "fa3")  # the others' verification asks for more than a chain of tokens has
 GPU_FLAGS: Mapping[str, str | None] = {
@@ -36,31 +37,89 @@ GPU_FLAGS: Mapping[str, str | None] = {
 """Of a server for both models on a GPU; flags of one's own override them."""
 
 
-def on_gpu(
-    base: ModelSize, reasoning: ModelSize, options: ServingOptions, draft_tokens: int
-) -> tuple[dict[str, str | None], tuple[str, ...], tuple[str, ...]]:
-    """Flags, the GPU, and the memory plan in words of a server for both models on the first visible GPU.
+def on_gpus(
+    base: ModelSize, reasoning: ModelSize, options: ServingOptions, draft_tokens: int, found: Sequence[Gpu]
+) -> tuple[list[_Planned], tuple[str, ...]]:
+    """For each replica its flags and its GPU, one after the other of those that there are; and the plans in words.
 
     Raises:
-        UsageError: there is none, the models do not fit, or another attention is asked for.
+        UsageError: there are too few, the models do not fit, or another attention is asked for.
     """
-    from rrti_sgl.serving.arrangement import SIZE_FLAGS, flag_value
-
     if (attention := flag_value(options.reasoning_flags, _ATTENTION)) not in (None, *ATTENTION_BACKENDS):
         raise UsageError(
             f"One server for both models attends by {' and '.join(ATTENTION_BACKENDS)}, not {attention}.",
             f"Use one of these, or two servers (leave out {argument('fused')}).",
         )
-    found, demand = visible_gpus(), options.demand
+    demand = options.demand
     if not found:
         raise UsageError("No NVIDIA GPU was found (the driver names none).", f"Use {argument('device', 'cpu')}.")
+    if len(found) < options.replicas:
+        raise UsageError(
+            f"{options.replicas} servers for both models need a GPU each; {len(found)} are visible.",
+            f"Use {argument('replicas', len(found))} or fewer.",
+        )
+    own_split = flag_value(options.reasoning_flags, *SIZE_FLAGS) is not None
     flags = dict(GPU_FLAGS) | {"--max-running-requests": str(demand.concurrency or MOST_DRAFTED)}
-    untried = "one server for both models was written for GPUs after SGLang's own workers, and has not run on one yet"
-    if flag_value(options.reasoning_flags, *SIZE_FLAGS) is not None:
-        return flags | demand_flags(demand), (found[0].uuid,), (untried,)
-    plan = plan_both(base, reasoning, found[0].free_bytes, demand, draft_tokens)
-    notes = [f"GPU {found[0].index}: {line}" for line in plan.describe()]
-    return flags | plan.flags(plan.shares[0]), (found[0].uuid,), (*notes, untried)
+    planned: list[_Planned] = []
+    notes = []
+    for gpu in found[: options.replicas]:
+        if own_split:
+            planned.append((flags | demand_flags(demand), (gpu.uuid,)))
+        else:
+            plan = plan_both(base, reasoning, gpu.free_bytes, demand, draft_tokens)
+            notes += [f"GPU {gpu.index}: {line}" for line in plan.describe()]
+            planned.append((flags | plan.flags(plan.shares[0]), (gpu.uuid,)))
+    notes.append("one server for both models was written for GPUs after SGLang's own workers, and has not run on one yet")
+    return planned, tuple(notes)
+
+
+def arrange_fused(
+    base: Server, reasoning: Server, options: ServingOptions, gpus: Sequence[Gpu] | None = None
+) -> Arrangement:
+    """The models of two servers in one, or in several alike behind a router.
+
+    Args:
+        base, reasoning: the models' servers, as they would run alone.
+        options: what is wanted.
+        gpus: what there is; None looks.
+
+    Raises:
+        UsageError: an option that such servers do not take, the models do not fit, or a GPU or the router is missing.
+        PairMismatchError: the models cannot share a vocabulary.
+    """
+    if options.base_gpus or options.reasoning_gpus or options.base_flags != options.reasoning_flags:
+        raise UsageError(
+            "One server for both models takes no GPUs and no flags for one of the models.",
+            f"Leave these options out, or {argument('fused')}.",
+        )
+    check_replicas(options)
+    base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
+    sizes, draft_tokens = model_sizes(base, reasoning), options.draft_tokens or DRAFT_TOKENS
+    notes: tuple[str, ...] = ()
+    planned: list[_Planned] = [(demand_flags(options.demand), ())] * options.replicas
+    if options.device == "cuda" or (options.device == "auto" and (gpus is not None or has_gpu())):
+        planned, notes = on_gpus(*sizes, options, draft_tokens, visible_gpus() if gpus is None else gpus)
+    servers = [
+        BothModels(
+            reasoning.model,
+            NAME if len(planned) == 1 else f"{NAME}-{number}",
+            reasoning.log_dir,
+            options.reasoning_flags,
+            port=options.ports[1] if len(planned) == 1 else 0,
+            device=options.device,
+            served_name=reasoning.served_name,
+            planned=flags,
+            gpus=uuids,
+            key=options.key or own_key(),
+            base_model=base.model,
+            draft_tokens=draft_tokens,
+            steering=options.steering,
+            gates=options.gates,
+        )
+        for number, (flags, uuids) in enumerate(planned)
+    ]
+    serving: Serving = servers[0] if len(servers) == 1 else Replicas(NAME, servers, options.ports[1])
+    return Arrangement(ServedPair(serving, serving), notes)
 
 
 @dataclass

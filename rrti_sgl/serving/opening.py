@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.serving.flags import words
 
 if TYPE_CHECKING:
-    from rrti_sgl.serving.arrangement import Arrangement, ServingOptions
-    from rrti_sgl.serving.server import ServedPair, Server
+    from rrti_sgl.serving.arrangement import ServingOptions
+    from rrti_sgl.serving.server import ServedPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def open_pair(
         options: how to serve.
         text: let the servers that are started take and give text, for others than us; programs send and read token ids
             alone, and servers that know only of these do about half as much again.
-        fused: start one server that holds both models; the two addresses are its one.
+        fused: start one server that holds both models, or a router before several; the two addresses are its one.
         watcher: is told what happens meanwhile.
 
     Raises:
@@ -98,6 +98,7 @@ def open_pair(
         yield PairAddress(base_url, reasoning_url)
         return
     from rrti_sgl.serving.arrangement import ServingOptions, arrange, check_tokenizers
+    from rrti_sgl.serving.fused import arrange_fused
     from rrti_sgl.serving.server import STREAMS_WHAT_IS_NEW, TOKEN_IDS_ONLY, Server, bundled_servers
     from rrti_sgl.serving.versions import check_installed
 
@@ -105,7 +106,8 @@ def open_pair(
     watching = watcher or Watcher()
     logs = _made(log_dir) if log_dir is not None else Path(tempfile.mkdtemp(prefix="rrti-logs-"))
     options = options or ServingOptions()
-    ids_only = () if text or options.replicas > 1 else TOKEN_IDS_ONLY
+    # A program asks servers that hold both models themselves, and those of one model by their router, which reads texts.
+    ids_only = () if text or (options.replicas > 1 and not fused) else TOKEN_IDS_ONLY
     flags = [*ids_only, *(STREAMS_WHAT_IS_NEW if fused and ids_only else ()), *given]
     options = replace(options, base_flags=[*flags, *options.base_flags], reasoning_flags=[*flags, *options.reasoning_flags])
     if base is None or reasoning is None:
@@ -116,7 +118,7 @@ def open_pair(
             Server(reasoning, "reasoning", logs, options.reasoning_flags, device=options.device),
         )
         check_tokenizers(*servers)
-    arranged = _both_in_one(*servers, options) if fused else arrange(*servers, options)
+    arranged = arrange_fused(*servers, options) if fused else arrange(*servers, options)
     for note in arranged.notes:
         watching.note(note)
     arranged.pair.on_wait = lambda seconds, missing: watching.wait(seconds, missing, logs)
@@ -131,42 +133,3 @@ def _made(log_dir: Path) -> Path:
         why = argument("log_dir", text=f"{str(log_dir)!r} cannot be made ({error.strerror}).")
         raise UsageError(why, "Name another folder.") from error
     return log_dir
-
-
-def _both_in_one(base: Server, reasoning: Server, options: ServingOptions) -> Arrangement:
-    """One server that holds the models of two."""
-    from rrti_sgl.serving.arrangement import Arrangement, model_sizes
-    from rrti_sgl.serving.fused import DRAFT_TOKENS, BothModels, on_gpu
-    from rrti_sgl.serving.keys import own_key
-    from rrti_sgl.serving.memory import demand_flags
-    from rrti_sgl.serving.server import ServedPair, has_gpu
-
-    if options.replicas > 1 or options.base_gpus or options.reasoning_gpus or options.base_flags != options.reasoning_flags:
-        raise UsageError(
-            "One server for both models takes no replicas, no GPUs and no flags for one of the models.",
-            f"Leave these options out, or {argument('fused')}.",
-        )
-    base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
-    sizes, draft_tokens = model_sizes(base, reasoning), options.draft_tokens or DRAFT_TOKENS
-    planned: Mapping[str, str | None] = demand_flags(options.demand)
-    gpus: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    if options.device == "cuda" or (options.device == "auto" and has_gpu()):
-        planned, gpus, notes = on_gpu(*sizes, options, draft_tokens)
-    server = BothModels(
-        reasoning.model,
-        "fused",
-        reasoning.log_dir,
-        options.reasoning_flags,
-        port=options.ports[1],
-        device=options.device,
-        served_name=reasoning.served_name,
-        planned=planned,
-        gpus=gpus,
-        key=options.key or own_key(),
-        base_model=base.model,
-        draft_tokens=draft_tokens,
-        steering=options.steering,
-        gates=options.gates,
-    )
-    return Arrangement(ServedPair(server, server), notes)

@@ -1,4 +1,4 @@
-"""Several servers of one model behind SGLang's router, as one address.
+"""Several servers of one model, or of both, behind SGLang's router, as one address.
 
 What the router (sglang-router 0.3.2) does differently from a server, found by trying it, and what is done about it:
 
@@ -6,7 +6,9 @@ What the router (sglang-router 0.3.2) does differently from a server, found by t
   themselves, whose addresses `/workers` gives. They must be reachable from here.
 - `/generate` refuses a list of `rid`s and lists of sampling parameters: an `Endpoint` sends each sequence on its own.
 - It passes on the fields of `/generate` that it knows and drops the rest: the compact log-probabilities (the nested ones
-  are read instead) and `custom_params`, so exact scores (`--score-kind plugin`) are refused before the first token.
+  are read instead) and `custom_params`, so exact scores (`--score-kind plugin`) are refused before the first token. Of
+  OpenAI's routes `/v1/completions` passes `custom_params` on, `/v1/chat/completions` does not. So servers of both models are
+  asked themselves by who steers their gates (`connect_fused`), and the router is for other clients.
 - Under its policy `cache_aware` requests of token ids, which have no `text`, all went to one of two servers (six prompts
   without a common beginning, one request at a time). Used is `manual`: requests with the same `X-SMG-Routing-Key`, which
   is the sample's, go to the same server and find its cache there.
@@ -92,7 +94,7 @@ class Replicas:
     """Servers of one model behind a router: they start side by side, then the router, whose address is that of all.
 
     Args:
-        name: what to call them ("base", "reasoning").
+        name: what to call them ("base", "reasoning", "fused").
         servers: one for each replica.
         port: TCP port of the router; 0 takes a free one.
     """

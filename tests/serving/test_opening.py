@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.serving import arrangement
+from rrti_sgl.serving import arrangement, router
 from rrti_sgl.serving.arrangement import ServingOptions
 from rrti_sgl.serving.fused import BothModels
 from rrti_sgl.serving.memory import Demand
 from rrti_sgl.serving.opening import Watcher, open_pair
+from rrti_sgl.serving.router import Replicas
 from rrti_sgl.serving.server import TOKEN_IDS_ONLY
 from tests.serving.models import gpus
 
@@ -70,6 +71,40 @@ def test_one_server_for_both_models_on_a_gpu_has_its_plan_and_says_that_it_is_ne
     assert values["--speculative-num-draft-tokens"] == "4"
     assert "base" in notes[0]
     assert "has not run on one yet" in notes[-1]
+
+
+def test_replicas_of_both_models_have_a_gpu_each_behind_a_router(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[BothModels] = []
+
+    def start(self: BothModels) -> None:
+        started.append(self)
+
+    def is_ready(self: Replicas) -> bool:
+        raise Arranged(self)
+
+    monkeypatch.setattr(BothModels, "start", start)
+    monkeypatch.setattr(Replicas, "is_ready", is_ready)
+    monkeypatch.setattr("rrti_sgl.serving.fused.visible_gpus", lambda: gpus(3))
+    monkeypatch.setattr(arrangement, "check_router_installed", lambda: None)
+    monkeypatch.setattr(router, "check_router_installed", lambda: None)
+    notes: list[str] = []
+    options = ServingOptions(device="cuda", replicas=2, ports=(0, 7002), steering={"tau": 0.5})
+    opened = open_pair(None, None, None, None, options=options, fused=True, watcher=Watcher(note=notes.append))
+    with pytest.raises(Arranged) as stopped, opened:
+        pass
+    [replicas] = stopped.value.args
+    assert (replicas.name, replicas.port, list(replicas.servers)) == ("fused", 7002, started)
+    assert [(server.name, server.gpus) for server in started] == [
+        ("fused-0", (gpus(3)[0].uuid,)), ("fused-1", (gpus(3)[1].uuid,)),
+    ]  # fmt: skip
+    assert [(server.steering, server.key) for server in started] == [({"tau": 0.5}, started[0].key)] * 2
+    assert set(TOKEN_IDS_ONLY) <= set(started[1].flags)
+    assert [note.partition(":")[0] for note in notes[:-1]] == ["GPU 0", "GPU 1"]
+
+    for n, message in ((4, "4 servers for both models need a GPU each; 3 are visible"), (0, "replicas=0 is below 1")):
+        refused = open_pair(None, None, None, None, options=ServingOptions(device="cuda", replicas=n), fused=True)
+        with pytest.raises(UsageError, match=message), refused:
+            pass
 
 
 def test_without_a_gpu_there_is_no_plan_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
