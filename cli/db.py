@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from rrti_sgl import bounds
+from rrti_sgl.cli.help import Command, Group
 from rrti_sgl.cli.parse import with_signature
 from rrti_sgl.cli.terminal import ask, say
 from rrti_sgl.errors import UsageError
 
-app = typer.Typer(help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
 
 
 File = Annotated[Path, typer.Argument(help="The trace store.")]
@@ -47,7 +48,7 @@ def on_store(function: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def upgrade(file: File = DEFAULT, revision: Annotated[str, typer.Option(help="Revision to go to.")] = "head") -> None:
     """Bring a store to the newest schema; creates the file if there is none."""
@@ -57,7 +58,7 @@ def upgrade(file: File = DEFAULT, revision: Annotated[str, typer.Option(help="Re
     say(f"{file}: schema {after}" + (", nothing to do" if before == after else f", was {before or 'empty'}"))
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def downgrade(
     revision: Annotated[str, typer.Argument(help='Revision to go back to; "base" drops every table.')],
@@ -73,7 +74,7 @@ def downgrade(
     say(f"{file}: schema {after or 'empty'}, was {before}")
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def info(
     file: File = DEFAULT, json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False
@@ -90,7 +91,7 @@ def info(
     tables.print_rows(runs)
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def snapshot(
     file: File = DEFAULT,
@@ -112,7 +113,7 @@ def snapshot(
         say(f"{file}: nobody writes it; read it as it is")
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def seal(
     run: Run,
@@ -127,7 +128,7 @@ def seal(
     say(f"{folder}: {manifest.n_samples} samples, {manifest.n_tokens} tokens. `rrti db vacuum` frees their space.")
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def unseal(run: Run, file: File = DEFAULT) -> None:
     """Take a sealed run back into the store's file, to continue or to migrate it."""
@@ -136,7 +137,7 @@ def unseal(run: Run, file: File = DEFAULT) -> None:
     say(f"{file}: run {run} is open again, {sealing.unseal(file, run)} tokens")
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def attach(
     paths: Annotated[
@@ -167,7 +168,7 @@ def attach(
         say(f"{file}: run {run.run_id} ({run.status}): {run.samples} new samples, {run.tokens} tokens{known}")
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def check(
     file: File = DEFAULT, json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False
@@ -188,7 +189,7 @@ def check(
     raise typer.Exit(1 if found else 0)
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def vacuum(file: File = DEFAULT) -> None:
     """Give back the space in the file that deleted and sealed runs left."""
@@ -198,7 +199,7 @@ def vacuum(file: File = DEFAULT) -> None:
     say(f"{file}: {after} bytes, were {before}")
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def delete(run: Run, file: File = DEFAULT, yes: Yes = False) -> None:
     """Delete a run and what belongs to it alone: samples, tokens, calibrations and problems that no other run uses."""
@@ -217,7 +218,7 @@ def delete(run: Run, file: File = DEFAULT, yes: Yes = False) -> None:
     say(f"{file}: run {run} deleted")
 
 
-@app.command()
+@app.command(cls=Command)
 @on_store
 def precision(
     precision: Annotated[str, typer.Argument(help="compact (the default) or exact: every number as computed.")],
@@ -233,7 +234,7 @@ def precision(
         say(f"{file}: tokens are stored {precision} from now on")
 
 
-@app.command()
+@app.command(cls=Command)
 def schema() -> None:
     """Print the schema reference as Markdown."""
     from rrti_sgl.db.schema import schema_markdown

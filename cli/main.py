@@ -11,14 +11,15 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.abc import MetaPathFinder
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from rrti_sgl import __version__
 from rrti_sgl.cli import signals
 from rrti_sgl.cli.failing import SafeFormatter, told
+from rrti_sgl.cli.help import Command, Group
 from rrti_sgl.cli.spelling import Options
 from rrti_sgl.errors import UsageError, spelled
 
@@ -29,10 +30,21 @@ COMMANDS = (
 )
 
 
+# No part of these needs pandas, nor calls a user's class.
+WITHOUT_PANDAS = ("sql", "stats", "runs", "samples", "compare", "show", "db")
 PATHS = ("--db", "--out", "--log-dir", "--input", "--api-key-file", "--tokenizer", "--figure", "--positions")
 
 
-class Commands(TyperGroup):
+class WithoutPandas(MetaPathFinder):
+    """Pandas is not there: DuckDB and Arrow load it for any parameter, which takes as long as answering."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Refuse that one module."""
+        if name == "pandas":
+            raise ModuleNotFoundError(f"{name} is not needed here", name=name)
+
+
+class Commands(Group):
     """The commands, each loaded when it is asked for: the options of a run are made from its settings, which takes time."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -47,7 +59,7 @@ class Commands(TyperGroup):
                 self.commands[cmd_name] = typer.main.get_group(module.app)
             else:
                 alone = typer.Typer(**STYLE)
-                alone.command(cmd_name)(getattr(module, cmd_name))
+                alone.command(cmd_name, cls=Command)(getattr(module, cmd_name))
                 self.commands[cmd_name] = typer.main.get_command(alone)
             self.commands[cmd_name].name = cmd_name
         return self.commands.get(cmd_name)
@@ -131,6 +143,8 @@ def _refuse_no_path(arguments: Sequence[str]) -> None:
 def main() -> None:
     """Entry point of the console script."""
     signals.install()
+    if set(WITHOUT_PANDAS) & set(sys.argv[1:3]):
+        sys.meta_path.insert(0, WithoutPandas())
     sys.exit(run(sys.argv[1:]))
 
 

@@ -42,7 +42,7 @@ def score(
         bool, typer.Option("--end-token/--no-end-token", help="After texts that stopped.", rich_help_panel=_TEXTS)
     ] = True,
     thoughts: Annotated[
-        bool, typer.Option("--thoughts", help="Put reasoning parts of a log back, as <think>.", rich_help_panel=_TEXTS)
+        bool, typer.Option("--thoughts", help="Put reasoning parts of a log back, as `<think>`.", rich_help_panel=_TEXTS)
     ] = False,
     skip: Annotated[
         bool, typer.Option("--skip", help="Leave out what cannot be scored, and name it.", rich_help_panel=_TEXTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,20 @@ class StoreReader:
         Raises:
             UsageError: there is none; the message names what there is.
         """
-        rows = self.sql("SELECT * FROM runs WHERE run_id = $run", {"run": run_id}).to_pylist()
-        if not rows:
-            raise UsageError(f"There is no run {run_id!r} in {self.path}.", self._known_runs())
-        return record_rows.record_of(RunRecord, rows[0])
+        return self.get_runs([run_id])[0]
+
+    def get_runs(self, run_ids: Sequence[str]) -> list[RunRecord]:
+        """The runs of exactly these ids, in their order.
+
+        Raises:
+            UsageError: one of them is not there; the message names what there is.
+        """
+        rows = self.sql("SELECT * FROM runs WHERE list_contains($runs, run_id)", {"runs": list(run_ids)}).to_pylist()
+        found = {row["run_id"]: record_rows.record_of(RunRecord, row) for row in rows}
+        for run_id in run_ids:
+            if run_id not in found:
+                raise UsageError(f"There is no run {run_id!r} in {self.path}.", self._known_runs())
+        return [found[run_id] for run_id in run_ids]
 
     def find_runs(self, reference: str | None = None, *, program: str | None = None) -> list[RunRecord]:
         """Runs, oldest first, filtered by a run id, a prefix of it or a program name, and by program.

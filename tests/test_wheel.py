@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
+import re
+import shlex
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from rrti_sgl.db.queries import QUERIES
 from rrti_sgl.db.store import Store
-from tests.db.conftest import make_problem, make_run, make_trace
+from tests.reporting.conftest import write_tiny
 
 PACKAGES = next(Path(path) for path in sys.path if path.endswith("site-packages"))
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,40 +103,142 @@ def test_the_wheel_runs_outside_the_checkout(bin_folder: Path, tmp_path: Path) -
     assert printed(bundled).startswith(str(site))
 
 
-def test_without_sglang_and_torch_what_needs_no_server_works(bin_folder: Path, tmp_path: Path) -> None:
-    packages = tmp_path / "packages"
-    packages.mkdir()
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a plain installation has: neither PyTorch nor SGLang."""
+    folder = tmp_path_factory.mktemp("packages")
     for entry in PACKAGES.iterdir():
         if not entry.name.startswith(("torch", "sglang", "triton", "functorch")):
-            (packages / entry.name).symlink_to(entry)
-    with Store.open(tmp_path / "traces.duckdb") as store:
-        store.add_problems([make_problem("p0"), make_problem("p1")])
-        for program in ("base", "guided"):
-            gate = {"gate": "divergence"} if program == "guided" else {"gate": "never", "tau": None}
-            store.begin_run(make_run(f"{program}-1", program=program, n_problems=2, samples_per_problem=1, **gate))
-            traces = [make_trace(f"{program}-1", f"p{i}", 0, [0.5, 2.0], correct=program != "base") for i in range(2)]
-            store.write_samples(traces)
-    sample = traces[0].sample.sample_id
-    for arguments in (
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+@pytest.fixture
+def store_folder(tmp_path: Path) -> Path:
+    write_tiny(tmp_path / "traces.duckdb")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
         *(
             ["sql", "SELECT 1"],
             ["runs"],
             ["samples"],
             ["compare", "base", "guided"],
-            ["show", sample],
+            ["show", "SAMPLE"],
             ["stats", "accuracy"],
         ),
         *(["report"], ["whatif", "base", "--tau", "1"], ["export", "runs", "--out", "runs.csv"], ["db", "info"]),
         ["experiment", "demo", "--dry-run"],
-    ):
-        done = finished([str(bin_folder / "rrti"), *arguments], tmp_path, packages)
-        assert done.returncode == 0, (arguments, done.stderr)
-        assert "PyTorch" not in done.stderr, (arguments, done.stderr)
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text('{"text": "so 8 9"}\n')
-    for arguments in (["demo"], ["run", "base"], ["serve"], ["serve", "--fused"], ["calibrate"], ["experiment", "demo"]):
-        done = finished([str(bin_folder / "rrti"), *arguments], tmp_path, packages)
-        assert done.returncode == 2, (arguments, done.stderr)
-        first, *remedy = done.stderr.splitlines()
-        assert first == "error: SGLang is not installed beside rrti-sgl, so no server can be started here.", arguments
-        assert "make demo" in " ".join(remedy)
+    ],
+    ids=" ".join,
+)
+def test_without_sglang_and_torch_what_needs_no_server_works(
+    arguments: list[str], bin_folder: Path, store_folder: Path, packages: Path
+) -> None:
+    with Store.open_readonly(store_folder / "traces.duckdb") as store:
+        sample = store.sql("SELECT sample_id FROM samples ORDER BY sample_id").column(0)[0].as_py()
+    typed = [sample if argument == "SAMPLE" else argument for argument in arguments]
+    done = finished([str(bin_folder / "rrti"), *typed], store_folder, packages)
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["demo"], ["run", "base"], ["serve"], ["serve", "--fused"], ["calibrate"]], ids=" ".join
+)
+def test_without_sglang_a_line_says_how_to_get_servers(
+    arguments: list[str], bin_folder: Path, store_folder: Path, packages: Path
+) -> None:
+    done = finished([str(bin_folder / "rrti"), *arguments], store_folder, packages)
+    assert done.returncode == 2, done.stderr
+    first, *remedy = done.stderr.splitlines()
+    assert first == "error: SGLang is not installed beside rrti-sgl, so no server can be started here."
+    assert "make demo" in " ".join(remedy)
+
+
+class Terminal:
+    """A terminal of 80 columns in an environment with nothing in it."""
+
+    def __init__(self, folder: Path, commands: Path, packages: Path) -> None:
+        self._folder, self._commands = folder, commands
+        self._environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        self._environment["PYTHONPATH"] = str(packages)
+
+    def type(self, line: str, code: int | None = None, **environment: str) -> str:
+        """What appears after a command, without styles; its exit code is `code`."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
+        command = [str(self._commands / "rrti"), *shlex.split(line)]
+        process = subprocess.Popen(
+            command, cwd=self._folder, env=self._environment | environment, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody writes to
+            while read := os.read(ours, 65_536):
+                written += read
+        os.close(ours)
+        ended = process.wait()
+        assert code is None or ended == code, (line, written.decode())
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r\n", "\n")
+        return text.rpartition("\r")[2] if "\r" in text else text  # a line of progress is written over itself
+
+
+def test_the_second_ten_minutes(bin_folder: Path, store_folder: Path, packages: Path) -> None:
+    terminal = Terminal(store_folder, bin_folder, packages)
+
+    def shown(line: str, code: int = 0, most: int = 50, **environment: str) -> str:
+        text = terminal.type(line, code, **environment)
+        lines = text.splitlines()
+        # A message is one line, so that the command in it can be copied.
+        assert code or max(map(len, lines)) <= 80, (line, text)
+        assert len(lines) <= most, (line, text)
+        return text
+
+    # What is there, and which of it: no ids to look up elsewhere.
+    runs = shown("runs")
+    assert all(f"{program}-1" in runs for program in ("diagnose", "base", "guided", "reasoning"))
+    assert "Next:" in runs
+    listed = shown("samples --wrong")
+    assert "rrti show" in listed
+    sample = re.findall(r"^ ([0-9a-f]{12}) ", listed, re.MULTILINE)[0]
+    assert "put right" in shown("samples --flipped")
+    assert "accuracy" in shown("compare base guided")
+    # Each statistic that these runs have, as a headline on one screen.
+    answered = set()
+    for name in QUERIES:
+        text = terminal.type(f"stats {name}")
+        if not text.startswith("error"):
+            answered.add(name)
+            assert max(map(len, text.splitlines())) <= 80, text
+            assert len(text.splitlines()) <= 50, (name, text)
+    assert answered >= {
+        "accuracy",
+        "sparsity",
+        "takeovers",
+        "flips",
+        "cost",
+        "planning",
+        "position",
+        "uncertainty",
+        "failure",
+    }
+    # A sample, coloured and not; a line of SQL with lists in it.
+    assert "[" in shown(f"show {sample}", NO_COLOR="1")
+    assert "nats" in shown(f"show {sample}")
+    assert "...] (" in shown("sql 'SELECT list(ce) FROM tokens'")
+    assert "revision" in shown("db info --db traces.duckdb")
+    # What was meant, and what is missing.
+    assert "Did you mean" in shown("runz", 2)
+    assert "SGLang is not installed" in shown("demo", 2)
+    assert "<bool>" not in shown("run --help", most=300)
+    # The report says what it does while it does it, and where it is.
+    assert "report.html" in terminal.type("report", 0)
+    # Off a terminal: a row a line, tab-separated.
+    done = finished([str(bin_folder / "rrti"), "stats", "accuracy"], store_folder, packages)
+    header, *rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert {len(row) for row in rows} == {len(header)}
+    assert len(rows) == 4

@@ -35,7 +35,7 @@ def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> V
     """Base, guided and reasoning run: as named, else the only run of that program."""
     purpose = "An ablation"
     require_same_problems(coverage, purpose)
-    require_same_settings(store, values["runs"], _SETTINGS, f"{purpose} compares runs that decode alike")
+    require_same_settings(store.get_runs(values["runs"]), _SETTINGS, f"{purpose} compares runs that decode alike")
     found = dict(values)
     for reference in ("base", "guided", "reasoning"):
         runs = [row["run_id"] for row in coverage if row["program"] == reference]

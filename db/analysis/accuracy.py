@@ -38,15 +38,14 @@ OF_PROBLEM_SET = (
 
 def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> Values:
     """The k of pass@k, the runs that each run is compared with, and which runs are averaged."""
-    records = [store.get_run(row["run_id"]) for row in coverage]
+    records = store.get_runs([row["run_id"] for row in coverage])
     seeds = [record.seed for record in records]
     references = {name: _references(coverage, seeds, name, values[name]) for name in ("base", "reasoning")}
+    by_id = {record.run_id: record for record in records}
     for found in references.values():
-        for row, reference in zip(coverage, found, strict=True):
+        for record, reference in zip(records, found, strict=True):
             if reference is not None:
-                require_same_settings(
-                    store, [reference, row["run_id"]], _DRAWING, "Recovery compares runs that decode alike"
-                )
+                require_same_settings([by_id[reference], record], _DRAWING, "Recovery compares runs that decode alike")
     return {
         **values,
         "k": common_k(coverage, values["k"]),

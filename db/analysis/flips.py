@@ -22,7 +22,7 @@ def _check_pair(store: Store, coverage: Sequence[Row], values: Values) -> Values
         raise UsageError(
             f"Flips compare two runs; there is {coverage[0]['run_id']} alone.", "Name two runs, the reference first."
         )
-    require_same_settings(store, values["runs"], _SETTINGS, "Flips compare runs that decode alike")
+    require_same_settings(store.get_runs(values["runs"]), _SETTINGS, "Flips compare runs that decode alike")
     reference = set(coverage[0]["graded_problems"])
     for row in coverage[1:]:
         if reference.isdisjoint(row["graded_problems"]):

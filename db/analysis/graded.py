@@ -122,8 +122,8 @@ def _pair(bootstrap: ProblemBootstrap, hits: FloatArray, trials: FloatArray, uni
 def outcomes_of(store: Store, k_of: Mapping[str, int], values: Values) -> dict[str, Outcomes]:
     """The outcomes of each run."""
     return {
-        run: Outcomes(columns, k_of[run], values, has_gate=store.get_run(run).tau is not None)
-        for run, columns in _by_problem(store, list(k_of)).items()
+        run.run_id: Outcomes(columns, k_of[run.run_id], values, has_gate=run.tau is not None)
+        for run, columns in zip(store.get_runs(list(k_of)), _by_problem(store, list(k_of)).values(), strict=True)
     }
 
 

@@ -57,7 +57,7 @@ def _check_exact(store: Store, coverage: Sequence[Row], values: Values) -> Value
     """A run with exact scores is compared with runs of the same models on the same problems."""
     if values["exact"] is not None:
         settings = ("problem_set", "base_model", "reasoning_model", "tokenizer_hash")
-        require_same_settings(store, values["runs"], settings, "Scores are compared on the same rollouts")
+        require_same_settings(store.get_runs(values["runs"]), settings, "Scores are compared on the same rollouts")
     return values
 
 

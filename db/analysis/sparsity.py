@@ -75,7 +75,7 @@ def _check_runs(store: Store, coverage: Sequence[Row], values: Values) -> Values
 
 
 def _compute(store: Store, values: Values) -> pa.Table:
-    runs = [store.get_run(run) for run in values["runs"]]
+    runs = store.get_runs(values["runs"])
     units: dict[tuple[str, ...], list[RunRecord]] = {}
     for run in runs:
         key = (run.program, run.problem_set) if values["by"] == "benchmark" else (run.run_id,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -12,10 +12,12 @@ from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.queries import find_query, parameters_of, run_with_reader
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.reporting.figures.style import Drawing
 from rrti_sgl.programs.reporting.published import Published
 from rrti_sgl.programs.reporting.runs import RunSelection
 from rrti_sgl.programs.tables.table import Table
+
+if TYPE_CHECKING:
+    from rrti_sgl.programs.reporting.figures.style import Drawing
 
 # Curves that one pair of axes can hold.
 MAX_SERIES = 4

@@ -80,7 +80,7 @@ class RunSettings:
     grader: Annotated[
         Text | None,
         _problems(
-            "last-number, math-verify, choice, or PKG.MODULE:CLASS; the problem set's own by default.",
+            "last-number, math-verify, choice, world, or PKG.MODULE:CLASS; the problem set's own by default.",
             metavar="NAME",
             load=load_grader,
         ),

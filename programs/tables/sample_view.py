@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ _ELEMENT = '<pre style="font-family: monospace; line-height: 1.4; white-space: p
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SampleView:
-    """A sample for rich to print: its header, its shaded text and a legend; without styles, takeovers stand in brackets.
+    """A sample for rich to print: its header, its shaded text and a legend; without colours, takeovers stand in brackets.
 
     Args:
         run, problem, trace: the sample and what it belongs to.
@@ -54,7 +54,7 @@ class SampleView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich prints."""
-        sample, plain = self.trace.sample, not console.is_terminal
+        sample, plain = self.trace.sample, console.color_system is None or console.no_color
         metric = self.metric or _telling_metric(self.trace)
         values: FloatArray = getattr(self.trace.tokens, metric)
         verdict = _VERDICTS[sample.correct]
@@ -75,10 +75,9 @@ class SampleView:
             f"; {counts[0]} token{'s' * (sample.n_tokens != 1)}, "
             f"{counts[1]} takeover{'s' * (sample.n_takeovers != 1)} ({share}), {counts[2]} changed the token",
         )
-        if plain:
-            yield Text("[drawn by base -> takeover], [takeover that agrees with base]", style="dim")
-        elif bounds is not None:
-            yield _legend(metric, bounds)
+        legend = (_bracket_legend if plain else _legend)(metric, bounds, _marks(self.trace))
+        if legend:
+            yield legend
 
     def __repr__(self) -> str:
         """The sample without styles, 100 characters wide."""
@@ -90,7 +89,13 @@ class SampleView:
     def _repr_html_(self) -> str:
         """The sample as it stands in a coloured terminal, as one element of a page."""
         console = Console(
-            file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, force_jupyter=False, color_system="truecolor"
+            file=io.StringIO(),
+            width=WIDTH,
+            record=True,
+            force_terminal=True,
+            force_jupyter=False,
+            color_system="truecolor",
+            no_color=False,
         )
         console.print(self)
         return console.export_html(inline_styles=True, code_format=_ELEMENT)
@@ -152,16 +157,33 @@ def _level(value: float, bounds: Sequence[float] | None) -> int:
     return sum(value > bound for bound in bounds)
 
 
-def _legend(metric: str, bounds: Sequence[float]) -> Text:
-    text = Text(f"{metric}: ", style="dim")
-    for shade, bound in zip(_SHADES[1:], bounds, strict=True):
-        text.append(f" > {NUMBER.text(bound)} ", shade)
-        text.append(" ")
-    text.append(f"{unit_of(metric)}   ", style="dim")
-    text.append("takeover", _TAKEOVER)
-    text.append(" (", style="dim")
-    text.append("what base drew", Style(strike=True, dim=True))
-    text.append(")", style="dim")
+def _marks(trace: SampleTrace) -> dict[str, bool]:
+    """Whether takeovers are marked that changed the token, and that did not."""
+    tokens = trace.tokens
+    asked = (np.asarray(tokens.source) == "reasoning") & (tokens.base_token_id >= 0)
+    changed = tokens.base_token_id != tokens.token_id
+    return {"changed": bool((asked & changed).any()), "agreed": bool((asked & ~changed).any())}
+
+
+def _bracket_legend(metric: str, bounds: Sequence[float] | None, marks: Mapping[str, bool]) -> Text:
+    said = {"changed": "[drawn by base -> takeover]", "agreed": "[takeover that agrees with base]"}
+    return Text(", ".join(said[mark] for mark, there in marks.items() if there), style="dim")
+
+
+def _legend(metric: str, bounds: Sequence[float] | None, marks: Mapping[str, bool]) -> Text:
+    text = Text()
+    if bounds is not None:
+        text.append(f"{metric}: ", "dim")
+        for shade, bound in zip(_SHADES[1:], bounds, strict=True):
+            text.append(f" > {NUMBER.text(bound)} ", shade)
+            text.append(" ")
+        text.append(f"{unit_of(metric)}   ", "dim")
+    if any(marks.values()):
+        text.append("takeover", _TAKEOVER)
+    if marks["changed"]:
+        text.append(" (", "dim")
+        text.append("what base drew", Style(strike=True, dim=True))
+        text.append(")", "dim")
     return text
 
 

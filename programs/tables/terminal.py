@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
 
 from rrti_sgl.programs.tables.numbers import MINUS, MISSING
-from rrti_sgl.programs.tables.table import INTERVAL, Table
+from rrti_sgl.programs.tables.safe_text import one_line
+from rrti_sgl.programs.tables.table import INTERVAL, Table, text_of
+from rrti_sgl.programs.tables.values import json_text, values_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,6 +20,8 @@ COLUMN_GAP = 3
 EDGES = 2
 # Room that a column of text asks for at most before it is broken over lines.
 TEXT_WIDTH = 32
+# Of a longer list, so many values are shown.
+LIST_VALUES = 3
 _LONGEST = 1_000_000  # characters of a cell
 _TYPED = str.maketrans({MINUS: "-"})  # what one types, searches for and copies
 _ASCII = str.maketrans({MINUS: "-", MISSING: "-"})
@@ -36,14 +42,36 @@ def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[Ren
     if table.columns:
         characters = _ASCII if ascii_only else _TYPED
         cells = [
-            [row[i].translate(characters) if number else _readable(row[i]) for row in table.cells]
-            for i, number in enumerate(table.is_numeric)
+            [cell.translate(characters) if number else _readable(cell) for cell in column]
+            for number, column in zip(table.is_numeric, _columns(table), strict=True)
         ]
         widths = _widths(table, cells, width - EDGES)
         for chosen in _cut(table, widths, width - EDGES):
             yield _grid(table, cells, chosen, widths)
     for note in [*table.notes, *table.necessary_notes]:
         yield Text(note, "dim")
+
+
+def _columns(table: Table) -> Iterator[Sequence[str]]:
+    """The cells of each column; of lists their first values, and how many there are."""
+    for place, column in enumerate(table.columns):
+        values = table.data.column(column.name)
+        if _holds_lists(values.type) and not column.beside:
+            yield [_list_text(value) for value in values_of(values)]
+        else:
+            yield [row[place] for row in table.cells]
+
+
+def _holds_lists(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _list_text(values: Sequence[Any] | None) -> str:
+    """A list as a line of its first values, numbers in three digits, and how many it has."""
+    if values is None or len(values) <= LIST_VALUES:
+        return text_of(values)
+    first = [f"{value:.3g}" if isinstance(value, float) else json_text(value) for value in values[:LIST_VALUES]]
+    return one_line(f"[{', '.join(first)}, ...] ({len(values)})")
 
 
 def _readable(text: str) -> str:

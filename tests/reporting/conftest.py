@@ -14,8 +14,13 @@ from tests.db.conftest import make_problem, make_run, make_trace
 
 @pytest.fixture(scope="session")
 def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Base rollouts, a base, a guided and a reasoning run on the same four problems; both answers occur."""
     path = tmp_path_factory.mktemp("reporting") / "traces.duckdb"
+    write_tiny(path)
+    return path
+
+
+def write_tiny(path: Path) -> None:
+    """Base rollouts, a base, a guided and a reasoning run on the same four problems; both answers occur."""
     draws = np.random.default_rng(0)
     with Store.open(path) as store:
         store.add_problems([make_problem(f"p{i}") for i in range(4)])
@@ -34,7 +39,6 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 }
                 traces.append(make_trace(f"{program}-1", f"p{i}", 0, ce, correct=flag == "1", tokens=tokens))
             store.write_samples(traces)
-    return path
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.report import make_report
 from rrti_sgl.programs.tables.accuracy import accuracy_table
+from rrti_sgl.programs.tables.formats import to_csv
 from rrti_sgl.programs.tables.kinds import KINDS
 from rrti_sgl.programs.tables.numbers import COUNT, SHARE
 from rrti_sgl.programs.tables.statistics import printed_tables
@@ -115,6 +117,15 @@ def test_long_texts_take_the_room_that_is_left() -> None:
     rows = [{"name": "sparsity", "question": "word " * 40}]
     lines = printed(rows_table("", rows), 80).splitlines()
     assert 75 < max(map(len, lines)) <= 80
+
+
+def test_of_a_long_list_the_first_values_are_shown() -> None:
+    rows = {"ids": [[46, 50, 48, *range(50)], [1, 2]], "logs": [[-0.050860319286584854, -3.1, math.nan, -9.0], None]}
+    text = printed(stored_table(pa.table(rows)), 80)
+    assert "[46, 50, 48, ...] (53)" in text
+    assert "[1,2]" in text
+    assert "[-0.0509, -3.1, nan, ...] (4)" in text
+    assert to_csv(pa.table(rows), bare=True).decode().count("-0.050860319286584854") == 1  # data is whole
 
 
 def test_a_terminal_without_the_characters_gets_others() -> None:
