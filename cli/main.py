@@ -25,14 +25,17 @@ from rrti_sgl.errors import UsageError, spelled
 
 # Each is the module of its name; `db` has commands of its own.
 COMMANDS = (
-    *("serve", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "runs", "samples", "compare", "stats"),
-    *("whatif", "show", "sql", "export", "report", "db", "demo"),
+    *("serve", "api", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "runs", "samples", "compare"),
+    *("stats", "whatif", "show", "sql", "export", "report", "db", "demo"),
 )
 
 
 # No part of these needs pandas, nor calls a user's class.
 WITHOUT_PANDAS = ("sql", "stats", "runs", "samples", "compare", "show", "db")
-PATHS = ("--db", "--out", "--log-dir", "--input", "--api-key-file", "--tokenizer", "--figure", "--positions")
+PATHS = (
+    *("--db", "--out", "--log-dir", "--input", "--api-key-file", "--endpoint-key-file", "--tokenizer", "--figure"),
+    "--positions",
+)
 
 
 class WithoutPandas(MetaPathFinder):

@@ -10,6 +10,7 @@ from rrti_sgl.errors import Spelling
 _FLAGS = {"spike_ratios": "--spike-ratio", "budgets": "--budget", "positions": "--position", "fields": "--field"} | {
     **{"base_gpus": "--base-gpu", "reasoning_gpus": "--reasoning-gpu", "flags": "--server-flags"},
     **{"timeout_s": "--timeout", "memory_limit": "--memory", "patience_s": "--patience"},
+    "endpoint_key": "--endpoint-key-file",
 }
 
 

@@ -31,7 +31,7 @@ Source = Literal["base", "reasoning"]
 ScoreKind = Literal["full", "topk", "plugin"]
 FinishReason = Literal["stop", "length", "unknown"]  # unknown: a given text that does not say
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
-RunKind = Literal["run", "score", "frontend", "counterfactual"]
+RunKind = Literal["run", "score", "frontend", "counterfactual", "api"]
 Json = Any
 
 
@@ -88,7 +88,8 @@ class RunRecord:
     `fired = score > tau AND (lambda_ IS NULL OR <warm-up rule while position < window> OR score > lambda_ * local_mean)`.
 
     `config` says under "kind" what made the run, and so what else is in it: "run" and "counterfactual" have the settings of
-    a program, "score" those of given texts, "frontend" the options of a backend. The kind is no part of `config_hash`.
+    a program, "score" those of given texts, "frontend" the options of a backend, "api" the settings of requests to an
+    endpoint. The kind is no part of `config_hash`.
     """
 
     run_id: Annotated[str, Column("Identifier of the run.", key=True)]
@@ -97,7 +98,7 @@ class RunRecord:
     created_at: Annotated[datetime, Column("Start of the run (UTC).")]
     config: Annotated[
         Mapping[str, Json],
-        Column("Every option of the run, defaults included, and its kind: run, score, frontend, counterfactual."),
+        Column("Every option of the run, defaults included, and its kind: run, score, frontend, counterfactual, api."),
     ]
     config_hash: Annotated[str, Column("Hash of `config`: equal configurations have equal hashes.")]
     base_model: Annotated[str | None, Column("Model id of the base model.")]

@@ -137,21 +137,30 @@ class PairSession:
             await asyncio.gather(driver, return_exceptions=True)
 
     async def stream(
-        self, job: SampleJob, gate: Gate, options: DecodeOptions, text: GeneratedText | None = None
+        self,
+        job: SampleJob,
+        gate: Gate,
+        options: DecodeOptions,
+        text: GeneratedText | None = None,
+        *,
+        streamed: bool = True,
     ) -> AsyncGenerator[Event, None]:
         """Decode one sample and yield what is settled as it is, at the end `Finished`.
+
+        Closing the generator, or cancelling who waits for it, ends the work on the servers.
 
         Args:
             job: the sample.
             gate: decides where the reasoning model takes over.
             options: how to decode; a stream moves on in pieces of `draft_tokens`.
             text: takes the tokens; its stop strings end the sample, and its text comes in `TextSettled`.
+            streamed: whether somebody waits for pieces; a server that decodes whole samples then gives them.
 
         Raises:
             EndpointError: an engine failed for good.
         """
         await self.check(options)
-        async with self._slots, aclosing(self._events(job, gate, options, text, streamed=True)) as settled:
+        async with self._slots, aclosing(self._events(job, gate, options, text, streamed=streamed)) as settled:
             async for event in settled:
                 yield event
 

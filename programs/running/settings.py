@@ -194,6 +194,8 @@ class RunSettings:
             )
         if kind == "frontend":
             raise UsageError("The run was written by programs of SGLang's frontend.", "Name a run of `rrti run`.")
+        if kind == "api":
+            raise UsageError("The run is of requests to an endpoint.", "Name a run of `rrti run`.")
         known = {known_field.name for known_field in fields(cls)}
         stored = {name: value for name, value in stored.items() if name not in BESIDE}
         if unknown := sorted(set(stored) - known):

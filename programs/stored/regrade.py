@@ -138,7 +138,7 @@ def _problems(store: Store, run: RunRecord) -> dict[str, ProblemRecord]:
 
 
 def _stops(run: RunRecord, *, whole: bool) -> tuple[str, ...]:
-    if run.kind == "frontend":  # its programs end their generations themselves
+    if run.kind in ("frontend", "api"):  # programs and requests end their generations themselves
         return ()
     if run.kind == "score":  # prompts may be the texts' own
         return tuple(run.config["stops"])

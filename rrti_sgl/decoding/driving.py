@@ -96,14 +96,14 @@ async def events(
                 yield event
             seen = len(trace)
             if text is not None and len(settled := text.settled) > shown:
-                yield TextSettled(settled[shown:])
+                yield TextSettled(settled[shown:], trace)
                 shown = len(settled)
             if stopped:
                 break
     if text is not None:
         text.finish()
         if len(text.text) > shown:
-            yield TextSettled(text.text[shown:])
+            yield TextSettled(text.text[shown:], trace)
     yield Finished(job, trace)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
@@ -30,9 +30,13 @@ class Takeover:
 
 @dataclass(frozen=True, slots=True)
 class TextSettled:
-    """Further text that no later token can take back; only where a text is kept."""
+    """Further text that no later token can take back; only where a text is kept.
+
+    `trace` is the sample's so far, with every token whose text this is.
+    """
 
     text: str
+    trace: TraceBuilder = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

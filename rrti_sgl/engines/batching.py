@@ -14,6 +14,8 @@ class Batcher:
     While calls are under way, new requests wait; when one returns, all that wait go out together, at most `max_batch` in
     a call and at most `max_calls` calls at a time. With `max_batch` at half the number of samples in flight, the samples
     fall into two groups, of which one is drafted while the other is scored.
+
+    A call that nobody waits for any more is cancelled, which ends its work on the server.
     """
 
     def __init__(self, engine: Engine, *, max_batch: int, max_calls: int = 1) -> None:
@@ -56,7 +58,19 @@ class Batcher:
                 continue
             call = asyncio.create_task(self._call(batch))
             self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+            call.add_done_callback(self._ended)
+            self._let_go(call, [future for _, future in batch])
+
+    @staticmethod
+    def _let_go(call: asyncio.Task[None], waiting: list[asyncio.Future[Generation]]) -> None:
+        """Cancel a call when the last of those that wait for it has gone."""
+
+        def gone(future: asyncio.Future[Generation]) -> None:
+            if future.cancelled() and all(other.cancelled() for other in waiting):
+                call.cancel()
+
+        for future in waiting:
+            future.add_done_callback(gone)
 
     async def _call(self, batch: list[tuple[GenerateRequest, asyncio.Future[Generation]]]) -> None:
         try:
@@ -73,5 +87,8 @@ class Batcher:
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
-        finally:
-            self._free_calls.release()
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        """Make room for the next call, also where this one was cancelled before its first step."""
+        self._calls.discard(call)
+        self._free_calls.release()

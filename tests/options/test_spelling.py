@@ -19,6 +19,7 @@ from rrti_sgl.cli.options import RUN_OPTIONS
 from rrti_sgl.cli.spelling import Options
 from rrti_sgl.errors import UsageError, argument, command, spelled
 from rrti_sgl.given_texts import read_texts
+from rrti_sgl.programs.api.serving import Place
 from rrti_sgl.programs.experiments.complaints import Complaints, Keys
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.counterfactual import run_counterfactual
@@ -119,7 +120,7 @@ def test_every_argument_that_messages_name_is_one_in_python_and_on_the_command_l
     callables = [value for value in vars(rr.ModelPair).values() if inspect.isfunction(value)]
     callables += [rr.serve, rr.connect, rr.open, run_counterfactual, run_seeds, read_texts, rr.TraceStore.sql]
     known = {name for called in callables for name in inspect.signature(called).parameters}
-    for record in (RunSettings, GateOptions, WhatIfOptions, ServingOptions, Demand, TextInput):
+    for record in (RunSettings, GateOptions, WhatIfOptions, ServingOptions, Demand, TextInput, Place):
         assert is_dataclass(record)
         known |= {field.name for field in fields(record)}
     known |= {"base_template", "reasoning_template", "memory_limit", "unfinished"}  # not of the public face the last two

@@ -1,0 +1,207 @@
+"""The fields of a request: read strictly, and refused by name where they do not go with intervention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from rrti_sgl import bounds
+from rrti_sgl.programs.api.refusals import RefusedError
+from rrti_sgl.programs.values import told
+
+MOST_CHOICES = 128
+_STOPS, _STOP_LENGTH = 16, 512
+_TURNS = 1024
+Prompt = str | tuple[int, ...]
+
+_BOTH_DRAW = "Both models draw from their own distributions; use temperature and top_p."
+_NO_GRAMMAR = "A takeover would break a grammar; ask for the form in the prompt and check the text."
+_NO_TOOLS = "Describe them in the prompt, and read the text."
+# Field -> (values that ask for nothing, why not and what to do).
+_REFUSED: Final[dict[str, tuple[Sequence[Any], str]]] = {
+    **dict.fromkeys(("tools", "functions"), ([[]], _NO_TOOLS)),
+    **dict.fromkeys(("tool_choice", "function_call"), (["none", "auto"], _NO_TOOLS)),
+    "parallel_tool_calls": ([True, False], _NO_TOOLS),
+    "response_format": ([{"type": "text"}], _NO_GRAMMAR),
+    **dict.fromkeys(("regex", "json_schema", "ebnf", "guided_json", "guided_regex", "structural_tag"), ([], _NO_GRAMMAR)),
+    "logit_bias": ([{}], _BOTH_DRAW),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty"), ([0], _BOTH_DRAW)),
+    "repetition_penalty": ([1], _BOTH_DRAW),
+    "top_k": ([-1, 0], _BOTH_DRAW),
+    "min_p": ([0], _BOTH_DRAW),
+    "min_tokens": ([0], "Leave it out; a client can ask again."),
+    "best_of": ([1], "Ask for n choices and choose among them."),
+    "echo": ([False], "The client has the prompt; `rrti score` gives log-probabilities of texts."),
+    "suffix": ([""], "Put what is to be filled in at the end of the prompt."),
+    "stop_token_ids": ([[]], "Use stop."),
+    "ignore_eos": ([False], "Leave it out."),
+    "modalities": ([["text"]], "Text alone is read and written."),
+    "audio": ([], "Text alone is read and written."),
+}
+_IGNORED = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
+
+
+def _one_or_many(value: Any) -> Any:
+    """`stop`: a text or several."""
+    return [value] if isinstance(value, str) else value
+
+
+def _fitting_stops(stops: list[str]) -> list[str]:
+    if not all(0 < len(stop) <= _STOP_LENGTH for stop in stops):
+        raise ValueError("holds an empty or very long text.", f"Give texts of 1 to {_STOP_LENGTH} characters.")
+    return stops
+
+
+def _read_prompts(value: Any) -> Any:
+    """`prompt`: a text, token ids, or several of either."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and value:
+        if all(isinstance(part, str) for part in value):
+            return tuple(value)
+        if all(type(part) is int for part in value):
+            return (tuple(value),)
+        if all(isinstance(part, list) and part and all(type(i) is int for i in part) for part in value):
+            return tuple(tuple(part) for part in value)
+    raise ValueError("is no prompt.", "Give a text, a list of token ids, or a list of either; none of them empty.")
+
+
+def _read_lambda(value: Any) -> Any:
+    """`lambda`: on or off, or its factor."""
+    if value is None or isinstance(value, bool) or (isinstance(value, int | float) and 0 < value < math.inf):
+        return value
+    raise ValueError("is neither true, false nor a factor.", "Give a number above 0, or true for the calibration's.")
+
+
+def _read_content(value: Any) -> Any:
+    """The content of a turn: a text, or parts that are texts."""
+    if isinstance(value, list) and value:
+        if not all(
+            isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in value
+        ):
+            raise ValueError("has parts that are no text.", "Text alone is read.")
+        return "".join(part["text"] for part in value)
+    return value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StreamOptions(_Strict):
+    """`include_usage` puts the usage into a last chunk."""
+
+    include_usage: bool = False
+
+
+class Steering(_Strict):
+    """`rrti`: threshold, lambda condition (its factor, or on or off), and whether the trace is stored."""
+
+    tau: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    lambda_: Annotated[Any, BeforeValidator(_read_lambda), Field(alias="lambda")] = None
+    trace: bool | None = None
+
+
+class Turn(_Strict):
+    """One message of a chat."""
+
+    role: Annotated[str, Field(max_length=20)]
+    content: Annotated[str, BeforeValidator(_read_content)]
+    name: str | None = None
+
+
+class Request(_Strict):
+    """What completions and chats have in common; what is not given is the endpoint's to choose."""
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] = 1
+    max_tokens: Annotated[int, Field(ge=1, le=bounds.COUNT)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    stop: Annotated[list[str], Field(max_length=_STOPS), BeforeValidator(_one_or_many), AfterValidator(_fitting_stops)] = []
+    seed: Annotated[int, Field(ge=-bounds.WHOLE, le=bounds.WHOLE)] | None = None
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    rrti: Steering = Steering()
+
+    @property
+    def limit(self) -> int | None:
+        """Most tokens of an answer; None where the client does not say."""
+        return self.max_tokens
+
+    @property
+    def top_logprobs_wanted(self) -> int | None:
+        """How many most probable tokens go with each token's log-probability; None where none is wanted."""
+        return None
+
+
+class CompletionRequest(Request):
+    """Of /v1/completions."""
+
+    prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_read_prompts), Field(max_length=2048)]
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    @property
+    def top_logprobs_wanted(self) -> int | None:
+        """See `Request`."""
+        return self.logprobs
+
+
+class ChatRequest(Request):
+    """Of /v1/chat/completions."""
+
+    messages: Annotated[list[Turn], Field(min_length=1, max_length=_TURNS)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=bounds.COUNT)] | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """See `Request`."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    @property
+    def top_logprobs_wanted(self) -> int | None:
+        """See `Request`."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+
+Kind = TypeVar("Kind", bound=Request)
+
+
+def read(body: bytes, kind: type[Kind]) -> Kind:
+    """The request in a body.
+
+    Raises:
+        RefusedError: it is no JSON object, has a field that does not go with intervention or is unknown, or a value that
+            does not fit; names it.
+    """
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(f"The body is no JSON: {str(error)[:100]}.", code="invalid_json") from error
+    if not isinstance(values, dict):
+        raise RefusedError("The body is no JSON object.", code="invalid_json")
+    given = {name: value for name, value in values.items() if value is not None and name not in _IGNORED}
+    for name in _REFUSED.keys() & given.keys():
+        harmless, remedy = _REFUSED[name]
+        value = given.pop(name)
+        if value not in harmless:
+            raise RefusedError(f"{name} does not go with intervention. {remedy}", param=name, code="unsupported_parameter")
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise _refusal(error, kind) from error
+
+
+def _refusal(error: ValidationError, kind: type[Request]) -> RefusedError:
+    fault = error.errors()[0]
+    place = fault["loc"]
+    name = ".".join(str(part) for part in place if isinstance(part, int) or str(part).isidentifier())
+    known: Mapping[str, Any] = kind.model_fields if len(place) == 1 else Steering.model_fields
+    wrong, remedy = told(fault, ["lambda" if field == "lambda_" else field for field in known])
+    return RefusedError(f"{name}: {wrong} {remedy}".strip(), param=name, code="invalid_value")

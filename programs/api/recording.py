@@ -1,0 +1,225 @@
+"""Traces of requests on their way into the store, behind the answers.
+
+A sample has its place in the store, and so its id, before its first token. When it is finished it goes into a queue; one
+task finishes its record and hands it to a sink. The queue never makes an answer wait: its places are reserved when a request
+is admitted, and where none is left the request is refused (429). What waits is written before the endpoint ends.
+
+A run is of one model name, sampling and seed; at most `_RUNS` are open, the oldest idle one is ended for a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rrti_sgl.decoding.finishing import Finisher
+from rrti_sgl.decoding.job import SampleJob
+from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.engines.pair import Pair
+from rrti_sgl.errors import RRTIError, StoreError
+from rrti_sgl.problems import ProblemSet, problem_id
+from rrti_sgl.programs.api.naming import Model
+from rrti_sgl.programs.running.preparing import new_run_id, run_record
+from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.records import ProblemRecord, RunRecord
+from rrti_sgl.science.planning import LexicalTagger
+from rrti_sgl.sinks.sink import Sink
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_SET = "api"
+_RUNS = 64
+_COUNTED = 200_000  # prompts whose samples are numbered, over all open runs
+
+
+@dataclass
+class OpenRun:
+    """A run that takes samples. `pending` are those that are numbered and not yet with the sink."""
+
+    record: RunRecord
+    finisher: Finisher
+    indices: Counter[str] = field(default_factory=Counter)
+    told: set[str] = field(default_factory=set)  # problems that the sink knows
+    pending: int = 0
+    begun: bool = False
+
+    def place(self, problem: str) -> int:
+        """The index of a problem's next sample."""
+        index = self.indices[problem]
+        self.indices[problem] += 1
+        self.pending += 1
+        return index
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A finished sample with where it goes."""
+
+    run: OpenRun
+    model: Model
+    job: SampleJob
+    trace: TraceBuilder
+
+
+class Recorder:
+    """Numbers samples and keeps their traces. Lives in one event loop; an async context manager.
+
+    Args:
+        pair: connected models.
+        problem_set: what suits the pair; its grader finds answers.
+        sink: takes the samples; it is closed by its owner, later. None keeps nothing.
+        most: samples that may be on their way, those in flight included.
+    """
+
+    def __init__(self, pair: Pair, problem_set: ProblemSet, sink: Sink | None, most: int) -> None:
+        self._pair, self._sink, self._most = pair, sink, most
+        self._problem_set = replace(problem_set, name=PROBLEM_SET, problems=[])
+        self._tagger = LexicalTagger()
+        self._runs: OrderedDict[tuple[Any, ...], OpenRun] = OrderedDict()
+        self._over: asyncio.Queue[OpenRun] = asyncio.Queue()
+        self._queue: asyncio.Queue[Kept | None] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self._on_its_way = 0
+        self.error: Exception | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a store."""
+        return self._sink is not None
+
+    @property
+    def unstored(self) -> int:
+        """Samples that are finished and not yet with the sink."""
+        return self._queue.qsize()
+
+    def has_room(self, n: int) -> bool:
+        """Whether n further samples find a place.
+
+        Raises:
+            StoreError: an earlier sample could not be stored; nothing more is taken.
+        """
+        if self.error is not None:
+            raise StoreError(f"Traces cannot be stored any more: {self.error}", "Start the endpoint again.")
+        return self._on_its_way + n <= self._most
+
+    async def __aenter__(self) -> Recorder:
+        if self._sink is not None:
+            self._task = asyncio.create_task(self._write(), name="recorder")
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        """Write what waits, and end the runs."""
+        if self._task is None or self._sink is None:
+            return
+        self._queue.put_nowait(None)
+        await asyncio.shield(self._task)
+        for run in self._runs.values():
+            if run.begun:
+                self._over.put_nowait(run)
+        await asyncio.shield(asyncio.create_task(self._end_over(self._sink)))
+
+    @contextlib.contextmanager
+    def sample(self, model: Model, settings: RunSettings, question: str, stops: tuple[str, ...]) -> Iterator[Sample]:
+        """A place for one sample, for as long as the block lasts; what was not kept by then never will be."""
+        problem = ProblemRecord(problem_id(question), PROBLEM_SET, question, None)
+        run = self._run(model, settings, stops)
+        sample = Sample(run, problem, run.place(problem.problem_id))
+        self._on_its_way += 1
+        try:
+            yield sample
+        finally:
+            if not sample.kept:
+                self._let_go(run)
+
+    def keep(self, sample: Sample, model: Model, job: SampleJob, trace: TraceBuilder) -> str:
+        """Take a finished sample; returns its id in the store."""
+        sample.kept = True
+        placed = replace(job, run_id=sample.run.record.run_id, sample_index=sample.index)
+        self._queue.put_nowait(Kept(sample.run, model, placed, trace))
+        return placed.sample_id
+
+    def _let_go(self, run: OpenRun) -> None:
+        run.pending -= 1
+        self._on_its_way -= 1
+
+    def _run(self, model: Model, settings: RunSettings, stops: tuple[str, ...]) -> OpenRun:
+        """The open run of such samples; a new one where there is none."""
+        gate = settings.gate
+        key = (
+            model.name, gate.tau, gate.use_lambda, gate.lambda_, settings.sampling, settings.max_new_tokens, settings.seed,
+            stops,
+        )  # fmt: skip
+        if key not in self._runs:
+            record = run_record(
+                self._pair, settings, self._problem_set, model.chosen, self._tagger, new_run_id(settings.program)
+            )
+            record = replace(
+                record, config={**record.config, "kind": "api", "model": model.name}, samples_per_problem=0, n_problems=0
+            )
+            whole = settings.program == "reasoning"
+            finisher = Finisher(self._pair.vocabulary, self._problem_set.grader, self._tagger, None, stops, whole)
+            self._runs[key] = OpenRun(record, finisher)
+            self._end_idle()
+        self._runs.move_to_end(key)
+        return self._runs[key]
+
+    def _end_idle(self) -> None:
+        """End the runs that were idle for longest, where there are too many or they remember too much."""
+        newest = next(reversed(self._runs))
+        remembered = sum(len(run.indices) for run in self._runs.values())
+        for key, run in list(self._runs.items()):
+            if key == newest or (len(self._runs) <= _RUNS and remembered <= _COUNTED):
+                return
+            if not run.pending:
+                del self._runs[key]
+                remembered -= len(run.indices)
+                if run.begun:
+                    self._over.put_nowait(run)
+
+    async def _write(self) -> None:
+        assert self._sink is not None
+        while (kept := await self._queue.get()) is not None:
+            try:
+                if self.error is None:
+                    await self._store(self._sink, kept)
+            except Exception as error:  # a store may fail in many ways; the endpoint goes on and says so
+                logger.error("traces cannot be stored any more: %s", error, exc_info=not isinstance(error, RRTIError))
+                self.error = error
+            finally:
+                self._let_go(kept.run)
+
+    async def _store(self, sink: Sink, kept: Kept) -> None:
+        await self._end_over(sink)
+        if not kept.run.begun:
+            await sink.begin(kept.run.record)
+            if kept.model.chosen.calibration is not None:
+                await sink.add_calibration(kept.model.chosen.calibration)
+            kept.run.begun = True
+        if (problem := kept.job.problem).problem_id not in kept.run.told:
+            await sink.add_problems([problem])
+            kept.run.told.add(problem.problem_id)
+        await sink.put(await asyncio.to_thread(kept.run.finisher.finish, kept.job, kept.trace))
+
+    async def _end_over(self, sink: Sink) -> None:
+        while not self._over.empty():
+            run_id = self._over.get_nowait().record.run_id
+            if self.error is None:
+                await sink.end(run_id, "finished")
+                continue
+            with contextlib.suppress(StoreError):  # what failed is told already
+                await sink.end(run_id, "failed", str(self.error))
+
+
+@dataclass
+class Sample:
+    """The place of one sample."""
+
+    run: OpenRun
+    problem: ProblemRecord
+    index: int
+    kept: bool = False

@@ -1,0 +1,133 @@
+"""Bodies that come in and answers that go out, for as long as the client is there and keeps up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+
+from rrti_sgl.programs.api.admission import Limits
+from rrti_sgl.programs.api.refusals import RefusedError, refused
+
+if TYPE_CHECKING:
+    from rrti_sgl.programs.api.metrics import Metrics
+
+Result = TypeVar("Result")
+
+
+async def body_of(request: Request, limits: Limits) -> bytes:
+    """The body of a request.
+
+    Raises:
+        RefusedError: it is no JSON by its header, too long, or comes too slowly.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError("Send Content-Type: application/json.", status=415, code="unsupported_media_type")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_s):
+            length = request.headers.get("content-length", "0")
+            if not length.isdecimal() or int(length) > limits.body_bytes:
+                raise _too_long(limits)
+            async for part in request.stream():
+                body += part
+                if len(body) > limits.body_bytes:
+                    raise _too_long(limits)
+    except TimeoutError as error:
+        raise RefusedError(f"The body did not come within {limits.body_s:g} s.", status=408, code="timeout") from error
+    return bytes(body)
+
+
+def _too_long(limits: Limits) -> RefusedError:
+    return RefusedError(f"The body is longer than {limits.body_bytes} bytes.", status=413, code="body_too_large")
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def until_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """What work gives; None, and the work cancelled, where the client leaves before."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+class EventStream(Response):
+    """Chunks as server-sent events; the client may leave, and has to read on.
+
+    Args:
+        receive: tells that the client leaves.
+        chunks: what is sent; closed at the end, which ends their work.
+        idle_s: seconds that a client may take for one chunk.
+        metrics: count it.
+        route: for the count.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        chunks: AsyncGenerator[dict[str, Any], None],
+        idle_s: float,
+        metrics: Metrics,
+        route: str,
+    ) -> None:
+        super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        del self.headers["content-length"]
+        self._receive, self._chunks, self._idle_s, self._metrics, self._route = receive, chunks, idle_s, metrics, route
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it all, or until the client leaves or stands still."""
+        try:
+            if await until_gone(self._receive, self._all(send)) is None:
+                self._metrics.left()
+        except (TimeoutError, OSError):
+            self._metrics.left()
+
+    async def _all(self, send: Send) -> bool:
+        try:
+            async with aclosing(self._chunks) as chunks:
+                async for chunk in chunks:
+                    await self._send(send, chunk)
+            await self._send(send, None)
+        except (TimeoutError, OSError):
+            raise
+        except Exception as error:
+            await self._tell(send, refused(error))
+        return True
+
+    async def _tell(self, send: Send, refusal: RefusedError) -> None:
+        """An error: by its status where nothing was sent, else as a last event, without the mark of a whole answer."""
+        if self._started:
+            await self._put(send, b"data: " + orjson.dumps(refusal.body) + b"\n\n", more=False)
+            return
+        self._metrics.request(self._route, refusal.status)
+        headers = {"content-type": "application/json", **{name.lower(): text for name, text in refusal.headers.items()}}
+        raw = [(name.encode(), text.encode()) for name, text in headers.items()]
+        await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+        await self._put(send, orjson.dumps(refusal.body), more=False)
+
+    async def _send(self, send: Send, chunk: dict[str, Any] | None) -> None:
+        if not self._started:
+            self._started = True
+            self._metrics.request(self._route, 200)
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        content = b"[DONE]" if chunk is None else orjson.dumps(chunk)
+        await self._put(send, b"data: " + content + b"\n\n", more=chunk is not None)
+
+    async def _put(self, send: Send, content: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(self._idle_s):
+            await send({"type": "http.response.body", "body": content, "more_body": more})

@@ -1,0 +1,16 @@
+"""The endpoint over two real servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rrti_sgl.serving.server import ServedPair
+from tests.api.checks import check_clients_get_what_the_pair_generates
+
+pytestmark = pytest.mark.server
+
+
+def test_clients_get_what_the_pair_generates(served_pair: ServedPair, tmp_path: Path) -> None:
+    check_clients_get_what_the_pair_generates((served_pair.base.url, served_pair.reasoning.url), tmp_path)
