@@ -1,4 +1,4 @@
-"""The progress line of long work: samples, tokens/s, takeover rate, accuracy so far."""
+"""The progress of long work on standard error: samples, tokens/s and takeover rate of runs, or the stage of a report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from rrti_sgl.cli.terminal import console
+from rrti_sgl.cli.terminal import console, say
 from rrti_sgl.programs.running.runner import Progress
 from rrti_sgl.programs.tables.numbers import RATE
 from rrti_sgl.programs.tables.safe_text import one_line
@@ -57,3 +57,31 @@ class RunTracker:
         rho = progress.takeovers / max(progress.tokens, 1)
         rates = f"{progress.tokens / seconds:4.0f} tok/s, rho {RATE.text(rho)}"
         self._bars.update(self._task, total=progress.total, completed=progress.done, rates=rates, visible=True)
+
+
+class StageProgress:
+    """Says which stage of some work goes on: in a terminal on one line that goes at the end, else a line a stage."""
+
+    def __init__(self) -> None:
+        to = console(stderr=True)
+        self._bars = RichProgress(
+            TextColumn("{task.description:<32}", markup=False), BarColumn(), MofNCompleteColumn(), console=to, transient=True
+        )
+        self._task = self._bars.add_task("", total=None, visible=False) if to.is_terminal else None
+
+    def __enter__(self) -> StageProgress:
+        if self._task is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._task is not None:
+            self._bars.stop()
+
+    def __call__(self, title: str, place: int | None = None, total: int | None = None) -> None:
+        """A stage begins: the so manieth of all; without a number the last one, after these."""
+        if self._task is None:
+            say(f"{place}/{total} {title}" if place else title, err=True)
+            return
+        done = place - 1 if place else None
+        self._bars.update(self._task, description=one_line(title), total=total, completed=done, visible=True)

@@ -24,14 +24,16 @@ def report(
     A statistic that cannot be made of the runs is named in the report, with the reason.
     """
     from rrti_sgl.cli import tables
+    from rrti_sgl.cli.progress import StageProgress
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.reporting.report import make_report, write_report
     from rrti_sgl.programs.reporting.writing import make_folder
 
-    with Store.open_readonly(db, memory_limit=memory) as store:
+    with Store.open_readonly(db, memory_limit=memory) as store, StageProgress() as progress:
         make_folder(out)  # before the work, which takes long
-        made = make_report(store, runs or ())
-    files = write_report(made, out)
+        made = make_report(store, runs or (), progress)
+        progress("writing the files")
+        files = write_report(made, out)
     missing = [{"statistic": part.section.name, "reason": why} for part in made.sections for why in part.content.missing]
     if json:
         tables.print_json([{"files": [str(path) for path in files], "missing": missing}])

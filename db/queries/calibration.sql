@@ -7,7 +7,8 @@
 --   mean over n_values seeds (those with a score above tau).
 --   part rho: of runs with takeovers, over n_values problems: takeovers per token of each problem; value: their mean.
 --   sd: sample standard deviation over the values (NULL of one value); smallest, q25, median, q75, largest: of the values,
---   quantiles linearly interpolated. n_samples, n_tokens: mean size of the subsets, or all of the run.
+--   quantiles linearly interpolated. n_samples, n_tokens: size of the subsets (tokens: the mean, rounded), or all of the
+--   run.
 --   Intervals of tau and lambda are those of share 1.
 -- Paper: tau keeps its order of magnitude across benchmarks; rho varies little between problems (intervention).
 -- Parameters: $runs run ids; $metric column of tokens; $spike_ratio r (8 decimals); $shares of the samples; $seeds number of
@@ -119,8 +120,8 @@ FROM (
         CASE part WHEN 'recomputed' THEN $spike_ratio END AS spike_ratio,
         quantity,
         share,
-        CASE part WHEN 'rho' THEN sum(n_samples) ELSE avg(n_samples) END AS n_samples,
-        CASE part WHEN 'rho' THEN sum(n_tokens) ELSE avg(n_tokens) END AS n_tokens,
+        CASE part WHEN 'rho' THEN sum(n_samples) ELSE max(n_samples) END::BIGINT AS n_samples,
+        CASE part WHEN 'rho' THEN sum(n_tokens) ELSE round(avg(n_tokens)) END::BIGINT AS n_tokens,
         count(*) AS n_values,
         avg(value) AS value,
         stddev_samp(value) AS sd,

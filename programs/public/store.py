@@ -20,7 +20,7 @@ from rrti_sgl.programs.values import given_path
 from rrti_sgl.records import CalibrationRecord, RunRecord
 
 if TYPE_CHECKING:
-    from rrti_sgl.programs.reporting.report import Report
+    from rrti_sgl.programs.reporting.context import Report
     from rrti_sgl.programs.stored.whatif import WhatIf
 
 

@@ -108,6 +108,48 @@ class Section:
     build: Callable[[ReportContext], Content] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A section with its content, or without any and the reason as its only remark."""
+
+    section: Section
+    question: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole report, not yet written.
+
+    Args:
+        title: of its pages.
+        findings: what was found, in paragraphs.
+        conditions: what the runs were made with.
+        caution: what a reader must know before any other number, in paragraphs.
+        legend: what is said of all tables at the head, by the note of a table that says it.
+        runs: the runs.
+        sections: one for each statistic.
+    """
+
+    title: str
+    findings: Sequence[str]
+    conditions: str
+    caution: Sequence[str]
+    legend: Mapping[str, str]
+    runs: Table
+    sections: Sequence[Finished]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables in order."""
+        return [self.runs, *(table for finished in self.sections for table in finished.content.tables)]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """All figures in order."""
+        return [drawing for finished in self.sections for drawing in finished.content.drawings]
+
+
 def by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Rows by the label of their run, in order."""
     groups: dict[str, list[Mapping[str, Any]]] = {}

@@ -1,59 +1,57 @@
-"""The report as one HTML page: styles and figures are inside it, and nothing is fetched."""
+"""The report as one HTML page: styles, script and figures are inside it, and nothing is fetched."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rrti_sgl.programs.tables.safe_text import html as escape
 
-# Nothing is fetched and nothing runs, whatever a store holds; figures bring styles of their own.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-STYLE = """
-:root { color-scheme: light; --ink: #1a1a1a; --dim: #5c5c5c; --line: #d8d8d8; --accent: #0072b2; --warn: #fff6e0; }
-* { box-sizing: border-box; }
-body { font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--ink); background: #fff;
-  max-width: 74rem; margin: 0 auto; padding: 2.5rem 1.5rem 5rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.35rem; margin: 3.2rem 0 .3rem; padding-top: .9rem; border-top: 1px solid var(--line); }
-p { max-width: 46rem; margin: .5rem 0; }
-.question, .notes, figcaption, nav { color: var(--dim); }
-.question { font-style: italic; }
-nav { font-size: .9rem; margin: 1.2rem 0; columns: 3 14rem; }
-nav a { display: block; color: var(--accent); text-decoration: none; }
-.missing { background: var(--warn); border-left: 4px solid #e69f00; padding: .6rem .9rem; margin: .8rem 0;
-  max-width: 46rem; }
-.table { overflow-x: auto; margin: 1.2rem 0 .4rem; }
-table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-th, td { text-align: left; padding: .22rem 1rem .22rem 0; vertical-align: top; }
-td.number, th.number { text-align: right; }
-td.number { white-space: nowrap; }
-th { max-width: 9rem; }
-thead th { border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink); font-weight: 600; vertical-align: bottom; }
-tr.rule td { border-top: 1px solid var(--line); }
-tbody tr:last-child td { border-bottom: 2px solid var(--ink); }
-.notes { font-size: .82rem; margin: 0 0 1.4rem; }
-.figures { display: flex; flex-wrap: wrap; gap: 1.2rem 2.2rem; align-items: flex-start; margin: 1.2rem 0; }
-figure { margin: 0; flex: 0 1 27rem; min-width: 16rem; }
-figure.wide { flex-basis: 100%; }
-figure svg { width: 100%; height: auto; display: block; }
-figcaption { font-size: .85rem; margin-top: .4rem; }
-code { font: .88em ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
-@media print { body { max-width: none; padding: 0; } h2, figure, table { break-inside: avoid; } }
-""".strip()
+_HERE = Path(__file__).parent
+STYLE = (_HERE / "page.css").read_text(encoding="utf-8").strip()
+SCRIPT = f"\n{(_HERE / 'page.js').read_text(encoding='utf-8').strip()}\n"
+# Nothing is fetched and nothing runs but this script, whatever a store holds; figures bring styles of their own.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
+)
 
 
-def figure_block(name: str, svg: str, caption: str, *, wide: bool) -> str:
-    """A drawing inside the page, with its caption; ids in the drawing are made unique by `name`."""
+def figure_block(name: str, svg: str, caption: str, *, wide: bool, files: Mapping[str, str]) -> str:
+    """A drawing inside the page, with its caption, which names it; ids in the drawing are made unique by `name`.
+
+    Args:
+        name: of the drawing.
+        svg: the drawing.
+        caption: what is seen.
+        wide: it needs the width of the page.
+        files: where the drawing lies in each format.
+    """
     kind = ' class="wide"' if wide else ""
-    return f"<figure{kind}>{inline_svg(svg, name, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+    label = f"figure-{escape(name)}"
+    linked = f'<span class="files">This figure as{_links(files)}</span>'
+    return (
+        f'<figure{kind}><div class="drawing">{inline_svg(svg, name, label)}</div>'
+        f'<figcaption><span id="{label}">{escape(caption)}</span>{linked}</figcaption></figure>'
+    )
+
+
+def file_line(files: Mapping[str, str]) -> str:
+    """Links to a table's files, by the name of their format."""
+    return f'<p class="files">This table as{_links(files)}</p>'
 
 
 def paragraph(text: str, style: str = "") -> str:
     """A paragraph that may hold `code`."""
-    body = "".join(f"<code>{escape(piece)}</code>" if i % 2 else escape(piece) for i, piece in enumerate(text.split("`")))
-    return f'<p class="{style}">{body}</p>' if style else f"<p>{body}</p>"
+    return f'<p class="{style}">{_prose(text)}</p>' if style else f"<p>{_prose(text)}</p>"
+
+
+def listed(texts: Sequence[str], style: str) -> str:
+    """A list of sentences that may hold `code`."""
+    return f'<ul class="{style}">{"".join(f"<li>{_prose(text)}</li>" for text in texts)}</ul>'
 
 
 def heading(name: str, title: str, question: str) -> str:
@@ -65,17 +63,17 @@ def heading(name: str, title: str, question: str) -> str:
 def navigation(sections: Sequence[tuple[str, str]]) -> str:
     """Links to sections of (id, title)."""
     links = [f'<a href="#{escape(name)}">{escape(title)}</a>' for name, title in sections]
-    return f"<nav>{''.join(links)}</nav>"
+    return f'<nav aria-label="Sections">{"".join(links)}</nav>'
 
 
 def inline_svg(svg: str, prefix: str, label: str) -> str:
-    """The `<svg>` element alone, without document type and metadata, its ids prefixed, with a label for screen readers."""
+    """The `<svg>` element alone, without document type and metadata, its ids prefixed; `label`: id of what names it."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
     body = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
-    return body.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1).strip()
+    return body.replace("<svg", f'<svg role="img" aria-labelledby="{label}"', 1).strip()
 
 
 def page(title: str, body: str) -> str:
@@ -84,5 +82,13 @@ def page(title: str, body: str) -> str:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{STYLE}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<style>\n{STYLE}\n</style>\n</head>\n<body>\n{body}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
+
+
+def _prose(text: str) -> str:
+    return "".join(f"<code>{escape(piece)}</code>" if i % 2 else escape(piece) for i, piece in enumerate(text.split("`")))
+
+
+def _links(files: Mapping[str, str]) -> str:
+    return "".join(f' <a href="{escape(path)}">{escape(kind)}</a>' for kind, path in files.items())

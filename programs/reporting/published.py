@@ -65,13 +65,18 @@ class Published:
         source = self.source
         return f"{source['authors']}, {source['title']}, {source['venue']}, arXiv {source['arxiv']}"
 
-    def note(self, *keys: str) -> str:
-        """The footnote of a table that holds numbers of these keys."""
-        settings = self.settings(keys)
+    @property
+    def note(self) -> str:
+        """What † says wherever it stands."""
         return (
             f"† Published by {self.source['authors']} ({self.source['venue']}, arXiv {self.source['arxiv']}), not measured "
-            f"here, in another setting: {self.source['setting']}{f'; {settings}' if settings else ''}."
+            f"here, in another setting: {self.source['setting']}."
         )
+
+    def notes(self, *keys: str) -> list[str]:
+        """The footnotes of a table that holds numbers of these keys: what † says, and what just these were measured on."""
+        settings = self.settings(keys)
+        return [self.note, *([f"† here: {settings}."] if settings else [])]
 
 
 @cache

@@ -6,8 +6,8 @@ In the folder: `report.md`, `report.html` (self-contained), `tables/NAME.{tex,cs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,58 +17,28 @@ from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.queries import QUERIES, find_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.reporting import html
+from rrti_sgl.programs.reporting import pages
 from rrti_sgl.programs.reporting.conditions import conditions
-from rrti_sgl.programs.reporting.context import Content, ReportContext, Section
+from rrti_sgl.programs.reporting.context import Content, Finished, Report, ReportContext, Section
 from rrti_sgl.programs.reporting.entropy import what_ce_is
-from rrti_sgl.programs.reporting.figures.style import Drawing
-from rrti_sgl.programs.reporting.published import load_published
+from rrti_sgl.programs.reporting.findings import findings
+from rrti_sgl.programs.reporting.published import Published, load_published
 from rrti_sgl.programs.reporting.runs import RunSelection, select_runs
 from rrti_sgl.programs.reporting.sections import SECTIONS
 from rrti_sgl.programs.reporting.writing import make_folder, write_atomically
-from rrti_sgl.programs.tables import formats, latex, markdown
-from rrti_sgl.programs.tables.html import table_block
-from rrti_sgl.programs.tables.safe_text import html as escape
-from rrti_sgl.programs.tables.safe_text import markdown as escape_markdown
-from rrti_sgl.programs.tables.safe_text import markdown_prose
-from rrti_sgl.programs.tables.table import Column, Table, plain_table
+from rrti_sgl.programs.tables import formats, latex
+from rrti_sgl.programs.tables.table import BRACKETS, NO_INTERVAL, NOT_DEFINED, Column, Table, plain_table
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A section with its content, or without any and the reason as its only remark."""
-
-    section: Section
-    question: str
-    content: Content
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A whole report, not yet written."""
-
-    title: str
-    introduction: Sequence[str]
-    runs: Table
-    sections: Sequence[Finished]
-
-    @property
-    def tables(self) -> list[Table]:
-        """All tables in order."""
-        return [self.runs, *(table for finished in self.sections for table in finished.content.tables)]
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        """All figures in order."""
-        return [drawing for finished in self.sections for drawing in finished.content.drawings]
-
-
-def make_report(store: Store, references: Sequence[str] = ()) -> Report:
+def make_report(
+    store: Store, references: Sequence[str] = (), progress: Callable[[str, int, int], None] | None = None
+) -> Report:
     """The report of some runs.
 
     Args:
         store: where they are.
         references: run ids, prefixes of them or program names; none takes every run.
+        progress: told before each section its title, its number from 1, and how many there are.
 
     Raises:
         UsageError: a reference matches no run, or no run has samples.
@@ -76,21 +46,17 @@ def make_report(store: Store, references: Sequence[str] = ()) -> Report:
     selection = select_runs(store, references)
     published = load_published()
     context = ReportContext(TokenReader(store), selection, published)
-    introduction = [
-        *what_ce_is(context),
-        f"{len(selection.records)} runs of the trace store, by rrti-sgl {__version__}. Statistics bear the names of "
-        "`rrti stats`. Intervals are 95 %, by bootstrap over problems.",
-        *conditions(selection.records),
-        f"Columns and rows marked † are numbers that the paper published ({published.citation}). They were not measured "
-        f"here, and in another setting: {published.source['setting']}, on {published.source['benchmarks']}. They stand "
-        "beside ours for orientation, not as a reproduction of the same experiment.",
-    ]
-    return Report(
-        "Where a base model and a reasoning model part, and what a few tokens restore",
-        introduction,
-        _runs_table(store, selection),
-        [_finish(section, context) for section in _all_sections()],
-    )
+    runs = _runs_table(store, selection)
+    sections, finished = _all_sections(), []
+    for place, section in enumerate(sections, 1):
+        if progress is not None:
+            progress(section.title, place, len(sections))
+        finished.append(_finish(section, context))
+    title = "Where a base model and a reasoning model part, and what a few tokens restore"
+    made_with = [*conditions(selection.records), f"This report, of {len(selection.ids)} runs, is by rrti-sgl {__version__}."]
+    made = Report(title, findings(selection, finished), " ".join(made_with), what_ce_is(context), {}, runs, finished)
+    notes = {note for table in made.tables for note in table.all_notes}
+    return replace(made, legend={note: text for note, text in _legend(published).items() if note in notes})
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
@@ -100,9 +66,9 @@ def write_report(report: Report, out: Path) -> list[Path]:
         UsageError: the folder or a file in it cannot be written.
     """
     files: dict[str, bytes | str] = {
-        "report.md": markdown_page(report),
-        "report.html": html_page(report),
-        "tables/all-tables.tex": latex.document(report.tables, report.title),
+        "report.md": pages.markdown_page(report),
+        "report.html": pages.html_page(report),
+        "tables/all-tables.tex": pages.latex_page(report),
     }
     for table in report.tables:
         files[f"tables/{table.name}.tex"] = latex.tabular(table)
@@ -117,38 +83,19 @@ def write_report(report: Report, out: Path) -> list[Path]:
     return [out / name for name in files]
 
 
-def markdown_page(report: Report) -> str:
-    """The report as Markdown; figures are linked."""
-    parts = [
-        f"# {escape_markdown(report.title)}",
-        *map(markdown_prose, report.introduction),
-        markdown.table_block(report.runs),
-    ]
-    for finished in report.sections:
-        parts += [f"## {finished.section.title}", f"*{markdown_prose(finished.question)}* (`{finished.section.name}`)"]
-        parts += [f"> **Not shown:** {markdown_prose(reason)}" for reason in finished.content.missing]
-        for drawing in finished.content.drawings:
-            parts.append(
-                f"![{escape_markdown(drawing.caption)}](figures/{drawing.name}.svg)\n\n{markdown_prose(drawing.caption)}"
-            )
-        parts += [markdown.table_block(table) for table in finished.content.tables]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def html_page(report: Report) -> str:
-    """The report as one page that needs nothing else."""
-    parts = [f"<h1>{escape(report.title)}</h1>", *(html.paragraph(text) for text in report.introduction)]
-    parts += [html.navigation([(f.section.name, f.section.title) for f in report.sections]), table_block(report.runs)]
-    for finished in report.sections:
-        parts.append(html.heading(finished.section.name, finished.section.title, finished.question))
-        parts += [html.paragraph(f"Not shown: {reason}", "missing") for reason in finished.content.missing]
-        if finished.content.drawings:
-            figures = [
-                html.figure_block(d.name, d.files["svg"].decode(), d.caption, wide=d.wide) for d in finished.content.drawings
-            ]
-            parts.append(f'<div class="figures">{"".join(figures)}</div>')
-        parts += [table_block(table) for table in finished.content.tables]
-    return html.page(report.title, "\n".join(parts))
+def _legend(published: Published) -> dict[str, str]:
+    """What holds of every table that says it, by the note of a table that stands alone."""
+    setting = f"{published.source['setting']}, on {published.source['benchmarks']}"
+    return {
+        BRACKETS: "Intervals, in brackets, are of 95 %, by bootstrap over problems.",
+        NO_INTERVAL: NO_INTERVAL,
+        NOT_DEFINED: NOT_DEFINED,
+        published.note: (
+            f"Columns and rows marked † are numbers that the paper published ({published.citation}). They were not measured "
+            f"here, and in another setting: {setting}. They stand beside ours for orientation, not as a reproduction of the "
+            "same experiment."
+        ),
+    }
 
 
 def _all_sections() -> list[Section]:

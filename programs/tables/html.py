@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from rrti_sgl.programs.tables.safe_text import html as escape
 from rrti_sgl.programs.tables.table import INTERVAL, Table
 
+# The ends of an interval, behind their number.
+_ENDS = re.compile(r" (\[[^\[\]]*\])$")
 
-def table_block(table: Table) -> str:
-    """A table with its title as caption and its notes under it."""
+
+def table_block(table: Table, notes: Sequence[str] | None = None) -> str:
+    """A table with its title as caption and its notes under it.
+
+    Cells of numbers carry them as `data-sort`, with six digits: what a page sorts by.
+
+    Args:
+        table: what is shown.
+        notes: in place of all that it has.
+    """
+    said = table.all_notes if notes is None else notes
     classes = [' class="number"' if number else "" for number in table.is_numeric]
     headings = [escape(heading).replace(INTERVAL, INTERVAL.replace(" %", "&nbsp;%")) for heading in table.headings]
-    head = "".join(f"<th{c}>{h}</th>" for c, h in zip(classes, headings, strict=True))
+    head = "".join(f'<th scope="col"{c}>{h}</th>' for c, h in zip(classes, headings, strict=True))
     lines = []
     for index, row in enumerate(table.cells):
-        cells = "".join(f"<td{c}>{escape(cell)}</td>" for c, cell in zip(classes, row, strict=True))
+        numbers = table.numbers[index]
+        cells = "".join(_cell(*cell) for cell in zip(row, table.is_numeric, numbers, strict=True))
         lines.append(f'<tr class="rule">{cells}</tr>' if index in table.rules else f"<tr>{cells}</tr>")
     body = "\n".join(lines)
-    notes = f'<p class="notes">{escape(" ".join(table.all_notes))}</p>' if table.all_notes else ""
+    below = f'\n<p class="notes">{escape(" ".join(said))}</p>' if said else ""
     return (
-        f'<div class="table"><table id="table-{escape(table.name)}"><caption>{escape(table.title)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n{notes}"
+        f'<div class="table"><table id="table-{escape(table.name)}"><caption><span>{escape(table.title)}</span></caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{below}"
     )
+
+
+def _cell(text: str, is_numeric: bool, number: float | None) -> str:
+    if not is_numeric:
+        return f"<td>{escape(text)}</td>"
+    by = "" if number is None else f' data-sort="{number:.6g}"'
+    shown = _ENDS.sub(r" <span>\1</span>", escape(text))
+    return f'<td class="number"{by}>{shown}</td>'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rrti_sgl.programs.tables import safe_text
 from rrti_sgl.programs.tables.table import Table
 
@@ -28,8 +30,8 @@ def _cell(text: str) -> str:
     return "&nbsp;" * indent + safe_text.markdown(text[indent:])
 
 
-def table_block(table: Table, heading: str = "") -> str:
-    """The rows with title and notes; `heading`, such as `##`, makes the title one."""
+def table_block(table: Table, heading: str = "", notes: Sequence[str] | None = None) -> str:
+    """The rows with title and notes; `heading`, such as `##`, makes the title one. `notes`: in place of all it has."""
     title = f"{heading} {safe_text.markdown(table.title)}" if heading else f"**{safe_text.markdown(table.title)}**"
-    notes = "\n\n".join(safe_text.markdown(note) for note in table.all_notes)
-    return f"{title}\n\n{table_body(table)}\n\n{notes}".rstrip()
+    said = "\n\n".join(safe_text.markdown(note) for note in (table.all_notes if notes is None else notes))
+    return f"{title}\n\n{table_body(table)}\n\n{said}".rstrip()

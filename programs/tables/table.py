@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BOUNDS = ("_low", "_high")
 INTERVAL = " [95 %]"
+BRACKETS = "In brackets: 95 % intervals, bootstrap over problems."
+NOT_DEFINED = f"{MISSING}: not defined, or not published."
 NO_INTERVAL = (
     "A number without brackets has no interval: too few problems stand behind it, or other problems would not change it "
     "(`rrti stats --definitions`)."
@@ -94,6 +96,15 @@ class Table:
         """Which columns are numbers: they are aligned to the right."""
         return [self._kind(column) is not None for column in self.columns]
 
+    @cached_property
+    def numbers(self) -> list[list[float | None]]:
+        """What the shown rows are sorted by, in columns of numbers: their first number; None where there is none."""
+        found: list[list[float | None]] = []
+        for column, number in zip(self.columns, self.is_numeric, strict=True):
+            values = self.data.column(column.name).to_pylist() if number else [None] * len(self)
+            found.append([None if value is None or value != value else float(value) for value in values])
+        return [list(row) for row in zip(*found, strict=True)]
+
     @property
     def keys(self) -> int:
         """Columns, from the first, that tell a row from the others; they head every part of a table that is cut."""
@@ -105,10 +116,10 @@ class Table:
         """The notes and those that follow from what is shown."""
         notes = list(self.notes)
         if any(self._has_interval(column.name) for column in self.columns):
-            notes.append("In brackets: 95 % intervals, bootstrap over problems.")
+            notes.append(BRACKETS)
         notes += self.necessary_notes
         if any(cell == MISSING for row in self.cells for cell in row):
-            notes.append(f"{MISSING}: not defined, or not published.")
+            notes.append(NOT_DEFINED)
         return notes
 
     @property
@@ -141,11 +152,12 @@ class Table:
 
     @property
     def rules(self) -> list[int]:
-        """Indices of the rows that a rule stands above."""
+        """Indices of the rows that a rule stands above; none where it would stand above each."""
         if self.rule_by is None:
             return []
         values = self.data.column(self.rule_by).to_pylist()
-        return [i for i in range(1, len(values)) if values[i] != values[i - 1]]
+        changes = [i for i in range(1, len(values)) if values[i] != values[i - 1]]
+        return changes if len(changes) < len(values) - 1 or len(values) == 2 else []
 
     def to_pandas(self) -> Any:
         """All numbers as a pandas data frame."""

@@ -46,7 +46,7 @@ def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[Ren
             for number, column in zip(table.is_numeric, _columns(table), strict=True)
         ]
         widths = _widths(table, cells, width - EDGES)
-        for chosen in _cut(table, widths, width - EDGES):
+        for chosen in column_groups(table, widths, width - EDGES):
             yield _grid(table, cells, chosen, widths)
     for note in [*table.notes, *table.necessary_notes]:
         yield Text(note, "dim")
@@ -84,7 +84,7 @@ def fitted(table: Table, width: int) -> Table:
     shown = table
     while len(shown.columns) > 2:
         cells = [list(column) for column in zip(*shown.cells, strict=True)] or [[] for _ in shown.columns]
-        if len(_cut(shown, _widths(shown, cells, width - EDGES), width - EDGES)) == 1:
+        if len(column_groups(shown, _widths(shown, cells, width - EDGES), width - EDGES)) == 1:
             break
         shown = replace(shown, columns=shown.columns[:-1])
     left = ", ".join(column.label or column.name.replace("_", " ") for column in table.columns[len(shown.columns) :])
@@ -110,8 +110,14 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + COLUMN_GAP * (len(widths) - 1)
 
 
-def _cut(table: Table, widths: Sequence[int], room: int) -> list[list[int]]:
-    """Places of columns in groups that fit side by side, each headed by the keys as far as these take half the room."""
+def column_groups(table: Table, widths: Sequence[int], room: int) -> list[list[int]]:
+    """Places of columns in groups that fit side by side, each headed by the keys as far as these take half the room.
+
+    Args:
+        table: whose columns.
+        widths: of each, in characters.
+        room: in characters.
+    """
     keys = list(range(min(table.keys, len(widths))))
     while len(keys) > 1 and _total([widths[i] for i in keys]) > room // 2:
         keys.pop()

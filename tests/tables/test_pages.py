@@ -52,6 +52,35 @@ def test_latex_compiles(hostile: Table, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-1500:]
 
 
+def test_a_document_breaks_tables_that_no_page_holds() -> None:
+    """Long ones go on under their headings, in type that fits; too wide ones are cut, each part with its key."""
+    wide = rows_table("w", [{"run": f"run {i}", **{f"quantity number {n}": n / 7 for n in range(40)}} for i in range(3)])
+    text = latex.document([wide], "T", ["first"], {"w": ["a note"]})
+    assert text.count(r"\begin{longtable}") == 1, "in the command that the tables use"
+    parts = [line for line in text.splitlines() if line.startswith(r"\fitted{w}{")]
+    assert len(parts) > 2
+    for part in parts:
+        heading = part.split("{", 3)[3]
+        assert heading.startswith("run & quantity number")
+        assert len(heading.split(r"\\")[0].replace("&", " ")) <= latex.LINE
+    assert text.index("first") < text.index("a note")
+    assert re.findall(r"p\{0\.27", latex.document([rows_table("l", [{"text": "word " * 30}])], "T"))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX engine")
+def test_nothing_is_set_beyond_the_page(tmp_path: Path) -> None:
+    long = rows_table(
+        "long", [{"run": f"run {i}", **{f"q{n} [95 %]": "30.5% [21.9, 39.7]" for n in range(9)}} for i in range(150)]
+    )
+    wide = rows_table("wide", [{"run": f"run {i}", **{f"number {n}": n / 7 for n in range(60)}} for i in range(3)])
+    (tmp_path / "all.tex").write_text(latex.document([long, wide], "T"))
+    for _ in range(2):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-1500:]
+    assert "Overfull" not in done.stdout
+
+
 class Cells(HTMLParser):
     """The texts of table cells."""
 

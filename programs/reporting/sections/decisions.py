@@ -1,4 +1,4 @@
-"""How it went: thresholds, takeovers and a sample to look at, agreement of metrics, cost, planted decisions, causality."""
+"""How it went: thresholds, takeovers and a sample to look at, agreement of metrics, planted decisions, causality."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section, wide
 from rrti_sgl.programs.reporting.figures.strip import StripToken, strip_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
-from rrti_sgl.programs.tables.numbers import NATS, NUMBER, SHARE
+from rrti_sgl.programs.reporting.sections import cost
+from rrti_sgl.programs.tables.numbers import NATS, SHARE
 from rrti_sgl.programs.tables.statistics import part_tables
 from rrti_sgl.programs.tables.table import Column, Table
 from rrti_sgl.records import SampleTrace
 
 STRIP_TOKENS = 240
+PARTS = ("position", "run", "gap", "choice", "pair", "entropy")
+STRETCHES = ("run", "gap")  # parts of the anatomy whose rows are classes of lengths: 1, 2, 3-4, 5-8, ...
 RUNS_A_TABLE = 4
 Rows = Sequence[Mapping[str, Any]]
 # Columns that repeat what the label of the run says, or name rows for machines.
@@ -55,15 +58,15 @@ def _side_by_side(name: str, title: str, rows: Rows, keys: Sequence[str], value:
     tables = []
     for start in range(0, len(runs), RUNS_A_TABLE):
         some = runs[start : start + RUNS_A_TABLE]
-        chosen = [{**_value_of(row, value.name), **row} for row in rows if row["run"] in some]
+        of_these = _in_order([row for row in rows if row["run"] in some])
+        chosen = [{**_value_of(row, value.name), **row} for row in of_these]
         columns = [replace(value, name=run, label=run) for run in some]
-        part = f"-{1 + start // RUNS_A_TABLE}" if len(runs) > RUNS_A_TABLE else ""
-        first = list(dict.fromkeys(row[keys[0]] for row in chosen))
-        if len(keys) > 1:
-            chosen.sort(key=lambda row: first.index(row[keys[0]]))
+        several = len(runs) > RUNS_A_TABLE
+        part = f"-{1 + start // RUNS_A_TABLE}" if several else ""
+        which = f" (runs {start + 1} to {start + len(some)} of {len(runs)})" if several else ""
         data = wide(chosen, keys, lambda row: str(row["run"]))
         rule_by = keys[0] if len(keys) > 1 else None
-        tables.append(Table(f"{name}{part}", title, data, [*map(Column, keys), *columns], notes, rule_by))
+        tables.append(Table(f"{name}{part}", f"{title}{which}", data, [*map(Column, keys), *columns], notes, rule_by))
     return tables
 
 
@@ -82,7 +85,8 @@ def _takeovers(context: ReportContext) -> Content:
     title, note = "Anatomy of the takeovers: shares", "The paper publishes no numbers of this."
     about = (
         "position: where in the solution. run: takeovers in a row. gap: tokens between them. choice: whether the base model "
-        f"had drawn the same token. pair: base model's token -> emitted token, the most frequent of each run. {note}"
+        "had drawn the same token. pair: base model's token -> emitted token, the most frequent of each run, a dash where "
+        f"it is none of these. {note}"
     )
     tables = _side_by_side("takeovers", title, shares, ("part", "label"), Column("share", kind=SHARE), about)
     around = "Base entropy around takeovers"
@@ -103,13 +107,21 @@ def _told_apart(shares: Rows) -> list[dict[str, Any]]:
     ]
 
 
-def _cost(context: ReportContext) -> Content:
-    found = context.each("cost", context.selection.ids)
-    title, note = "Requests, tokens and time per generated token", "The paper publishes no numbers of this."
-    return Content(
-        _side_by_side("cost", title, found.rows, ("quantity",), Column("per_token", kind=NUMBER), note),
-        missing=[*found.left_out.values()],
-    )
+def _in_order(anatomy: Rows) -> list[dict[str, Any]]:
+    """The rows by part, and stretches of a part from short to long; a class of stretches that only others have is 0."""
+    rows = [dict(row) for row in anatomy]
+    for part in STRETCHES:
+        of_part = [row for row in rows if row["part"] == part]
+        known = {(row["run"], row["label"]) for row in of_part}
+        runs, labels = (dict.fromkeys(row[name] for row in of_part) for name in ("run", "label"))
+        lacking = [(run, label) for label in labels for run in runs if (run, label) not in known]
+        rows += [{"run": run, "part": part, "label": label, "share": 0.0} for run, label in lacking]
+
+    def place(row: Mapping[str, Any]) -> tuple[int, int]:
+        shortest = int(row["label"].partition("-")[0]) if row["part"] in STRETCHES else 0
+        return PARTS.index(row["part"]), shortest
+
+    return sorted(rows, key=place)
 
 
 def _strip(context: ReportContext, runs: Sequence[str]) -> Drawing:
@@ -161,7 +173,7 @@ SECTIONS = (
     Section("calibration", "Thresholds", _of_runs("calibration", "Thresholds and budgets", _calibrated)),
     Section("takeovers", "Takeovers", _takeovers),
     Section("metrics", "Agreement of metrics", _of_runs("metrics", "Agreement of metrics", _rollouts)),
-    Section("cost", "Cost", _cost),
+    *cost.SECTIONS,
     Section(
         "planted",
         "Planted decision points",

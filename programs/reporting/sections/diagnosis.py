@@ -69,7 +69,7 @@ def _sparsity(context: ReportContext) -> Content:
         [*columns, Column("published", f"Gini, {HEADING}", COEFFICIENT), *shares],
         [
             "ce: CE(p_b, p_r), the paper's score. reverse_kl: ce less the base model's entropy. All in nats.",
-            context.published.note(key),
+            *context.published.notes(key),
         ],
     )
     runs = list(dict.fromkeys(data["run_id"].to_pylist()))[:MAX_SERIES]
@@ -126,7 +126,7 @@ def _position(context: ReportContext) -> Content:
             "the whole run, or of each sample. density over all: density of the top tokens over that of all tokens, 1 where "
             "they are as frequent as anywhere. peak: the bin where it is highest. within: tokens in the first part of "
             "solutions. beyond: tokens after it. first of a sample: of the first such tokens of samples.",
-            context.published.note("position.peak"),
+            *context.published.notes("position.peak"),
         ],
         rule_by="run",
     )

@@ -44,10 +44,14 @@ def _failure(context: ReportContext) -> Content:
         [
             "Predictor: mean of the K largest values of a sample (all, where it has fewer). AUROC: probability that a wrong "
             "sample has the larger predictor, ties counting half.",
-            context.published.note(*_KEYS.values())
-            if published
-            else f"The paper's AUROC is of the {TOP_K} largest and stands beside none of these: fewer than half of the "
-            "samples have so many tokens.",
+            *(
+                context.published.notes(*_KEYS.values())
+                if published
+                else [
+                    f"The paper's AUROC is of the {TOP_K} largest and stands beside none of these: fewer than half of the "
+                    "samples have so many tokens."
+                ]
+            ),
         ],
         rule_by="run",
     )

@@ -94,7 +94,7 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
             "ρ: takeovers per token. changed: takeovers whose token differs from the base model's, per token. cut off: "
             f"samples that reached the limit before an end. {_RECOVERY}",
             *([_SEEDS] if several else []),
-            context.published.note(),
+            *context.published.notes(),
         ],
         rule_by="source",
     )
@@ -151,7 +151,7 @@ def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Seque
         if sampled
         else [
             "McNemar's exact two-sided test; no p where both runs agree on every problem: there is nothing to test.",
-            context.published.note("flips.put_right"),
+            *context.published.notes("flips.put_right"),
         ],
         rule_by=None if sampled else "source",
     )
@@ -188,7 +188,7 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
             "A curve is one program with one gate at several budgets, from the run without takeovers. The knee is the point "
             "farthest above the chord of the curve; it needs five budgets (knee_note in the CSV says why there is none). In "
             "the paper most of the gain in pass@8 lies in the first 3 to 8 % of tokens †.",
-            context.published.note(),
+            *context.published.notes(),
         ],
         rule_by="curve_id",
     )

@@ -90,7 +90,7 @@ def _planning_table(context: ReportContext, rows: Sequence[Mapping[str, Any]]) -
             "cannot exceed 1 / share among all, so that runs of unlike shares do not compare in it. Shares depend on the "
             "word lists: they compare between runs of this package, not with the paper's. Our digest of the paper does not "
             "say which top share its numbers are of; they stand beside both of ours.",
-            context.published.note("planning.share.top_metric", "planning.share.top_entropy", "planning.share.takeovers"),
+            *context.published.notes("planning.share.top_metric", "planning.share.top_entropy", "planning.share.takeovers"),
         ],
     )
 
