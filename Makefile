@@ -7,6 +7,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 TORCH = torch==2.13.0
 
+CHROMIUM ?= chromium
+
 VENV = .venv
 RUN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
@@ -17,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PARALLEL = --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench coverage pair docs site clean
+.PHONY: help demo test test-slow check bench coverage pair docs pictures site clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +73,12 @@ docs: $(INSTALLED) ## Write the reference pages that are generated from the code
 	$(RUN)/rrti stats --definitions > docs/statistics.md
 	$(RUN)/python docs/api_page.py > docs/api.md
 	$(RUN)/typer rrti_sgl.cli.main utils docs --name rrti --title Commands > docs/commands.md
+
+pictures: $(INSTALLED) ## The README's pictures, from the demonstration's store; needs Chromium.
+	$(RUN)/python docs/terminal_picture.py docs/figures/terminal.svg demo "rrti samples guided --flipped --limit 4" "rrti show SAMPLE"
+	$(RUN)/rrti report --db demo/traces.duckdb --out build/pictures
+	$(CHROMIUM) --headless --no-sandbox --hide-scrollbars --window-size=1280,900 --screenshot=docs/figures/report.png \
+	  file://$(CURDIR)/build/pictures/report.html
 
 site: $(SITE) ## The documentation as a site: build/site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml

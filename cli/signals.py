@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None)
 
 
 class Stopped(BaseException):
@@ -21,7 +23,7 @@ class Stopped(BaseException):
 
 def heard() -> list[signal.Signals]:
     """Those that end a command; under `nohup` the end of the terminal is none of them."""
-    return [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+    return [each for each in SIGNALS if each != HANGUP or signal.getsignal(each) is not signal.SIG_IGN]
 
 
 def install() -> None:
@@ -52,7 +54,7 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
             arrived.append(number)
             task.cancel()
 
-        ending = heard()
+        ending = heard() if sys.platform != "win32" else []  # no event loop hears them there: they come as `Stopped`
         for number in ending:
             loop.add_signal_handler(number, cancel, number)
         try:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -254,7 +255,9 @@ def publish(partial: Path, final: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file or a folder durable."""
+    """Make a file or a folder durable; on Windows nothing, where a folder cannot be opened for it."""
+    if sys.platform == "win32":
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -12,7 +12,7 @@ import duckdb
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
 from rrti_sgl.db import folders, relations, sealing, snapshots
-from rrti_sgl.errors import StoreError, UsageError
+from rrti_sgl.errors import StoreError, UsageError, need_posix
 
 TABLES = ("runs", "calibrations", "problems", *relations.SEALED_VIEWS, "sealed_runs", "store_settings")
 # What goes with a run, by the table that it goes from. A calibration stays while another run decides by it.
@@ -88,7 +88,9 @@ def vacuum(store: Path) -> tuple[int, int]:
     Raises:
         StoreError: the store cannot be opened, another process wrote to it meanwhile, or the copy is not complete (the store
             is unchanged then).
+        UsageError: this is Windows, where a file that is read cannot be replaced.
     """
+    need_posix("`rrti db vacuum` needs")
     with sealing.open_for_upkeep(store) as connection:
         connection.execute("CHECKPOINT")
         snapshots.discard(store)

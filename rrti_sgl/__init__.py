@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rrti_sgl.programs.public.store import TraceStore as TraceStore
     from rrti_sgl.programs.tables.table import Table as Table
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "serve": "rrti_sgl.programs.public.opening:serve",

@@ -7,6 +7,7 @@ so in a line and takes no machine down.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,13 +28,12 @@ def memory(n_bytes: int) -> Iterator[None]:
 
     DuckDB's own limit does not see single long values, so it is the system that holds this one (Linux; elsewhere nothing).
     """
-    status = Path("/proc/self/status")
-    if not status.exists():
+    if sys.platform != "linux":
         yield
         return
     import resource
 
-    used = next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmData"))
+    used = next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
     before = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = used + n_bytes + _KEPT
     if before[1] != resource.RLIM_INFINITY:

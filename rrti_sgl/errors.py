@@ -23,6 +23,7 @@ Python call `tau=0.5`, the command line `--tau 0.5`, an experiment file `tau = 0
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar
@@ -105,6 +106,19 @@ def raise_all(errors: Sequence[RRTIError]) -> None:
         raise type(errors[0])(f"{len(errors)} things are wrong:\n{lines}")
     for error in errors:
         raise error
+
+
+def need_posix(what: str) -> None:
+    """Refuse, on Windows, what needs POSIX: groups of processes, limits of the kernel.
+
+    Args:
+        what: the beginning of the sentence, up to "needs" or "need".
+
+    Raises:
+        UsageError: this is Windows.
+    """
+    if sys.platform == "win32":
+        raise UsageError(f"{what} Linux, and this is Windows.", "Use it in the Windows Subsystem for Linux, or in a container.")
 
 
 class UsageError(RRTIError):

@@ -176,7 +176,7 @@ def test_named_make_targets_and_extras_exist() -> None:
     text = "\n".join(TEXTS.values())
     used = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
     assert {"demo", "test"} <= used <= targets
-    assert {"gpu"} <= set(re.findall(r"rrti-sgl\[(\w+)\]", text)) <= set(extras)
+    assert {"gpu"} <= set(re.findall(r'install "\.\[(\w+)\]"', text)) <= set(extras)
     assert "TORCH_INDEX ?=" in (ROOT / "Makefile").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email
 import fcntl
 import os
 import pty
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from rrti_sgl import __version__
 from rrti_sgl.db.queries import QUERIES
 from rrti_sgl.db.store import Store
 from tests.reporting.conftest import write_tiny
@@ -65,6 +67,19 @@ def test_the_wheel_holds_every_package_and_data_file(wheel: Path) -> None:
     expected = {folders[path.partition("/")[0]] + "/" + path.partition("/")[2] for path in tracked}
     assert expected <= inside
     assert {name.partition("/")[0] for name in inside} == {"rrti_sgl", wheel.name.split("-py3")[0] + ".dist-info"}
+
+
+def test_its_description_has_no_link_that_leads_nowhere(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as inside:
+        [name] = [name for name in inside.namelist() if name.endswith(".dist-info/METADATA")]
+        told = email.message_from_bytes(inside.read(name))
+    assert told["Version"] == __version__
+    text = told.get_payload()
+    assert isinstance(text, str)
+    assert "## What it does" in text
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert links
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.serving import stand_ins
 
 if importlib.util.find_spec("sglang") is None:
-    raise UsageError("SGLang is not installed.", "Install it: pip install rrti-sgl[gpu], or see the README for a CPU.")
+    raise UsageError("SGLang is not installed.", "With a GPU: pip install 'sglang>=0.5.17'. Without: see the README.")
 if importlib.util.find_spec("triton") is None:
     stand_ins.install()
 

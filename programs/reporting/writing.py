@@ -28,7 +28,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}.", "Name another file.") from error

@@ -19,7 +19,7 @@ import sys
 import threading
 from typing import Any, ClassVar
 
-from rrti_sgl.errors import RRTIError
+from rrti_sgl.errors import RRTIError, need_posix
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ class Judge:
         return json.loads(line) if line.endswith(b"\n") else None
 
     def _start(self) -> subprocess.Popen[bytes]:
+        need_posix("The grader math-verify needs")
         self._worker = subprocess.Popen(
             [sys.executable, "-m", "rrti_sgl.grading.judging"],
             stdin=subprocess.PIPE,

@@ -41,7 +41,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rrti_sgl.errors import EndpointError, UsageError, argument
+from rrti_sgl.errors import EndpointError, UsageError, argument, need_posix
 
 logger = logging.getLogger(__name__)
 
@@ -89,15 +89,16 @@ def check_installed() -> str:
     """The version of the SGLang of this installation, checked before a server of it is started.
 
     Raises:
-        UsageError: there is none, or no PyTorch.
+        UsageError: there is none, or no PyTorch, or this is Windows.
         EndpointError: it is too old.
     """
+    need_posix("SGLang servers need")
     for module, name in (("sglang", "SGLang"), ("torch", "PyTorch")):
         if importlib.util.find_spec(module) is None:
             raise UsageError(
                 f"{name} is not installed beside rrti-sgl, so no server can be started here.",
-                "With a GPU: pip install 'rrti-sgl[gpu]'. Without: `make demo` in a checkout makes an environment. Or name "
-                f"running servers: {argument('base_url')} and {argument('reasoning_url')}.",
+                f"With a GPU: pip install 'sglang>={_text(OLDEST)}'. Without: `make demo` in a checkout makes an environment. Or "
+                f"name running servers: {argument('base_url')} and {argument('reasoning_url')}.",
             )
     try:
         version = importlib.metadata.version("sglang")

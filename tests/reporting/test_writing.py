@@ -28,7 +28,7 @@ def test_the_old_file_stays_when_writing_fails(tmp_path: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fchmod", full)
+    monkeypatch.setattr(os, "chmod", full)
     with pytest.raises(UsageError, match=r"a\.csv cannot be written: No space left"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
