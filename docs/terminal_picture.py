@@ -1,4 +1,6 @@
-"""A picture of commands and what they print in a terminal: `python docs/terminal_picture.py FILE.svg FOLDER "rrti runs" ...`.
+"""A picture of commands and what they print in a terminal.
+
+    python docs/terminal_picture.py FILE.svg FOLDER "rrti runs" "rrti show SAMPLE"
 
 The commands are run in the folder, in a terminal of 80 columns. SAMPLE in one is the first sample that the one before named.
 """
@@ -33,9 +35,7 @@ def printed(command: list[str], folder: Path) -> str:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, cwd=folder
-    )
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, cwd=folder)
     os.close(theirs)
     parts = []
     try:

@@ -33,7 +33,8 @@ def memory(n_bytes: int) -> Iterator[None]:
         return
     import resource
 
-    used = next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    status = Path("/proc/self/status").read_text()
+    used = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData"))
     before = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = used + n_bytes + _KEPT
     if before[1] != resource.RLIM_INFINITY:

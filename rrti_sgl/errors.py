@@ -118,7 +118,7 @@ def need_posix(what: str) -> None:
         UsageError: this is Windows.
     """
     if sys.platform == "win32":
-        raise UsageError(f"{what} Linux, and this is Windows.", "Use it in the Windows Subsystem for Linux, or in a container.")
+        raise UsageError(f"{what} Linux, and this is Windows.", "Use the Windows Subsystem for Linux, or a container.")
 
 
 class UsageError(RRTIError):

@@ -108,5 +108,5 @@ def test_what_needs_posix_says_so(ended: dict[str, tuple[int, str]], line: str) 
     code, told = ended[line]
     first, *rest = told.splitlines()
     assert first == f"error: {REFUSED[line]} Linux, and this is Windows."
-    assert " ".join(" ".join(rest).split()) == "Use it in the Windows Subsystem for Linux, or in a container."
+    assert " ".join(" ".join(rest).split()) == "Use the Windows Subsystem for Linux, or a container."
     assert code == 2

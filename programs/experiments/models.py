@@ -12,6 +12,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec, ModelSpec
 from rrti_sgl.serving.arrangement import ServingOptions, arrange, flag_value
+from rrti_sgl.serving.fused import arrange_fused
 from rrti_sgl.serving.gpus import MIB, Gpu, visible_gpus
 from rrti_sgl.serving.memory import GIB, Demand
 from rrti_sgl.serving.model_size import ModelSize, read_model_size
@@ -108,8 +109,6 @@ def plan_servers(spec: ExperimentSpec, sizes: dict[str, ModelSize]) -> list[str]
     """
     if spec.servers.running or spec.bundled or spec.servers.device == "cpu":
         return []
-    if spec.servers.fused:
-        from rrti_sgl.serving.fused import arrange_fused  # it needs PyTorch, which a plan for two servers does not
     pairs = [("base", "reasoning"), *([("base", "reference")] if spec.models.reference else [])]
     found = visible_gpus()
     if not found and spec.servers.gpu_gib is None:

@@ -11,7 +11,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.fused import places
 from rrti_sgl.fused.acceptance import Guidance
 from rrti_sgl.fused.base_side import BaseSide
-from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE, KEY, Steering
+from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE, GATES_VARIABLE, KEY, Steering
 from rrti_sgl.records import Json
 from rrti_sgl.science.gates import NeverGate, load_gate
 
@@ -19,8 +19,6 @@ _ATTRIBUTE = "_rrti_guidance"  # on SGLang's request object
 _PROMISED = "_rrti_promised"  # on its prefill planner: base slots of the requests that it has taken
 _HEALTH_CHECK = "HEALTH_CHECK"
 _MOST_TOLD = 2**26  # entries of the lists of one answer: 1 GiB
-GATES_VARIABLE = "RRTI_GATES"
-"""Environment variable of the server: gates of one's own that requests may name, `package.module:Class,...`."""
 
 
 class Door:

@@ -29,6 +29,9 @@ KEY = "rrti_guided"
 DEFAULTS_VARIABLE = "RRTI_GUIDED"
 """Environment variable of the server: JSON of what requests leave out."""
 
+GATES_VARIABLE = "RRTI_GATES"
+"""Environment variable of the server: gates of one's own that requests may name, `package.module:Class,...`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steering:

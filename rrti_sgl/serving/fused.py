@@ -9,9 +9,8 @@ from pathlib import Path
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.fused import ALGORITHM
-from rrti_sgl.fused.admission import GATES_VARIABLE
 from rrti_sgl.fused.plugin import VARIABLE
-from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE
+from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE, GATES_VARIABLE
 from rrti_sgl.records import Json
 from rrti_sgl.serving.arrangement import SIZE_FLAGS, Arrangement, ServingOptions, check_replicas, flag_value, model_sizes
 from rrti_sgl.serving.gpus import Gpu, visible_gpus

@@ -97,8 +97,8 @@ def check_installed() -> str:
         if importlib.util.find_spec(module) is None:
             raise UsageError(
                 f"{name} is not installed beside rrti-sgl, so no server can be started here.",
-                f"With a GPU: pip install 'sglang>={_text(OLDEST)}'. Without: `make demo` in a checkout makes an environment. Or "
-                f"name running servers: {argument('base_url')} and {argument('reasoning_url')}.",
+                f"With a GPU: pip install 'sglang>={_text(OLDEST)}'. Without: `make demo` in a checkout makes an "
+                f"environment. Or name running servers: {argument('base_url')} and {argument('reasoning_url')}.",
             )
     try:
         version = importlib.metadata.version("sglang")
