@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -37,9 +38,11 @@ from sized_pair import RANDOM, make_sized_pair
 
 from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.fused_server import FusedServer, GuidedRequest
 from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.wire import Sampling
+from rrti_sgl.errors import EndpointError
 from rrti_sgl.fused.protocol import Steering, decode
 from rrti_sgl.problems import load_problems
 from rrti_sgl.programs.running.session import Concurrency, PairSession
@@ -219,7 +222,7 @@ class Cell:
         arguments, pair = self.arguments, self.pair
         some = self.jobs[: max(self.sequences, 8)] if method == "lockstep" else self.jobs
         for engine in (pair.base, pair.reasoning, self.server):
-            await engine.flush()
+            await flushed(engine)
         traces: list[TraceBuilder] = []
         with measured(self.served, method) as cost:
             if method in ("fused", TRACED):
@@ -264,6 +267,15 @@ class Cell:
             repetitions=1,
         )
         return row, lengths
+
+
+async def flushed(engine: Engine | FusedServer) -> None:
+    """Forget cached prefixes; a server that has just given its last answer says for a moment that it cannot."""
+    for _ in range(20):
+        with contextlib.suppress(EndpointError):
+            return await engine.flush()
+        await asyncio.sleep(0.3)
+    await engine.flush()
 
 
 def stops_of(name: str, pair: Pair) -> frozenset[int]:

@@ -141,8 +141,9 @@ def draft(
     token = batch.spec_info.bonus_tokens[sequences]
     own = copy.copy(batch)
     own.forward_mode, own.spec_info, own.return_logprob = ForwardMode.DECODE, None, False
-    own.input_ids, own.out_cache_loc = token, token
+    own.input_ids, own.out_cache_loc = token, torch.zeros_like(token)  # each step names its own slots
     forward = forward_batch(own, runner)
+    on_host = torch.tensor(base_lengths)
     steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for step in range(max(limits)):
         rows = batch.req_pool_indices[sequences]
@@ -150,9 +151,8 @@ def draft(
         forward.batch_size = sequences.numel()
         forward.input_ids, forward.out_cache_loc = token, table[rows.long(), positions].long()
         forward.req_pool_indices, forward.positions = rows, positions
-        forward.seq_lens = positions + 1
-        forward.seq_lens_cpu = forward.seq_lens.cpu()
-        forward.seq_lens_sum = int(forward.seq_lens.sum())
+        forward.seq_lens, forward.seq_lens_cpu = positions + 1, on_host + step + 1
+        forward.seq_lens_sum = int(forward.seq_lens_cpu.sum())
         logits = runner.forward(forward).logits_output.next_token_logits
         token = draw(logits, batch.sampling_info, sequences)
         if given is not None:
@@ -161,9 +161,11 @@ def draft(
         goes_on = (most > step + 1) & ~stops(sequences, token)
         if doubts is not None:
             goes_on &= entropy(logits) <= doubts[sequences]
-        if not bool(goes_on.all()):
+        left = goes_on.cpu()  # the one wait for the device in a step
+        if not left.all():
             sequences, lengths, most, token = (values[goes_on] for values in (sequences, lengths, most, token))
-            if not sequences.numel():
+            on_host = on_host[left]
+            if not on_host.numel():
                 break
     return _by_sequence(steps, active)
 

@@ -34,6 +34,7 @@ TOUCHED: Final[Mapping[str, str]] = {
     _SRT + "mem_cache.base_prefix_cache.InsertParams": "keeping a sequence",
     _SRT + "mem_cache.base_prefix_cache.EvictParams": "making room",
     _SRT + "mem_cache.cache_init_params.CacheInitParams": "making the tree",
+    _SRT + "configs.hybrid_arch.mambaish_config": "models that keep a state are refused",
     _SRT + "model_executor.model_runner.ModelRunner.sample": "what a prompt's logits are kept from",
     _SRT + "model_executor.forward_batch_info.ForwardBatch": "what a forward pass is made of",
     _SRT + "speculative.spec_info.SpecInput": "what a sequence carries from round to round",
@@ -94,6 +95,20 @@ def own_table(pool: Any, device: str) -> Any:
     from sglang.srt.mem_cache.memory_pool import ReqToTokenPool
 
     return ReqToTokenPool(size=pool.size, max_context_len=pool.max_context_len, device=device, enable_memory_saver=False)
+
+
+def unfit(base: Any, reasoning: Any) -> str | None:
+    """Why two models cannot be held in one server, of their configurations; None where they can.
+
+    A state that a sequence leaves behind cannot be that of the tokens that are kept; and slots of sliding windows are handed
+    out by SGLang's own allocator, which the base model's sequences do not ask.
+    """
+    from sglang.srt.configs.hybrid_arch import mambaish_config
+
+    for name, config in (("base", base), ("reasoning", reasoning)):
+        if mambaish_config(config) is not None:
+            return f"the {name} model keeps a state in place of keys and values"
+    return "the base model keeps keys and values of sliding windows apart" if base.is_hybrid_swa else None
 
 
 def row_of(request: Any) -> int | None:

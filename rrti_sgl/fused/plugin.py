@@ -24,15 +24,20 @@ def check() -> None:
 
 
 def _lacking() -> list[str]:
-    import torch
-
     from rrti_sgl.fused import places
 
-    if torch.cuda.is_available():
+    if not _on_cpu():
         return places.missing()
     from rrti_sgl.fused import cpu_repairs
 
     return places.missing({**places.TOUCHED, **cpu_repairs.TOUCHED})
+
+
+def _on_cpu() -> bool:
+    """Whether the server runs on the CPU, be there a GPU or not."""
+    import torch
+
+    return os.environ.get("SGLANG_USE_CPU_ENGINE") == "1" or not torch.cuda.is_available()
 
 
 def register() -> None:
@@ -41,9 +46,7 @@ def register() -> None:
         return
     if _lacking():
         return  # `check` has said so
-    import torch
-
-    if not torch.cuda.is_available():
+    if _on_cpu():
         from rrti_sgl.fused import cpu_repairs
 
         cpu_repairs.register()

@@ -64,6 +64,8 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 f"the base model has {self._base.model_config.vocab_size} output tokens, the reasoning model "
                 f"{self._vocab_size}: one server needs one vocabulary; serve them as two"
             )
+        if (reason := places.unfit(self._base.model_config, reasoning)) is not None:
+            raise ValueError(f"{reason}: one server cannot hold both models; serve them as two")
 
     # -- what SGLang calls ------------------------------------------------------------------------------------------
 

@@ -32,8 +32,14 @@ GPU_FLAGS: Mapping[str, str | None] = {
     "--disable-overlap-schedule": None,  # gates decide on the host what the next round begins with
     # Those of verification are made for drafts of SGLang's own algorithms, and draft steps need a runner of their own.
     "--disable-cuda-graph": None,
+    "--disable-flashinfer-autotune": None,  # its trial passes are verifications of no draft, which attention cannot read
 }
 """Of a server for both models on a GPU; flags of one's own override them."""
+_MOST_TOKENS = "--max-total-tokens"
+_UNPLANNED = (
+    "SGLang sizes the reasoning model's cache by your flags alone, and makes the base model's of as many tokens beside it; "
+    f"if that is too much, cap both: {_MOST_TOKENS}"
+)
 
 
 def on_gpus(
@@ -58,12 +64,14 @@ def on_gpus(
             f"Use {argument('replicas', len(found))} or fewer.",
         )
     own_split = flag_value(options.reasoning_flags, *SIZE_FLAGS) is not None
+    unplanned = flag_value(options.reasoning_flags, _MOST_TOKENS) is None
     flags = dict(GPU_FLAGS) | {"--max-running-requests": str(demand.concurrency or MOST_DRAFTED)}
     planned: list[_Planned] = []
     notes = []
     for gpu in found[: options.replicas]:
         if own_split:
             planned.append((flags | demand_flags(demand), (gpu.uuid,)))
+            notes += [f"GPU {gpu.index}: {_UNPLANNED}"] if unplanned else []
         else:
             plan = plan_both(base, reasoning, gpu.free_bytes, demand, draft_tokens)
             notes += [f"GPU {gpu.index}: {line}" for line in plan.describe()]

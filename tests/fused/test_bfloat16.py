@@ -33,7 +33,8 @@ def traces(server: BothModels) -> list[TraceBuilder]:
     async def go() -> list[TraceBuilder]:
         async with connect(server.url, server.url) as pair:
             options = DecodeOptions(WHOLE, 60, Sampling(), pair.stop_token_ids)
-            return await decode(pair, jobs(pair, 16), GATES["ce"], options, concurrency=Concurrency(16))
+            some = jobs(pair, 16, different_prompts=True)
+            return await decode(pair, some, GATES["ce"], options, concurrency=Concurrency(16))
 
     return asyncio.run(go())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -68,6 +68,7 @@ def test_another_sglang_is_refused_with_the_place_that_changed(monkeypatch):
 
 def test_with_a_gpu_nothing_of_the_cpu_s_is_imported(monkeypatch):
     monkeypatch.setenv(plugin.VARIABLE, "1")
+    monkeypatch.delenv("SGLANG_USE_CPU_ENGINE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(places, "missing", lambda: [])
     monkeypatch.delattr("rrti_sgl.fused.cpu_repairs")
@@ -77,6 +78,42 @@ def test_with_a_gpu_nothing_of_the_cpu_s_is_imported(monkeypatch):
     plugin.check()
     plugin.register()
     assert "rrti_sgl.fused.cpu_repairs" not in sys.modules
+
+
+def test_a_server_on_the_cpu_has_the_cpu_s_repairs_beside_a_gpu_as_well(monkeypatch):
+    monkeypatch.setenv(plugin.VARIABLE, "1")
+    monkeypatch.setenv("SGLANG_USE_CPU_ENGINE", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(plugin, "_lacking", list)
+    done = []
+    monkeypatch.setattr(cpu_repairs, "register", lambda: done.append("repaired"))
+    for name in ("_register_hooks", "_register_algorithm"):
+        monkeypatch.setattr(plugin, name, lambda: None)
+    plugin.register()
+    assert done == ["repaired"]
+
+
+@pytest.mark.parametrize(
+    ("base", "reasoning", "reason"),
+    [
+        ("full", "full", None),
+        ("full", "windows", None),
+        ("windows", "full", "the base model keeps keys and values of sliding windows apart"),
+        ("state", "full", "the base model keeps a state"),
+        ("full", "state", "the reasoning model keeps a state"),
+    ],
+)
+def test_models_whose_sequences_cannot_be_kept_are_refused_by_name(monkeypatch, base, reasoning, reason):
+    architectures = ModuleType("sglang.srt.configs.hybrid_arch")
+    architectures.mambaish_config = lambda config: config.state
+    for name in ("sglang", "sglang.srt", "sglang.srt.configs"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, architectures.__name__, architectures)
+    configs = [
+        SimpleNamespace(state={} if kind == "state" else None, is_hybrid_swa=kind == "windows") for kind in (base, reasoning)
+    ]
+    found = places.unfit(*configs)
+    assert (found is None) if reason is None else found.startswith(reason)
 
 
 @pytest.mark.parametrize("sglang", ["0.5.17", "0.5.23"])

@@ -107,6 +107,19 @@ def test_replicas_of_both_models_have_a_gpu_each_behind_a_router(monkeypatch: py
             pass
 
 
+def test_flags_that_size_one_cache_alone_are_told_what_comes_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BothModels, "start", lambda self: (_ for _ in ()).throw(Arranged()))
+    monkeypatch.setattr("rrti_sgl.serving.fused.visible_gpus", lambda: gpus(1))
+    for flags, told in (("--mem-fraction-static 0.7", True), ("--mem-fraction-static 0.7 --max-total-tokens 9000", False)):
+        notes: list[str] = []
+        watcher = Watcher(note=notes.append)
+        opened = open_pair(None, None, None, None, flags, options=ServingOptions(device="cuda"), fused=True, watcher=watcher)
+        with pytest.raises(Arranged), opened:
+            pass
+        assert [note for note in notes if "beside it" in note and "--max-total-tokens" in note] == notes[:-1]
+        assert len(notes) == 1 + told
+
+
 def test_without_a_gpu_there_is_no_plan_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rrti_sgl.serving.fused.visible_gpus", list)
     opened = open_pair(None, None, None, None, options=ServingOptions(device="cuda"), fused=True)
