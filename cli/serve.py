@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rrti_sgl import bounds
 from rrti_sgl.cli.pairing import BaseModel, Fused, ReasoningModel, ServerFlags, open_pair
-from rrti_sgl.cli.signals import Stopped
+from rrti_sgl.cli.signals import Stopped, run_async
 from rrti_sgl.cli.terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from rrti_sgl.serving.opening import PairAddress
     from rrti_sgl.serving.server import ServedPair
 
-_MEMORY, _PLACES = "Memory", "Where"
+_MEMORY, _PLACES, _ENDPOINT = "Memory", "Where", "Endpoint"
 
 
 def serve(
@@ -82,12 +85,28 @@ def serve(
         typer.Option(help="File with the key of both servers; made if it is not there. [default: a new key each time]"),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start a server again that dies.")] = False,
+    api: Annotated[
+        bool,
+        typer.Option(
+            "--api", help="Serve an OpenAI-compatible endpoint over them, as `rrti api`.", rich_help_panel=_ENDPOINT
+        ),
+    ] = False,
+    api_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.", rich_help_panel=_ENDPOINT)
+    ] = 8000,
+    db: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --api: keep every trace in this store, and take thresholds there.", rich_help_panel=_ENDPOINT
+        ),
+    ] = None,
 ) -> None:
     """Start both models as SGLang servers (the bundled pair by default) and keep them up until Ctrl-C.
 
     On one GPU its memory is split between them; what cannot fit is refused before anything is loaded. If a process of a
     server dies, this says which, shows the end of its log and ends with exit code 4; with `--restart` the server is started
-    again at its address, and runs that use it go on. Ctrl-C and SIGTERM are the normal end, with exit code 0.
+    again at its address, and runs that use it go on. `--api` serves an OpenAI-compatible endpoint over them.
+    Ctrl-C and SIGTERM are the normal end, with exit code 0.
     """
     from urllib.parse import urlsplit
 
@@ -109,12 +128,15 @@ def serve(
         ports=(base_port, reasoning_port),
         key=None if api_key_file is None else keys.given_key(api_key_file),
         draft_tokens=draft_tokens,
-        steering={} if tau is None else {"gate": "divergence", "metric": metric, "tau": tau},
+        steering={} if tau is None or not fused else {"gate": "divergence", "metric": metric, "tau": tau},
         gates=gate or (),
     )
-    if not fused and (draft_tokens is not None or tau is not None or gate):
+    if not fused and (draft_tokens is not None or (tau is not None and not api) or gate):
         message = "--draft-tokens, --tau and --gate are of one server for both models."
         raise UsageError(message, "Add --fused, or leave them out.")
+    if db is not None and not api:
+        raise UsageError("--db is of the endpoint.", "Add --api, or leave it out.")
+    serving = _endpoint(api_port, db, metric, tau) if api else None
     opened = open_pair(None, None, base, reasoning, server_flags, log_dir=log_dir, options=options, text=True, fused=fused)
     try:
         with opened as pair:
@@ -123,14 +145,15 @@ def serve(
                 say(f"both models {pair.base_url}{_replicas(pair.served)}")
                 say(f"key         {key}")
                 say(f"\nrrti run guided --fused-url {pair.base_url}")
-                say("Ctrl-C stops it.")
             else:
                 say(f"base      {pair.base_url}")
                 say(f"reasoning {pair.reasoning_url}")
                 say(f"key       {key}")
                 say(f"\nrrti run guided --base-url {pair.base_url} --reasoning-url {pair.reasoning_url}")
-                say("Ctrl-C stops both.")
             assert pair.served is not None
+            if serving is not None:
+                run_async(serving(pair, _watched(pair.served, restart=restart)))
+            say("Ctrl-C stops it." if fused else "Ctrl-C stops both.")
             _watch(pair.served, restart=restart)
     except Stopped:
         one = "The server is stopped." if replicas == 1 else f"The {replicas} servers are stopped."
@@ -145,6 +168,33 @@ def _replicas(served: ServedPair | None) -> str:
     return f" (router of {', '.join(server.url for server in router.servers)})" if isinstance(router, Replicas) else ""
 
 
+def _endpoint(
+    port: int, db: Path | None, metric: str, tau: float | None
+) -> Callable[[PairAddress, Coroutine[Any, Any, None]], Coroutine[Any, Any, None]]:
+    """What serves the endpoint of a pair, with something beside it; checked before any server is started."""
+    from rrti_sgl.cli.api import answering, endpoint_key
+    from rrti_sgl.cli.pairing import PairOptions
+    from rrti_sgl.programs.api import check_installed
+
+    check_installed()
+    from rrti_sgl.programs.api.admission import Limits
+    from rrti_sgl.programs.api.serving import Place
+    from rrti_sgl.programs.running.settings import settings_from
+
+    settings = settings_from("base", temperature=1.0, metric=metric, tau=tau)
+    place = Place(port=port, endpoint_key=endpoint_key(None))
+    return lambda pair, beside: answering(pair, PairOptions(), settings, Limits(), place, db, beside)
+
+
+async def _watched(served: ServedPair, *, restart: bool) -> None:
+    """`_watch` beside an event loop."""
+    import asyncio
+
+    while True:
+        await asyncio.to_thread(_look, served, restart=restart)
+        await asyncio.sleep(1)
+
+
 def _watch(served: ServedPair, *, restart: bool) -> None:
     """Look after the servers for as long as they live, or, where they are started again, until a signal comes.
 
@@ -154,14 +204,18 @@ def _watch(served: ServedPair, *, restart: bool) -> None:
     """
     import time
 
+    while True:
+        _look(served, restart=restart)
+        time.sleep(1)
+
+
+def _look(served: ServedPair, *, restart: bool) -> None:
     from rrti_sgl.errors import EndpointError
 
-    while True:
-        if lost := served.lost():
-            what = "\n".join(lost.values())
-            if not restart:
-                raise EndpointError(what, "Mend the cause that the log names. With --restart it would be started again.")
-            say(f"{what}\nStarting it again ...", err=True)
-            served.restart(lost)
-            say("The server answers again." if served.base is served.reasoning else "Both servers answer again.", err=True)
-        time.sleep(1)
+    if lost := served.lost():
+        what = "\n".join(lost.values())
+        if not restart:
+            raise EndpointError(what, "Mend the cause that the log names. With --restart it would be started again.")
+        say(f"{what}\nStarting it again ...", err=True)
+        served.restart(lost)
+        say("The server answers again." if served.base is served.reasoning else "Both servers answer again.", err=True)

@@ -44,7 +44,7 @@ class Admission:
 
     def __init__(self, in_flight: int, limits: Limits) -> None:
         self.in_flight, self.limits = in_flight, limits
-        self.admitted = 0
+        self.admitted = self._read = 0
         self.stopping = False
         self._seconds = 1.0  # of a sample, on average of late
 
@@ -54,9 +54,30 @@ class Admission:
         return min(self.admitted, self.in_flight)
 
     @property
+    def most(self) -> int:
+        """Samples that may be admitted."""
+        return self.in_flight + self.limits.waiting
+
+    @property
     def waiting(self) -> int:
         """Samples that wait for a place."""
         return self.admitted - self.running
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """A place for one request that is read and has its prompts made, for as long as the block lasts.
+
+        Raises:
+            RefusedError: there is none, or no sample of it would have one, or the endpoint stops.
+        """
+        self.check_running()
+        if max(self._read, self.admitted) >= self.most:
+            raise self.full("The endpoint is at its limit.", self._seconds)
+        self._read += 1
+        try:
+            yield
+        finally:
+            self._read -= 1
 
     @contextlib.contextmanager
     def places(self, n: int) -> Iterator[None]:
@@ -65,7 +86,7 @@ class Admission:
         Raises:
             RefusedError: there are not so many, now or ever, or the endpoint stops.
         """
-        most = self.in_flight + self.limits.waiting
+        most = self.most
         if n > most:
             raise RefusedError(
                 f"n: {n} samples are asked for at once. Use at most {most}.", param="n", code="too_many_samples"

@@ -94,8 +94,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     ) -> Response:
         route = request.url.path
         try:
-            with spelled(Fields()):
-                endpoint.admission.check_running()
+            with spelled(Fields()), endpoint.admission.reading():
                 asked = read(await body_of(request, endpoint.limits), kind)
                 order = await endpoint.order(asked)
             answers = form(order, endpoint.pair.vocabulary)

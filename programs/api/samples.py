@@ -32,6 +32,7 @@ from rrti_sgl.sinks.sink import Sink
 from rrti_sgl.tokens.generated_text import GeneratedText
 
 COMPLETION_TOKENS = 16  # OpenAI's, where a completion does not say
+_LOGPROBS = 500_000  # in one answer; a second or two of work
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ class Endpoint:
             seed=self.settings.seed if request.seed is None else request.seed,
         )
         order = Order(request, model, shown, settings, stored)
+        if wanted is not None and order.choices * (settings.max_new_tokens or 0) * (wanted + 1) > _LOGPROBS:
+            message = (
+                f"logprobs: more than {_LOGPROBS} would be in the answer. Ask for fewer choices, tokens or alternatives."
+            )
+            raise RefusedError(message, param="logprobs", code="invalid_value")
         await self.session.check(self._decoding(order))
         return order
 

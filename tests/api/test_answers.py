@@ -167,3 +167,25 @@ def test_models_are_the_programs_that_have_their_gate() -> None:
     without = ["base", "reasoning", "random", "diagnose"]
     assert asyncio.run(go(tau=None)) == without
     assert sorted(asyncio.run(go(mean_length=20.0))) == sorted([*without, "guided", "entropy", "early", "relay"])
+
+
+def test_metrics_count_what_was_answered() -> None:
+    async def go() -> tuple[list[Any], str]:
+        async with opened() as endpoint, client(endpoint) as http:
+            usages = [(await http.post(COMPLETIONS, json={**GREEDY, "n": n})).json()["usage"] for n in (1, 2)]
+            await http.post(COMPLETIONS, json={**GREEDY, "stream": True, "model": "base"})
+            await http.post(COMPLETIONS, json={**GREEDY, "model": "none"})
+            return usages, (await http.get("/metrics")).text
+
+    usages, told = asyncio.run(go())
+    values = dict(line.rsplit(" ", 1) for line in told.splitlines() if not line.startswith("#"))
+    for name, field in (("rrti_tokens_total", "completion_tokens"), ("rrti_takeovers_total", "takeovers")):
+        assert float(values[f'{name}{{program="guided"}}']) == sum(usage[field] for usage in usages) > 0
+    assert float(values['rrti_rho_count{program="guided"}']) == 3
+    rho = sum(usage["takeovers"] / usage["completion_tokens"] * n for usage, n in zip(usages, (1, 2), strict=True))
+    assert float(values['rrti_rho_sum{program="guided"}']) == pytest.approx(rho)
+    for name in ("first_token", "token", "sample"):
+        assert float(values[f'rrti_{name}_seconds_count{{program="base"}}']) == 1
+    assert float(values['rrti_requests_total{route="/v1/completions",status="200"}']) == 3
+    assert float(values['rrti_requests_total{route="/v1/completions",status="404"}']) == 1
+    assert [values[f"rrti_{name}"] for name in ("samples_running", "samples_waiting", "traces_waiting")] == ["0.0"] * 3

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from rrti_sgl.engines.batching import Batcher
+from rrti_sgl.engines.wire import GenerateRequest
 from rrti_sgl.programs.api.admission import Limits
 from rrti_sgl.programs.api.app import create_app
 from tests.api.toy import HeldEngine, Leaver, client, held_pair, opened
@@ -88,21 +90,27 @@ def test_a_reader_that_stands_still_is_given_up() -> None:
     asyncio.run(go())
 
 
-def test_a_call_that_others_wait_for_goes_on() -> None:
+def test_a_call_goes_on_for_as_long_as_one_waits_for_it() -> None:
     async def go() -> None:
-        pair, engine = held_pair()
-        async with opened(pair) as endpoint:
-            app = create_app(endpoint)
-            leavers = [Leaver("/v1/completions", {**BODY, "stream": True}) for _ in range(2)]
-            calls = [asyncio.create_task(leaver.call(app)) for leaver in leavers]
-            while endpoint.admission.admitted < 2:
-                await asyncio.sleep(0)
+        _, engine = held_pair()
+        request = GenerateRequest((1, 2), 3, 2)
+        async with Batcher(engine, max_batch=8) as batcher:
+            one, other = (asyncio.create_task(batcher.generate(request)) for _ in range(2))
             await engine.asked.wait()
-            leavers[0].leave.set()
-            await calls[0]
+            one.cancel()
+            await asyncio.gather(one, return_exceptions=True)
             engine.may.set()
-            await calls[1]
-            assert leavers[1].sent[-1]["body"] == b"data: [DONE]\n\n"
-            assert not engine.cancelled
+            assert len((await other).output_ids) == 3
+            assert len(engine.requests) == 2, "they went out together"
+            engine.may.clear()
+            engine.asked.clear()
+            both = [asyncio.create_task(batcher.generate(request)) for _ in range(2)]
+            await engine.asked.wait()
+            for task in both:
+                task.cancel()
+            await settle(engine)
+            assert engine.cancelled == 1
+            engine.may.set()
+            assert len((await batcher.generate(request)).output_ids) == 3, "there is room for the next call"
 
     asyncio.run(go())

@@ -48,6 +48,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"stop": ["x"] * 17}, "stop"),
     ({"logprobs": 21}, "logprobs"),
     ({"logprobs": 4}, "logprobs"),
+    ({"logprobs": 3, "n": 16, "max_tokens": 9000}, "logprobs"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"x": 1}}, "stream_options.x"),
     ({"prompt": []}, "prompt"),
@@ -236,10 +237,30 @@ def test_a_full_endpoint_says_when_to_come_again() -> None:
                 answer = await http.post(COMPLETIONS, json={**body, "stream": streamed})
                 refused(answer, None, 429)
                 assert int(answer.headers["retry-after"]) >= 1
-            refused(await http.post(COMPLETIONS, json={**body, "n": 3}), "n")
             engine.may.set()
             assert [(await each).status_code for each in (first, second)] == [200, 200]
             assert (await http.post(COMPLETIONS, json=body)).status_code == 200
+            refused(await http.post(COMPLETIONS, json={**body, "n": 3}), "n")
+
+    asyncio.run(go())
+
+
+def test_bodies_that_wait_for_their_end_have_a_limit() -> None:
+    async def never() -> Any:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async def go() -> None:
+        async with opened(in_flight=1, limits=Limits(waiting=2)) as endpoint, client(endpoint) as http:
+            headers = {"Content-Type": "application/json"}
+            reading = [asyncio.create_task(http.post(COMPLETIONS, content=never(), headers=headers)) for _ in range(3)]
+            while endpoint.admission._read < 3:
+                await asyncio.sleep(0)
+            refused(await http.post(COMPLETIONS, json=BODY), None, 429)
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
+            assert (await http.post(COMPLETIONS, json={**BODY, "temperature": 0})).status_code == 200
 
     asyncio.run(go())
 
