@@ -77,8 +77,10 @@ docs: $(INSTALLED) ## Write the reference pages that are generated from the code
 pictures: $(INSTALLED) ## The README's pictures, from the demonstration's store; needs Chromium.
 	$(RUN)/python docs/terminal_picture.py docs/figures/terminal.svg demo "rrti samples guided --flipped --limit 4" "rrti show SAMPLE"
 	$(RUN)/rrti report --db demo/traces.duckdb --out build/pictures
-	$(CHROMIUM) --headless --no-sandbox --hide-scrollbars --window-size=1280,900 --screenshot=docs/figures/report.png \
-	  file://$(CURDIR)/build/pictures/report.html
+	@# A frame scrolls to its section; a page that was scrolled is drawn empty.
+	echo '<body style="margin: 0"><iframe src="report.html#flips" width="1000" height="800" frameborder="0">' > build/pictures/frame.html
+	$(CHROMIUM) --headless --no-sandbox --hide-scrollbars --window-size=1000,800 --screenshot=docs/figures/report.png \
+	  file://$(CURDIR)/build/pictures/frame.html
 
 site: $(SITE) ## The documentation as a site: build/site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml

@@ -31,9 +31,12 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """The repository's address, where there is one."""
+    """The repository's address, where there is one; a page that has no place stands at the end of the guide."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     config.repo_url = project["urls"].get("Repository")
+    placed = str(config.nav)
+    [guide] = [section["Guide"] for section in config.nav if "Guide" in section]
+    guide += [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"'{page.name}'" not in placed]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
