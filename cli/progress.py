@@ -79,9 +79,8 @@ class StageProgress:
             self._bars.stop()
 
     def __call__(self, title: str, place: int | None = None, total: int | None = None) -> None:
-        """A stage begins: the so manieth of all; without a number the last one, after these."""
+        """A stage begins: its number, and of how many; without a number it is what comes after these."""
         if self._task is None:
             say(f"{place}/{total} {title}" if place else title, err=True)
             return
-        done = place - 1 if place else None
-        self._bars.update(self._task, description=one_line(title), total=total, completed=done, visible=True)
+        self._bars.update(self._task, description=one_line(title), total=total, completed=place, visible=True)
