@@ -3,7 +3,7 @@
     python benchmarks/api_load.py --clients 64 --seconds 120
 
 Starts the bundled pair and `rrti api` over it (as a process of its own), or takes servers that run. First the same clients
-stream from the base server, the reasoning server, and the endpoint's `base` and `guided`, a sixth of the time each; then a
+stream from the base server, the reasoning server, and the endpoint's `base` and `guided`, an eighth of the time each; then a
 storm of all kinds of clients: some leave, some read slowly, some send bodies that are too long. Afterwards nothing may be in
 flight, and after SIGTERM every answer that was told a trace id has to be in the store. Prints Markdown tables.
 """
@@ -90,11 +90,20 @@ async def from_server(http: aiohttp.ClientSession, url: str, ids: list[int], see
 
 
 async def from_endpoint(
-    http: aiohttp.ClientSession, url: str, model: str, prompt: str, seen: Seen, *, pause_s: float = 0.0, leave: int = 0
+    http: aiohttp.ClientSession,
+    url: str,
+    model: str,
+    prompt: str,
+    seen: Seen,
+    *,
+    pause_s: float = 0.0,
+    leave: int = 0,
+    trace: bool = True,
 ) -> None:
     """One completion, streamed: read slowly, or left after some chunks, where that is said."""
     begun, first, at_first, chunks, usage = time.perf_counter(), 0.0, 0, 0, None
     body = {"model": model, "prompt": prompt, "max_tokens": LIMIT, "temperature": 0, "stream": True, "logprobs": 0}
+    body["rrti"] = {"trace": trace}
     async with http.post(f"{url}/completions", json=body | {"stream_options": {"include_usage": True}}) as answer:
         if answer.status != 200:
             seen.counts[f"HTTP {answer.status}"] += 1
@@ -110,7 +119,7 @@ async def from_endpoint(
                 if not first:
                     first = time.perf_counter()
                     at_first = len(event["choices"][0]["logprobs"]["tokens"])
-                if "rrti" in event:
+                if "trace_id" in event.get("rrti", {}):
                     seen.traces.add(event["rrti"]["trace_id"])
                 if leave and chunks == leave:
                     return
@@ -192,10 +201,13 @@ async def measure(urls: tuple[str, str], url: str, process: psutil.Process, opti
             "base server": lambda i, seen: from_server(http, urls[0], ids[i % len(ids)], seen),
             "reasoning server": lambda i, seen: from_server(http, urls[1], ids[i % len(ids)], seen),
             "endpoint, base": lambda i, seen: from_endpoint(http, url, "base", prompts[i % len(prompts)], seen),
+            "endpoint, guided, not stored": lambda i, seen: from_endpoint(
+                http, url, "guided", prompts[i % len(prompts)], seen, trace=False
+            ),
             "endpoint, guided": lambda i, seen: from_endpoint(http, url, "guided", prompts[i % len(prompts)], seen),
         }.items():
             seen = Seen()
-            seconds = await clients(options.clients, options.seconds / 6, lambda i, act=act, seen=seen: act(i, seen))  # type: ignore[misc]
+            seconds = await clients(options.clients, options.seconds / 8, lambda i, act=act, seen=seen: act(i, seen))  # type: ignore[misc]
             print(seen.row(name, seconds), flush=True)
             traces |= seen.traces
         seen, held = Seen(), []
@@ -225,7 +237,9 @@ async def idle(http: aiohttp.ClientSession, url: str) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=120.0, help="of each storm; the comparison takes two thirds of it")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="of each storm; the comparison takes five eighths of it"
+    )
     parser.add_argument("--base-url")
     parser.add_argument("--reasoning-url")
     options = parser.parse_args()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from fastapi import Depends, FastAPI, Response
@@ -36,8 +38,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     app = FastAPI(title="rrti", docs_url=None, redoc_url=None, openapi_url=None)
 
     def let_in(request: HTTPRequest) -> None:
-        host = request.url.hostname or ""
-        if local and host not in LOOPBACK:
+        if local and _host(request) not in LOOPBACK:
             raise RefusedError("The endpoint is for this machine alone.", status=403, code="wrong_host")
         given = request.headers.get("authorization", "")
         if key is not None and not secrets.compare_digest(given.encode(), f"Bearer {key}".encode()):
@@ -50,7 +51,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     @app.exception_handler(RefusedError)
     async def tell(request: HTTPRequest, error: Exception) -> Response:
         refusal = refused(error)
-        endpoint.metrics.request(request.url.path if _is_route(request) else "other", refusal.status)
+        endpoint.metrics.request(_route(request), refusal.status)
         return answered(refusal.status, refusal.body, refusal.headers)
 
     @app.exception_handler(HTTPException)
@@ -92,7 +93,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     async def answer(
         request: HTTPRequest, kind: type[CompletionRequest] | type[ChatRequest], form: Callable[..., Answers]
     ) -> Response:
-        route = request.url.path
+        route = _route(request)
         try:
             with spelled(Fields()), endpoint.admission.reading():
                 asked = read(await body_of(request, endpoint.limits), kind)
@@ -104,6 +105,9 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
             found = await until_gone(request.receive, _whole(endpoint, order, answers))
         except ClientDisconnect:
             found = None
+        except asyncio.CancelledError:
+            endpoint.admission.check_running()  # where its time to finish is over the client is told so
+            raise
         except Exception as error:
             raise refused(error) from error
         if found is None:
@@ -116,8 +120,17 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     return app
 
 
-def _is_route(request: HTTPRequest) -> bool:
-    return request.scope.get("route") is not None
+def _host(request: HTTPRequest) -> str:
+    """The host that a request names; none where it names it in no form that there is."""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _route(request: HTTPRequest) -> str:
+    """The route of a request, for the count; models by name are one."""
+    return getattr(request.scope.get("route"), "path", "other")
 
 
 async def _whole(endpoint: Endpoint, order: Order, answers: Answers) -> dict[str, Any]:

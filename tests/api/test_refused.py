@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from rrti_sgl.engines.wire import Generation
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.programs.api.admission import Limits
+from rrti_sgl.programs.api.app import create_app
 from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, read
 from rrti_sgl.programs.api.refusals import RefusedError
 from rrti_sgl.programs.api.serving import Place
-from tests.api.toy import asked, client, held_pair, opened
+from tests.api.toy import Leaver, asked, client, held_pair, opened
 from tests.toy_pair import ToyEngine, toy_pair
 
 COMPLETIONS, CHATS = "/v1/completions", "/v1/chat/completions"
@@ -213,6 +214,28 @@ def test_keys_hosts_and_kinds_of_content() -> None:
                 refused(await http.get("/docs"), None, 404)
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("host", [b"[::1", b"", b"127.0.0.1.evil.example", b"127.0.0.1@evil.example", b"evil\xff", b"0:0:0"])
+def test_a_host_that_is_none_of_this_machine_is_refused(host: bytes) -> None:
+    async def go() -> int:
+        async with opened() as endpoint:
+            asking = Leaver(COMPLETIONS, BODY, host=host)
+            await asking.call(create_app(endpoint))
+            return asking.status
+
+    assert asyncio.run(go()) == 403
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1", b"localhost:8000", b"[::1]:8000", b"LOCALHOST"])
+def test_this_machine_has_several_names(host: bytes) -> None:
+    async def go() -> int:
+        async with opened() as endpoint:
+            asking = Leaver(COMPLETIONS, {**BODY, "temperature": 0}, host=host)
+            await asking.call(create_app(endpoint))
+            return asking.status
+
+    assert asyncio.run(go()) == 200
 
 
 def test_others_than_this_machine_need_a_key() -> None:

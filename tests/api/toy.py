@@ -87,12 +87,12 @@ class Leaver:
         reads: whether it takes what is sent.
     """
 
-    def __init__(self, path: str, body: Any, *, reads: bool = True) -> None:
+    def __init__(self, path: str, body: Any, *, reads: bool = True, host: bytes = b"127.0.0.1") -> None:
         self.leave = asyncio.Event()
         self.sent: list[dict[str, Any]] = []
         self.first = asyncio.Event()
         self._body, self._told, self._reads = orjson.dumps(body), False, reads
-        headers = [(b"content-type", b"application/json"), (b"host", b"127.0.0.1")]
+        headers = [(b"content-type", b"application/json"), (b"host", host)]
         self._scope = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
             "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers,
