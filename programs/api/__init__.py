@@ -19,4 +19,6 @@ def check_installed() -> None:
         UsageError: it is not installed; says what to install.
     """
     if missing := [name for name in ("fastapi", "uvicorn", "prometheus_client") if importlib.util.find_spec(name) is None]:
-        raise UsageError(f"The endpoint needs {', '.join(missing)}.", "Install it: pip install 'rrti-sgl[api]'.")
+        raise UsageError(
+            f"The endpoint needs {', '.join(missing)}.", "Install it: pip install fastapi prometheus-client uvicorn"
+        )

@@ -56,7 +56,7 @@ def test_without_what_it_needs_a_line_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
     assert run(arguments) == 2
-    assert "pip install 'rrti-sgl[api]'" in capsys.readouterr().err
+    assert "pip install fastapi prometheus-client uvicorn" in capsys.readouterr().err
 
 
 def test_a_place_that_is_taken_is_told() -> None:
