@@ -1,8 +1,8 @@
 """Traces of requests on their way into the store, behind the answers.
 
 A sample has its place in the store, and so its id, before its first token. When it is finished it goes into a queue; one
-task finishes its record and hands it to a sink. The queue never makes an answer wait: its places are reserved when a request
-is admitted, and where none is left the request is refused (429). What waits is written before the endpoint ends.
+task finishes the records of all that wait and hands them to a sink. The queue never makes an answer wait: its places are
+reserved when a request is admitted, and where none is left the request is refused (429). What waits is written before the end.
 
 A run is of one model name, sampling and seed; at most `_RUNS` are open, the oldest idle one is ended for a new one.
 """
@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,7 +84,7 @@ class Recorder:
         self._over: asyncio.Queue[OpenRun] = asyncio.Queue()
         self._queue: asyncio.Queue[Kept | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self._on_its_way = 0
+        self._on_its_way = self._unstored = 0
         self.error: Exception | None = None
 
     @property
@@ -95,7 +95,7 @@ class Recorder:
     @property
     def unstored(self) -> int:
         """Samples that are finished and not yet with the sink."""
-        return self._queue.qsize()
+        return self._unstored
 
     def has_room(self, n: int) -> bool:
         """Whether n further samples find a place.
@@ -140,6 +140,7 @@ class Recorder:
         """Take a finished sample; returns its id in the store."""
         sample.kept = True
         placed = replace(job, run_id=sample.run.record.run_id, sample_index=sample.index)
+        self._unstored += 1
         self._queue.put_nowait(Kept(sample.run, model, placed, trace))
         return placed.sample_id
 
@@ -183,7 +184,13 @@ class Recorder:
 
     async def _write(self) -> None:
         assert self._sink is not None
-        while (kept := await self._queue.get()) is not None:
+        over = False
+        while not over:
+            waiting = [await self._queue.get()]
+            while not self._queue.empty():
+                waiting.append(self._queue.get_nowait())
+            over = None in waiting
+            kept = [each for each in waiting if each is not None]
             try:
                 if self.error is None:
                     await self._store(self._sink, kept)
@@ -191,19 +198,27 @@ class Recorder:
                 logger.error("traces cannot be stored any more: %s", error, exc_info=not isinstance(error, RRTIError))
                 self.error = error
             finally:
-                self._let_go(kept.run)
+                self._unstored -= len(kept)
+                for each in kept:
+                    self._let_go(each.run)
 
-    async def _store(self, sink: Sink, kept: Kept) -> None:
+    async def _store(self, sink: Sink, waiting: Sequence[Kept]) -> None:
+        """Hand over all that waits: what is new of runs and problems in one go, because each such call is a transaction."""
         await self._end_over(sink)
-        if not kept.run.begun:
-            await sink.begin(kept.run.record)
-            if kept.model.chosen.calibration is not None:
-                await sink.add_calibration(kept.model.chosen.calibration)
-            kept.run.begun = True
-        if (problem := kept.job.problem).problem_id not in kept.run.told:
-            await sink.add_problems([problem])
-            kept.run.told.add(problem.problem_id)
-        await sink.put(await asyncio.to_thread(kept.run.finisher.finish, kept.job, kept.trace))
+        problems: dict[str, ProblemRecord] = {}
+        for kept in waiting:
+            if not kept.run.begun:
+                await sink.begin(kept.run.record)
+                if kept.model.chosen.calibration is not None:
+                    await sink.add_calibration(kept.model.chosen.calibration)
+                kept.run.begun = True
+            if (key := kept.job.problem.problem_id) not in kept.run.told:
+                problems[key] = kept.job.problem
+                kept.run.told.add(key)
+        if problems:
+            await sink.add_problems(list(problems.values()))
+        for kept in waiting:
+            await sink.put(await asyncio.to_thread(kept.run.finisher.finish, kept.job, kept.trace))
 
     async def _end_over(self, sink: Sink) -> None:
         while not self._over.empty():

@@ -22,6 +22,7 @@ from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.serving.keys import LOOPBACK
 
+_FLUSH_S = 5.0  # a batch costs more than its rows: so often, not each second, where answers wait for the same cores
 _CONNECTIONS = 1024  # beside those of samples; what is beyond is told 503 without a thread or a task
 
 
@@ -97,7 +98,7 @@ async def open_endpoint(
         store, sink = calibrations, None
         if db is not None:
             store = stack.enter_context(Store.open(db))
-            sink = await stack.enter_async_context(DuckDBSink(store))
+            sink = await stack.enter_async_context(DuckDBSink(store, flush_seconds=_FLUSH_S))
         yield await stack.enter_async_context(Endpoint(session, settings, limits=limits, store=store, sink=sink))
 
 
