@@ -1,8 +1,8 @@
 """Traces of requests on their way into the store, behind the answers.
 
-A sample has its place in the store, and so its id, before its first token. When it is finished it goes into a queue; one
-task finishes the records of all that wait and hands them to a sink. The queue never makes an answer wait: its places are
-reserved when a request is admitted, and where none is left the request is refused (429). What waits is written before the end.
+A sample has its place in the store, and so its id, before its first token. When it is finished it goes into a queue, and
+one task finishes the records of all that wait and hands them to a sink. The queue makes no answer wait: its places are
+reserved when a request is admitted, and where none is left the request is refused (429). What waits is written at the end.
 
 A run is of one model name, sampling and seed; at most `_RUNS` are open, the oldest idle one is ended for a new one.
 """
