@@ -55,6 +55,7 @@ from rrti_sgl.tinypair.bundle import bundled_pair
 
 BUILD = Path("build")
 K = 20
+NEVER = 1e3  # nats that no entropy exceeds
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -284,9 +285,9 @@ def stops_of(name: str, pair: Pair) -> frozenset[int]:
 
 
 def steering_of(drafts: str, trace: int) -> Steering:
-    """What is asked of drafts: "8" tokens, or "16/0.5", until the base model's entropy exceeds 0.5 nats."""
-    tokens, _, doubt = drafts.partition("/")
-    return Steering(draft_tokens=int(tokens), doubt=float(doubt) if doubt else None, trace=trace)
+    """What is asked of drafts: "8" tokens; "16/0.5", until the base model's entropy exceeds 0.5 nats; or "16/pace"."""
+    tokens, _, until = drafts.partition("/")
+    return Steering(draft_tokens=int(tokens), doubt=None if until == "pace" else float(until or NEVER), trace=trace)
 
 
 def cached_share(traces: Sequence[TraceBuilder], side: str) -> float:
@@ -331,7 +332,10 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[0.08], help="takeovers per token of base rollouts")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[m for m in METHODS if m != "lockstep"])
     parser.add_argument(
-        "--drafts", nargs="+", default=["8", "12", "16", "16/0.5"], help="of one server; 16/0.5: until doubt"
+        "--drafts",
+        nargs="+",
+        default=["8", "12", "16", "16/0.5", "16/pace"],
+        help="of one server; 16/0.5: until doubt; 16/pace: as long as they pay, which is what a server does by itself",
     )
     parser.add_argument("--draft-tokens", type=int, default=12, help="of two servers")
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of each server")

@@ -34,7 +34,12 @@ def serve(
     fused: Fused = False,
     draft_tokens: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="Drafted tokens a round, with --fused. [default: 8]", rich_help_panel="Gate"),
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Most drafted tokens a round, with --fused. [default: 16, on a GPU 8]",
+            rich_help_panel="Gate",
+        ),
     ] = None,
     metric: Annotated[
         str, typer.Option(help="With --fused: what the gate watches in requests that do not say.", rich_help_panel="Gate")

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from sglang.srt.model_executor.forward_batch_info import CaptureHiddenMode, ForwardBatch, ForwardMode
 from sglang.srt.speculative.spec_info import SpecInput, SpecInputType
 
 from rrti_sgl.fused.chains import fill
 from rrti_sgl.fused.drawing import draw
+from rrti_sgl.fused.pacing import Pace
 from rrti_sgl.fused.scoring import entropy
 
 
@@ -56,12 +58,14 @@ class Draft:
         tokens: (N,) the base model's draws.
         logits: (N, V) that they were drawn from.
         lengths: tokens of each of the sequences, in the order of the rows.
+        entropies: (N,) of the base model, in nats, on the host; None where nobody asked.
     """
 
     sequence: torch.Tensor
     tokens: torch.Tensor
     logits: torch.Tensor
     lengths: list[int]
+    entropies: torch.Tensor | None = None
 
 
 def forward_batch(batch: Any, runner: Any) -> Any:
@@ -119,10 +123,11 @@ def draft(
     base_lengths: Sequence[int],
     limits: Sequence[int],
     stops: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    doubts: torch.Tensor | None,
+    doubts: torch.Tensor,
+    pace: Pace,
     given: torch.Tensor | None = None,
 ) -> Draft:
-    """Decode steps of the base model, each sequence until its limit, its end token or its doubt.
+    """Decode steps of the base model, each sequence until its limit, its end token, its doubt, or where it pays no more.
 
     Args:
         batch: SGLang's, in a decode pass; its `spec_info` is a `Carried`.
@@ -132,7 +137,8 @@ def draft(
         base_lengths: their tokens with keys and values in the base model.
         limits: of each, most tokens, at least one.
         stops: says of (m,) sequences and tokens which of them end the sequence, (m,) bool.
-        doubts: (batch,) entropy above which a draft ends; None: nowhere.
+        doubts: (batch,) entropy above which a draft ends; NaN: where one more token does not pay.
+        pace: knows what pays.
         given: (batch, steps) tokens that are drafted whatever is drawn, -1 where the draw counts; None: it does everywhere.
     """
     device = table.device
@@ -144,7 +150,9 @@ def draft(
     own.input_ids, own.out_cache_loc = token, torch.zeros_like(token)  # each step names its own slots
     forward = forward_batch(own, runner)
     on_host = torch.tensor(base_lengths)
-    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    places, by_pace = np.arange(len(active), dtype=np.int32), doubts[sequences].isnan().cpu().numpy()
+    pace.begin(len(active))
+    steps: list[tuple[torch.Tensor, ...]] = []
     for step in range(max(limits)):
         rows = batch.req_pool_indices[sequences]
         positions = lengths + step
@@ -157,25 +165,30 @@ def draft(
         token = draw(logits, batch.sampling_info, sequences)
         if given is not None:
             token = torch.where(given[sequences, step] < 0, token, given[sequences, step])
-        steps.append((sequences, token, logits))
-        goes_on = (most > step + 1) & ~stops(sequences, token)
-        if doubts is not None:
-            goes_on &= entropy(logits) <= doubts[sequences]
-        left = goes_on.cpu()  # the one wait for the device in a step
+        entropies = entropy(logits)
+        steps.append((sequences, token, logits, entropies))
+        ends = (most <= step + 1) | stops(sequences, token) | (entropies > doubts[sequences])
+        told = (
+            torch.stack([entropies, ends.float()]).cpu().numpy().astype(np.float64)
+        )  # the one wait for the device in a step
+        may = told[1] == 0
+        paced = pace.going_on(places, told[0], may)
+        left = np.where(by_pace[places], paced, may)
+        if not left.any():
+            break
         if not left.all():
-            sequences, lengths, most, token = (values[goes_on] for values in (sequences, lengths, most, token))
-            on_host = on_host[left]
-            if not on_host.numel():
-                break
+            on = torch.from_numpy(left)
+            places, on_host, on = places[left], on_host[on], on.to(device)
+            sequences, lengths, most, token = (values[on] for values in (sequences, lengths, most, token))
     return _by_sequence(steps, active)
 
 
-def _by_sequence(steps: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], active: Sequence[int]) -> Draft:
+def _by_sequence(steps: Sequence[tuple[torch.Tensor, ...]], active: Sequence[int]) -> Draft:
     """Rows step after step -> sequence after sequence."""
-    sequence, tokens, logits = (torch.cat(parts) for parts in zip(*steps, strict=True))
+    sequence, tokens, logits, entropies = (torch.cat(parts) for parts in zip(*steps, strict=True))
     order = torch.argsort(sequence, stable=True)  # `active` ascends, and steps are in order within a sequence
     lengths = torch.bincount(sequence, minlength=max(active) + 1)[list(active)].tolist()
-    return Draft(sequence[order], tokens[order], logits[order], lengths)
+    return Draft(sequence[order], tokens[order], logits[order], lengths, entropies[order].cpu())
 
 
 def verify(batch: Any, worker: Any, drafted: Draft, active: Sequence[int], draft_tokens: int) -> tuple[torch.Tensor, Any]:

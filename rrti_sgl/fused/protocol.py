@@ -43,7 +43,8 @@ class Steering:
         takeover_tokens: tokens that the reasoning model writes at a takeover.
         max_takeovers: after so many takeovers the base model goes on alone; None: no limit.
         draft_tokens: most tokens drafted in a round; None: as many as the server does.
-        doubt: a draft ends where the base model's entropy exceeds it, nats; None: as the server does.
+        doubt: a draft ends where the base model's entropy exceeds it, nats; None: where one more token is not worth its
+            time, by what the server has seen lately (`rrti_sgl.fused.pacing`).
         k: the gate sees the k most probable tokens of both models, as from two servers; 0: the whole vocabulary.
         trace: length of the lists that are told of each token; 0: nothing is told.
         seed: of the gates that draw positions.

@@ -20,6 +20,7 @@ from rrti_sgl.fused.admission import Door, base_prompt, guidance_of, open_door
 from rrti_sgl.fused.base_side import BaseSide
 from rrti_sgl.fused.drawing import draw
 from rrti_sgl.fused.forwards import Carried, Draft, draft, forward_batch, read, verify
+from rrti_sgl.fused.pacing import Pace, clock_of
 from rrti_sgl.fused.scoring import measure
 from rrti_sgl.fused.tracing import Round, tell
 from rrti_sgl.records import FloatArray
@@ -55,6 +56,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             context_length=reasoning.context_len,
             **more,  # 0.5.17 hands its place among parallel workers on
         )
+        self._pace = Pace(clock_of(self._device))
         self._base = self._draft_worker.model_runner
         self._draft_worker.draft_runners = [self._base]
         self._draft_worker.draft_runner = self._base  # 0.5.17 asks for the one
@@ -192,9 +194,12 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 limits = [self._limit(batch.reqs[index]) for index in active]
                 stops, doubts = _stops(batch, self._device), _doubts(batch, self._device)
                 given = _given(batch, max(limits), self._device)
-                drafted = draft(batch, self._base, self._side.table, active, lengths, limits, stops, doubts, given)
+                drafted = draft(
+                    batch, self._base, self._side.table, active, lengths, limits, stops, doubts, self._pace, given
+                )
                 logits, output = verify(batch, self.target_worker, drafted, active, n)
                 kept, round_ = self._gate(batch, active, drafted, logits)
+                self._learn(batch, active, drafted, kept, round_)
                 for place, index in enumerate(active):
                     if (keeps := kept[place]) is not None:
                         out[index, : keeps.n] = torch.from_numpy(_emitted(keeps, round_, place))
@@ -283,6 +288,19 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             )
         return kept, round_
 
+    def _learn(self, batch: Any, active: Sequence[int], drafted: Draft, kept: Sequence[Kept | None], round_: Round) -> None:
+        """Note what the round kept, and where its gates changed a token."""
+        assert drafted.entropies is not None
+        rows: list[int] = []
+        changed: list[bool] = []
+        for index, begin, keeps in zip(active, round_.begins, kept, strict=True):
+            guide = guidance_of(batch.reqs[index])
+            if keeps is not None and not keeps.relayed and guide is not None and not guide.is_foregone:
+                rows += range(begin, begin + keeps.n)
+                changed += [False] * (keeps.n - 1) + [keeps.took]
+        entropies = drafted.entropies.numpy().astype(np.float64)[rows]
+        self._pace.end(len(round_.drafted), entropies, np.array(changed, np.bool_), sum(k.n for k in kept if k is not None))
+
     def _signal(
         self, request: Any, guide: Guidance, round_: Round, rows: slice, position: int, names: Sequence[str]
     ) -> FloatArray:
@@ -359,9 +377,12 @@ def _given(batch: Any, n: int, device: str) -> torch.Tensor | None:
     return torch.tensor(rows, device=device)
 
 
-def _doubts(batch: Any, device: str) -> torch.Tensor | None:
-    """(batch,) entropy above which each sequence's drafts end; None where none has a limit."""
-    limits = [guide.steering.doubt if (guide := guidance_of(request)) is not None else None for request in batch.reqs]
-    if all(limit is None for limit in limits):
-        return None
-    return torch.tensor([float("inf") if limit is None else limit for limit in limits], device=device)
+def _doubts(batch: Any, device: str) -> torch.Tensor:
+    """(batch,) entropy above which each sequence's drafts end; NaN where that is left to the server."""
+    limits = []
+    for request in batch.reqs:
+        guide = guidance_of(request)
+        limit = guide.steering.doubt if guide is not None else None
+        left = float("inf") if guide is None or guide.is_foregone else float("nan")
+        limits.append(left if limit is None else limit)
+    return torch.tensor(limits, device=device)

@@ -21,7 +21,8 @@ from rrti_sgl.serving.router import Replicas
 from rrti_sgl.serving.server import ServedPair, Server, Serving, has_gpu
 
 NAME = "fused"
-DRAFT_TOKENS = 8  # by measurement, see docs/performance.md
+DRAFT_TOKENS = 16  # at most; where drafts end is learned (`rrti_sgl.fused.pacing`)
+DRAFT_TOKENS_ON_GPU = 8  # verified as so many whatever is drafted, and the logits of all have to have room
 
 _Planned = tuple[Mapping[str, str | None], tuple[str, ...]]
 _ATTENTION = "--attention-backend"
@@ -105,6 +106,7 @@ def arrange_fused(
     notes: tuple[str, ...] = ()
     planned: list[_Planned] = [(demand_flags(options.demand), ())] * options.replicas
     if options.device == "cuda" or (options.device == "auto" and (gpus is not None or has_gpu())):
+        draft_tokens = options.draft_tokens or DRAFT_TOKENS_ON_GPU
         planned, notes = on_gpus(*sizes, options, draft_tokens, visible_gpus() if gpus is None else gpus)
     servers = [
         BothModels(

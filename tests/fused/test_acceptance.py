@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rrti_sgl.fused.acceptance import Guidance
 from rrti_sgl.fused.protocol import Steering
 from rrti_sgl.science.distributions import Distributions
-from rrti_sgl.science.gates import EarlyGate, Gate, RandomGate, Steps
+from rrti_sgl.science.gates import AlwaysGate, EarlyGate, EntropyGate, Gate, NeverGate, RandomGate, Steps
 from rrti_sgl.science.threshold import ThresholdRule, ThresholdState
 
 SCORES = st.lists(st.floats(0, 4, width=32), min_size=1, max_size=60)
@@ -124,3 +124,8 @@ def test_gates_of_positions_signal_the_same_in_every_draft(gate):
         return guidance.gate.signal(Steps(np.arange(begin, end, dtype=np.int32), none, None, 7))
 
     assert np.array_equal(signal(0, 12), np.concatenate([signal(0, 5), signal(5, 12)]))
+
+
+def test_what_is_kept_of_a_draft_is_foregone_where_no_gate_decides() -> None:
+    gates = NeverGate(), AlwaysGate(), EntropyGate(ThresholdRule(1.0))
+    assert [Guidance(Steering(), gate).is_foregone for gate in gates] == [True, True, False]

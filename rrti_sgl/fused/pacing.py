@@ -1,0 +1,136 @@
+"""How far drafts go: as far as one more token is worth what it costs, by what recent rounds of the server took and kept.
+
+In the long run a kept token takes R seconds. One more step of drafting takes a forward pass of the base model over the
+sequences that still draft, and what their tokens add to the verification. It brings a token of each sequence, with the
+probability that nothing in its draft was taken over before. Going on pays where that is worth more, at R a token: the
+condition of Dinkelbach for the least ratio of two sums, in ecology Charnov's marginal value theorem. How often a takeover
+changes a token is counted by the base model's entropy there.
+
+Greedy tokens do not depend on where drafts end, and drawn ones do not in distribution: whether a draft goes on depends on
+nothing that is drawn after it, and every kept token passes the gate. Which numbers a seed draws does depend on it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
+
+FIRST_ROUNDS, FIRST_LENGTH = 8, 8
+"""So many rounds are drafted so far at most, before anything is known."""
+_ENTROPIES: Final = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5])  # nats, ends of the classes
+_ASKED, _CHANGED = 2.0, 0.1  # what every class has seen before anything is known
+_REMEMBERED_TOKENS, _REMEMBERED_ROUNDS, _REMEMBERED_TIMES = 0.9998, 0.98, 0.995  # weights of what was, at each new one
+_FLAT = 0.01  # how much costs are held to be proportional, where sizes do not vary enough to tell
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """What rounds are timed by: on a CPU the time of the thread, since other processes may have the core meanwhile."""
+    return time.thread_time if device == "cpu" else time.perf_counter
+
+
+class Line:
+    """A cost as a fixed part and one for each item, by least squares over recent ones; the fixed part is drawn to 0."""
+
+    def __init__(self) -> None:
+        self._n = self._x = self._xx = self._y = self._xy = 0.0
+
+    def add(self, items: float, seconds: float) -> None:
+        """One more measurement."""
+        new = (1.0, items, items * items, seconds, items * seconds)
+        old = (self._n, self._x, self._xx, self._y, self._xy)
+        self._n, self._x, self._xx, self._y, self._xy = (
+            _REMEMBERED_TIMES * before + now for before, now in zip(old, new, strict=True)
+        )
+
+    @property
+    def parts(self) -> tuple[float, float]:
+        """The fixed part and that of an item, neither below 0."""
+        fixed = (self._y * self._xx - self._x * self._xy) / (self._n * (1 + _FLAT) * self._xx - self._x * self._x)
+        fixed = min(max(fixed, 0.0), self._y / self._n)
+        return fixed, (self._y - self._n * fixed) / self._x
+
+
+class Pace:
+    """What a server has learned of its rounds. Of each round: `begin`, `going_on` at each step, `end`.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._asked, self._changed = (np.full(len(_ENTROPIES) + 1, value) for value in (_ASKED, _CHANGED))
+        self._steps, self._rest = Line(), Line()
+        self._means = np.zeros(4)  # weights of recent rounds; times steps, tokens drafted and kept of a sequence
+        self._rounds = 0
+
+    def begin(self, n: int) -> None:
+        """A round of n sequences begins."""
+        self._survival, self._depth, self._lapped = np.ones(n), 0, self._clock()
+
+    def going_on(self, places: IntArray, entropies: FloatArray, may: BoolArray) -> BoolArray:
+        """After a step: whose draft should go on.
+
+        Args:
+            places: (m,) which sequences of the round had part in the step.
+            entropies: (m,) of the base model there, nats.
+            may: (m,) whose draft may go on.
+
+        Returns:
+            (m,), none that may not.
+        """
+        self._steps.add(len(places), self._lap())
+        self._depth += 1
+        self._survival[places] *= 1 - (self._changed / self._asked)[_class_of(entropies)]
+        if self._rounds < FIRST_ROUNDS:
+            return may & (self._depth < FIRST_LENGTH)
+        (fixed, of_each), (_, of_token) = self._steps.parts, self._rest.parts
+        rate = self._rate
+        able = np.flatnonzero(may)
+        surest = able[np.argsort(-self._survival[places[able]], kind="stable")]
+        gains = np.cumsum(rate * self._survival[places[surest]] - of_each - of_token) - fixed
+        goes = np.zeros(len(places), np.bool_)
+        if len(gains) and gains.max() > 0:
+            goes[surest[: int(gains.argmax()) + 1]] = True
+        return goes
+
+    def end(self, drafted: int, entropies: FloatArray, changed: BoolArray, kept: int) -> None:
+        """The round is over.
+
+        Args:
+            drafted: tokens that were verified.
+            entropies: (n,) of the base model at kept tokens that a gate was asked about.
+            changed: (n,) whether a takeover changed them.
+            kept: tokens.
+        """
+        self._rest.add(drafted, self._lap())
+        n = len(self._survival)
+        self._means = _REMEMBERED_ROUNDS * self._means + (1, self._depth, drafted / n, kept / n)
+        self._rounds += bool(kept)
+        classes = _class_of(entropies)
+        forgotten = math.pow(_REMEMBERED_TOKENS, len(classes))
+        for counts, new in ((self._asked, np.ones(len(classes))), (self._changed, changed.astype(np.float64))):
+            counts *= forgotten
+            counts += np.bincount(classes, new, len(counts))
+
+    @property
+    def _rate(self) -> float:
+        """Seconds of a kept token in rounds of as many sequences as this one; those seen lately may have had others."""
+        n, (weight, steps, drafted, kept) = len(self._survival), self._means
+        (of_step, of_each), (of_round, of_token) = self._steps.parts, self._rest.parts
+        return float((of_step * steps + of_round * weight + (of_each + of_token) * drafted * n) / (kept * n))
+
+    def _lap(self) -> float:
+        before, self._lapped = self._lapped, self._clock()
+        return self._lapped - before
+
+
+def _class_of(entropies: FloatArray) -> IntArray:
+    found: IntArray = np.searchsorted(_ENTROPIES, entropies).astype(np.int32)
+    return found
