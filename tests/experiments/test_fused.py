@@ -14,6 +14,7 @@ from rrti_sgl.cli.main import app
 from rrti_sgl.fused.protocol import KEY
 from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.programs.experiments.models import serving_options
+from rrti_sgl.serving import arrangement
 from tests.experiments.files import BASE, SMALL, checked, pair, write
 from tests.experiments.test_bad_files import assert_told
 from tests.serving.models import QWEN3_06B, QWEN3_8B
@@ -72,7 +73,8 @@ def test_the_dry_run_shows_the_server_and_its_one_request(tmp_path: Path) -> Non
     assert [row["requests"] for row in plan["runs"] if row["run"] == "guided r=0.08"] == [4]
 
 
-def test_the_plan_of_a_gpu_is_that_of_servers_of_both_models(tmp_path: Path) -> None:
+def test_the_plan_of_a_gpu_is_that_of_servers_of_both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrangement, "check_router_installed", lambda: None)
     _, findings, faults = checked(gpu_pair(tmp_path, "replicas = 2\nconcurrency = 8"))
     assert faults == []
     memory = [note for note in findings.notes if note.startswith("Memory, base with reasoning on a supposed GPU of 80 GiB")]
