@@ -113,6 +113,17 @@ def test_headings_are_broken_before_a_table_is_cut() -> None:
     assert "share of aaaa tokens" not in narrow
 
 
+def test_columns_stand_closer_before_a_table_is_cut() -> None:
+    """A number that is one character longer than in the last run does not cut the table."""
+    row = {name * 8: "x" * 8 for name in "abcdefg"}  # 7 of 8 and 6 gaps of 3: 74 of the 78 between the edges
+    wide, close, cut = (printed(rows_table("", [row | {"g" * 8: "x" * n}]), 80).splitlines() for n in (12, 18, 19))
+    assert [len(lines) for lines in (wide, close, cut)] == [5, 5, 10]
+    assert "x   x" in wide[3]
+    assert "x  x" in close[3]
+    assert "x   x" not in close[3]
+    assert max(map(len, close)) == 80
+
+
 def test_long_texts_take_the_room_that_is_left() -> None:
     rows = [{"name": "sparsity", "question": "word " * 40}]
     lines = printed(rows_table("", rows), 80).splitlines()
