@@ -7,6 +7,7 @@ What nobody foresaw is one line, too (`rrti_sgl.cli.failing`), with exit code 70
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -30,8 +31,8 @@ COMMANDS = (
 )
 
 
-# No part of these needs pandas, nor calls a user's class.
-WITHOUT_PANDAS = ("sql", "stats", "runs", "samples", "compare", "show", "db")
+# Questions to a store are answered in half a second. No part of them needs pandas, nor calls a user's class.
+QUESTIONS = ("sql", "stats", "runs", "samples", "compare", "show", "db")
 PATHS = (
     *("--db", "--out", "--log-dir", "--input", "--api-key-file", "--endpoint-key-file", "--tokenizer", "--figure"),
     "--positions",
@@ -146,8 +147,9 @@ def _refuse_no_path(arguments: Sequence[str]) -> None:
 def main() -> None:
     """Entry point of the console script."""
     signals.install()
-    if set(WITHOUT_PANDAS) & set(sys.argv[1:3]):
+    if set(QUESTIONS) & set(sys.argv[1:3]):
         sys.meta_path.insert(0, WithoutPandas())
+        gc.set_threshold(100_000)  # imports alone would have the whole heap searched for garbage several times
     sys.exit(run(sys.argv[1:]))
 
 

@@ -36,7 +36,6 @@ def stats(
     """
     from rrti_sgl.cli import tables
     from rrti_sgl.cli.parse import name_value
-    from rrti_sgl.db.definitions import definitions_markdown
     from rrti_sgl.db.queries import QUERIES, find_query
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.reporting.headlines import everything, headline
@@ -45,6 +44,8 @@ def stats(
 
     chosen = "json" if json else format or ("table" if console().is_terminal else "tsv")
     if definitions:
+        from rrti_sgl.db.definitions import definitions_markdown
+
         return say(definitions_markdown(), nl=False)
     if list_ or name is None:
         rows = [{"name": query.name, "question": query.question} for query in QUERIES.values()]

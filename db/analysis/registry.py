@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-from rrti_sgl.db.analysis import (
-    ablation,
-    accuracy,
-    budget,
-    calibration,
-    causality,
-    cost,
-    failure,
-    flips,
-    metrics,
-    planning,
-    planted,
-    position,
-    sparsity,
-    takeovers,
-    uncertainty,
-)
 from rrti_sgl.db.analysis.query import Query
 
-QUERIES: Mapping[str, Query] = {
-    module.QUERY.name: module.QUERY
-    for module in (
-        sparsity,
-        position,
-        uncertainty,
-        planning,
-        failure,
-        accuracy,
-        flips,
-        budget,
-        ablation,
-        calibration,
-        takeovers,
-        metrics,
-        cost,
-        planted,
-        causality,
-    )
-}
+# Each is the module of its name.
+NAMES = (
+    *("sparsity", "position", "uncertainty", "planning", "failure", "accuracy", "flips", "budget", "ablation"),
+    *("calibration", "takeovers", "metrics", "cost", "planted", "causality"),
+)
+
+
+class _Statistics(Mapping[str, Query]):
+    """The statistics by name, each loaded when it is asked for."""
+
+    def __getitem__(self, name: str) -> Query:
+        if name not in NAMES:
+            raise KeyError(name)
+        query: Query = import_module(f"rrti_sgl.db.analysis.{name}").QUERY
+        return query
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+
+QUERIES: Mapping[str, Query] = _Statistics()

@@ -101,7 +101,8 @@ def test_every_file_has_a_statistic_and_a_header():
     files = {path.stem for path in Path(QUERY_DIR).glob("*.sql")}
     computed = {name for name, query in QUERIES.items() if query.compute is not None}
     assert {name for name in files if not name.startswith("_")} == set(QUERIES) - computed
-    for query in QUERIES.values():
+    for name, query in QUERIES.items():
+        assert query.name == name
         assert query.question.endswith("?")
         for part in ("Definitions: ", "Paper: ", "Parameters: "):
             assert query.header.count(f"\n{part}") == 1

@@ -19,7 +19,7 @@ from tests.decoded import decode
 from tests.decoding.test_conformance_real import GATES, jobs
 from tests.fused.conftest import serving
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 WHOLE = 56  # the vocabulary, so that lists hold all of it
 
 

@@ -119,6 +119,7 @@ async def texts(url: str, folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.server
+@pytest.mark.slow
 def test_a_run_on_two_replicas_is_that_on_one(two: tuple[BothModels, BothModels], tmp_path: Path) -> None:
     async def on_both() -> list[dict[str, Any]]:
         async with answering(before(*(server.url for server in two))) as url:
@@ -134,6 +135,7 @@ def test_a_run_on_two_replicas_is_that_on_one(two: tuple[BothModels, BothModels]
 
 
 @pytest.mark.server
+@pytest.mark.slow
 @pytest.mark.skipif(not WITH_ROUTER, reason="sglang-router is not installed")
 def test_sglangs_own_router_before_them(two: tuple[BothModels, BothModels], tmp_path: Path) -> None:
     replicas = Replicas("fused", two, free_port())
