@@ -34,6 +34,8 @@ ELSEWHERE = {
     "sealed": "tests/db/test_sealing.py",
     "fused": "tests/fused/: on servers that hold both models",
     "fused-url": "tests/fused/",
+    "attach": "tests/db/test_attaching.py: folders of other stores",
+    "own.duckdb": "tests/test_own_questions.py: the page as a whole",
 }
 PROBLEMS = 6
 CHAT = "{% for message in messages %}{{ message.content }} {% endfor %}{% if add_generation_prompt %}solution{% endif %}"
@@ -97,7 +99,7 @@ class Reader:
         if "--base-url" in known and "--from-run" not in words:
             words += ["--base-url", self.served.base.url, "--reasoning-url", self.served.reasoning.url]
             words += ["--tokenizer", str(self.folder / "tokenizer")]
-        if "--limit" in known and not {"--resume", "--from-run"} & set(words):
+        if {"--limit", "--max-new-tokens"} <= known and not {"--resume", "--from-run"} & set(words):
             words += ["--limit", str(PROBLEMS), "--max-new-tokens", "110"]
         return words
 
