@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import random
 import socket
 import sys
 import time
@@ -33,6 +36,7 @@ COMMON_FLAGS: Mapping[str, str | None] = {
     "--skip-server-warmup": None,
 }
 DETERMINISTIC = "--enable-deterministic-inference"
+_PORTS = range(20_000, 30_000)
 _OTHER_KEYS = {"--api-key", "--admin-api-key"}
 TOKEN_IDS_ONLY = ("--skip-tokenizer-init",)
 """For servers that nobody else asks: no text goes in or out, and no process of theirs turns tokens into text."""
@@ -53,10 +57,19 @@ def has_gpu() -> bool:
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that is free.
+
+    It is below those that systems give to connections (from 32768 on), so that none of these takes it in the seconds until
+    a server binds it.
+
+    Raises:
+        OSError: all are taken.
+    """
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(errno.EADDRINUSE, f"no port from {_PORTS[0]} to {_PORTS[-1]} is free")
 
 
 class Serving(Protocol):
