@@ -56,6 +56,13 @@ def test_every_page_is_on_it(site: dict[Path, Page]) -> None:
     assert {"readme", "security", "contributing", "changelog", "model-card", "first_look"} <= names
 
 
+def test_no_code_is_on_it(site: dict[Path, Page]) -> None:
+    [root] = {path.parent for path in site if path.name == "404.html"}
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    assert not {name for name in files if name.endswith((".py", ".pyc", ".yml", ".lock", ".ipynb"))}
+    assert {"site/site.css", "figures/report.png"} <= files
+
+
 def test_every_link_leads_somewhere(site: dict[Path, Page]) -> None:
     checked, broken = 0, []
     for page in site.values():

@@ -11,9 +11,7 @@ from rrti_sgl.programs.reporting.sections.failure import LEAST_WITH_K
 from rrti_sgl.programs.tables.numbers import COEFFICIENT, COUNT, SHARE, WHOLE_SHARE
 
 Row = Mapping[str, Any]
-# Programs that take over as often as another run did, to tell what the choice of the tokens is worth.
 MOST_ROLLOUTS = 3  # that are told of
-CONTROLS = ("entropy", "random", "matched", "early")
 
 
 def findings(selection: RunSelection, sections: Sequence[Finished]) -> list[str]:
@@ -56,8 +54,9 @@ def _achieved(selection: RunSelection, comparison: Comparison, rows: Mapping[str
 
 
 def _is_control(selection: RunSelection, run_id: str) -> bool:
+    """Whether a run took over as often as another did, to tell what the choice of the tokens is worth."""
     [run] = [run for run in selection.records if run.run_id == run_id]
-    return run.program in CONTROLS and (run.config.get("gate") or {}).get("like") is not None
+    return (run.config.get("gate") or {}).get("like") is not None
 
 
 def _accuracy(row: Row) -> str:

@@ -168,11 +168,10 @@ def draft(
         entropies = entropy(logits)
         steps.append((sequences, token, logits, entropies))
         ends = (most <= step + 1) | stops(sequences, token) | (entropies > doubts[sequences])
-        told = (
-            torch.stack([entropies, ends.float()]).cpu().numpy().astype(np.float64)
-        )  # the one wait for the device in a step
-        may = told[1] == 0
-        paced = pace.going_on(places, told[0], may)
+        # The one wait for the device in a step.
+        nats, ended = torch.stack([entropies, ends.float()]).cpu().numpy().astype(np.float64)
+        may = ended == 0
+        paced = pace.going_on(places, nats, may)
         left = np.where(by_pace[places], paced, may)
         if not left.any():
             break
