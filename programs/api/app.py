@@ -101,7 +101,8 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
             answers = form(order, endpoint.pair.vocabulary)
             if asked.stream:
                 events = _events(endpoint, order, answers)
-                return EventStream(request.receive, events, endpoint.limits.idle_s, endpoint.metrics, route)
+                check = endpoint.admission.check_running
+                return EventStream(request.receive, events, endpoint.limits.idle_s, endpoint.metrics, route, check)
             found = await until_gone(request.receive, _whole(endpoint, order, answers))
         except ClientDisconnect:
             found = None

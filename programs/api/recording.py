@@ -136,8 +136,10 @@ class Recorder:
             if not sample.kept:
                 self._let_go(run)
 
-    def keep(self, sample: Sample, model: Model, job: SampleJob, trace: TraceBuilder) -> str:
-        """Take a finished sample; returns its id in the store."""
+    def keep(self, sample: Sample, model: Model, job: SampleJob, trace: TraceBuilder) -> str | None:
+        """Take a finished sample; returns its id in the store, None where the store failed while it was decoded."""
+        if self.error is not None:
+            return None
         sample.kept = True
         placed = replace(job, run_id=sample.run.record.run_id, sample_index=sample.index)
         self._unstored += 1

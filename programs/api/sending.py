@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rrti_sgl.programs.api.metrics import Metrics
 
 Result = TypeVar("Result")
+_LAST_WORD_S = 1.0  # in which a reader takes the error that its stream ends with, where the endpoint stops
 
 
 async def body_of(request: Request, limits: Limits) -> bytes:
@@ -74,6 +76,7 @@ class EventStream(Response):
         idle_s: seconds that a client may take for one chunk.
         metrics: count it.
         route: for the count.
+        check_running: raises RefusedError where the endpoint stops; a stream that is cut then ends with that error.
     """
 
     def __init__(
@@ -83,11 +86,12 @@ class EventStream(Response):
         idle_s: float,
         metrics: Metrics,
         route: str,
+        check_running: Callable[[], None],
     ) -> None:
         super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         del self.headers["content-length"]
         self._receive, self._chunks, self._idle_s, self._metrics, self._route = receive, chunks, idle_s, metrics, route
-        self._started = False
+        self._check_running, self._started = check_running, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it all, or until the client leaves or stands still."""
@@ -96,6 +100,15 @@ class EventStream(Response):
                 self._metrics.left()
         except (TimeoutError, OSError):
             self._metrics.left()
+        except asyncio.CancelledError:
+            try:
+                self._check_running()
+            except RefusedError as refusal:  # its time to finish is over
+                with contextlib.suppress(TimeoutError, OSError):
+                    async with asyncio.timeout(_LAST_WORD_S):
+                        await self._tell(send, refusal)
+            else:
+                raise
 
     async def _all(self, send: Send) -> bool:
         try:

@@ -164,6 +164,22 @@ def test_a_store_that_failed_is_told_and_takes_nothing_more() -> None:
     asyncio.run(go())
 
 
+def test_an_answer_whose_trace_cannot_be_stored_any_more_names_none() -> None:
+    async def go() -> None:
+        pair, engine = held_pair()
+        async with opened(pair, sink=MemorySink()) as endpoint, client(endpoint) as http:
+            running = asyncio.create_task(http.post(COMPLETIONS, json={**BODY, "stream": True}))
+            await engine.asked.wait()
+            endpoint.recorder.error = StoreError("The disk is full.")
+            engine.may.set()
+            last = events((await running).text)[-1]
+            assert last["choices"][0]["finish_reason"]
+            assert "trace_id" not in last["rrti"]
+            assert endpoint.recorder.unstored == 0
+
+    asyncio.run(go())
+
+
 def test_runs_are_ended_where_there_are_too_many(monkeypatch: Any) -> None:
     monkeypatch.setattr(recording, "_RUNS", 3)
 
