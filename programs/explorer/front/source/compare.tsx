@@ -1,0 +1,157 @@
+// Two samples side by side, from the first token in which they differ: how they parted there, and how they ended.
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { href } from "./address";
+import { CandidateBars } from "./candidates";
+import { Cell, useCell } from "./cell";
+import type { Sample, StoreInfo } from "./contract";
+import { CandidateReader, readSample } from "./data";
+import { count, number, percent, runLabel, times, visible } from "./format";
+import { Awaited, useLoaded, useTitle } from "./loading";
+import { Outcome } from "./outcome";
+import { isReasoning, levelsOf, TokenText, topOf } from "./tokens";
+
+interface CompareProps {
+  store: StoreInfo;
+  run: string;
+  sample: string;
+  otherRun: string;
+  otherSample: string;
+}
+
+export function CompareView({ run, sample, otherRun, otherSample }: CompareProps) {
+  const key = `${run}/${sample} ${otherRun}/${otherSample}`;
+  const loaded = useLoaded(() => Promise.all([readSample(run, sample), readSample(otherRun, otherSample)]), key);
+  return <Awaited of={loaded}>{([left, right]) => <Both key={key} left={left} right={right} />}</Awaited>;
+}
+
+/** How many tokens two samples have in common before the first that differs. */
+export function commonLength(left: readonly number[], right: readonly number[]): number {
+  const most = Math.min(left.length, right.length);
+  let length = 0;
+  while (length < most && left[length] === right[length]) length++;
+  return length;
+}
+
+const BEFORE = 24; // common tokens that are shown
+
+function Both({ left, right }: { left: Sample; right: Sample }) {
+  useTitle(`${left.row.problem}: ${left.row.program} and ${right.row.program}`);
+  const common = useMemo(() => commonLength(left.ids, right.ids), [left, right]);
+  const alike = common === left.ids.length && common === right.ids.length;
+  const other = left.row.problem === right.row.problem && left.question === right.question ? null : right.question;
+  return (
+    <article class="compare">
+      <header class="head">
+        <p class="crumbs">{left.row.problem}, side by side</p>
+        <h1 class="asked">{left.question}</h1>
+        {other !== null && <p class="missing">The other sample answers another question: {other}</p>}
+        <p class="found">{alike ? `Both are the same ${times(common, "token")}.` : <Parting left={left} right={right} at={common} />}</p>
+      </header>
+      {common > 0 && !alike && (
+        <p class="text common">
+          <span class="dim">{common > BEFORE ? `${times(common, "token")} alike … ` : ""}</span>
+          {left.texts.slice(Math.max(0, common - BEFORE), common).join("")}
+          <span class="dim" aria-hidden="true">
+            {" "}
+            ⑂
+          </span>
+        </p>
+      )}
+      <div class="sides">
+        <Side sample={left} from={alike ? 0 : common} />
+        <Side sample={right} from={alike ? 0 : common} />
+      </div>
+    </article>
+  );
+}
+
+function Parting({ left, right, at }: { left: Sample; right: Sample; at: number }) {
+  const said = (sample: Sample) => (sample.texts[at] === undefined ? <b>the end</b> : <b class="token">{visible(sample.texts[at] ?? "")}</b>);
+  return (
+    <>
+      Alike up to token {count(at)}; there {said(left)} ({why(left, at)}) stands against {said(right)} ({why(right, at)}).
+    </>
+  );
+}
+
+/** Who wrote a token, and what the base model had drawn where it was not that. */
+function why(sample: Sample, at: number): string {
+  if (sample.texts[at] === undefined) return `${sample.row.program} had ended`;
+  const program = sample.row.program;
+  if (!isReasoning(sample.source[at])) return `${program}: base wrote it`;
+  const drew = sample.baseDrew[at];
+  return drew !== null && drew !== undefined && drew !== sample.texts[at]
+    ? `${program}: a takeover, base had drawn ${visible(drew)}`
+    : `${program}: reasoning wrote it`;
+}
+
+function Side({ sample, from }: { sample: Sample; from: number }) {
+  const { row, runInfo } = sample;
+  const chosen = useMemo(() => new Cell<number>(Math.min(from, sample.ids.length - 1)), [sample, from]);
+  const pointed = useMemo(() => new Cell<number | null>(null), [sample]);
+  return (
+    <section class="side" aria-label={runLabel(runInfo)}>
+      <h2>
+        <a href={href(["sample", row.run, row.sample], { at: Math.min(from, sample.ids.length - 1) })} title={row.run}>
+          {runLabel(runInfo)}
+          {row.index > 0 && ` #${row.index}`}
+        </a>
+      </h2>
+      <p class="ended">
+        <Outcome correct={row.correct} word /> <span>answer {row.answer ?? "none"}</span>
+        {row.correct !== true && row.gold !== null && <span>reference {row.gold}</span>}
+        <span>{times(row.tokens, "token")}</span>
+        <span>{times(row.takeovers, "takeover")}</span>
+        {row.finish !== "stop" && <span>ended by {row.finish}</span>}
+      </p>
+      <Rest sample={sample} from={from} chosen={chosen} pointed={pointed} />
+      <Look sample={sample} chosen={chosen} pointed={pointed} />
+    </section>
+  );
+}
+
+interface LookProps {
+  sample: Sample;
+  chosen: Cell<number>;
+  pointed: Cell<number | null>;
+}
+
+function Rest({ sample, from, chosen, pointed }: LookProps & { from: number }) {
+  const root = useRef<HTMLDivElement>(null);
+  const id = `text-${sample.row.run}-${sample.row.sample}`.replace(/[^\w-]/g, "_");
+  useEffect(() => {
+    if (!root.current) return undefined;
+    const made = new TokenText(root.current, sample, { point: (index) => pointed.set(index), choose: (index) => chosen.set(index) }, from);
+    made.shade(levelsOf(sample.score, topOf(sample.score)));
+    made.choose(chosen.value, false);
+    const stop = chosen.follow((index) => made.choose(index, true));
+    return () => {
+      stop();
+      made.remove();
+    };
+  }, [sample, from]);
+  return <div id={id} ref={root} class="text" role="listbox" tabIndex={0} aria-label={`What ${sample.row.program} wrote from there on`} />;
+}
+
+function Look({ sample, chosen, pointed }: LookProps) {
+  const reader = useMemo(() => new CandidateReader(sample.row.run, sample.row.sample, sample.ids.length), [sample]);
+  const hovered = useCell(pointed);
+  const selected = useCell(chosen);
+  const at = hovered ?? selected;
+  const [, again] = useState(0);
+  const candidates = reader.at(at, () => again((n) => n + 1));
+  const drew = sample.baseDrew[at] ?? null;
+  return (
+    <div class="look">
+      <p class="which">
+        <span class="token">{visible(sample.texts[at] ?? "")}</span>{" "}
+        <span class="dim">
+          at {at}, score {number(sample.score[at])}, entropy {number(sample.metrics.entropy_base?.[at])} / {number(sample.metrics.entropy_reasoning?.[at])}
+          {sample.baseLogprob[at] !== null && `, base gave it ${percent(Math.exp(sample.baseLogprob[at] ?? 0))}`}
+        </span>
+      </p>
+      <CandidateBars candidates={candidates} emitted={sample.ids[at] ?? -1} drew={drew} />
+    </div>
+  );
+}

@@ -1,0 +1,73 @@
+// What the explorer's server (or a static export) gives the page. Arrays of a sample have one entry a token, in order of
+// position. Numbers are nats or tokens; null: not computed.
+
+export interface StoreInfo {
+  name: string;                 // of the file
+  static: boolean;              // a static export: no server
+  branching: boolean;           // POST /data/branches works
+  branchingRemedy: string;      // what to start where it does not
+  runs: RunInfo[];
+  metrics: { name: string; unit: string; meaning: string }[]; // what tokens can be shaded by: score and all stored metrics
+  statistics: string[];         // which aggregates have something to show
+}
+export interface RunInfo {
+  run: string; program: string; status: string; createdAt: string; problemSet: string;
+  baseModel: string | null; reasoningModel: string | null;
+  samples: number; right: number | null; tokens: number; takeovers: number;
+  metric: string | null; scoreKind: string; temperature: number;
+  gate: Gate | null;
+}
+export interface Gate { name: string; metric: string | null; tau: number | null; lambda: number | null; window: number | null; warmup: "tau" | "partial" | "never" | null }
+
+export interface SamplesQuery {
+  run?: string[]; program?: string[]; outcome?: "right" | "wrong" | "ungraded";
+  flipped?: string;             // other run: outcome there differs ("gained": wrong there, right here; "lost")
+  flip?: "gained" | "lost" | "any";
+  takeoversMin?: number; takeoversMax?: number;
+  word?: string;                // a planning word / token text that occurs in the sample
+  tagged?: boolean;             // has a planning token
+  from?: number; to?: number;   // some token in these positions that ... (with scoreMin/Max: has this score; alone: was a takeover)
+  scoreMin?: number; scoreMax?: number;
+  text?: string;                // substring of question or answer text, case-insensitive
+  sort?: "problem" | "tokens" | "takeovers" | "changed" | "maxScore" | "outcome" | "run"; order?: "up" | "down";
+  offset?: number; limit?: number;
+}
+export interface SamplesPage { total: number; offset: number; rows: SampleRow[] }
+export interface SampleRow {
+  run: string; sample: string; index: number; program: string; problem: string; question: string; // shortened to 200 characters
+  answer: string | null; gold: string | null; correct: boolean | null;
+  tokens: number; takeovers: number; changed: number; finish: string; maxScore: number | null;
+  parent: string | null; parentPosition: number | null;
+}
+export interface Sample {
+  row: SampleRow; runInfo: RunInfo; question: string; basePrompt: string | null; reasoningPrompt: string | null; text: string;
+  ids: number[]; texts: string[]; source: ("base" | "reasoning")[];      // source as 0/1 is fine: "b"/"r"
+  baseDrew: (string | null)[]; reasoningDrew: (string | null)[];
+  score: (number | null)[]; localMean: (number | null)[]; fired: boolean[]; planning: (string | null)[]; // word or null
+  seen: number[];                // scores before the token in its sample, as the gate counts them
+  metrics: Record<string, (number | null)[]>;                             // every stored metric of StoreInfo.metrics
+  baseLogprob: (number | null)[]; reasoningLogprob: (number | null)[];
+  bounds: string | null;         // "lower bounds: top-k of 20" or null when exact
+}
+export interface Candidates { from: number; to: number; tokens: TokenCandidates[] }
+export interface TokenCandidates {
+  base: [id: number, text: string, logprob: number][]; reasoning: [id: number, text: string, logprob: number][];
+  baseTail: number | null; reasoningTail: number | null;   // mass outside the list
+  baseRank: number | null; reasoningRank: number | null;   // rank of the emitted token (1 = first); null: not in the list
+}
+export interface TreeNode {
+  run: string; sample: string; parent: string | null; position: number; // of the forced token in the parent
+  token: string; arm: string | null; program: string; answer: string | null; correct: boolean | null; tokens: number; text: string; // text after the branch
+}
+export interface Aggregate {
+  name: string; run: string; title: string; x: string; y: string; note: string | null;
+  points: { label: string; x: number; y: number; low: number | null; high: number | null; n: number; tokens: TokensQuery | null }[];
+}
+export interface TokensQuery { run: string; positionFrom?: number; positionTo?: number; relative?: boolean; word?: string; scoreMin?: number; scoreMax?: number; fired?: boolean; changed?: boolean; limit?: number; offset?: number }
+export interface TokenHit { run: string; sample: string; position: number; token: string; before: string; after: string; score: number | null; fired: boolean; correct: boolean | null }
+export interface BranchRequest { run: string; sample: string; position: number; token: number; program: "base" | "reasoning" | "guided"; temperature?: number; seed?: number; parentRun?: string; maxNewTokens?: number }
+export type BranchEvent =
+  | { event: "started"; run: string; sample: string }
+  | { event: "tokens"; texts: string[]; ids: number[]; source: ("base" | "reasoning")[]; score: (number | null)[]; fired: boolean[] }
+  | { event: "finished"; run: string; sample: string; answer: string | null; correct: boolean | null; finish: string; tokens: number; takeovers: number }
+  | { event: "failed"; message: string; remedy: string };

@@ -1,0 +1,210 @@
+// Aggregates that lead to tokens: choose a point, see the tokens behind it, go to any of them in its sample.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { go, href, keep } from "./address";
+import { Chart } from "./chart";
+import type { Aggregate, StoreInfo, TokenHit } from "./contract";
+import { PAGE, readAggregate, readTokens } from "./data";
+import { count, number, runLabel, shortRun, visible } from "./format";
+import { moveAmongRows, useList } from "./list";
+import { Awaited, Trouble, useLoaded, useTitle } from "./loading";
+import { Outcome } from "./outcome";
+import { useNarrow } from "./samples";
+
+export const STATISTICS: Record<string, string> = {
+  budget: "Budget",
+  position: "Positions",
+  planning: "Planning words",
+  causality: "Causality",
+};
+
+interface StatisticsProps {
+  store: StoreInfo;
+  name: string;
+  query: URLSearchParams;
+  search: string;
+}
+
+export function StatisticsView({ store, name, query, search }: StatisticsProps) {
+  const run = query.get("run");
+  const asked = run === null ? "" : `?${new URLSearchParams({ run })}`;
+  const loaded = useLoaded(() => readAggregate(name, asked), `${name}${asked}`);
+  return (
+    <Awaited of={loaded}>
+      {(aggregate) => <Shown key={`${name}${asked}`} store={store} aggregate={aggregate} name={name} query={query} search={search} />}
+    </Awaited>
+  );
+}
+
+function Shown({ store, aggregate, name, query }: StatisticsProps & { aggregate: Aggregate }) {
+  useTitle(aggregate.title);
+  const wanted = Number(query.get("point") ?? NaN);
+  const [chosen, setChosen] = useState<number | null>(Number.isInteger(wanted) && aggregate.points[wanted] ? wanted : null);
+  const choose = (index: number): void => {
+    setChosen(index);
+    keep(href(["statistics", name], { run: query.get("run"), point: index }));
+  };
+  const point = chosen === null ? undefined : aggregate.points[chosen];
+  const runs = new Map(store.runs.map((run) => [run.run, runLabel(run)]));
+  const words = new Set(aggregate.points.map(({ x }) => x)).size < aggregate.points.length || aggregate.name === "planning";
+  return (
+    <article class="statistics">
+      <header class="head">
+        <h1>{aggregate.title}</h1>
+        <label class="field">
+          <span>Run</span>
+          <select value={aggregate.run} onChange={(event) => go(href(["statistics", name], { run: event.currentTarget.value }))}>
+            {!store.runs.some(({ run }) => run === aggregate.run) && <option value={aggregate.run}>{aggregate.run}</option>}
+            {store.runs.map((run) => (
+              <option key={run.run} value={run.run}>
+                {runLabel(run)} · {shortRun(run.run)}
+              </option>
+            ))}
+          </select>
+        </label>
+        {aggregate.note && <p class="dim">{aggregate.note}</p>}
+      </header>
+      {aggregate.points.length === 0 && <p class="none">This run has nothing to show here.</p>}
+      {!words && aggregate.points.length > 0 && <Drawing aggregate={aggregate} chosen={chosen} choose={choose} />}
+      {aggregate.points.length > 0 && <PointTable aggregate={aggregate} runs={runs} chosen={chosen} choose={choose} />}
+      {point && (
+        <section class="hits" aria-label="Tokens behind the point">
+          <h2>{runs.get(point.label) ?? point.label}</h2>
+          {point.tokens ? <Hits key={chosen ?? -1} query={point.tokens} /> : <p class="dim">No tokens of this run stand behind this point alone.</p>}
+        </section>
+      )}
+    </article>
+  );
+}
+
+interface PointsProps {
+  aggregate: Aggregate;
+  chosen: number | null;
+  choose: (index: number) => void;
+}
+
+function Drawing({ aggregate, chosen, choose }: PointsProps) {
+  const root = useRef<HTMLDivElement>(null);
+  const chart = useRef<Chart | null>(null);
+  const latest = useRef(choose);
+  latest.current = choose;
+  useEffect(() => {
+    if (!root.current) return undefined;
+    const made = new Chart(root.current, aggregate, (index) => latest.current(index));
+    chart.current = made;
+    return () => made.remove();
+  }, [aggregate]);
+  useEffect(() => chart.current?.mark(chosen), [aggregate, chosen]);
+  return (
+    <figure class="chart">
+      <div ref={root} class="plot" role="img" aria-label={`${aggregate.y} by ${aggregate.x}; the same numbers are in the table`} />
+      <figcaption>Click a point, or a line of the table, to see its tokens.</figcaption>
+    </figure>
+  );
+}
+
+function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: Map<string, string> }) {
+  const top = Math.max(...aggregate.points.map(({ y, high }) => high ?? y), 1e-12);
+  const interval = aggregate.points.some(({ low }) => low !== null);
+  return (
+    <div class="table">
+      <table class="points">
+        <thead>
+          <tr>
+            <th scope="col">{aggregate.x}</th>
+            <th scope="col" class="n">
+              {aggregate.y}
+            </th>
+            {interval && (
+              <th scope="col" class="n">
+                interval
+              </th>
+            )}
+            <th scope="col" class="n">
+              n
+            </th>
+            <th scope="col">
+              <span class="hidden">bar</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {aggregate.points.map((point, index) => (
+            <tr key={index} class={chosen === index ? "chosen" : ""} onClick={() => choose(index)}>
+              <th scope="row">
+                <button type="button" aria-pressed={chosen === index}>
+                  {runs.get(point.label) ?? point.label}
+                </button>
+              </th>
+              <td class="n">{number(point.y)}</td>
+              {interval && <td class="n dim">{point.low === null ? "–" : `[${number(point.low)}, ${number(point.high)}]`}</td>}
+              <td class="n">{count(point.n)}</td>
+              <td class="track" aria-hidden="true">
+                <span style={{ width: `${Math.max(0, (100 * point.y) / top)}%` }} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** Tokens in their context, one a line; more are read as one scrolls. */
+function Hits({ query }: { query: object }) {
+  const [hits, setHits] = useState<TokenHit[]>([]);
+  const [state, setState] = useState<"reading" | "more" | "all">("reading");
+  const [error, setError] = useState<Error | null>(null);
+  const there = useRef(true);
+  const read = (offset: number): void => {
+    setState("reading");
+    readTokens(query, offset).then(
+      (found) => {
+        if (!there.current) return;
+        setHits((before) => [...before.slice(0, offset), ...found]);
+        setState(found.length < PAGE ? "all" : "more");
+      },
+      (reason: Error) => there.current && setError(reason),
+    );
+  };
+  useEffect(() => {
+    read(0);
+    return () => void (there.current = false);
+  }, []);
+  const body = useRef<HTMLDivElement>(null);
+  const narrow = useNarrow();
+  const list = useList(hits.length, narrow ? 52 : 32, body);
+  const items = list.virtualizer.getVirtualItems();
+  useEffect(() => {
+    if (state === "more" && (items.at(-1)?.index ?? 0) >= hits.length - 20) read(hits.length);
+  });
+  if (error) return <Trouble error={error} />;
+  return (
+    <>
+      <p class="dim" role="status">
+        {state === "reading" && hits.length === 0 ? " " : `${count(hits.length)}${state === "all" ? "" : "+"} tokens`}
+      </p>
+      <div class="kwic" role="list" aria-label="Tokens" ref={body} style={{ height: `${list.virtualizer.getTotalSize()}px` }} onKeyDown={(event) => moveAmongRows(event, list, hits.length)}>
+        {items.map((item) => {
+          const hit = hits[item.index];
+          if (!hit) return null;
+          return (
+            <div role="listitem" key={item.index} class="hit" style={{ transform: `translateY(${item.start - list.margin}px)`, height: `${item.size}px` }}>
+              <a href={href(["sample", hit.run, hit.sample], { at: hit.position })} data-index={item.index}>
+                <Outcome correct={hit.correct} />
+                <span class="before">
+                  <bdi>{hit.before}</bdi>
+                </span>
+                <b class={hit.fired ? "t taken" : "t"}>{visible(hit.token)}</b>
+                <span class="after">{hit.after}</span>
+                <span class="where dim n">
+                  {number(hit.score)} at {hit.position}
+                </span>
+              </a>
+            </div>
+          );
+        })}
+      </div>
+    </>
+  );
+}

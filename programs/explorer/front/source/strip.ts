@@ -1,0 +1,241 @@
+// The score along the text, and the threshold as a line that can be dragged, by pointer or by key.
+
+import uPlot from "uplot";
+import { colour, onScheme } from "./colours";
+import { number } from "./format";
+
+export interface StripListener {
+  threshold(tau: number): void;
+  point(index: number | null): void;
+  choose(index: number): void;
+}
+
+const HEIGHT = 170;
+
+export class Strip {
+  #plot: uPlot;
+  #tau: number;
+  #fired: Uint8Array;
+  #chosen: number | null = null;
+  readonly #line: HTMLElement;
+  readonly #resize: ResizeObserver;
+  readonly #unscheme: () => void;
+  readonly #top: number;
+
+  /** `mean`: what a score must exceed besides tau, drawn where a rule has lambda; null entries are left out. */
+  constructor(
+    readonly root: HTMLElement,
+    readonly scores: readonly (number | null)[],
+    private mean: readonly (number | null)[],
+    tau: number,
+    fired: Uint8Array,
+    readonly unit: string,
+    readonly listener: StripListener,
+  ) {
+    this.#tau = tau;
+    this.#fired = fired;
+    this.#top = extreme(finite(scores), Math.max, 0) * 1.04 || 1;
+    this.#line = this.#threshold();
+    this.#plot = this.#drawn();
+    this.#resize = new ResizeObserver(() => {
+      if (Math.abs(this.#plot.width - root.clientWidth) > 0.5 && root.clientWidth > 0) {
+        this.#plot.setSize({ width: root.clientWidth, height: HEIGHT });
+        this.#place();
+      }
+    });
+    this.#resize.observe(root);
+    this.#unscheme = onScheme(() => {
+      this.#plot.destroy();
+      this.#plot = this.#drawn();
+    });
+  }
+
+  remove(): void {
+    this.#resize.disconnect();
+    this.#unscheme();
+    this.#plot.destroy();
+    this.#line.remove();
+  }
+
+  set(tau: number, fired: Uint8Array, mean: readonly (number | null)[]): void {
+    this.#tau = tau;
+    this.#fired = fired;
+    this.mean = mean;
+    this.#plot.setData(this.#data(), false);
+    this.#plot.redraw();
+    this.#place();
+  }
+
+  /** Shows which token is looked at. */
+  choose(index: number | null): void {
+    if (index === this.#chosen) return;
+    this.#chosen = index;
+    this.#plot.redraw(false);
+  }
+
+  #data(): uPlot.AlignedData {
+    const quiet = this.scores.map((score, index) => (this.#fired[index] ? null : score));
+    const loud = this.scores.map((score, index) => (this.#fired[index] ? score : null));
+    return [Array.from(this.scores, (_, index) => index), quiet, loud, [...this.mean]] as uPlot.AlignedData;
+  }
+
+  #drawn(): uPlot {
+    const bars = uPlot.paths.bars as uPlot.Series.BarsPathBuilderFactory;
+    const paths = bars({ size: [0.8, 22, 1], align: 1 });
+    const ink = colour("dim");
+    const axis = { stroke: ink, font: "12px system-ui, sans-serif", ticks: { stroke: colour("line"), size: 4 }, grid: { show: false } };
+    const plot = new uPlot(
+      {
+        width: Math.max(120, this.root.clientWidth),
+        height: HEIGHT,
+        padding: [10, 8, 0, 0],
+        legend: { show: false },
+        cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
+        scales: {
+          x: { time: false, range: [0, Math.max(1, this.scores.length)] },
+          // Square roots: most scores are near zero, and a threshold lies among the small ones.
+          y: { range: [0, this.#top], distr: 100, fwd: (v: number) => Math.sqrt(Math.max(0, v)), bwd: (v: number) => v * v } as uPlot.Scale,
+        },
+        axes: [
+          { ...axis, size: 26, gap: 4, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
+          { ...axis, size: 46, gap: 4, splits: () => splits(this.#top), values: (_, all) => all.map((value) => String(Number(value.toPrecision(3)))) },
+        ],
+        series: [
+          {},
+          { stroke: colour("bar"), fill: colour("bar"), width: 0, paths, points: { show: false } },
+          { stroke: colour("accent"), fill: colour("accent"), width: 0, paths, points: { show: false } },
+          { stroke: colour("warm"), width: 1.2, dash: [3, 3], points: { show: false }, paths: uPlot.paths.stepped?.({ align: 1 }) as uPlot.Series.PathBuilder },
+        ],
+        hooks: {
+          setCursor: [(u) => this.#cursor(u)],
+          draw: [(u) => this.#drawChosen(u)],
+          ready: [
+            (u) => {
+              u.over.append(this.#line);
+              u.over.addEventListener("click", (event) => this.#click(u, event));
+              u.over.addEventListener("pointerleave", () => this.listener.point(null));
+            },
+          ],
+        },
+      },
+      this.#data(),
+      this.root,
+    );
+    queueMicrotask(() => this.#place());
+    return plot;
+  }
+
+  #cursor(u: uPlot): void {
+    const { left } = u.cursor;
+    if (left === undefined || left < 0 || this.#line.classList.contains("dragged")) return;
+    this.listener.point(this.#indexAt(u, left));
+  }
+
+  #indexAt(u: uPlot, left: number): number {
+    return Math.min(this.scores.length - 1, Math.max(0, Math.floor(u.posToVal(left, "x"))));
+  }
+
+  #click(u: uPlot, event: MouseEvent): void {
+    if (event.target instanceof Node && this.#line.contains(event.target)) return;
+    this.listener.choose(this.#indexAt(u, event.clientX - u.over.getBoundingClientRect().left));
+  }
+
+  #drawChosen(u: uPlot): void {
+    if (this.#chosen === null) return;
+    const left = u.valToPos(this.#chosen + 0.5, "x", true);
+    u.ctx.save();
+    u.ctx.fillStyle = colour("ink");
+    u.ctx.beginPath();
+    const size = 5 * devicePixelRatio;
+    u.ctx.moveTo(left, u.bbox.top + 1);
+    u.ctx.lineTo(left - size, u.bbox.top - size);
+    u.ctx.lineTo(left + size, u.bbox.top - size);
+    u.ctx.fill();
+    u.ctx.globalAlpha = 0.35;
+    u.ctx.fillRect(left - devicePixelRatio / 2, u.bbox.top, devicePixelRatio, u.bbox.height);
+    u.ctx.restore();
+  }
+
+  #threshold(): HTMLElement {
+    const line = document.createElement("div");
+    line.className = "threshold";
+    line.tabIndex = 0;
+    line.setAttribute("role", "slider");
+    line.setAttribute("aria-label", "Threshold tau");
+    line.setAttribute("aria-orientation", "vertical");
+    line.setAttribute("aria-valuemin", "0");
+    line.setAttribute("aria-valuemax", number(this.#top));
+    const label = document.createElement("span");
+    line.append(label);
+    line.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      line.focus();
+      line.setPointerCapture(event.pointerId);
+      line.classList.add("dragged");
+    });
+    line.addEventListener("pointermove", (event) => {
+      if (!line.hasPointerCapture(event.pointerId)) return;
+      const box = this.#plot.over.getBoundingClientRect();
+      const top = Math.min(box.height, Math.max(0, event.clientY - box.top));
+      this.listener.threshold(rounded(this.#plot.posToVal(top, "y")));
+    });
+    const end = (): void => line.classList.remove("dragged");
+    line.addEventListener("pointerup", end);
+    line.addEventListener("pointercancel", end);
+    line.addEventListener("keydown", (event) => this.#key(event));
+    return line;
+  }
+
+  /** Up and Down: to the next score, where the decision on some token changes; page keys: a twentieth of the height. */
+  #key(event: KeyboardEvent): void {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const next = this.#keyed(event.key);
+    if (next === null) return;
+    event.preventDefault();
+    this.listener.threshold(next);
+  }
+
+  #keyed(key: string): number | null {
+    const root = Math.sqrt(Math.max(0, this.#tau));
+    const step = Math.sqrt(this.#top) / 20;
+    switch (key) {
+      case "ArrowUp":
+      case "ArrowRight":
+        return extreme(finite(this.scores).filter((score) => score > this.#tau), Math.min, this.#top);
+      case "ArrowDown":
+      case "ArrowLeft":
+        return extreme(finite(this.scores).filter((score) => score < this.#tau), Math.max, 0);
+      case "PageUp":
+        return rounded(Math.min(this.#top, (root + step) ** 2));
+      case "PageDown":
+        return rounded(Math.max(0, root - step) ** 2);
+      case "Home":
+        return 0;
+      case "End":
+        return this.#top;
+      default:
+        return null;
+    }
+  }
+
+  #place(): void {
+    const top = this.#plot.valToPos(Math.min(this.#top, Math.max(0, this.#tau)), "y");
+    this.#line.style.transform = `translateY(${top}px)`;
+    this.#line.setAttribute("aria-valuenow", String(this.#tau));
+    this.#line.setAttribute("aria-valuetext", `${number(this.#tau)} ${this.unit}`);
+    this.#line.classList.toggle("low", top < 22);
+    (this.#line.firstChild as HTMLElement).textContent = `τ ${number(this.#tau)}`;
+  }
+}
+
+const finite = (values: readonly (number | null)[]): number[] => values.filter((value): value is number => value !== null && Number.isFinite(value));
+
+const extreme = (values: readonly number[], of: (a: number, b: number) => number, start: number): number => values.reduce((a, b) => of(a, b), start);
+
+/** Three significant digits are what a pointer can mean. */
+const rounded = (value: number): number => Number(value.toPrecision(3));
+
+function splits(top: number): number[] {
+  const step = [0.001, 0.01, 0.1, 1, 10, 100, 1000].find((unit) => top / unit <= 12) ?? top;
+  return [0, 0.1, 0.5, 1, 2, 4, 8].map((times) => times * step).filter((value) => value <= top);
+}
