@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PARALLEL = --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench coverage pair docs pictures site clean
+.PHONY: help demo test test-slow check bench coverage pair docs page pictures site clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ docs: $(INSTALLED) ## Write the reference pages that are generated from the code
 	$(RUN)/rrti stats --definitions > docs/statistics.md
 	$(RUN)/python docs/api_page.py > docs/api.md
 	$(RUN)/typer rrti_sgl.cli.main utils docs --name rrti --title Commands > docs/commands.md
+
+page: ## Build the explorer's page from its TypeScript; needs Node 20 and npm, which nobody else does.
+	cd programs/explorer/front && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
 
 pictures: $(INSTALLED) ## The README's pictures, from the demonstration's store; needs Chromium.
 	$(RUN)/python docs/terminal_picture.py docs/figures/terminal.svg demo "rrti samples guided --flipped --limit 4" "rrti show SAMPLE"

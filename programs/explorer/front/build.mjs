@@ -1,14 +1,20 @@
 // Builds ../page out of source/: one script, one style sheet, and the licences of what is bundled. The same lock file gives
 // the same bytes. `node build.mjs --out FOLDER` builds elsewhere, for a comparison.
-import { build } from "esbuild";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const place = process.argv.indexOf("--out");
 const out = place > 0 ? process.argv[place + 1] : join(here, "..", "page");
-const banner = "/* rrti-sgl explorer, Apache-2.0; bundled libraries: LICENSES.txt. Built from programs/explorer/front. */";
+
+// What the page was built from, so that a test without Node finds a page that is older than its sources.
+const digest = createHash("sha256");
+const sources = (await readdir(join(here, "source"))).sort().map((name) => join("source", name));
+for (const name of ["build.mjs", "package-lock.json", ...sources]) digest.update(await readFile(join(here, name)));
+const banner = `/* rrti-sgl explorer, Apache-2.0; bundled libraries: LICENSES.txt. Built by "make page" from sources ${digest.digest("hex").slice(0, 16)}. */`;
 
 const { metafile } = await build({
   absWorkingDir: here,

@@ -6,6 +6,7 @@ import { decodeBranch } from "./branches";
 import type { BranchRequest, Sample, StoreInfo } from "./contract";
 import { Failure } from "./data";
 import { count, visible } from "./format";
+import { Said } from "./loading";
 import { Outcome } from "./outcome";
 
 type Program = BranchRequest["program"];
@@ -96,7 +97,9 @@ export function BranchChoice({ store, branches }: { store: StoreInfo; branches: 
     return (
       <details class="branching">
         <summary>And if it had said something else?</summary>
-        <p class="dim">{store.branchingRemedy}</p>
+        <p class="dim">
+          <Said text={store.branchingRemedy} />
+        </p>
       </details>
     );
   }

@@ -3,7 +3,7 @@
 import type { Sample, TokenCandidates } from "./contract";
 import { number, percent, visible } from "./format";
 import type { Rule } from "./threshold";
-import { isReasoning } from "./tokens";
+import { isReasoning, otherDrawn } from "./tokens";
 
 const ROWS = 8;
 
@@ -30,7 +30,7 @@ export function aligned({ base, reasoning }: TokenCandidates): Pair[] {
 interface CandidatesProps {
   candidates: TokenCandidates | null;
   emitted: number; // token id
-  drew: string | null; // what the base model had drawn, where that was not kept
+  drew: number | null; // token id that the base model had drawn
   force?: ((id: number, text: string) => void) | undefined;
 }
 
@@ -69,9 +69,9 @@ export function CandidateBars({ candidates, emitted, drew, force }: CandidatesPr
   );
 }
 
-function Bar({ pair, emitted, drew, force }: { pair: Pair | null; emitted: number; drew: string | null } & Pick<CandidatesProps, "force">) {
+function Bar({ pair, emitted, drew, force }: { pair: Pair | null; emitted: number; drew: number | null } & Pick<CandidatesProps, "force">) {
   if (!pair) return <div role="row" class="pairrow" aria-hidden="true" />;
-  const marks = `${pair.id === emitted ? " emitted" : ""}${drew !== null && pair.text === drew ? " struck" : ""}`;
+  const marks = `${pair.id === emitted ? " emitted" : ""}${pair.id === drew && drew !== emitted ? " struck" : ""}`;
   const name = visible(pair.text);
   const side = (probability: number | null, which: "left" | "right") => (
     <span role="cell" class={which}>
@@ -101,7 +101,7 @@ export function TokenFacts({ sample, at, candidates, rule, fired }: { sample: Sa
   const score = sample.score[at] ?? null;
   const mean = sample.localMean[at] ?? null;
   const metric = (name: string): number | null => sample.metrics[name]?.[at] ?? null;
-  const drew = sample.baseDrew[at] ?? null;
+  const drew = otherDrawn(sample, at);
   const emitted = sample.texts[at] ?? "";
   const taken = isReasoning(sample.source[at]);
   const mass = (logprob: number | null | undefined): string => percent(logprob === null || logprob === undefined ? null : Math.exp(logprob));
@@ -113,8 +113,8 @@ export function TokenFacts({ sample, at, candidates, rule, fired }: { sample: Sa
         <span class="dim">
           at {at}
           {", "}
-          {taken ? (drew !== null && drew !== emitted ? "reasoning" : drew === emitted ? "reasoning, as base had drawn" : "reasoning") : "base"}
-          {taken && drew !== null && drew !== emitted && (
+          {taken ? (drew === null && sample.baseDrew[at] !== null ? "reasoning, as base had drawn" : "reasoning") : "base"}
+          {taken && drew !== null && (
             <>
               {"; base had drawn "}
               <s>{visible(drew)}</s>

@@ -43,7 +43,7 @@ export class Chart {
   }
 
   #drawn(): uPlot {
-    const { x, y, points } = this.aggregate;
+    const { x, points } = this.aggregate;
     const accent = colour("accent");
     const axis = { stroke: colour("dim"), font: "12px system-ui, sans-serif", labelFont: "13px system-ui, sans-serif", labelSize: 20, ticks: { stroke: colour("line"), size: 4 } };
     const column = (of: (point: Point) => number | null): (number | null)[] => this.#points.map(({ point }) => of(point));
@@ -64,7 +64,7 @@ export class Chart {
         },
         axes: [
           { ...axis, label: x, size: 28, grid: { show: false } },
-          { ...axis, label: y, size: 52, grid: { stroke: colour("line"), width: 0.5 } },
+          { ...axis, size: 46, grid: { stroke: colour("line"), width: 0.5 } },
         ],
         series: [{}, { stroke: accent, width: 1.6, points: { show: true, size: 8, fill: accent, stroke: accent } }],
         hooks: {

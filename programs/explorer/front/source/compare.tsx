@@ -9,7 +9,7 @@ import { CandidateReader, readSample } from "./data";
 import { count, number, percent, runLabel, times, visible } from "./format";
 import { Awaited, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
-import { isReasoning, levelsOf, TokenText, topOf } from "./tokens";
+import { isReasoning, levelsOf, otherDrawn, TokenText, topOf } from "./tokens";
 
 interface CompareProps {
   store: StoreInfo;
@@ -52,10 +52,6 @@ function Both({ left, right }: { left: Sample; right: Sample }) {
         <p class="text common">
           <span class="dim">{common > BEFORE ? `${times(common, "token")} alike … ` : ""}</span>
           {left.texts.slice(Math.max(0, common - BEFORE), common).join("")}
-          <span class="dim" aria-hidden="true">
-            {" "}
-            ⑂
-          </span>
         </p>
       )}
       <div class="sides">
@@ -80,8 +76,8 @@ function why(sample: Sample, at: number): string {
   if (sample.texts[at] === undefined) return `${sample.row.program} had ended`;
   const program = sample.row.program;
   if (!isReasoning(sample.source[at])) return `${program}: base wrote it`;
-  const drew = sample.baseDrew[at];
-  return drew !== null && drew !== undefined && drew !== sample.texts[at]
+  const drew = otherDrawn(sample, at);
+  return drew !== null
     ? `${program}: a takeover, base had drawn ${visible(drew)}`
     : `${program}: reasoning wrote it`;
 }
@@ -141,7 +137,6 @@ function Look({ sample, chosen, pointed }: LookProps) {
   const at = hovered ?? selected;
   const [, again] = useState(0);
   const candidates = reader.at(at, () => again((n) => n + 1));
-  const drew = sample.baseDrew[at] ?? null;
   return (
     <div class="look">
       <p class="which">
@@ -151,7 +146,7 @@ function Look({ sample, chosen, pointed }: LookProps) {
           {sample.baseLogprob[at] !== null && `, base gave it ${percent(Math.exp(sample.baseLogprob[at] ?? 0))}`}
         </span>
       </p>
-      <CandidateBars candidates={candidates} emitted={sample.ids[at] ?? -1} drew={drew} />
+      <CandidateBars candidates={candidates} emitted={sample.ids[at] ?? -1} drew={sample.baseDrewIds[at] ?? null} />
     </div>
   );
 }

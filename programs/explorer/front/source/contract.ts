@@ -42,7 +42,7 @@ export interface SampleRow {
 export interface Sample {
   row: SampleRow; runInfo: RunInfo; question: string; basePrompt: string | null; reasoningPrompt: string | null; text: string;
   ids: number[]; texts: string[]; source: ("base" | "reasoning")[];      // source as 0/1 is fine: "b"/"r"
-  baseDrew: (string | null)[]; reasoningDrew: (string | null)[];
+  baseDrew: (string | null)[]; baseDrewIds: (number | null)[]; reasoningDrew: (string | null)[];
   score: (number | null)[]; localMean: (number | null)[]; fired: boolean[]; planning: (string | null)[]; // word or null
   seen: number[];                // scores before the token in its sample, as the gate counts them
   metrics: Record<string, (number | null)[]>;                             // every stored metric of StoreInfo.metrics

@@ -177,17 +177,24 @@ function Runs({ runs, query }: { runs: RunInfo[]; query: URLSearchParams }) {
       <legend>
         {times(runs.length, "run")} <span class="dim">right</span>
       </legend>
-      {runs.map((run) => (
+      {runs.map((run, place) => [
+        sets.size > 1 && run.problemSet !== runs[place - 1]?.problemSet && (
+          <p key={`set ${place}`} class="set">
+            {run.problemSet}
+          </p>
+        ),
         <label key={run.run} title={`${run.run}\n${run.problemSet}, ${run.status}\n${times(run.samples, "sample")}, ${times(run.takeovers, "takeover")}`}>
           <input type="checkbox" checked={chosen.has(run.run)} onChange={(event) => toggle(run.run, event.currentTarget.checked)} />
           <span class="label">
             {runLabel(run)}
-            {(run.status !== "finished" || sets.size > 1) && <span class="dim"> {run.status !== "finished" ? run.status : run.problemSet}</span>}
+            {run.status !== "finished" && <span class="dim"> {run.status}</span>}
           </span>
-          <meter min={0} max={1} value={run.right !== null && run.samples ? run.right / run.samples : 0} aria-hidden="true" />
+          <span class="meter" aria-hidden="true">
+            <span style={{ width: `${run.right !== null && run.samples ? (100 * run.right) / run.samples : 0}%` }} />
+          </span>
           <span class="share">{run.right === null ? "–" : percent(run.right / run.samples)}</span>
-        </label>
-      ))}
+        </label>,
+      ])}
     </fieldset>
   );
 }

@@ -20,10 +20,15 @@ export function useLoaded<T>(read: () => Promise<T>, key: string): Loaded<T> {
   return state.key === key ? state : { value: null, error: null };
 }
 
+/** A text of the server in which commands stand between backticks. */
+export function Said({ text }: { text: string }) {
+  return <>{text.split("`").map((part, place) => (place % 2 ? <code key={place}>{part}</code> : part))}</>;
+}
+
 export function Trouble({ error }: { error: Error }) {
   return (
     <p class="trouble" role="alert">
-      <strong>{error.message}</strong> {error instanceof Failure && error.remedy}
+      <strong>{error.message}</strong> {error instanceof Failure && <Said text={error.remedy} />}
     </p>
   );
 }

@@ -2,27 +2,28 @@
 
 import { useState } from "preact/hooks";
 import { href } from "./address";
-import type { Sample, SampleRow } from "./contract";
+import type { Sample, SampleRow, StoreInfo } from "./contract";
 import { readPartners } from "./data";
-import { count, times } from "./format";
+import { count, runLabel, times } from "./format";
 import { Awaited, useLoaded } from "./loading";
 import { Outcome } from "./outcome";
 
-export function Partners({ sample }: { sample: Sample }) {
+export function Partners({ store, sample }: { store: StoreInfo; sample: Sample }) {
   const { run, sample: id } = sample.row;
   const loaded = useLoaded(() => readPartners(run, id), `${run}/${id}`);
   return (
     <section class="partners" aria-label="The same problem in other runs">
       <h2>The same problem</h2>
-      <Awaited of={loaded}>{(rows) => (rows.length ? <Table rows={rows} run={run} sample={id} /> : <p class="dim">No other sample works on it.</p>)}</Awaited>
+      <Awaited of={loaded}>{(rows) => (rows.length ? <Table store={store} rows={rows} run={run} sample={id} /> : <p class="dim">No other sample works on it.</p>)}</Awaited>
     </section>
   );
 }
 
 const FIRST = 12;
 
-function Table({ rows, run, sample }: { rows: SampleRow[]; run: string; sample: string }) {
+function Table({ store, rows, run, sample }: { store: StoreInfo; rows: SampleRow[]; run: string; sample: string }) {
   const [all, setAll] = useState(false);
+  const runs = new Map(store.runs.map((info) => [info.run, runLabel(info)]));
   const shown = all ? rows : rows.slice(0, FIRST);
   return (
     <>
@@ -54,7 +55,7 @@ function Table({ rows, run, sample }: { rows: SampleRow[]; run: string; sample: 
                 </td>
                 <td>
                   <a href={href(["sample", row.run, row.sample])} title={row.run}>
-                    {row.program}
+                    {runs.get(row.run) ?? row.program}
                     {row.index > 0 && ` #${row.index}`}
                   </a>
                 </td>

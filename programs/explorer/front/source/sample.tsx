@@ -14,7 +14,7 @@ import { Partners } from "./partners";
 import { startingRule } from "./rule";
 import { Strip } from "./strip";
 import { fires, type Rule } from "./threshold";
-import { levelsOf, LEVELS, TokenText, topOf } from "./tokens";
+import { levelsOf, LEVELS, otherDrawn, TokenText, topOf } from "./tokens";
 
 interface SampleViewProps {
   store: StoreInfo;
@@ -84,7 +84,7 @@ function Looked({ store, sample, query }: { store: StoreInfo; sample: Sample; qu
           <BranchChoice store={store} branches={branches} />
         </aside>
       </div>
-      <Partners sample={sample} />
+      <Partners store={store} sample={sample} />
       <Prompts sample={sample} />
     </article>
   );
@@ -93,7 +93,7 @@ function Looked({ store, sample, query }: { store: StoreInfo; sample: Sample; qu
 function positionOf(query: URLSearchParams, sample: Sample): number {
   const at = Number(query.get("at") ?? NaN);
   if (Number.isInteger(at) && at >= 0 && at < sample.ids.length) return at;
-  const changed = sample.baseDrew.findIndex((drew, index) => drew !== null && drew !== sample.texts[index]);
+  const changed = sample.ids.findIndex((_, index) => otherDrawn(sample, index) !== null);
   return Math.max(0, changed >= 0 ? changed : sample.fired.indexOf(true));
 }
 
@@ -341,7 +341,7 @@ function Detail({ sample, reader, chosen, pointed, rule, fired, force }: DetailP
       <CandidateBars
         candidates={candidates}
         emitted={sample.ids[at] ?? -1}
-        drew={sample.baseDrew[at] ?? null}
+        drew={sample.baseDrewIds[at] ?? null}
         force={force && ((id, text) => force(at, id, text))}
       />
       {sample.bounds && <p class="bounds dim">Scores and metrics are {sample.bounds}.</p>}

@@ -245,7 +245,7 @@ function Row({ row, index, top, height, runs }: RowProps) {
   );
 }
 
-const NARROW = matchMedia("(max-width: 44rem)");
+export const NARROW = matchMedia("(max-width: 44rem)");
 export function useNarrow(): boolean {
   const [narrow, setNarrow] = useState(NARROW.matches);
   useEffect(() => {

@@ -9,7 +9,7 @@ import { count, number, runLabel, shortRun, visible } from "./format";
 import { moveAmongRows, useList } from "./list";
 import { Awaited, Trouble, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
-import { useNarrow } from "./samples";
+import { NARROW, useNarrow } from "./samples";
 
 export const STATISTICS: Record<string, string> = {
   budget: "Budget",
@@ -42,8 +42,10 @@ function Shown({ store, aggregate, name, query }: StatisticsProps & { aggregate:
   const [chosen, setChosen] = useState<number | null>(Number.isInteger(wanted) && aggregate.points[wanted] ? wanted : null);
   const choose = (index: number): void => {
     setChosen(index);
+    if (NARROW.matches) requestAnimationFrame(() => hits.current?.scrollIntoView({ block: "start" }));
     keep(href(["statistics", name], { run: query.get("run"), point: index }));
   };
+  const hits = useRef<HTMLElement>(null);
   const point = chosen === null ? undefined : aggregate.points[chosen];
   const runs = new Map(store.runs.map((run) => [run.run, runLabel(run)]));
   const words = new Set(aggregate.points.map(({ x }) => x)).size < aggregate.points.length || aggregate.name === "planning";
@@ -65,14 +67,18 @@ function Shown({ store, aggregate, name, query }: StatisticsProps & { aggregate:
         {aggregate.note && <p class="dim">{aggregate.note}</p>}
       </header>
       {aggregate.points.length === 0 && <p class="none">This run has nothing to show here.</p>}
+      <div class="pages">
+      <div class="numbers">
       {!words && aggregate.points.length > 0 && <Drawing aggregate={aggregate} chosen={chosen} choose={choose} />}
       {aggregate.points.length > 0 && <PointTable aggregate={aggregate} runs={runs} chosen={chosen} choose={choose} />}
+      </div>
       {point && (
-        <section class="hits" aria-label="Tokens behind the point">
+        <section class="hits" aria-label="Tokens behind the point" ref={hits}>
           <h2>{runs.get(point.label) ?? point.label}</h2>
           {point.tokens ? <Hits key={chosen ?? -1} query={point.tokens} /> : <p class="dim">No tokens of this run stand behind this point alone.</p>}
         </section>
       )}
+      </div>
     </article>
   );
 }
@@ -97,6 +103,7 @@ function Drawing({ aggregate, chosen, choose }: PointsProps) {
   useEffect(() => chart.current?.mark(chosen), [aggregate, chosen]);
   return (
     <figure class="chart">
+      <p class="ylabel dim">{aggregate.y}</p>
       <div ref={root} class="plot" role="img" aria-label={`${aggregate.y} by ${aggregate.x}; the same numbers are in the table`} />
       <figcaption>Click a point, or a line of the table, to see its tokens.</figcaption>
     </figure>
@@ -105,13 +112,19 @@ function Drawing({ aggregate, chosen, choose }: PointsProps) {
 
 function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: Map<string, string> }) {
   const top = Math.max(...aggregate.points.map(({ y, high }) => high ?? y), 1e-12);
+  const named = aggregate.points.some(({ label }) => runs.has(label));
   const interval = aggregate.points.some(({ low }) => low !== null);
   return (
     <div class="table">
       <table class="points">
         <thead>
           <tr>
-            <th scope="col">{aggregate.x}</th>
+            <th scope="col">{named ? "run" : aggregate.x}</th>
+            {named && (
+              <th scope="col" class="n">
+                {aggregate.x}
+              </th>
+            )}
             <th scope="col" class="n">
               {aggregate.y}
             </th>
@@ -136,6 +149,7 @@ function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: M
                   {runs.get(point.label) ?? point.label}
                 </button>
               </th>
+              {named && <td class="n">{number(point.x)}</td>}
               <td class="n">{number(point.y)}</td>
               {interval && <td class="n dim">{point.low === null ? "–" : `[${number(point.low)}, ${number(point.high)}]`}</td>}
               <td class="n">{count(point.n)}</td>
@@ -195,7 +209,7 @@ function Hits({ query }: { query: object }) {
                 <span class="before">
                   <bdi>{hit.before}</bdi>
                 </span>
-                <b class={hit.fired ? "t taken" : "t"}>{visible(hit.token)}</b>
+                <b class={hit.fired ? "t taken" : "t"}>{visible(hit.token).replace(/^␣/, "")}</b>
                 <span class="after">{hit.after}</span>
                 <span class="where dim n">
                   {number(hit.score)} at {hit.position}

@@ -98,7 +98,7 @@ export class Strip {
         },
         axes: [
           { ...axis, size: 26, gap: 4, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
-          { ...axis, size: 46, gap: 4, splits: () => splits(this.#top), values: (_, all) => all.map((value) => String(Number(value.toPrecision(3)))) },
+          { ...axis, size: 46, gap: 4, splits: () => splits(this.#top), values: (_, all) => all.map((value: number | null) => (value === null ? "" : String(Number(value.toPrecision(3))))) },
         ],
         series: [
           {},

@@ -3,9 +3,11 @@
 import { visible } from "./format";
 
 export interface Text {
+  ids: readonly number[];
   texts: readonly string[];
   source: readonly string[];
   baseDrew: readonly (string | null)[];
+  baseDrewIds: readonly (number | null)[];
   planning: readonly (string | null)[];
 }
 
@@ -51,30 +53,32 @@ export class TokenText {
   }
 
   #written(index: number): Node {
-    const { texts, source, baseDrew, planning } = this.text;
+    const { texts, source, planning } = this.text;
     const token = texts[index] ?? "";
     const span = document.createElement("span");
     span.className = "t";
     span.dataset.i = String(index);
     span.setAttribute("role", "option");
     const taken = isReasoning(source[index]);
-    const drew = baseDrew[index] ?? null;
+    const drew = otherDrawn(this.text, index);
     if (taken) span.classList.add("taken");
     if (planning[index]) span.classList.add("plan");
-    span.textContent = /^[^\S\n]*$/.test(token) || token.includes("\n") ? token.replaceAll("\n", "↵\n") || "∅" : token;
+    // The space before a word stays outside its mark: at the end of a line it would be an empty box.
+    const space = /^ \S/.test(token) ? " " : "";
+    span.textContent = /^[^\S\n]*$/.test(token) ? token || "∅" : token.slice(space.length).replaceAll("\n", "↵\n");
     this.#spans[index] = span;
-    if (!taken || drew === null || drew === token) return span;
+    const written = document.createDocumentFragment();
+    written.append(space);
+    if (!taken || drew === null) {
+      written.append(span);
+      return written;
+    }
     const struck = document.createElement("s");
     struck.className = "drew";
     struck.title = "what the base model had drawn";
     struck.textContent = visible(drew).replace(/^␣/, "");
-    const pair = document.createDocumentFragment();
-    if (token.startsWith(" ")) {
-      pair.append(" ");
-      span.textContent = token.slice(1) || "␣";
-    }
-    pair.append(struck, span);
-    return pair;
+    written.append(struck, span);
+    return written;
   }
 
   /** Shades every token; levels from 0 to LEVELS - 1. */
@@ -203,6 +207,12 @@ export class TokenText {
 
 /** Whether the reasoning model drew the token. */
 export const isReasoning = (source: string | undefined): boolean => source === "reasoning" || source === "r";
+
+/** What the base model had drawn where another token was kept; else null. Texts would not do: the same token has a space or none. */
+export function otherDrawn(text: Pick<Text, "ids" | "baseDrew" | "baseDrewIds">, index: number): string | null {
+  const id = text.baseDrewIds[index] ?? null;
+  return id === null || id === text.ids[index] ? null : (text.baseDrew[index] ?? `#${id}`);
+}
 
 /** Shades for values of a metric: the square root of the share of the largest, so that small ones are told apart. */
 export function levelsOf(values: readonly (number | null)[], top: number): Int8Array {

@@ -5,7 +5,7 @@ import { go, href, isStatic, joined } from "./address";
 import type { Sample, StoreInfo, TreeNode } from "./contract";
 import { readSample, readTree } from "./data";
 import { count, runLabel, times, visible } from "./format";
-import { Awaited, useLoaded, useTitle } from "./loading";
+import { Awaited, Said, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
 
 export function TreeView({ store, run, sample }: { store: StoreInfo; run: string; sample: string }) {
@@ -142,7 +142,7 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
       </ul>
       {all.length === 0 && (
         <p class="none">
-          No branch leaves this sample yet. {store.branching ? "Open it, choose a token and click one of its candidates." : store.branchingRemedy}
+          No branch leaves this sample yet. {store.branching ? "Open it, choose a token and click one of its candidates." : <Said text={store.branchingRemedy} />}
         </p>
       )}
     </article>
