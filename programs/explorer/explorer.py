@@ -1,0 +1,157 @@
+"""Everything that the explorer shows of a store, by address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+from rrti_sgl.db.sample_index import SampleIndex
+from rrti_sgl.db.store import Store
+from rrti_sgl.programs.explorer.aggregates import Aggregates
+from rrti_sgl.programs.explorer.asked import MissingError, NothingAsked, PartAsked, RunAsked, SamplesAsked, TokensAsked, read
+from rrti_sgl.programs.explorer.sample import Samples
+from rrti_sgl.programs.explorer.samples import Payload, SampleLists
+from rrti_sgl.programs.explorer.texts import TokenTexts
+from rrti_sgl.programs.explorer.tokens import tokens_behind
+from rrti_sgl.programs.explorer.tree import Trees
+from rrti_sgl.science.metrics import METRICS
+from rrti_sgl.tokens.vocabulary import Vocabulary
+
+Query = Mapping[str, Sequence[str]]
+_SCORE = {"name": "score", "unit": "", "meaning": "What the gate saw: the run's metric, in its unit."}
+NO_BRANCHING = (
+    "Start the explorer with the servers of the run's models: rrti view --base-url URL --reasoning-url URL. "
+    "`rrti serve` starts them and says their addresses."
+)
+
+
+class Explorer:
+    """The payloads of a store; may be used from several threads. A context manager, to be closed before the store.
+
+    Args:
+        store: open; what is written to it later is taken in by `refresh`.
+        vocabulary: of its models, where one is at hand.
+        branching: whether tokens can be gone on from.
+    """
+
+    def __init__(self, store: Store, vocabulary: Vocabulary | None = None, *, branching: bool = False) -> None:
+        self.store, self.branching = store, branching
+        self.index = SampleIndex(store)
+        self.lists = SampleLists(self.index)
+        self._texts = TokenTexts(store, vocabulary)
+        self._runs: dict[str, Payload] = {}
+        self._samples = Samples(store, self.index, self.lists, self._texts, self._runs)
+        self._trees = Trees(self.index, self.lists)
+        self._aggregates = Aggregates(store, self.index)
+        self._read_runs()
+
+    def __enter__(self) -> Explorer:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.index.close()
+
+    def refresh(self, run_id: str) -> None:
+        """Take in what a run has since."""
+        self.index.add(run_id)
+        self._read_runs()
+
+    def answer(self, path: str, query: Query) -> Any:
+        """The payload of a data address.
+
+        Args:
+            path: without `/data/`, its segments as they were written: "sample/RUN/SAMPLE".
+            query: by name all values that are given.
+
+        Raises:
+            MissingError: there is no such address, run or sample.
+            UsageError: a parameter that there is not, or a value that does not fit.
+        """
+        match [unquote(segment) for segment in path.split("/")]:
+            case ["store"]:
+                read(NothingAsked, query)
+                return self.info()
+            case ["samples"]:
+                return self.lists.page(read(SamplesAsked, query))
+            case ["sample", run, sample]:
+                read(NothingAsked, query)
+                return self._samples.sample(run, sample)
+            case ["candidates", run, sample]:
+                return self._samples.candidates(run, sample, read(PartAsked, query))
+            case ["partners", run, sample]:
+                read(NothingAsked, query)
+                return self.lists.partners(run, sample)
+            case ["tree", run, sample]:
+                read(NothingAsked, query)
+                return self._trees.nodes(run, sample)
+            case ["export", "tree", run, sample]:
+                read(NothingAsked, query)
+                return self._trees.export(run, sample)
+            case ["statistics", name]:
+                return self._aggregates.of(name, read(RunAsked, query).run)
+            case ["tokens"]:
+                return tokens_behind(self.index, read(TokensAsked, query))
+        raise MissingError(f"There is no address {path[:100]!r}.", "Go to the list of runs and samples: /.")
+
+    def info(self) -> Payload:
+        """What the store has."""
+        metrics = [{"name": one.name, "unit": one.unit, "meaning": one.comment} for one in METRICS.values()]
+        return {
+            "name": self.store.path.name,
+            "static": False,
+            "branching": self.branching,
+            "branchingRemedy": "" if self.branching else NO_BRANCHING,
+            "runs": list(self._runs.values()),
+            "metrics": [_SCORE, *metrics],
+            "statistics": self._aggregates.names(),
+        }
+
+    def first(self, path: str, query: Query) -> dict[str, Any]:
+        """What the view at an address of a page needs, by data address; see `answer`.
+
+        Raises:
+            MissingError, UsageError: as `answer`; an address that is none of a page.
+        """
+        found = {"store": self.info()}
+        asked = f"?{urlencode([(name, value) for name, values in query.items() for value in values])}" if query else ""
+        match path.split("/"):
+            case [""]:
+                return found | {f"samples{asked}": self.answer("samples", query)}
+            case ["sample" | "tree" as kind, run, sample]:
+                return found | {f"{kind}/{run}/{sample}": self.answer(f"{kind}/{run}/{sample}", {})}
+            case ["compare", run, sample, other, another]:
+                keys = (f"sample/{run}/{sample}", f"sample/{other}/{another}")
+                return found | {key: self.answer(key, {}) for key in keys}
+            case ["statistics", _]:
+                return found | {f"{path}{asked}": self.answer(path, query)}
+        raise MissingError(f"There is no page {path[:100]!r}.", "Go to the list of runs and samples: /.")
+
+    def _read_runs(self) -> None:
+        query = """
+            SELECT
+                runs.run_id AS run, program, status, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ') AS "createdAt",
+                problem_set AS "problemSet", base_model AS "baseModel", reasoning_model AS "reasoningModel",
+                coalesce(n.samples, 0) AS samples, n.right, coalesce(n.tokens, 0) AS tokens,
+                coalesce(n.takeovers, 0) AS takeovers, metric, score_kind AS "scoreKind", temperature,
+                gate, tau, lambda_ AS lambda, "window", warmup
+            FROM runs LEFT JOIN (
+                SELECT
+                    run_id, count(*) AS samples, if(count(correct) > 0, count(*) FILTER (correct), NULL) AS right,
+                    sum(n_tokens)::BIGINT AS tokens, sum(n_takeovers)::BIGINT AS takeovers
+                FROM sample_index GROUP BY run_id
+            ) AS n USING (run_id)
+            ORDER BY created_at, runs.run_id
+        """
+        found = {}
+        for row in self.index.sql(query).to_pylist():
+            rule = {name: row.pop(name) for name in ("tau", "lambda", "window", "warmup")}
+            gate = row.pop("gate")
+            found[row["run"]] = {**row, "gate": None if gate is None else {"name": gate, "metric": row["metric"], **rule}}
+        self._runs.clear()
+        self._runs.update(found)
+
+
+def quoted(text: str) -> str:
+    """A segment of an address, as JavaScript's encodeURIComponent writes it."""
+    return quote(text, safe="!~*'()")

@@ -1,0 +1,154 @@
+"""One sample, token by token: what was drawn and decided at each, and both models' candidates."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rrti_sgl.db.sample_index import SampleIndex
+from rrti_sgl.db.store import Store
+from rrti_sgl.programs.explorer.asked import MOST_TOKENS, PartAsked
+from rrti_sgl.programs.explorer.samples import Payload, SampleLists
+from rrti_sgl.programs.explorer.texts import TokenTexts
+from rrti_sgl.science.metrics import METRICS
+
+_REMEMBERED = 64  # samples, with their tokens
+
+
+class Samples:
+    """The samples of a store.
+
+    Args:
+        store: open.
+        index: of its samples.
+        lists: of its samples.
+        texts: of its tokens.
+        runs: what is said of each run, by its id.
+    """
+
+    def __init__(
+        self, store: Store, index: SampleIndex, lists: SampleLists, texts: TokenTexts, runs: Mapping[str, Payload]
+    ) -> None:
+        self._store, self._index, self._lists, self._texts, self._runs = store, index, lists, texts, runs
+        self._tokens: OrderedDict[tuple[str, str], pa.Table] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def sample(self, run: str, sample: str) -> Payload:
+        """Everything about a sample but the candidates.
+
+        Raises:
+            MissingError: there is none.
+        """
+        row = self._lists.row(run, sample)
+        tokens = self.tokens(run, sample)
+        query = """
+            SELECT base_prompt, reasoning_prompt, text FROM samples WHERE run_id = $run AND sample_id = $sample
+        """
+        of_run = """
+            SELECT k, score_kind, vocab_size, question
+            FROM runs LEFT JOIN (FROM problems WHERE problem_id = $problem) USING (problem_set) WHERE run_id = $run
+        """
+        [told] = self._store.sql(query, {"run": run, "sample": sample}).to_pylist()
+        [of] = self._store.sql(of_run, {"run": run, "problem": row["problem"]}).to_pylist()
+        text_of = self._texts.of_run(run)
+        score = _numbers(tokens, "score")
+        scored = np.asarray([value is not None for value in score])
+        before = self._scores_before(row)
+        return {
+            "row": row,
+            "runInfo": self._runs[run],
+            "question": of["question"] or "",
+            "basePrompt": told["base_prompt"],
+            "reasoningPrompt": told["reasoning_prompt"],
+            "text": told["text"],
+            "ids": tokens["token_id"].to_pylist(),
+            "texts": tokens["token_text"].to_pylist(),
+            "source": tokens["source"].to_pylist(),
+            "baseDrew": tokens["base_token_text"].to_pylist(),
+            "reasoningDrew": [None if i is None else text_of(i) for i in tokens["reasoning_token_id"].to_pylist()],
+            "score": score,
+            "localMean": _numbers(tokens, "local_mean"),
+            "fired": tokens["fired"].to_pylist(),
+            "planning": tokens["planning_tag"].to_pylist(),
+            "seen": (before + np.cumsum(scored) - scored).tolist(),
+            "metrics": {name: _numbers(tokens, name) for name in METRICS},
+            "baseLogprob": _numbers(tokens, "base_logprob"),
+            "reasoningLogprob": _numbers(tokens, "reasoning_logprob"),
+            "bounds": _bounds(of),
+        }
+
+    def candidates(self, run: str, sample: str, asked: PartAsked) -> Payload:
+        """Both models' most probable tokens at some positions.
+
+        Raises:
+            MissingError: there is no such sample.
+        """
+        tokens = self.tokens(run, sample)
+        start = min(asked.from_, len(tokens))
+        end = max(start, min(asked.to, start + MOST_TOKENS, len(tokens)))
+        text_of = self._texts.of_run(run)
+        found = []
+        for row in tokens.slice(start, end - start).to_pylist():
+            told: Payload = {}
+            for side in ("base", "reasoning"):
+                ids, logprobs = row[f"{side}_topk_ids"] or [], row[f"{side}_topk_logprobs"] or []
+                listed = [(i, x) for i, x in zip(ids, logprobs, strict=True) if math.isfinite(x)]
+                told[side] = [[i, text_of(i), x] for i, x in listed]
+                told[f"{side}Tail"] = _finite(row[f"{side}_tail_mass"])
+                told[f"{side}Rank"] = ids.index(row["token_id"]) + 1 if row["token_id"] in ids else None
+            found.append(told)
+        return {"from": start, "to": end, "tokens": found}
+
+    def tokens(self, run: str, sample: str) -> pa.Table:
+        """The tokens of a sample in order of position; the last samples that were asked for are remembered."""
+        with self._lock:
+            known = self._tokens.get((run, sample))
+            if known is not None:
+                self._tokens.move_to_end((run, sample))
+                return known
+        self._lists.row(run, sample)
+        query = "SELECT * FROM tokens WHERE run_id = $run AND sample_id = $sample ORDER BY position"
+        found = self._store.sql(query, {"run": run, "sample": sample})
+        with self._lock:
+            self._tokens[run, sample] = found
+            while len(self._tokens) > _REMEMBERED:
+                self._tokens.popitem(last=False)
+        return found
+
+    def _scores_before(self, row: Payload) -> int:
+        """Scores that the gate had seen before the first token: those of the beginning that a continuation was given."""
+        query = """
+            WITH RECURSIVE chain AS (
+                SELECT parent_sample_id, parent_position FROM sample_index WHERE run_id = $run AND sample_id = $sample
+                UNION
+                SELECT s.parent_sample_id, s.parent_position
+                FROM chain JOIN sample_index AS s ON s.sample_id = chain.parent_sample_id
+            )
+            SELECT count(tokens.score) AS n FROM chain
+            JOIN tokens ON tokens.sample_id = chain.parent_sample_id AND tokens.position <= chain.parent_position
+        """
+        if row["parent"] is None:
+            return 0
+        return int(self._index.sql(query, {"run": row["run"], "sample": row["sample"]})["n"][0].as_py())
+
+
+def _numbers(tokens: pa.Table, name: str) -> list[float | None]:
+    return [_finite(value) for value in tokens[name].to_pylist()]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _bounds(run: Mapping[str, Any]) -> str | None:
+    """What the numbers are where they are not exact."""
+    if run["score_kind"] == "full" or run["k"] >= run["vocab_size"]:
+        return None
+    exact = ", entropies exact" if run["score_kind"] == "plugin" else ""
+    return f"lower bounds: top-k of {run['k']}{exact}"
