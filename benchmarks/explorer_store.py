@@ -1,6 +1,6 @@
 """A synthetic store of many short samples with their lists: the ground of the explorer's measurements.
 
-    python benchmarks/explorer_store.py 100000
+python benchmarks/explorer_store.py 100000
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ def api(
 
     check_installed()
     from rrti_sgl.programs.api.admission import Limits
-    from rrti_sgl.programs.api.serving import Place
     from rrti_sgl.programs.running.settings import settings_from
+    from rrti_sgl.programs.web.serving import Place
 
     settings = settings_from("base", **{"temperature": 1.0, **options})
     limits = Limits(waiting=max_waiting, body_bytes=max_body, grace_s=grace)
@@ -115,6 +115,7 @@ async def answering(
     from rrti_sgl.engines.transport import TransportLimits
     from rrti_sgl.programs.api.serving import open_endpoint, serve
     from rrti_sgl.programs.running.session import Concurrency, open_session
+    from rrti_sgl.programs.web.serving import url_of
 
     opening = open_session(
         address.base_url,
@@ -127,9 +128,7 @@ async def answering(
     )
     async with opening as session, open_endpoint(session, settings, limits=limits, db=db) as endpoint:
         with place.listen() as listening:
-            host, port = listening.getsockname()[:2]
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-            say(f"endpoint  {url}")
+            say(f"endpoint  {url_of(listening)}/v1")
             say(f"models    {', '.join(endpoint.models.names())}")
             if not any(name.startswith("guided") for name in endpoint.models.names()):
                 say('guided needs a threshold: --tau, a calibration in --db, or "rrti": {"tau": ...} in a request.')

@@ -183,8 +183,8 @@ def _endpoint(
 
     check_installed()
     from rrti_sgl.programs.api.admission import Limits
-    from rrti_sgl.programs.api.serving import Place
     from rrti_sgl.programs.running.settings import settings_from
+    from rrti_sgl.programs.web.serving import Place
 
     settings = settings_from("base", temperature=1.0, metric=metric, tau=tau)
     place = Place(port=port, endpoint_key=endpoint_key(None))

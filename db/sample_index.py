@@ -25,8 +25,8 @@ _TABLE = """
 CREATE TEMP TABLE sample_index (
     number INTEGER, run_order INTEGER, run_id VARCHAR, sample_id VARCHAR, sample_index INTEGER, program VARCHAR,
     problem_set VARCHAR, problem_id VARCHAR, question VARCHAR, answer VARCHAR, gold VARCHAR, correct BOOLEAN,
-    n_tokens INTEGER, n_takeovers INTEGER, n_changed INTEGER, finish_reason VARCHAR, max_score DOUBLE, n_tagged INTEGER, n_scored INTEGER,
-    parent_sample_id VARCHAR, parent_position INTEGER, arm VARCHAR
+    n_tokens INTEGER, n_takeovers INTEGER, n_changed INTEGER, finish_reason VARCHAR, max_score DOUBLE, n_tagged INTEGER,
+    n_scored INTEGER, parent_sample_id VARCHAR, parent_position INTEGER, arm VARCHAR
 )
 """
 _ROWS = f"""

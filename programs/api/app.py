@@ -7,7 +7,6 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from fastapi import Depends, FastAPI, Response
@@ -20,7 +19,9 @@ from rrti_sgl.programs.api.answers import Answers, Chats, Completions
 from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, read
 from rrti_sgl.programs.api.refusals import Fields, RefusedError, refused
 from rrti_sgl.programs.api.samples import Endpoint, Order, Piece, now
-from rrti_sgl.programs.api.sending import EventStream, body_of, until_gone
+from rrti_sgl.programs.api.sending import EventStream, body_of
+from rrti_sgl.programs.web.receiving import until_gone
+from rrti_sgl.programs.web.serving import named_host
 from rrti_sgl.serving.keys import LOOPBACK
 
 _LEFT = 499  # nobody reads it
@@ -38,7 +39,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     app = FastAPI(title="rrti", docs_url=None, redoc_url=None, openapi_url=None)
 
     def let_in(request: HTTPRequest) -> None:
-        if local and _host(request) not in LOOPBACK:
+        if local and named_host(request.headers.get("host", "")) not in LOOPBACK:
             raise RefusedError("The endpoint is for this machine alone.", status=403, code="wrong_host")
         given = request.headers.get("authorization", "")
         if key is not None and not secrets.compare_digest(given.encode(), f"Bearer {key}".encode()):
@@ -119,14 +120,6 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
 
     started = now()
     return app
-
-
-def _host(request: HTTPRequest) -> str:
-    """The host that a request names; none where it names it in no form that there is."""
-    try:
-        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def _route(request: HTTPRequest) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import Request, Response
@@ -14,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from rrti_sgl.programs.api.admission import Limits
 from rrti_sgl.programs.api.refusals import RefusedError, refused
+from rrti_sgl.programs.web.receiving import BodyError, json_body, until_gone
 
 if TYPE_CHECKING:
     from rrti_sgl.programs.api.metrics import Metrics
 
-Result = TypeVar("Result")
 _LAST_WORD_S = 1.0  # in which a reader takes the error that its stream ends with, where the endpoint stops
 
 
@@ -28,43 +28,10 @@ async def body_of(request: Request, limits: Limits) -> bytes:
     Raises:
         RefusedError: it is no JSON by its header, too long, or comes too slowly.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise RefusedError("Send Content-Type: application/json.", status=415, code="unsupported_media_type")
-    body = bytearray()
     try:
-        async with asyncio.timeout(limits.body_s):
-            length = request.headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > limits.body_bytes:
-                raise _too_long(limits)
-            async for part in request.stream():
-                body += part
-                if len(body) > limits.body_bytes:
-                    raise _too_long(limits)
-    except TimeoutError as error:
-        raise RefusedError(f"The body did not come within {limits.body_s:g} s.", status=408, code="timeout") from error
-    return bytes(body)
-
-
-def _too_long(limits: Limits) -> RefusedError:
-    return RefusedError(f"The body is longer than {limits.body_bytes} bytes.", status=413, code="body_too_large")
-
-
-async def _gone(receive: Receive) -> None:
-    """Returns when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def until_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result | None:
-    """What work gives; None, and the work cancelled, where the client leaves before."""
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        return await json_body(request, limits.body_bytes, limits.body_s)
+    except BodyError as error:
+        raise RefusedError(error.message, status=error.status, code=error.code) from error
 
 
 class EventStream(Response):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, command
 
 
 def check_installed() -> None:
@@ -20,5 +20,6 @@ def check_installed() -> None:
         UsageError: it is not installed; says what to install.
     """
     if missing := [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]:
-        remedy = "Install it: pip install fastapi uvicorn. Or write a page that needs no server: rrti view --export FOLDER."
+        without = command("view", export="FOLDER")
+        remedy = f"Install it: pip install fastapi uvicorn. Or write a page that needs no server: {without}."
         raise UsageError(f"The explorer needs {' and '.join(missing)}.", remedy)

@@ -1,4 +1,4 @@
-"""Statistics whose points lead to tokens: numbers are those of `rrti_sgl.db.queries`; what is added is where they are from."""
+"""Statistics whose points lead to tokens: numbers are those of `rrti_sgl.db.queries`, with the tokens behind each added."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from rrti_sgl.db.analysis.needs import LEAST_COVERAGE
 from rrti_sgl.db.analysis.token_values import TokenReader
-from rrti_sgl.db.queries import parameters_of, find_query, run_with_reader
+from rrti_sgl.db.queries import find_query, parameters_of, run_with_reader
 from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
@@ -65,7 +65,9 @@ class Aggregates:
             "budget": self._budget, "position": self._position, "planning": self._planning, "causality": self._causality,
         }.get(name)  # fmt: skip
         if make is None:
-            raise MissingError(f"There is no statistic {name[:50]!r} here.", "There are budget, position, planning, causality.")
+            raise MissingError(
+                f"There is no statistic {name[:50]!r} here.", "There are budget, position, planning, causality."
+            )
         if run is not None and not self._index.sql("FROM runs WHERE run_id = $run", {"run": run}).num_rows:
             raise MissingError(f"There is no run {run[:50]!r} in this store.", "Go to the list of runs: /.")
         key = (self._index.version, name, run)
@@ -180,7 +182,9 @@ class Aggregates:
         """
         found = self._index.sql(query).to_pylist()
         if not found:
-            raise UsageError(f"No run has {_METRIC} at most of its tokens, which {name} needs.", "Make one: rrti run diagnose.")
+            raise UsageError(
+                f"No run has {_METRIC} at most of its tokens, which {name} needs.", "Make one: rrti run diagnose."
+            )
         return str(found[0]["run_id"])
 
 

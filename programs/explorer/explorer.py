@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote
 
 from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.db.store import Store
+from rrti_sgl.errors import command
 from rrti_sgl.programs.explorer.aggregates import Aggregates
 from rrti_sgl.programs.explorer.asked import MissingError, NothingAsked, PartAsked, RunAsked, SamplesAsked, TokensAsked, read
 from rrti_sgl.programs.explorer.sample import Samples
@@ -20,10 +21,6 @@ from rrti_sgl.tokens.vocabulary import Vocabulary
 
 Query = Mapping[str, Sequence[str]]
 _SCORE = {"name": "score", "unit": "", "meaning": "What the gate saw: the run's metric, in its unit."}
-NO_BRANCHING = (
-    "Start the explorer with the servers of the run's models: rrti view --base-url URL --reasoning-url URL. "
-    "`rrti serve` starts them and says their addresses."
-)
 
 
 class Explorer:
@@ -36,7 +33,11 @@ class Explorer:
     """
 
     def __init__(self, store: Store, vocabulary: Vocabulary | None = None, *, branching: bool = False) -> None:
-        self.store, self.branching = store, branching
+        self.store = store
+        typed = command("view", base_url="URL", reasoning_url="URL")
+        self._remedy = (
+            "" if branching else f"Show the explorer the servers of the run's models: {typed}. `rrti serve` starts them."
+        )
         self.index = SampleIndex(store)
         self.lists = SampleLists(self.index)
         self._texts = TokenTexts(store, vocabulary)
@@ -100,31 +101,35 @@ class Explorer:
         return {
             "name": self.store.path.name,
             "static": False,
-            "branching": self.branching,
-            "branchingRemedy": "" if self.branching else NO_BRANCHING,
+            "branching": not self._remedy,
+            "branchingRemedy": self._remedy,
             "runs": list(self._runs.values()),
             "metrics": [_SCORE, *metrics],
             "statistics": self._aggregates.names(),
         }
 
-    def first(self, path: str, query: Query) -> dict[str, Any]:
+    def first(self, path: str, query: Query, search: str = "") -> dict[str, Any]:
         """What the view at an address of a page needs, by data address; see `answer`.
+
+        Args:
+            path: without its first `/`.
+            query: by name all values that are given.
+            search: the query as it was written, with its `?`.
 
         Raises:
             MissingError, UsageError: as `answer`; an address that is none of a page.
         """
-        found = {"store": self.info()}
-        asked = f"?{urlencode([(name, value) for name, values in query.items() for value in values])}" if query else ""
+        path = "/".join(quoted(unquote(segment)) for segment in path.split("/"))
         match path.split("/"):
             case [""]:
-                return found | {f"samples{asked}": self.answer("samples", query)}
-            case ["sample" | "tree" as kind, run, sample]:
-                return found | {f"{kind}/{run}/{sample}": self.answer(f"{kind}/{run}/{sample}", {})}
+                return {f"samples{search}": self.answer("samples", query)}
+            case ["sample" | "tree", _, _]:
+                return {path: self.answer(path, {})}
             case ["compare", run, sample, other, another]:
                 keys = (f"sample/{run}/{sample}", f"sample/{other}/{another}")
-                return found | {key: self.answer(key, {}) for key in keys}
+                return {key: self.answer(key, {}) for key in keys}
             case ["statistics", _]:
-                return found | {f"{path}{asked}": self.answer(path, query)}
+                return {f"{path}{search}": self.answer(path, query)}
         raise MissingError(f"There is no page {path[:100]!r}.", "Go to the list of runs and samples: /.")
 
     def _read_runs(self) -> None:

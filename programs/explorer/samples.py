@@ -23,7 +23,7 @@ _COLUMNS = """
 _OF_SAMPLES = {
     "run": "run_id IN (SELECT unnest($run))",
     "program": "program IN (SELECT unnest($program))",
-    "outcome": "coalesce(if(correct, 'right', 'wrong'), 'ungraded') = $outcome",
+    "outcome": "if(correct IS NULL, 'ungraded', if(correct, 'right', 'wrong')) = $outcome",
     "takeovers_min": "n_takeovers >= $takeovers_min",
     "takeovers_max": "n_takeovers <= $takeovers_max",
     "flipped": """EXISTS (

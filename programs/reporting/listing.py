@@ -98,7 +98,7 @@ def list_samples(store: Store, references: Sequence[str] = (), which: SampleFilt
         LEFT JOIN samples AS base
             ON base.run_id = of.base_run AND base.problem_id = s.problem_id AND base.sample_index = s.sample_index
         WHERE s.run_id IN (SELECT unnest($runs)) AND s.n_takeovers >= $takeovers AND starts_with(s.problem_id, $problem)
-          AND ($verdict IS NULL OR coalesce(if(s.correct, 'right', 'wrong'), 'ungraded') = $verdict)
+          AND ($verdict IS NULL OR $verdict = if(s.correct IS NULL, 'ungraded', if(s.correct, 'right', 'wrong')))
           AND (NOT $flipped OR s.correct <> base.correct)
         ORDER BY s.n_changed DESC, s.n_takeovers DESC, s.run_id, s.sample_id LIMIT $limit
     """

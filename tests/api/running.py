@@ -12,9 +12,10 @@ from anyio.from_thread import start_blocking_portal
 
 from rrti_sgl.programs.api.admission import Limits
 from rrti_sgl.programs.api.samples import Endpoint
-from rrti_sgl.programs.api.serving import Place, open_endpoint, serve
+from rrti_sgl.programs.api.serving import open_endpoint, serve
 from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import settings_from
+from rrti_sgl.programs.web.serving import Place
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import load_problems
 from rrti_sgl.programs import api
-from rrti_sgl.programs.api.serving import Place
+from rrti_sgl.programs.web.serving import Place
 from rrti_sgl.serving.server import ServedPair
 
 QUESTION = load_problems("world:heldout", limit=1).problems[0].question

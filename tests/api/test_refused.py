@@ -18,7 +18,7 @@ from rrti_sgl.programs.api.admission import Limits
 from rrti_sgl.programs.api.app import create_app
 from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, read
 from rrti_sgl.programs.api.refusals import RefusedError
-from rrti_sgl.programs.api.serving import Place
+from rrti_sgl.programs.web.serving import Place
 from tests.api.toy import Leaver, asked, client, held_pair, opened
 from tests.toy_pair import ToyEngine, toy_pair
 

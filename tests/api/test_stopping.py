@@ -14,7 +14,8 @@ import pytest
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import EndpointError
 from rrti_sgl.programs.api.admission import Limits
-from rrti_sgl.programs.api.serving import Place, serve
+from rrti_sgl.programs.api.serving import serve
+from rrti_sgl.programs.web.serving import Place
 from rrti_sgl.sinks.memory import MemorySink
 from tests.api.toy import held_pair, opened
 from tests.toy_pair import ToyEngine, toy_pair

@@ -166,7 +166,7 @@ def test_ten_thousand_inputs(fuzz: Fuzz, kind: str, chunk: int) -> None:
 
 
 def test_every_command_without_a_server_is_among_them() -> None:
-    without = {"serve", "api", "demo", "db schema"}  # three start servers, one takes no input
+    without = {"serve", "api", "view", "demo", "db schema"}  # four serve or start servers, one takes no input
     assert set(BASES) == set(declared()) - without
     assert set(BASES) >= WRITING
 

@@ -19,7 +19,6 @@ from rrti_sgl.cli.options import RUN_OPTIONS
 from rrti_sgl.cli.spelling import Options
 from rrti_sgl.errors import UsageError, argument, command, spelled
 from rrti_sgl.given_texts import read_texts
-from rrti_sgl.programs.api.serving import Place
 from rrti_sgl.programs.experiments.complaints import Complaints, Keys
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.counterfactual import run_counterfactual
@@ -27,6 +26,7 @@ from rrti_sgl.programs.running.runner import run_seeds
 from rrti_sgl.programs.running.settings import RunSettings, settings_from
 from rrti_sgl.programs.scoring.settings import TextInput
 from rrti_sgl.programs.stored.whatif import WhatIfOptions
+from rrti_sgl.programs.web.serving import Place
 from rrti_sgl.serving.arrangement import ServingOptions
 from rrti_sgl.serving.memory import Demand
 from tests.test_docs import COMMANDS

@@ -47,6 +47,16 @@ def verdicts(store: Store, which: SampleFilter, *runs: str) -> dict[str, str]:
     return {row["problem_id"]: row["verdict"] for row in rows}
 
 
+def test_ungraded_samples_are_neither_right_nor_wrong(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        store.add_problems([make_problem(f"p{i}") for i in range(3)])
+        store.begin_run(make_run("guided-1"))
+        store.write_samples([make_trace("guided-1", f"p{i}", correct=(True, False, None)[i]) for i in range(3)])
+        assert [verdicts(store, SampleFilter(each)) for each in ("right", "wrong", "ungraded")] == [
+            {"p0": "right"}, {"p1": "wrong"}, {"p2": "ungraded"},
+        ]  # fmt: skip
+
+
 def test_samples_are_filtered_and_set_against_the_base_run(tiny: Store) -> None:
     assert verdicts(tiny, SampleFilter(), "guided") == {"p0": "right", "p1": "put right", "p2": "wrong", "p3": "put right"}
     assert verdicts(tiny, SampleFilter(flipped=True), "guided") == {"p1": "put right", "p3": "put right"}

@@ -1,0 +1,165 @@
+"""The explorer as an application: who is let in, its pages, its data."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from fastapi import FastAPI, Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rrti_sgl.errors import RRTIError, UsageError
+from rrti_sgl.programs.explorer.asked import MissingError
+from rrti_sgl.programs.explorer.explorer import Explorer
+from rrti_sgl.programs.explorer.shell import POLICY, SCRIPT, STYLE, asset, document, dumped
+from rrti_sgl.programs.web.serving import named_host
+from rrti_sgl.serving.keys import LOOPBACK
+
+logger = logging.getLogger(__name__)
+
+COOKIE = "rrti-view"
+_TYPES = {SCRIPT: "text/javascript; charset=utf-8", STYLE: "text/css; charset=utf-8"}
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def create_app(explorer: Explorer, key: str | None = None, *, local: bool = True) -> ASGIApp:
+    """The explorer of a store as an ASGI application.
+
+    Args:
+        explorer: open for as long as the application is served.
+        key: what a browser shows once, as `?key=KEY`, and then as a cookie; None asks for none.
+        local: served on the loopback interface: requests that name another host are refused, as they come from a page of the
+            web that was made to point here.
+    """
+    app = FastAPI(title="rrti view", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(Exception)
+    async def tell(request: Request, error: Exception) -> Response:
+        return told(error)
+
+    @app.exception_handler(HTTPException)
+    async def tell_http(request: Request, error: HTTPException) -> Response:
+        remedy = "Read with GET; only branches are asked for with POST."
+        return failed(error.status_code, f"{error.detail}.", remedy if error.status_code == 405 else "")
+
+    @app.get(f"/{SCRIPT}")
+    def script() -> Response:
+        return Response(asset(SCRIPT), media_type=_TYPES[SCRIPT])
+
+    @app.get(f"/{STYLE}")
+    def style() -> Response:
+        return Response(asset(STYLE), media_type=_TYPES[STYLE])
+
+    @app.get("/data/{path:path}")
+    def data(request: Request) -> Response:
+        path, query, _ = address(request)
+        name = path.removeprefix("data/")
+        try:
+            answer = Response(dumped(explorer.answer(name, query)), media_type="application/json")
+        except Exception as error:
+            return told(error)
+        if name.startswith("export/"):
+            answer.headers["Content-Disposition"] = 'attachment; filename="tree.json"'
+        return answer
+
+    @app.get("/{path:path}")
+    def page(request: Request) -> Response:
+        path, query, search = address(request)
+        status, first = 200, {"store": explorer.info()}
+        try:
+            first |= explorer.first(path, query, search)
+        except UsageError as error:  # the page asks again, and says what is wrong
+            status = told(error).status_code
+        return Response(document(first["store"]["name"], first), status, media_type="text/html; charset=utf-8")
+
+    return _Guard(app, key, local)
+
+
+def address(request: Request) -> tuple[str, dict[str, list[str]], str]:
+    """The path of a request without its first `/` and as it was written, its query, and that as it was written."""
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    written = request.scope["query_string"].decode("ascii", "replace")
+    query = parse_qs(written, keep_blank_values=True)
+    return raw.partition(b"?")[0].decode("ascii", "replace").removeprefix("/"), query, f"?{written}" if written else ""
+
+
+def failed(status: int, message: str, remedy: str = "") -> Response:
+    """An error as the page reads it."""
+    return Response(dumped({"error": {"message": message, "remedy": remedy}}), status, media_type="application/json")
+
+
+def told(error: Exception) -> Response:
+    """What a browser is told of an error; what it is not told is logged."""
+    if isinstance(error, RRTIError):
+        status = 404 if isinstance(error, MissingError) else 400 if isinstance(error, UsageError) else 502
+        return failed(status, error.message, error.remedy)
+    logger.error("an answer failed", exc_info=error)
+    return failed(500, "The explorer failed.", "What it was is in the terminal that it was started in.")
+
+
+class _Guard:
+    """Lets in who may come in, and says in every answer what a browser may do with it."""
+
+    def __init__(self, app: ASGIApp, key: str | None, local: bool) -> None:
+        self._app, self._key, self._local = app, key, local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        answer = self._refusal(scope, Headers(scope=scope))
+        await (answer or self._app)(scope, receive, sending)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        host = headers.get("host", "")
+        if self._local and named_host(host) not in LOOPBACK:
+            return failed(403, "The explorer is for this machine alone.", "Use the address that `rrti view` printed.")
+        data = scope["path"].startswith("/data/") or scope["method"] not in ("GET", "HEAD")
+        elsewhere = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        origin = headers.get("origin")
+        if data and (elsewhere or (origin is not None and urlsplit(origin).netloc != host)):
+            return failed(403, "The explorer answers its own pages alone.", "Open its address in the browser.")
+        return None if self._key is None else self._unknown(scope, headers, self._key)
+
+    def _unknown(self, scope: Scope, headers: Headers, key: str) -> Response | None:
+        """The answer for who has no key, or shows it for the first time."""
+        query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+        if _same(query.get("key", [""])[-1], key):
+            rest = urlencode([(name, value) for name, values in query.items() if name != "key" for value in values])
+            answer = Response(status_code=303, headers={"Location": scope["path"] + (f"?{rest}" if rest else "")})
+            answer.set_cookie(COOKIE, key, httponly=True, samesite="lax")
+            return answer
+        shown = (headers.get("authorization", "").removeprefix("Bearer "), _cookie(headers.get("cookie", "")))
+        if any(_same(each, key) for each in shown):
+            return None
+        return failed(401, "The key is missing or wrong.", "Open the address with ?key=KEY, as `rrti view` printed it.")
+
+
+def _same(given: str, key: str) -> bool:
+    return secrets.compare_digest(given.encode(), key.encode())
+
+
+def _cookie(header: str) -> str:
+    try:
+        found = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
