@@ -9,7 +9,7 @@ import numpy as np
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named
 from rrti_sgl.db.analysis.query import Values
 from rrti_sgl.db.analysis.token_values import TokenValues
-from rrti_sgl.statistics.correlation import RANK_BINS, binned_spearman, rank_bins, spearman
+from rrti_sgl.statistics.correlation import binned_spearman, rank_counts, spearman
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from rrti_sgl.statistics.top_sets import TopSet
 
@@ -75,13 +75,11 @@ class Agreement:
 
     def spearman(self, a: str, b: str) -> dict[str, float | None]:
         """Spearman's coefficient, None where a score is constant; a resample ranks its tokens in bins."""
-        ranks = [self.tokens.ranking(name).average_ranks for name in (a, b)]
+        ranks = [self.tokens.ranking(name).twice_ranks for name in (a, b)]
         estimate = spearman(*ranks)
         if estimate is None or self.bootstrap is None:
             return {"spearman": estimate}
-        shape = (self.tokens.n_problems, RANK_BINS, RANK_BINS)
-        cells = np.ravel_multi_index((self.tokens.problem, *map(rank_bins, ranks)), shape)
-        counts = np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+        counts = rank_counts(*ranks, self.tokens.problem, self.tokens.n_problems)
         shift = estimate - binned_spearman(counts.sum(axis=0)[None])
         resampled = np.clip(binned_spearman(self.bootstrap.sums(counts)) + shift, -1.0, 1.0)
         return {"spearman": estimate, **named("spearman", self.bootstrap.percentiles(resampled[:, None]))}

@@ -22,6 +22,7 @@ from rrti_sgl.programs.reporting.conditions import conditions
 from rrti_sgl.programs.reporting.context import Content, Finished, Report, ReportContext, Section
 from rrti_sgl.programs.reporting.entropy import what_ce_is
 from rrti_sgl.programs.reporting.findings import findings
+from rrti_sgl.programs.reporting.memory import give_back
 from rrti_sgl.programs.reporting.published import Published, load_published
 from rrti_sgl.programs.reporting.runs import RunSelection, select_runs
 from rrti_sgl.programs.reporting.sections import SECTIONS
@@ -52,6 +53,7 @@ def make_report(
         if progress is not None:
             progress(section.title, place, len(sections))
         finished.append(_finish(section, context))
+        give_back()
     title = "Where a base model and a reasoning model part, and what a few tokens restore"
     made_with = [*conditions(selection.records), f"This report, of {len(selection.ids)} runs, is by rrti-sgl {__version__}."]
     made = Report(title, findings(selection, finished), " ".join(made_with), what_ce_is(context), {}, runs, finished)

@@ -8,19 +8,35 @@ from numpy.typing import ArrayLike
 from rrti_sgl.records import FloatArray, IntArray
 
 RANK_BINS = 32
+_BLOCK = 1 << 18  # tokens of which several arrays are made at a time
 
 
-def rank_bins(ranks: FloatArray) -> IntArray:
-    """(N,) of `RANK_BINS` bins of about as many values each, of average ranks (N,); equal values are in one."""
-    return ((ranks - 0.5) * (RANK_BINS / len(ranks))).astype(np.int32)
+def spearman(x: IntArray, y: IntArray) -> float | None:
+    """Spearman's coefficient, that of Pearson, of average ranks, given twice, (N,) and (N,); None where all are equal."""
+    products = np.zeros(3)
+    for first in range(0, len(x), _BLOCK):
+        a, b = (each[first : first + _BLOCK] - (len(x) + 1.0) for each in (x, y))
+        products += np.dot(a, b), np.dot(a, a), np.dot(b, b)
+    scale = float(np.sqrt(products[1]) * np.sqrt(products[2]))
+    return float(products[0]) / scale if scale else None
 
 
-def spearman(x: FloatArray, y: FloatArray) -> float | None:
-    """Spearman's coefficient, that of Pearson, of average ranks (N,) and (N,); None where all are equal."""
-    middle = (len(x) + 1) / 2
-    x, y = x - middle, y - middle
-    scale = float(np.sqrt(np.dot(x, x)) * np.sqrt(np.dot(y, y)))
-    return float(np.dot(x, y)) / scale if scale else None
+def rank_counts(x: IntArray, y: IntArray, groups: IntArray, n_groups: int) -> IntArray:
+    """(n_groups, bins of x, bins of y) tokens, in `RANK_BINS` bins a side of about as many values each.
+
+    Args:
+        x, y: (N,) average ranks, given twice; equal values are in one bin.
+        groups: (N,) the group of each token, from 0.
+        n_groups: how many groups there are.
+    """
+    shape = (n_groups, RANK_BINS, RANK_BINS)
+    counts = np.zeros(int(np.prod(shape)), dtype=np.int64)
+    block = max(_BLOCK, len(counts))  # each adds to all counts
+    for first in range(0, len(x), block):
+        part = slice(first, first + block)
+        bins = (((each[part] - 1) * (RANK_BINS / len(x) / 2)).astype(np.int32) for each in (x, y))
+        counts += np.bincount(np.ravel_multi_index((groups[part], *bins), shape), minlength=len(counts))
+    return counts.reshape(shape)
 
 
 def binned_spearman(counts: ArrayLike) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 
 Places = NDArray[np.intp]
+_BLOCK = 1 << 18  # values of which several arrays are made at a time
 # A threshold is lowered by this much, relatively: interpolation between equal values may end one rounding above them.
 SLACK = 1e-12
 
@@ -48,37 +50,25 @@ class Ranking:
         """Whether all values are the same."""
         return bool(self.values[self.order[0]] == self.values[self.order[-1]])
 
-    def steps(self) -> tuple[Places, Places]:
-        """For each place of the order (N,) how many values are smaller, and how many are not larger."""
-        ordered = self.ordered
-        first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        if len(first) == len(ordered):
-            return first, first + 1
-        sizes = np.diff(np.r_[first, len(ordered)])
-        return np.repeat(first, sizes), np.repeat(first + sizes, sizes)
-
-    def ties(self, first: int, last: int) -> tuple[Places, Places]:
+    def ties(self, first: int, last: int) -> tuple[IntArray, IntArray]:
         """For values number `first` to before `last` in descending order: how many are larger, and how many are equal.
 
         Equal values are all in that range or none is.
         """
         values = self.largest(first, last)
-        starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-        if len(starts) == len(values):
-            return np.arange(first, last), np.ones(len(values), dtype=np.intp)
-        sizes = np.diff(np.r_[starts, len(values)])
-        return np.repeat(starts + first, sizes), np.repeat(sizes, sizes)
-
-    @property
-    def average_ranks(self) -> FloatArray:
-        """(N,) ranks of the values from 1, equal values having the mean of theirs."""
-        return self._twice_ranks / 2
+        differs = np.r_[True, values[1:] != values[:-1]]
+        if differs.all():
+            return np.arange(first, last, dtype=np.int32), np.ones(len(values), dtype=np.int32)
+        starts = np.flatnonzero(differs).astype(np.int32)
+        sizes = np.diff(np.r_[starts, np.int32(len(values))])
+        return np.repeat(starts + np.int32(first), sizes), np.repeat(sizes, sizes)
 
     @cached_property
-    def _twice_ranks(self) -> IntArray:
-        smaller, not_larger = self.steps()
+    def twice_ranks(self) -> IntArray:
+        """(N,) twice the rank of each value from 1, equal values having the mean of theirs."""
+        larger, equal = self.ties(0, len(self.order))
         ranks = np.empty(len(self.order), dtype=np.int32)
-        ranks[self.order] = smaller + 1 + not_larger
+        ranks[self.order[::-1]] = 2 * (len(self.order) - larger) - equal + 1
         return ranks
 
     def in_top(self, p: float) -> BoolArray:
@@ -185,9 +175,13 @@ class RankBins:
     def fine_at_the_top(cls, ranking: Ranking, fineness: int) -> RankBins:
         """All values: one value a bin among the first `fineness`, then bins of 1 / fineness of the values above them."""
         above, sizes = ranking.ties(0, len(ranking.order))
+        bins = np.empty(len(above), dtype=np.int32)
         with np.errstate(divide="ignore"):
-            bins = np.where(above < fineness, above, fineness * (1 + np.log(above / fineness)))
-        return cls._with_ties(bins.astype(np.int32), above, sizes, above / fineness)
+            for first in range(0, len(above), _BLOCK):
+                part = above[first : first + _BLOCK]
+                further = fineness * (1 + np.log(part / fineness))
+                bins[first : first + _BLOCK] = np.where(part < fineness, part, further)
+        return cls._with_ties(bins, above, sizes, lambda larger: larger / fineness)
 
     @classmethod
     def even(cls, ranking: Ranking, first: int, last: int, most: int) -> RankBins:
@@ -196,12 +190,15 @@ class RankBins:
         width = 1.0
         if np.count_nonzero(np.diff(above)) >= most:
             width = (last - first) / most
-        return cls._with_ties(((above - first) / width).astype(np.int32), above, sizes, width)
+        return cls._with_ties(((above - first) / width).astype(np.int32), above, sizes, lambda _: width)
 
     @classmethod
-    def _with_ties(cls, bins: IntArray, above: Places, sizes: Places, widths: FloatArray | float) -> RankBins:
+    def _with_ties(
+        cls, bins: IntArray, above: IntArray, sizes: IntArray, width_at: Callable[[IntArray], FloatArray | float]
+    ) -> RankBins:
         """The bins, in which no equal values are apart, and values that fill half a bin have one of their own."""
-        own = (sizes > 1) & (2 * sizes >= widths)
+        own = sizes > 1
+        own[own] = 2 * sizes[own] >= width_at(above[own])
         starts = (bins[1:] != bins[:-1]) | ((above[1:] != above[:-1]) & (own[1:] | own[:-1]))
         first = np.flatnonzero(np.r_[True, starts])
         return cls(np.r_[first, len(bins)], own[first])

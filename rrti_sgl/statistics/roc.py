@@ -9,6 +9,7 @@ from rrti_sgl.statistics.ranking import Ranking
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 
 Quality = tuple[FloatArray, FloatArray]
+_CELLS = 1 << 18  # of the weightings and classes of which several arrays are made at a time
 
 
 def ranking_quality(cases: FloatArray, hits: FloatArray) -> Quality:
@@ -21,23 +22,28 @@ def ranking_quality(cases: FloatArray, hits: FloatArray) -> Quality:
         cases: (B, C) weight of the cases in each of C classes of equal values, the largest first.
         hits: (B, C) of them, positives.
     """
-    flagged, caught = np.cumsum(cases, axis=1), np.cumsum(hits, axis=1)
-    positives, total = caught[:, -1], flagged[:, -1]
-    misses = cases - hits
-    negatives_below = (total - positives)[:, None] - (flagged - caught)
+    positives, total = hits.sum(axis=1), cases.sum(axis=1)
+    negatives = total - positives
+    flagged, caught, above, precise = np.zeros((4, len(cases), 1))
+    block = max(1, _CELLS // len(cases))
     with np.errstate(divide="ignore", invalid="ignore"):
-        auroc = (hits * (negatives_below + misses / 2)).sum(axis=1) / (positives * (total - positives))
-        precision = np.divide(caught, flagged, out=np.zeros_like(caught), where=flagged > 0)
-        average = (hits * precision).sum(axis=1) / positives
-    return auroc, average
+        for first in range(0, cases.shape[1], block):
+            some, right = cases[:, first : first + block], hits[:, first : first + block]
+            up_to, of_them = flagged + np.cumsum(some, axis=1), caught + np.cumsum(right, axis=1)
+            below = negatives[:, None] - (up_to - of_them)
+            above += (right * (below + (some - right) / 2)).sum(axis=1, keepdims=True)
+            precision = np.divide(of_them, up_to, out=np.zeros_like(up_to), where=up_to > 0)
+            precise += (right * precision).sum(axis=1, keepdims=True)
+            flagged, caught = up_to[:, -1:], of_them[:, -1:]
+        return above[:, 0] / (positives * negatives), precise[:, 0] / positives
 
 
 def classes_of(ranking: Ranking, positive: BoolArray) -> Quality:
     """(C,) cases and (C,) positives among them, given for each case (N,), at each distinct value, the largest first."""
     values = ranking.largest(0, len(ranking.order))
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]).astype(np.int32)
     hits = np.add.reduceat(positive[ranking.order[::-1]], starts, dtype=np.float64)
-    return np.diff(np.r_[starts, len(values)]).astype(np.float64), hits
+    return np.diff(np.r_[starts, np.int32(len(values))]).astype(np.float64), hits
 
 
 def quality_bounds(
