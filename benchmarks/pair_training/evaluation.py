@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import Cache, Qwen3ForCausalLM
 
+from rrti_sgl.science import calibration as thresholds
 from rrti_sgl.tinypair.tokenizer import EOS_ID, PAD_ID, decode
 
 MAX_NEW_TOKENS = 110
@@ -206,9 +207,8 @@ def early_gate(share: float, lengths: Sequence[int]) -> Gate:
 
 
 def calibrate(rollouts: Sequence[Rollout], ratio: float, *, by: str = "cross_entropy") -> float:
-    """Return the quantile ``1 - ratio`` of the scores of base rollouts, over all of their tokens."""
-    scores = np.concatenate([np.asarray(getattr(rollout, by)) for rollout in rollouts])
-    return float(np.quantile(scores, 1.0 - ratio))
+    """Return tau of the package's rule from all scores of base rollouts: at most ``ratio`` of them lie above it."""
+    return thresholds.calibrate(np.concatenate([getattr(rollout, by) for rollout in rollouts]), ratio).tau
 
 
 def realised_budget(rollouts: Sequence[Rollout]) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pair_training.evaluation import Rollout
 from rrti_sgl.statistics.lorenz import LorenzBins
-from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.ranking import Ranking, in_top
 from rrti_sgl.statistics.roc import classes_of, ranking_quality
 from rrti_sgl.tinypair.problems import WorldProblem
 from rrti_sgl.tinypair.solutions import ANSWER_WORD, END_MARKER, FIRST_MARKER, LATER_MARKERS, TAKE_BACK_WORD
@@ -28,13 +28,6 @@ def area_under_roc(scores: FloatArray, positive: BoolArray) -> float:
     return float(auroc[0])
 
 
-def top(values: FloatArray, share: float) -> BoolArray:
-    """Mark the ``share`` of the values that is largest, (N,) -> bool (N,)."""
-    marked = np.zeros(len(values), dtype=bool)
-    marked[np.argsort(-values, kind="stable")[: max(1, round(share * len(values)))]] = True
-    return marked
-
-
 def phenomena(
     problems: Sequence[WorldProblem], rollouts: Sequence[Rollout], right: FloatArray, share: float
 ) -> dict[str, Any]:
@@ -45,8 +38,8 @@ def phenomena(
     words = [VOCABULARY[index] for r in rollouts for index in r.ids]
     planning = np.array([word in PLANNING_WORDS for word in words])
     decisions = np.concatenate([_marks(p, r) for p, r in zip(problems, rollouts, strict=True)])
-    divergent, uncertain = top(scores, share), top(entropies, share)
-    first_percent = top(scores, 0.01)
+    divergent, uncertain = in_top(scores, share), in_top(entropies, share)
+    first_percent = in_top(scores, 0.01)
     failed = right == 0
     # A divergence may end one rounding below 0.
     concentration, concentration_kl = (LorenzBins.of(np.maximum(each, 0.0)) for each in (scores, scores - entropies))
