@@ -79,7 +79,7 @@ class Agreement:
         estimate = spearman(*ranks)
         if estimate is None or self.bootstrap is None:
             return {"spearman": estimate}
-        counts = rank_counts(*ranks, self.tokens.problem, self.tokens.n_problems)
+        counts = rank_counts(ranks[0], ranks[1], self.tokens.problem, self.tokens.n_problems)
         shift = estimate - binned_spearman(counts.sum(axis=0)[None])
         resampled = np.clip(binned_spearman(self.bootstrap.sums(counts)) + shift, -1.0, 1.0)
         return {"spearman": estimate, **named("spearman", self.bootstrap.percentiles(resampled[:, None]))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rrti_sgl.records import FloatArray, IntArray
 
@@ -21,7 +21,7 @@ def spearman(x: IntArray, y: IntArray) -> float | None:
     return float(products[0]) / scale if scale else None
 
 
-def rank_counts(x: IntArray, y: IntArray, groups: IntArray, n_groups: int) -> IntArray:
+def rank_counts(x: IntArray, y: IntArray, groups: IntArray, n_groups: int) -> NDArray[np.int64]:
     """(n_groups, bins of x, bins of y) tokens, in `RANK_BINS` bins a side of about as many values each.
 
     Args:
