@@ -13,10 +13,13 @@ from rrti_sgl.cli.signals import Stopped, run_async
 from rrti_sgl.cli.terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rrti_sgl.programs.explorer.explorer import Explorer
     from rrti_sgl.programs.web.serving import Place
 
 DEFAULT = Path("traces.duckdb")
+_EXPORT = "Export"
 
 
 @with_options([])
@@ -36,18 +39,25 @@ def view(
         typer.Option(help="File with the key that a browser has to show; made if it is not there. Or RRTI_ENDPOINT_KEY."),
     ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the address in the browser.")] = True,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a page of chosen samples that needs no server.", rich_help_panel=_EXPORT),
+    ] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="Of this run: id, prefix of one, or program; repeat.", rich_help_panel=_EXPORT)
+    ] = None,
+    sample: Annotated[
+        list[str] | None, typer.Option(help="This sample: id, or its first digits; repeat.", rich_help_panel=_EXPORT)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.", rich_help_panel=_EXPORT)] = 100,
 ) -> None:
     """Look at a store in the browser: samples, both models' candidates at each token, two runs side by side.
 
-    It is read, and stays as it is. Ctrl-C ends it.
+    It is read, and stays as it is. Ctrl-C ends it. With --export it ends by itself.
     """
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
-    from rrti_sgl.programs.explorer import check_installed
-
-    check_installed()
     from rrti_sgl.programs.explorer.explorer import Explorer
-    from rrti_sgl.programs.web.serving import Place
 
     if store is not None and db != DEFAULT:
         raise UsageError("The store is named twice.", "Give STORE, or --db.")
@@ -55,14 +65,32 @@ def view(
         raise UsageError(
             "--sealed and --snapshot were both given.", "A snapshot has the sealed runs, too: leave --sealed out."
         )
+    if export is None and (run or sample):
+        raise UsageError("--run and --sample choose what is written.", "Give --export FOLDER, or filter on the page.")
     path = store or db
-    place = Place(host, port, endpoint_key(endpoint_key_file), "explorer")
     opened = Store.open_snapshot if snapshot else Store.open_sealed if sealed else Store.open_readonly
+    if export is not None:
+        with opened(path) as found, Explorer(found) as explorer:
+            return _written(explorer, run or (), sample or (), limit, export)
+    from rrti_sgl.programs.explorer import check_installed
+
+    check_installed()
+    from rrti_sgl.programs.web.serving import Place
+
+    place = Place(host, port, endpoint_key(endpoint_key_file), "explorer")
     with opened(path) as found, Explorer(found) as explorer:
         try:
             run_async(_answering(explorer, place, open_))
         except Stopped:
             say("The explorer is stopped.")
+
+
+def _written(explorer: Explorer, runs: Sequence[str], samples: Sequence[str], limit: int, folder: Path) -> None:
+    """Write chosen samples as a folder, and say what it is."""
+    from rrti_sgl.programs.explorer.export import chosen_samples, export
+
+    made = export(explorer, chosen_samples(explorer, runs, samples, limit), folder)
+    say(f"{made.samples} samples, {made.bytes / 1e6:.1f} MB: open {made.page}")
 
 
 async def _answering(explorer: Explorer, place: Place, opens: bool) -> None:

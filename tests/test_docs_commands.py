@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 ELSEWHERE = {
     "serve": "tests/serving/: lifecycle, arrangement, routed",
     "api": "tests/api/",
+    "view": "tests/explorer/",
     "demo": "make demo",
     "experiment": "tests/experiments/",
     "snapshot": "tests/db/test_snapshots.py: there is one only while a run writes",

@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rrti_sgl.errors import RRTIError, UsageError
 from rrti_sgl.programs.explorer.asked import MissingError
 from rrti_sgl.programs.explorer.explorer import Explorer
-from rrti_sgl.programs.explorer.shell import POLICY, SCRIPT, STYLE, asset, document, dumped
+from rrti_sgl.programs.explorer.shell import ASSETS, POLICY, asset, document, dumped
 from rrti_sgl.programs.web.serving import named_host
 from rrti_sgl.serving.keys import LOOPBACK
 
 logger = logging.getLogger(__name__)
 
 COOKIE = "rrti-view"
-_TYPES = {SCRIPT: "text/javascript; charset=utf-8", STYLE: "text/css; charset=utf-8"}
+_TYPES = {"js": "text/javascript", "css": "text/css", "txt": "text/plain"}
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -53,13 +53,11 @@ def create_app(explorer: Explorer, key: str | None = None, *, local: bool = True
         remedy = "Read with GET; only branches are asked for with POST."
         return failed(error.status_code, f"{error.detail}.", remedy if error.status_code == 405 else "")
 
-    @app.get(f"/{SCRIPT}")
-    def script() -> Response:
-        return Response(asset(SCRIPT), media_type=_TYPES[SCRIPT])
-
-    @app.get(f"/{STYLE}")
-    def style() -> Response:
-        return Response(asset(STYLE), media_type=_TYPES[STYLE])
+    @app.get("/{name}")
+    def file(name: str, request: Request) -> Response:
+        if name not in ASSETS:
+            return page(request)
+        return Response(asset(name), media_type=f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8")
 
     @app.get("/data/{path:path}")
     def data(request: Request) -> Response:

@@ -99,7 +99,7 @@ class Samples:
             for side in ("base", "reasoning"):
                 ids, logprobs = row[f"{side}_topk_ids"] or [], row[f"{side}_topk_logprobs"] or []
                 listed = [(i, x) for i, x in zip(ids, logprobs, strict=True) if math.isfinite(x)]
-                told[side] = [[i, text_of(i), x] for i, x in listed]
+                told[side] = [[i, text_of(i), round(x, 4)] for i, x in listed]  # lists are no more precise than that
                 told[f"{side}Tail"] = _finite(row[f"{side}_tail_mass"])
                 told[f"{side}Rank"] = ids.index(row["token_id"]) + 1 if row["token_id"] in ids else None
             found.append(told)

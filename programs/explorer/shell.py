@@ -10,6 +10,11 @@ from typing import Any
 import orjson
 
 SCRIPT, STYLE = "explorer.js", "explorer.css"
+ASSETS = (SCRIPT, STYLE, "LICENSES.txt")
+# Of a folder, where a browser takes 'self' for nothing: no script inside the page, and nothing is fetched or sent.
+STATIC_POLICY = (
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
+)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,7 +26,7 @@ _DOCUMENT = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
+<meta name="color-scheme" content="light dark">{policy}
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="{root}{style}">
@@ -52,6 +57,7 @@ def document(title: str, first: Mapping[str, Any], *, static: bool = False) -> b
     told = dumped(dict(first)).replace(b"<", b"\\u003c").decode()
     return _DOCUMENT.format(
         attributes=" data-static" if static else "",
+        policy=f'\n<meta http-equiv="Content-Security-Policy" content="{STATIC_POLICY}">' if static else "",
         title=escape(title),
         root="" if static else "/",
         style=STYLE,

@@ -1,0 +1,170 @@
+"""The explorer as a folder: chosen samples as a page that needs no server.
+
+A browser that opens a file may not fetch others, but may take scripts from beside it. So every payload is a script that
+hands itself over, `rrti("KEY", PAYLOAD)`, under the name of its data address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.explorer.asked import MOST_TOKENS
+from rrti_sgl.programs.explorer.explorer import Explorer, quoted
+from rrti_sgl.programs.explorer.samples import Payload
+from rrti_sgl.programs.explorer.shell import ASSETS, asset, document, dumped
+
+MARK = "explorer.json"  # in every folder that is written here, and so the right to write it again
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Args:
+        folder: where.
+        samples: how many.
+        bytes: in all files.
+    """
+
+    folder: Path
+    samples: int
+    bytes: int
+
+    @property
+    def page(self) -> Path:
+        """What to open."""
+        return self.folder / "index.html"
+
+
+def chosen_samples(
+    explorer: Explorer, runs: Sequence[str] = (), samples: Sequence[str] = (), limit: int = 100
+) -> list[Payload]:
+    """The rows of samples to write: in the order of problems, so that those of one problem in several runs come together.
+
+    Args:
+        explorer: of the store.
+        runs: run ids, prefixes of them or program names; none takes every run.
+        samples: ids, or their first digits; none takes all.
+        limit: at most so many.
+
+    Raises:
+        UsageError: a run or a sample that there is not; nothing is left.
+    """
+    ids = list(dict.fromkeys(run.run_id for reference in runs for run in explorer.store.find_runs(reference)))
+    query = """
+        SELECT run_id AS run, sample_id AS sample FROM sample_index
+        WHERE (len($runs) = 0 OR list_contains($runs, run_id))
+          AND (len($samples) = 0 OR len(list_filter($samples, lambda one: starts_with(sample_id, one))) > 0)
+        ORDER BY problem_set, problem_id, sample_index, number
+    """
+    found = explorer.index.sql(query, {"runs": ids, "samples": list(samples)}).to_pylist()
+    for reference in samples:
+        if not any(row["sample"].startswith(reference) for row in found):
+            raise UsageError(f"No sample id of these runs starts with {reference!r}.", "List them: rrti samples.")
+    if not found:
+        raise UsageError("There is no sample to write.", "Name runs that have some: rrti runs.")
+    return [explorer.lists.row(row["run"], row["sample"]) for row in found[:limit]]
+
+
+def export(explorer: Explorer, rows: Sequence[Payload], folder: Path) -> Exported:
+    """Write samples as a folder; it is there whole or not at all, and an older one is replaced.
+
+    Args:
+        explorer: of their store.
+        rows: of the samples, as `chosen_samples` gives them.
+        folder: new, empty, or written here before.
+
+    Raises:
+        UsageError: the folder is something else, or cannot be written.
+    """
+    _check_own(folder)
+    folder = folder.resolve()
+    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    size = 0
+    try:
+        beside.mkdir(parents=True)
+        for name, content in _files(explorer, rows):
+            path = beside / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            size += len(content)
+        (beside / MARK).write_bytes(dumped({"made by": "rrti view", "samples": len(rows), "bytes": size}))
+        _replace(folder, beside)
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} cannot be written: {error.strerror or error}.", "Name another one."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Exported(folder, len(rows), size)
+
+
+def _check_own(folder: Path) -> None:
+    """Raises UsageError where a folder holds what was not written here."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_dir() and not folder.is_symlink() and ((folder / MARK).is_file() or not any(folder.iterdir())):
+        return
+    raise UsageError(f"{folder} is there, and no page of the explorer.", "Name a new folder.")
+
+
+def _replace(folder: Path, new: Path) -> None:
+    old = new.with_name(f"{new.name}.old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _files(explorer: Explorer, rows: Sequence[Payload]) -> Iterator[tuple[str, bytes]]:
+    """The files of a page: name, content."""
+    chosen = {(row["run"], row["sample"]) for row in rows}
+    runs = {row["run"] for row in rows}
+    info = explorer.info()
+    info |= {
+        "static": True,
+        "branching": False,
+        "statistics": [],
+        "runs": [run for run in info["runs"] if run["run"] in runs],
+    }
+    info["branchingRemedy"] = "This is a page of chosen samples. Branches need the store and the models: rrti view."
+    yield "index.html", document(info["name"], {"store": info}, static=True)
+    for name in ASSETS:
+        yield name, asset(name)
+    yield _script("store", info)
+    yield _script("samples", {"total": len(rows), "offset": 0, "rows": list(rows)})
+    for row in rows:
+        at = f"{quoted(row['run'])}/{quoted(row['sample'])}"
+        yield _script(f"sample/{at}", explorer.answer(f"sample/{at}", {}))
+        yield _script(f"candidates/{at}", _all_candidates(explorer, at, row["tokens"]))
+        yield _script(f"partners/{at}", _among(explorer.answer(f"partners/{at}", {}), chosen))
+        yield _script(f"tree/{at}", _among(explorer.answer(f"tree/{at}", {}), chosen))
+
+
+def _all_candidates(explorer: Explorer, at: str, n_tokens: int) -> Payload:
+    parts = [
+        explorer.answer(f"candidates/{at}", {"from": [str(start)], "to": [str(start + MOST_TOKENS)]})
+        for start in range(0, max(1, n_tokens), MOST_TOKENS)
+    ]
+    return {"from": 0, "to": parts[-1]["to"], "tokens": [token for part in parts for token in part["tokens"]]}
+
+
+def _among(rows: Iterable[Mapping[str, Any]], chosen: set[tuple[str, str]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if (row["run"], row["sample"]) in chosen]
+
+
+def _script(key: str, payload: Any) -> tuple[str, bytes]:
+    """A payload as a file under its data address."""
+    return f"data/{key.replace('%', '~')}.js", b"rrti(" + dumped(key) + b", " + dumped(payload) + b")\n"

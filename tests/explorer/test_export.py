@@ -1,0 +1,137 @@
+"""The explorer as a folder, read back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from rrti_sgl.cli.main import run
+from rrti_sgl.db.store import Store
+from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.explorer import export as exporting
+from rrti_sgl.programs.explorer.asked import MOST_TOKENS
+from rrti_sgl.programs.explorer.explorer import Explorer
+from rrti_sgl.programs.explorer.export import MARK, chosen_samples, export
+from rrti_sgl.programs.explorer.shell import ASSETS
+from tests.db.conftest import make_problem, make_run, make_trace
+from tests.explorer.conftest import PROBLEMS
+from tests.hostile import make_hostile_store
+
+
+def read_back(folder: Path) -> dict[str, Any]:
+    """The payloads of a folder by key; each lies where its key says."""
+    found = {}
+    for path in sorted(folder.glob("data/**/*.js")):
+        told = re.fullmatch(r'rrti\(("[^"]*"), (.*)\)\n', path.read_text(encoding="utf-8"), re.DOTALL)
+        assert told is not None
+        key = orjson.loads(told[1])
+        assert path == folder / f"data/{key.replace('%', '~')}.js"
+        found[key] = orjson.loads(told[2])
+    return found
+
+
+def test_every_payload_is_the_servers(explored: Explorer, tmp_path: Path) -> None:
+    rows = chosen_samples(explored, ["guided", "base-1"], limit=7)
+    assert [(row["problem"], row["index"]) for row in rows[:4]] == [("p0", 0), ("p0", 0), ("p0", 1), ("p0", 1)]
+    made = export(explored, rows, tmp_path / "page")
+    found = read_back(made.folder)
+    samples = [f"{row['run']}/{row['sample']}" for row in rows]
+    kinds = ("sample", "candidates", "partners", "tree")
+    assert set(found) == {"store", "samples", *(f"{kind}/{each}" for kind in kinds for each in samples)}
+    assert found["samples"] == {"total": 7, "offset": 0, "rows": rows}
+    for each in samples:
+        for kind in ("sample", "candidates"):
+            assert found[f"{kind}/{each}"] == orjson.loads(orjson.dumps(explored.answer(f"{kind}/{each}", {})))
+        among = {f"{row['run']}/{row['sample']}" for row in found[f"partners/{each}"]}
+        assert among < set(samples)
+    assert {row["run"] for row in found[f"partners/{samples[0]}"]} == {"guided-1", "base-1"}
+    assert [run["run"] for run in found["store"]["runs"]] == ["base-1", "guided-1"]
+    assert (found["store"]["static"], found["store"]["branching"], found["store"]["statistics"]) == (True, False, [])
+
+
+def test_the_page_needs_nothing_but_its_folder(explored: Explorer, tmp_path: Path) -> None:
+    made = export(explored, chosen_samples(explored, limit=1), tmp_path / "page")
+    page = made.page.read_text(encoding="utf-8")
+    assert '<html lang="en" data-static>' in page
+    assert set(re.findall(r'(?:src|href)="([^"]*)"', page)) == {"data:,", "explorer.css", "explorer.js"}
+    assert "script-src 'self' file:;" in page
+    files = [path for path in made.folder.rglob("*") if path.is_file()]
+    assert {path.name for path in made.folder.iterdir()} == {"index.html", MARK, "data", *ASSETS}
+    assert made.bytes == sum(path.stat().st_size for path in files if path.name != MARK)
+    assert orjson.loads((made.folder / MARK).read_bytes())["samples"] == made.samples == 1
+
+
+def test_candidates_of_a_long_sample_are_whole(tmp_path: Path) -> None:
+    n = MOST_TOKENS + 5
+    with Store.open(tmp_path / "long.duckdb") as store:
+        store.add_problems([make_problem()])
+        store.begin_run(make_run())
+        store.write_samples([make_trace(ce=[0.5] * n)])
+        with Explorer(store) as explorer:
+            made = export(explorer, chosen_samples(explorer), tmp_path / "page")
+    [candidates] = [payload for key, payload in read_back(made.folder).items() if key.startswith("candidates/")]
+    assert (candidates["from"], candidates["to"], len(candidates["tokens"])) == (0, n, n)
+
+
+def test_texts_of_a_foreign_store_name_no_file(tmp_path: Path) -> None:
+    make_hostile_store(tmp_path / "traces.duckdb")
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        trace = make_trace("run-0", "p", 7, sample_id="../../../../escaped")
+        store.write_samples([trace])
+        with Explorer(store) as explorer:
+            made = export(explorer, chosen_samples(explorer, limit=1000), tmp_path / "a" / "page")
+            assert read_back(made.folder)["sample/run-0/..%2F..%2F..%2F..%2Fescaped"]["row"]["problem"] == "p"
+    assert {path.name for path in tmp_path.iterdir()} == {"traces.duckdb", "a"}
+    inside = {path.resolve().is_relative_to(made.folder) for path in tmp_path.rglob("*.js")}
+    assert inside == {True}
+
+
+def test_only_what_was_written_here_is_replaced(explored: Explorer, tmp_path: Path) -> None:
+    mine, folder = tmp_path / "mine", tmp_path / "page"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(mine)
+    rows = chosen_samples(explored, limit=2)
+    for taken in ("mine", "file", "link"):
+        with pytest.raises(UsageError, match="no page of the explorer"):
+            export(explored, rows, tmp_path / taken)
+    assert (mine / "thesis.txt").read_text() == "mine"
+    folder.mkdir()
+    export(explored, rows, folder)
+    export(explored, rows[:1], folder)
+    assert read_back(folder)["samples"]["total"] == 1
+    assert len(list((folder / "data/sample").rglob("*.js"))) == 1, "nothing of the older one is left"
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "file", "link", "page"}
+
+
+def test_a_failure_leaves_the_old_page(explored: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = chosen_samples(explored, limit=3)
+    folder = export(explored, rows, tmp_path / "page").folder
+    monkeypatch.setattr(exporting, "asset", lambda name: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UsageError, match="No space left"):
+        export(explored, rows[:1], folder)
+    assert read_back(folder)["samples"]["total"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+def test_samples_are_chosen_by_run_and_by_id(explored: Explorer) -> None:
+    assert len(chosen_samples(explored, limit=1000)) == 4 * PROBLEMS * 2
+    [row] = chosen_samples(explored, samples=[chosen_samples(explored, ["guided"])[3]["sample"][:9]])
+    assert row == chosen_samples(explored, ["guided"])[3]
+    with pytest.raises(UsageError, match="'zz'"):
+        chosen_samples(explored, ["guided"], ["zz"])
+    with pytest.raises(UsageError, match="nothing"):
+        chosen_samples(explored, ["nothing"])
+
+
+def test_the_command_says_what_it_wrote(random_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["view", str(random_path), "--export", str(tmp_path / "page"), "--run", "guided", "--limit", "5"]) == 0
+    told = capsys.readouterr().out
+    assert re.fullmatch(rf"5 samples, \d+\.\d MB: open {re.escape(str(tmp_path))}/page/index.html\n", told)
+    assert run(["view", str(random_path), "--run", "guided"]) == 2
+    assert "--export" in capsys.readouterr().err
