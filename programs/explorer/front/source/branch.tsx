@@ -8,6 +8,7 @@ import { Failure } from "./data";
 import { count, visible } from "./format";
 import { Said } from "./loading";
 import { Outcome } from "./outcome";
+import { isReasoning } from "./tokens";
 
 type Program = BranchRequest["program"];
 
@@ -157,16 +158,26 @@ export function BranchCards({ store, sample, branches }: { store: StoreInfo; sam
           </p>
           <p class="text small">
             <span class="dim">{sample.texts.slice(Math.max(0, branch.position - 12), branch.position).join("")}</span>
-            <b class="forced">{branch.forced}</b>
+            <Word text={branch.forced} forced />
             {branch.texts.map((text, index) => (
-              <span key={index} class={branch.source[index] === "reasoning" ? "t taken" : "t"}>
-                {text}
-              </span>
+              <Word key={index} text={text} taken={isReasoning(branch.source[index])} />
             ))}
           </p>
         </article>
       ))}
     </section>
+  );
+}
+
+/** A token whose mark leaves out the space before it. */
+export function Word({ text, forced = false, taken = false }: { text: string; forced?: boolean; taken?: boolean }) {
+  const space = /^ \S/.test(text) ? " " : "";
+  const kind = forced ? "forced" : taken ? "t taken" : "t";
+  return (
+    <>
+      {space}
+      <span class={kind}>{text.slice(space.length)}</span>
+    </>
   );
 }
 
@@ -188,7 +199,7 @@ function Ending({ branch }: { branch: Live }) {
     case "failed":
       return (
         <span class="trouble" role="alert">
-          {branch.trouble}
+          <Said text={branch.trouble} />
         </span>
       );
   }

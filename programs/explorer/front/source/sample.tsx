@@ -1,6 +1,6 @@
 // One sample: its text shaded by a metric, the score along it, and at every token what both models would have said.
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href, keep } from "./address";
 import { BranchCards, BranchChoice, useBranches } from "./branch";
 import { CandidateBars, TokenFacts } from "./candidates";
@@ -264,7 +264,7 @@ function StripChart({ sample, rule, fired, chosen, pointed, setRule }: MarkedPro
     () => (rule.lambda === null ? sample.localMean.map(() => null) : sample.localMean.map((mean) => (mean === null ? null : mean * (rule.lambda ?? 1)))),
     [sample, rule.lambda],
   );
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!root.current) return undefined;
     const made = new Strip(root.current, sample.score, limit, rule.tau, fired, sample.runInfo.metric ?? "", {
       threshold: (tau) => setRule({ ...latest.current, tau }),
@@ -280,7 +280,7 @@ function StripChart({ sample, rule, fired, chosen, pointed, setRule }: MarkedPro
       made.remove();
     };
   }, [sample]);
-  useEffect(() => strip.current?.set(rule.tau, fired, limit), [fired, limit]);
+  useLayoutEffect(() => strip.current?.set(rule.tau, fired, limit), [fired, limit]);
   return (
     <figure class="strip">
       <div ref={root} class="plot" role="group" aria-label={`Score of each token; threshold ${number(rule.tau)}`} />
@@ -294,7 +294,7 @@ function StripChart({ sample, rule, fired, chosen, pointed, setRule }: MarkedPro
 function Words({ sample, metric, fired, chosen, pointed }: MarkedProps & { metric: string }) {
   const root = useRef<HTMLDivElement>(null);
   const text = useRef<TokenText | null>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!root.current) return undefined;
     const made = new TokenText(root.current, sample, { point: (index) => pointed.set(index), choose: (index) => chosen.set(index) });
     text.current = made;
@@ -309,7 +309,7 @@ function Words({ sample, metric, fired, chosen, pointed }: MarkedProps & { metri
     const values = valuesOf(sample, metric);
     text.current?.shade(metric === "none" ? new Int8Array(sample.ids.length) : levelsOf(values, topOf(values)));
   }, [sample, metric]);
-  useEffect(() => text.current?.mark(fired), [sample, fired]);
+  useLayoutEffect(() => text.current?.mark(fired), [sample, fired]); // together with the count beside it
   return (
     <>
       <div id="text" ref={root} class="text" role="listbox" tabIndex={0} aria-label={`The text, ${times(sample.ids.length, "token")}`} aria-describedby="keys" />

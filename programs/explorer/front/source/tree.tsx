@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { go, href, isStatic, joined } from "./address";
+import { Word } from "./branch";
 import type { Sample, StoreInfo, TreeNode } from "./contract";
 import { readSample, readTree } from "./data";
 import { count, runLabel, times, visible } from "./format";
@@ -134,7 +135,7 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
               </a>
             </p>
             <p class="text small">
-              <b class="forced">{node.token}</b>
+              <Word text={node.token} forced />
               {node.text}
             </p>
           </li>

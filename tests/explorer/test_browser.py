@@ -1,0 +1,358 @@
+"""The page in a real browser: what people do with it, and that it neither complains nor runs what a store holds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rrti_sgl.db.store import Store
+from rrti_sgl.science.threshold import ThresholdRule
+from tests.explorer.browsing import (
+    LENGTH,
+    PROBLEMS,
+    RULE,
+    VOCABULARY,
+    Watched,
+    needs_browser,
+    opened_browser,
+    served_store,
+    write_store,
+)
+from tests.hostile import make_hostile_store
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("looked") / "traces.duckdb")
+
+
+@pytest.fixture(scope="module")
+def url(store_path: Path) -> Iterator[str]:
+    with served_store(store_path) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    watched = Watched(browser)
+    yield watched.page
+    watched.close()
+    assert watched.complaints == []
+
+
+@pytest.fixture(scope="module")
+def sample(store_path: Path) -> dict[str, Any]:
+    """A guided sample with a takeover that changed the token after some tokens, and the base run's of its problem."""
+    with Store.open_readonly(store_path) as store:
+        found = store.sql(
+            """
+            SELECT g.sample_id AS guided, b.sample_id AS base, g.problem_id, g.n_takeovers, b.n_tokens - 6 AS common
+            FROM samples AS g JOIN samples AS b USING (problem_id)
+            WHERE g.run_id = 'guided-1' AND b.run_id = 'base-1' AND g.n_changed > 0 AND b.n_tokens - 6 BETWEEN 3 AND 12
+            ORDER BY g.n_takeovers DESC, problem_id LIMIT 1
+            """
+        ).to_pylist()[0]
+        tokens = store.sql(
+            "SELECT * FROM tokens WHERE run_id = 'guided-1' AND sample_id = $s ORDER BY position", {"s": found["guided"]}
+        )
+    return found | {"tokens": tokens.to_pylist()}
+
+
+def total(page: Any) -> int:
+    page.wait_for_selector(".list[aria-busy=false]")
+    return int(page.inner_text(".total").split()[0].replace(",", ""))
+
+
+def test_filters_are_in_the_address(page: Any, url: str) -> None:
+    page.goto(url)
+    assert total(page) == 2 * PROBLEMS
+    page.select_option("select[name=program]", "guided")
+    page.wait_for_url("**/?program=guided")
+    assert total(page) == PROBLEMS
+    page.select_option("select[name=outcome]", "right")
+    right = sum(i % 3 != 1 for i in range(PROBLEMS))
+    page.wait_for_function(f"() => document.querySelector('.total').textContent.startsWith('{right} ')")
+    page.select_option("select[name=flipped]", "base-1")
+    page.select_option("select[name=flip]", "gained")
+    gained = sum(i % 3 != 1 and i % 4 != 0 for i in range(PROBLEMS))
+    page.wait_for_function(f"() => document.querySelector('.total').textContent.startsWith('{gained} ')")
+    page.reload()
+    assert total(page) == gained
+    assert page.input_value("select[name=flip]") == "gained"
+    page.click("text=Clear")
+    page.fill("input[name=text]", "PERSON 12?")
+    page.wait_for_url("**text=PERSON*")
+    assert total(page) == 2
+    page.fill("input[name=text]", "nobody asks this")
+    page.wait_for_selector("text=No sample is like this")
+
+
+def test_runs_select_their_samples_and_columns_sort(page: Any, url: str) -> None:
+    page.goto(url)
+    page.check(".runs label:has-text('guided') input")
+    page.wait_for_url("**run=guided-1*")
+    assert total(page) == PROBLEMS
+    page.click("role=columnheader >> text=Takeovers")
+    page.wait_for_url("**sort=takeovers&order=down*")
+    page.wait_for_selector("[role=columnheader][aria-sort=descending]:has-text('Takeovers')")
+    page.wait_for_selector(".list[aria-busy=false]")
+    shown = [int(text) for text in page.locator(".row .c-takeovers").all_inner_texts()]
+    assert shown == sorted(shown, reverse=True)
+    assert shown[0] > shown[-1]
+
+
+def test_thousands_of_rows_are_a_few_elements(page: Any, url: str) -> None:
+    page.goto(url)
+    total(page)
+    page.focus(".row a >> nth=0")
+    page.keyboard.press("End")
+    last = f"[role=row][aria-rowindex='{2 * PROBLEMS + 1}']"
+    page.wait_for_function(f"() => document.activeElement.dataset.index === '{2 * PROBLEMS - 1}'")
+    assert f"person {PROBLEMS - 1}" in page.inner_text(last)
+    assert page.locator(".row").count() < 60
+    page.keyboard.press("ArrowUp")
+    page.wait_for_function(f"() => document.activeElement.dataset.index === '{2 * PROBLEMS - 2}'")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#text .t")
+    page.go_back()
+    page.wait_for_selector(last)  # where one was
+
+
+def boxes(page: Any) -> Any:
+    """Where things stand that a hover must not move."""
+    return page.evaluate(
+        "['#text', '.strip', '.look', '.candidates', '.legend', '.partners'].map(s => {"
+        "const b = document.querySelector(s).getBoundingClientRect(); return [b.x, b.y, b.width, b.height] })"
+    )
+
+
+def test_hover_shows_both_models_and_moves_nothing(page: Any, url: str, sample: dict[str, Any]) -> None:
+    page.goto(f"{url}/sample/guided-1/{sample['guided']}")
+    page.wait_for_selector(".partners table")
+    page.wait_for_selector(".pairrow.emitted")
+    before = boxes(page)
+    page.evaluate(
+        "window.written = 0;"
+        "new MutationObserver(all => { window.written += all.length })"
+        ".observe(document.querySelector('#text'), {childList: true, subtree: true})"
+    )
+    for at in (0, 5, LENGTH - 1):
+        token = sample["tokens"][at]
+        page.hover(f"#text .t[data-i='{at}']")
+        page.wait_for_selector(f".look[data-at='{at}'] .pairrow.emitted")
+        text = page.inner_text(".look")
+        assert f"at {at}" in text
+        assert re.search(rf"score\n{token['score']:.2f}"[:-1], text)
+        assert page.inner_text(".pairrow.emitted .token").removeprefix("▸") == VOCABULARY[token["token_id"]].replace(
+            " ", "␣"
+        )
+        assert next(value for value in page.inner_text(".pairrow.emitted").split() if "%" in value) in ("60.0%", "60.1%")
+        assert "rank 1" in text
+        assert boxes(page) == before
+    page.mouse.move(2, 2)
+    page.wait_for_selector(".look:not(.hovering)")
+    assert page.evaluate("window.written") == 0
+
+
+def test_takeovers_show_what_base_had_drawn(page: Any, url: str, sample: dict[str, Any]) -> None:
+    page.goto(f"{url}/sample/guided-1/{sample['guided']}")
+    page.wait_for_selector("#text .t")
+    changed = [t["position"] for t in sample["tokens"] if t["base_token_id"] != t["token_id"]]
+    assert page.locator("#text s").all_inner_texts() == [sample["tokens"][at]["base_token_text"] for at in changed]
+    taken = page.locator("#text .t.taken").evaluate_all("all => all.map(t => Number(t.dataset.i))")
+    assert taken == [t["position"] for t in sample["tokens"] if t["fired"]]
+    assert (
+        f"at={changed[0]}" in page.wait_for_function("() => location.search.includes('at=') && location.search").json_value()
+    )
+
+
+def test_shades_follow_the_metric(page: Any, url: str, sample: dict[str, Any]) -> None:
+    page.goto(f"{url}/sample/guided-1/{sample['guided']}?metric=entropy_base")
+    page.wait_for_selector("#text .t[data-h='8']")
+    values = [token["entropy_base"] for token in sample["tokens"]]
+    shades = page.locator("#text .t").evaluate_all("all => all.map(t => Number(t.dataset.h || 0))")
+    order = np.argsort(values)
+    assert [shades[i] for i in order] == sorted(shades)
+    page.select_option(".controls select", "none")
+    page.wait_for_function("() => document.querySelectorAll('#text .t[data-h]').length === 0")
+    page.wait_for_url("**metric=none*")
+
+
+def replayed(sample: dict[str, Any], tau: float, lambda_: float | None) -> list[int]:
+    """The positions at which the library's rule fires, on what is stored."""
+    column = {
+        name: np.array([math.nan if t[name] is None else t[name] for t in sample["tokens"]])
+        for name in ("score", "local_mean")
+    }
+    rule = ThresholdRule(tau, lambda_, RULE.window, RULE.warmup)
+    return np.flatnonzero(rule.fires(column["score"], column["local_mean"], np.arange(LENGTH, dtype=np.int32))).tolist()
+
+
+def lit(page: Any) -> tuple[float, list[int]]:
+    """The threshold as it stands, and the tokens that are lit up."""
+    tau = float(page.get_attribute(".threshold", "aria-valuenow"))
+    found = page.locator("#text .t.fires").evaluate_all("all => all.map(t => Number(t.dataset.i))")
+    assert int(page.get_attribute(".counts", "data-fires")) == len(found)
+    return tau, found
+
+
+def test_a_dragged_threshold_fires_as_the_library_does(page: Any, url: str, sample: dict[str, Any]) -> None:
+    page.goto(f"{url}/sample/guided-1/{sample['guided']}")
+    page.wait_for_selector(".threshold")
+    tau, found = lit(page)
+    assert (tau, found) == (RULE.tau, [t["position"] for t in sample["tokens"] if t["fired"]])
+    seen = {len(found)}
+    box = page.locator(".u-over").bounding_box()
+    page.hover(".threshold", position={"x": 60, "y": 9})
+    page.mouse.down()
+    for share in (0.95, 0.8, 0.6, 0.3, 0.02):
+        page.mouse.move(box["x"] + 60, box["y"] + share * box["height"])
+        page.wait_for_function(f"() => document.querySelector('.threshold').getAttribute('aria-valuenow') !== '{tau}'")
+        tau, found = lit(page)
+        assert found == replayed(sample, tau, RULE.lambda_)
+        seen.add(len(found))
+    page.mouse.up()
+    assert len(seen) > 3
+    page.wait_for_url(f"**tau={tau:g}*")
+    page.uncheck(".lambda input[type=checkbox]")
+    for key in ("Home", "PageUp", "ArrowUp", "ArrowUp", "PageUp", "ArrowDown", "End"):
+        page.press(".threshold", key)
+        tau, found = lit(page)
+        assert found == replayed(sample, tau, None), key
+    assert found == []
+    page.fill("input[aria-label='Threshold tau']", "0.4")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('.threshold').getAttribute('aria-valuenow') === '0.4'")
+    assert lit(page) == (0.4, replayed(sample, 0.4, None))
+    page.wait_for_url("**tau=0.4*")
+    page.reload()
+    page.wait_for_selector("#text .t.fires")
+    assert lit(page) == (0.4, replayed(sample, 0.4, None))  # the address has it
+    page.click("text=As decoded")
+    assert lit(page) == (RULE.tau, replayed(sample, RULE.tau, RULE.lambda_))
+
+
+def test_keys_walk_the_text(page: Any, url: str, sample: dict[str, Any]) -> None:
+    page.goto(f"{url}/sample/guided-1/{sample['guided']}?at=0")
+    page.wait_for_selector(".look[data-at='0']")
+    for _ in range(40):  # by keys alone
+        if page.evaluate("document.activeElement.id") == "text":
+            break
+        page.keyboard.press("Tab")
+    taken = [t["position"] for t in sample["tokens"] if t["fired"]]
+    before = max(at for at in taken if at < LENGTH - 1)
+    after = min(at for at in taken if at > 0)
+    steps = [("ArrowRight", 1), ("End", LENGTH - 1), ("ArrowRight", LENGTH - 1), ("p", before)]
+    steps += [("Home", 0), ("ArrowLeft", 0), ("n", after)]
+    for key, at in steps:
+        page.keyboard.press(key)
+        page.wait_for_selector(f".look[data-at='{at}']")
+        assert page.get_attribute("#text-chosen", "data-i") == str(at)
+        assert page.get_attribute("#text", "aria-activedescendant") == "text-chosen"
+    assert page.evaluate("getComputedStyle(document.querySelector('#text')).outlineStyle") == "solid"
+
+
+def test_two_runs_side_by_side(page: Any, url: str, sample: dict[str, Any]) -> None:
+    page.goto(f"{url}/sample/guided-1/{sample['guided']}")
+    page.click("text=side by side")
+    page.wait_for_selector(".sides .t")
+    at, tokens = sample["common"], sample["tokens"]
+    assert page.inner_text(".common").endswith("".join(VOCABULARY[t["token_id"]] for t in tokens[:at])[-12:])
+    said = page.inner_text(".found")
+    assert f"Alike up to token {at}" in said
+    assert f"a takeover, base had drawn {tokens[at]['base_token_text']}" in said
+    first = page.locator(".side").evaluate_all("all => all.map(s => s.querySelector('.t').textContent)")
+    assert first == [VOCABULARY[tokens[at]["token_id"]].strip(), tokens[at]["base_token_text"]]
+    assert page.locator(".side .ended").count() == 2
+
+
+def test_points_of_statistics_lead_to_tokens(page: Any, url: str) -> None:
+    page.goto(url)
+    for name in page.locator(".top nav a").all_inner_texts()[1:]:
+        page.click(f".top nav a:has-text('{name}')")
+        page.wait_for_selector(".points button, .statistics .none")
+        rows = page.locator(".points tbody tr")
+        for place in range(rows.count()):
+            rows.nth(place).locator("button").click()
+            page.wait_for_selector(".hits .dim")
+            if "0 tokens" not in page.inner_text(".hits") and page.locator(".hits .hit a").count():
+                break
+    page.goto(f"{url}/statistics/budget")
+    page.click(".points tbody tr:has-text('guided') button")
+    page.wait_for_selector(".hit a")
+    token = page.inner_text(".hit >> nth=0 >> b")
+    page.click(".hit a >> nth=0")
+    page.wait_for_selector("#text-chosen.taken")
+    assert page.inner_text("#text-chosen") == token
+
+
+def views(store: Path, run: str, other: str) -> list[str]:
+    """An address of each view."""
+    with Store.open_readonly(store) as opened:
+        query = "SELECT sample_id FROM samples WHERE run_id = $run ORDER BY problem_id LIMIT 1"
+        here, there = (opened.sql(query, {"run": name}).column(0)[0].as_py() for name in (run, other))
+    return ["/", f"/sample/{run}/{here}", f"/compare/{run}/{here}/{other}/{there}", f"/tree/{run}/{here}",
+            "/statistics/budget?point=1", "/statistics/position?point=1", "/statistics/planning?point=0"]  # fmt: skip
+
+
+def shown(page: Any, address: str) -> None:
+    """Opens a view and waits for what it shows."""
+    page.goto(address)
+    page.wait_for_selector("main > :not(.waiting)")
+    for waits in ("main .waiting", "[aria-busy=true]"):
+        page.wait_for_selector(waits, state="detached")
+
+
+def test_narrow_and_dark(browser: Any, url: str, store_path: Path) -> None:
+    watched = Watched(browser, viewport={"width": 400, "height": 800})
+    page = watched.page
+    for address in views(store_path, "guided-1", "base-1"):
+        shown(page, url + address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, address
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            colours = page.evaluate(
+                "(({backgroundColor, color}) => [backgroundColor, color])(getComputedStyle(document.body))"
+            )
+            bright = [sum(map(int, re.findall(r"\d+", colour))) > 384 for colour in colours]
+            assert bright == ([True, False] if scheme == "light" else [False, True])
+    watched.close()
+    assert [said for said in watched.complaints if "400" not in said] == []  # a statistic that the store has not
+
+
+def test_hostile_texts_stay_texts(browser: Any, tmp_path: Path) -> None:
+    path = make_hostile_store(tmp_path / "hostile.duckdb")
+    watched = Watched(browser)
+    with served_store(path) as address:
+        for view in views(path, "run-2", "run-1"):
+            shown(watched.page, address + view)
+            inside = watched.page.evaluate(
+                "document.querySelectorAll('#page script, #page img, #page iframe, #page style').length"
+            )
+            assert inside == 0, view
+            assert "alert(1)" in watched.page.inner_text("#page"), view
+    watched.close()
+    assert [said for said in watched.complaints if "400" not in said] == []
+
+
+def test_what_is_not_there_is_said(browser: Any, url: str) -> None:
+    watched = Watched(browser)
+    for address, said in (("/nowhere", "There is no view /nowhere"), ("/sample/guided-1/ffffffffffff", "")):
+        watched.page.goto(url + address)
+        assert said in watched.page.inner_text("[role=alert]")
+    watched.close()
+    assert all("404" in said for said in watched.complaints)
