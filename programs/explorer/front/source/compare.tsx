@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href } from "./address";
+import { Word } from "./branch";
 import { CandidateBars } from "./candidates";
 import { Cell, useCell } from "./cell";
 import type { Sample, StoreInfo } from "./contract";
@@ -9,6 +10,7 @@ import { CandidateReader, readSample } from "./data";
 import { count, number, percent, runLabel, times, visible } from "./format";
 import { Awaited, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
+import { type Parting, partingOf } from "./parting";
 import { isReasoning, levelsOf, otherDrawn, TokenText, topOf } from "./tokens";
 
 interface CompareProps {
@@ -25,20 +27,13 @@ export function CompareView({ run, sample, otherRun, otherSample }: CompareProps
   return <Awaited of={loaded}>{([left, right]) => <Both key={key} left={left} right={right} />}</Awaited>;
 }
 
-/** How many tokens two samples have in common before the first that differs. */
-export function commonLength(left: readonly number[], right: readonly number[]): number {
-  const most = Math.min(left.length, right.length);
-  let length = 0;
-  while (length < most && left[length] === right[length]) length++;
-  return length;
-}
-
 const BEFORE = 24; // common tokens that are shown
 
 function Both({ left, right }: { left: Sample; right: Sample }) {
   useTitle(`${left.row.problem}: ${left.row.program} and ${right.row.program}`);
-  const common = useMemo(() => commonLength(left.ids, right.ids), [left, right]);
-  const alike = common === left.ids.length && common === right.ids.length;
+  const parting = useMemo(() => partingOf(left, right), [left, right]);
+  const { kind, common, from, given } = parting;
+  const alike = kind === "apart" && common === left.ids.length && common === right.ids.length;
   const other = left.row.problem === right.row.problem && left.question === right.question ? null : right.question;
   return (
     <article class="compare">
@@ -46,27 +41,33 @@ function Both({ left, right }: { left: Sample; right: Sample }) {
         <p class="crumbs">{left.row.problem}, side by side</p>
         <h1 class="asked">{left.question}</h1>
         {other !== null && <p class="missing">The other sample answers another question: {other}</p>}
-        <p class="found">{alike ? `Both are the same ${times(common, "token")}.` : <Parting left={left} right={right} at={common} />}</p>
+        <p class="found">{alike ? `Both are the same ${times(common, "token")}.` : <Parted left={left} right={right} parting={parting} />}</p>
       </header>
       {common > 0 && !alike && (
         <p class="text common">
           <span class="dim">{common > BEFORE ? `${times(common, "token")} alike … ` : ""}</span>
-          {left.texts.slice(Math.max(0, common - BEFORE), common).join("")}
+          {(from[0] > 0 ? left : right).texts.slice(Math.max(0, common - BEFORE), common).join("")}
         </p>
       )}
       <div class="sides">
-        <Side sample={left} from={alike ? 0 : common} />
-        <Side sample={right} from={alike ? 0 : common} />
+        <Side sample={left} from={alike ? 0 : from[0]} given={given[0]} />
+        <Side sample={right} from={alike ? 0 : from[1]} given={given[1]} />
       </div>
     </article>
   );
 }
 
-function Parting({ left, right, at }: { left: Sample; right: Sample; at: number }) {
-  const said = (sample: Sample) => (sample.texts[at] === undefined ? <b>the end</b> : <b class="token">{visible(sample.texts[at] ?? "")}</b>);
+function Parted({ left, right, parting }: { left: Sample; right: Sample; parting: Parting }) {
+  const { kind, common: at, given } = parting;
+  if (kind === "siblings") return <>Two branches of one sample, after {count((left.row.parentPosition ?? 0) + 1)} and {count((right.row.parentPosition ?? 0) + 1)} of its tokens.</>;
+  const said = (sample: Sample, forced: string) => {
+    if (forced) return <b class="token">{visible(forced)}</b>;
+    return sample.texts[at] === undefined ? <b>the end</b> : <b class="token">{visible(sample.texts[at] ?? "")}</b>;
+  };
+  const reason = (sample: Sample, forced: string): string => (forced ? `${sample.row.program}: forced` : why(sample, at));
   return (
     <>
-      Alike up to token {count(at)}; there {said(left)} ({why(left, at)}) stands against {said(right)} ({why(right, at)}).
+      Alike up to token {count(at)}; there {said(left, given[0])} ({reason(left, given[0])}) stands against {said(right, given[1])} ({reason(right, given[1])}).
     </>
   );
 }
@@ -82,7 +83,7 @@ function why(sample: Sample, at: number): string {
     : `${program}: reasoning wrote it`;
 }
 
-function Side({ sample, from }: { sample: Sample; from: number }) {
+function Side({ sample, from, given }: { sample: Sample; from: number; given: string }) {
   const { row, runInfo } = sample;
   const chosen = useMemo(() => new Cell<number>(Math.min(from, sample.ids.length - 1)), [sample, from]);
   const pointed = useMemo(() => new Cell<number | null>(null), [sample]);
@@ -101,7 +102,14 @@ function Side({ sample, from }: { sample: Sample; from: number }) {
         <span>{times(row.takeovers, "takeover")}</span>
         {row.finish !== "stop" && <span>ended by {row.finish}</span>}
       </p>
-      <Rest sample={sample} from={from} chosen={chosen} pointed={pointed} />
+      <div>
+        {given && (
+          <p class="text small given">
+            <Word text={given.trimStart()} forced /> <span class="dim">was given, then</span>
+          </p>
+        )}
+        <Rest sample={sample} from={from} chosen={chosen} pointed={pointed} />
+      </div>
       <Look sample={sample} chosen={chosen} pointed={pointed} />
     </section>
   );

@@ -30,16 +30,17 @@ export function placed(rootSample: string, nodes: readonly TreeNode[]): Placed[]
     children.set(parent, [...(children.get(parent) ?? []), node]);
   }
   const found: Placed[] = [];
-  const walk = (sample: string, depth: number, parent: number): void => {
+  const walk = (sample: string, depth: number, parent: number, begin: number): void => {
     const below = children.get(sample) ?? [];
     children.delete(sample); // a circle in a foreign store ends here
     below.sort((a, b) => a.position - b.position || a.run.localeCompare(b.run) || a.sample.localeCompare(b.sample));
     for (const node of below) {
-      const place = found.push({ node, depth, start: node.position, parent }) - 1;
-      walk(node.sample, depth + 1, place);
+      const start = begin + node.position + 1; // a branch's own tokens begin after the forced one
+      const place = found.push({ node, depth, start, parent }) - 1;
+      walk(node.sample, depth + 1, place, start);
     }
   };
-  walk(rootSample, 1, -1);
+  walk(rootSample, 1, -1, 0);
   return found;
 }
 
@@ -53,7 +54,7 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
   useEffect(() => {
     if (moved.current) list.current?.querySelector<HTMLElement>(`[data-place="${at}"]`)?.focus();
   }, [at]);
-  const length = Math.max(row.tokens, ...all.map(({ node }) => node.position + node.tokens));
+  const length = Math.max(row.tokens, ...all.map(({ node, start }) => start + node.tokens));
 
   const key = (event: KeyboardEvent): void => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
@@ -68,7 +69,7 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
     };
     if (event.key === "Enter" && event.target instanceof HTMLElement && event.target.dataset.place !== undefined) {
       const node = all[at]?.node;
-      go(node ? href(["sample", node.run, node.sample], { at: node.position }) : href(["sample", row.run, row.sample]));
+      go(node ? href(["sample", node.run, node.sample]) : href(["sample", row.run, row.sample]));
       return;
     }
     const next = steps[event.key];
@@ -117,9 +118,9 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
           </p>
           <p class="text small">{root.text}</p>
         </li>
-        {all.map(({ node, depth }, place) => (
+        {all.map(({ node, depth, start }, place) => (
           <li {...item(place)} key={`${node.run}/${node.sample}`} aria-level={depth + 1} class={`node depth${Math.min(depth, 6)}`}>
-            <Track from={node.position} to={node.position + node.tokens} length={length} correct={node.correct} />
+            <Track from={start - 1} to={start + node.tokens} length={length} correct={node.correct} />
             <p class="line">
               <Outcome correct={node.correct} word />{" "}
               <span>
@@ -127,7 +128,7 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
                 {node.arm && <span class="dim"> {node.arm}</span>}, then {node.program}
               </span>{" "}
               <span>answer {node.answer ?? "none"}</span> <span class="dim">{times(node.tokens, "token")}</span>
-              <a href={href(["sample", node.run, node.sample], { at: node.position })} tabIndex={at === place ? 0 : -1}>
+              <a href={href(["sample", node.run, node.sample])} tabIndex={at === place ? 0 : -1}>
                 open
               </a>
               <a href={href(compared(root, all, place))} tabIndex={at === place ? 0 : -1}>
