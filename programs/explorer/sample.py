@@ -71,6 +71,7 @@ class Samples:
             "texts": tokens["token_text"].to_pylist(),
             "source": tokens["source"].to_pylist(),
             "baseDrew": tokens["base_token_text"].to_pylist(),
+            "baseDrewIds": tokens["base_token_id"].to_pylist(),
             "reasoningDrew": [None if i is None else text_of(i) for i in tokens["reasoning_token_id"].to_pylist()],
             "score": score,
             "localMean": _numbers(tokens, "local_mean"),

@@ -69,7 +69,7 @@ function once<T>(key: string): Promise<T> {
 }
 
 export const readStore = (): Promise<StoreInfo> => once("store");
-export const readSample = (run: string, sample: string): Promise<Sample> => once<Sample>(`sample/${joined(run, sample)}`).then((s) => { s.baseDrewIds ??= s.baseDrew.map((drew, i) => drew === null ? null : drew.trim() === s.texts[i]?.trim() ? s.ids[i]! : -1); return s; });
+export const readSample = (run: string, sample: string): Promise<Sample> => once(`sample/${joined(run, sample)}`);
 export const readPartners = (run: string, sample: string): Promise<SampleRow[]> => once(`partners/${joined(run, sample)}`);
 export const readAggregate = (name: string, search: string): Promise<Aggregate> => once(`statistics/${joined(name)}${search}`);
 

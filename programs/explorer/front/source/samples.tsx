@@ -143,8 +143,8 @@ function Rows({ runs, query }: { runs: Map<string, RunInfo>; query: URLSearchPar
 function Heading({ column, query }: { column: (typeof COLUMNS)[number]; query: URLSearchParams }) {
   const { name, title, sort, numeric, meaning } = column;
   const shown = title || "Outcome";
-  const now = (query.get("sort") ?? "problem") === sort && sort !== undefined;
-  const down = query.get("order") === "down";
+  const now = (query.get("sort") ?? "run") === sort && sort !== undefined;
+  const down = (query.get("order") ?? (numeric ? "down" : "up")) === "down";
   const state = now ? ({ "aria-sort": down ? "descending" : "ascending" } as const) : {};
   return (
     <div role="columnheader" class={`c-${name}${numeric ? " n" : ""}`} {...state}>
@@ -170,7 +170,8 @@ function Heading({ column, query }: { column: (typeof COLUMNS)[number]; query: U
 }
 
 function SortChoice({ query }: { query: URLSearchParams }) {
-  const value = `${query.get("sort") ?? "problem"} ${query.get("order") ?? "up"}`;
+  const sorted = COLUMNS.find(({ sort }) => sort === (query.get("sort") ?? "run"));
+  const value = `${sorted?.sort ?? "run"} ${query.get("order") ?? (sorted?.numeric ? "down" : "up")}`;
   const choices = COLUMNS.flatMap(({ sort, title, numeric }) =>
     sort ? (numeric ? ["down", "up"] : ["up", "down"]).map((order) => ({ value: `${sort} ${order}`, title: title || "Outcome", order })) : [],
   );

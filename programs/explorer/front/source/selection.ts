@@ -5,13 +5,14 @@ import type { SampleRow } from "./contract";
 type Key = (row: SampleRow) => number | string | null;
 const KEYS: Record<string, Key> = {
   problem: (row) => row.problem,
-  run: (row) => row.run,
   tokens: (row) => row.tokens,
   takeovers: (row) => row.takeovers,
   changed: (row) => row.changed,
   maxScore: (row) => row.maxScore,
-  outcome: (row) => (row.correct === null ? null : Number(row.correct)),
+  outcome: (row) => (row.correct === null ? null : Number(!row.correct)), // right first
 };
+
+const FROM_THE_TOP = new Set(["tokens", "takeovers", "changed", "maxScore"]);
 
 export function selected(rows: readonly SampleRow[], query: URLSearchParams): SampleRow[] {
   const text = query.get("text")?.toLowerCase() ?? "";
@@ -31,8 +32,10 @@ export function selected(rows: readonly SampleRow[], query: URLSearchParams): Sa
       (scoreMin === -Infinity || (row.maxScore ?? -Infinity) >= scoreMin) &&
       (!text || `${row.question}\n${row.answer ?? ""}`.toLowerCase().includes(text)),
   );
-  const key = KEYS[query.get("sort") ?? "problem"] ?? (KEYS.problem as Key);
-  const sign = query.get("order") === "down" ? -1 : 1;
+  const sort = query.get("sort") ?? "run";
+  if (sort === "run") return query.get("order") === "down" ? found.reverse() : found; // the order of the export
+  const key = KEYS[sort] ?? (KEYS.problem as Key);
+  const sign = (query.get("order") ?? (FROM_THE_TOP.has(sort) ? "down" : "up")) === "down" ? -1 : 1;
   return found.sort((a, b) => ordered(key(a), key(b), sign) || a.problem.localeCompare(b.problem, "en", { numeric: true }) || a.index - b.index);
 }
 
