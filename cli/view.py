@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rrti_sgl.cli.api import Port, endpoint_key
-from rrti_sgl.cli.options import with_options
+from rrti_sgl.cli.options import Trust, with_options
+from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.signals import Stopped, run_async
 from rrti_sgl.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.programs.explorer.branching import Branches
     from rrti_sgl.programs.explorer.explorer import Explorer
     from rrti_sgl.programs.web.serving import Place
+    from rrti_sgl.serving.opening import PairAddress
 
 DEFAULT = Path("traces.duckdb")
-_EXPORT = "Export"
+_EXPORT, _MODELS = "Export", "Models"
 
 
 @with_options([])
@@ -50,10 +54,20 @@ def view(
         list[str] | None, typer.Option(help="This sample: id, or its first digits; repeat.", rich_help_panel=_EXPORT)
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.", rich_help_panel=_EXPORT)] = 100,
+    branch: Annotated[
+        bool,
+        typer.Option(
+            "--branch", help="Go on from tokens; starts a pair where no address is given.", rich_help_panel=_MODELS
+        ),
+    ] = False,
+    trust: Trust = None,
+    *,
+    pair: PairOptions,
 ) -> None:
     """Look at a store in the browser: samples, both models' candidates at each token, two runs side by side.
 
-    It is read, and stays as it is. Ctrl-C ends it. With --export it ends by itself.
+    It is read, and stays as it is. With the models of its runs, addresses or `--branch`, a token can be forced and gone on
+    from; each finished branch is then stored in it. Ctrl-C ends it. With `--export` it ends by itself.
     """
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
@@ -78,11 +92,17 @@ def view(
     from rrti_sgl.programs.web.serving import Place
 
     place = Place(host, port, endpoint_key(endpoint_key_file), "explorer")
-    with opened(path) as found, Explorer(found) as explorer:
-        try:
-            run_async(_answering(explorer, place, open_))
-        except Stopped:
-            say("The explorer is stopped.")
+    named = (pair.base_url, pair.reasoning_url, pair.fused_url, pair.fused, pair.base, pair.reasoning)
+    try:
+        if not branch and not any(named):
+            with opened(path) as found, Explorer(found) as explorer:
+                return run_async(_answering(explorer, place, open_))
+        if sealed or snapshot:
+            raise UsageError("Branches are stored, and --sealed and --snapshot only read.", "Leave them out.")
+        with Store.open(path, create=False) as found, pair.open() as address:
+            run_async(_branching(found, pair, address, trust or (), place, open_))
+    except Stopped:
+        say("The explorer is stopped.")
 
 
 def _written(explorer: Explorer, runs: Sequence[str], samples: Sequence[str], limit: int, folder: Path) -> None:
@@ -93,7 +113,29 @@ def _written(explorer: Explorer, runs: Sequence[str], samples: Sequence[str], li
     say(f"{made.samples} samples, {made.bytes / 1e6:.1f} MB: open {made.page}")
 
 
-async def _answering(explorer: Explorer, place: Place, opens: bool) -> None:
+async def _branching(
+    store: Store, pair: PairOptions, address: PairAddress, trust: Sequence[str], place: Place, opens: bool
+) -> None:
+    """Serve the explorer of a store that is open for writing, with its models, until cancelled."""
+    from rrti_sgl.engines.transport import TransportLimits
+    from rrti_sgl.programs.explorer.branching import Branches
+    from rrti_sgl.programs.explorer.explorer import Explorer
+    from rrti_sgl.programs.running.session import Concurrency, open_session
+
+    opening = open_session(
+        address.base_url,
+        address.reasoning_url,
+        Concurrency(pair.in_flight),
+        tokenizer=pair.tokenizer,
+        api_key=pair.api_key,
+        limits=TransportLimits(patience_s=pair.patience),
+    )
+    async with opening as session:
+        with Explorer(store, session.pair.vocabulary, branching=True) as explorer:
+            await _answering(explorer, place, opens, Branches(explorer, session, trust))
+
+
+async def _answering(explorer: Explorer, place: Place, opens: bool, branches: Branches | None = None) -> None:
     """Serve the explorer until cancelled."""
     import webbrowser
 
@@ -106,5 +148,5 @@ async def _answering(explorer: Explorer, place: Place, opens: bool) -> None:
         say("Ctrl-C stops it.")
         if opens:
             webbrowser.open(url)
-        app = create_app(explorer, place.endpoint_key, local=place.local)
+        app = create_app(explorer, place.endpoint_key, local=place.local, branches=branches)
         await serve_app(app, listening, most_connections=256, grace_s=2)

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rrti_sgl.errors import RRTIError, UsageError
-from rrti_sgl.programs.explorer.asked import MissingError
+from rrti_sgl.errors import PairMismatchError, RRTIError, StoreError, UsageError
+from rrti_sgl.programs.explorer.asked import MissingError, read_body
+from rrti_sgl.programs.explorer.branching import BranchAsked, Branches, BusyError
 from rrti_sgl.programs.explorer.explorer import Explorer
+from rrti_sgl.programs.explorer.samples import Payload
 from rrti_sgl.programs.explorer.shell import ASSETS, POLICY, asset, document, dumped
+from rrti_sgl.programs.web.receiving import BodyError, json_body, until_gone
 from rrti_sgl.programs.web.serving import named_host
 from rrti_sgl.serving.keys import LOOPBACK
 
 logger = logging.getLogger(__name__)
 
 COOKIE = "rrti-view"
+_BODY_BYTES, _BODY_S = 2**16, 10.0  # of a request
+_IDLE_S = 60.0  # in which a reader has to take an event
+_LEFT = 499  # nobody reads it
 _TYPES = {"js": "text/javascript", "css": "text/css", "txt": "text/plain"}
 _HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -33,7 +44,9 @@ _HEADERS = {
 }
 
 
-def create_app(explorer: Explorer, key: str | None = None, *, local: bool = True) -> ASGIApp:
+def create_app(
+    explorer: Explorer, key: str | None = None, *, local: bool = True, branches: Branches | None = None
+) -> ASGIApp:
     """The explorer of a store as an ASGI application.
 
     Args:
@@ -41,6 +54,7 @@ def create_app(explorer: Explorer, key: str | None = None, *, local: bool = True
         key: what a browser shows once, as `?key=KEY`, and then as a cookie; None asks for none.
         local: served on the loopback interface: requests that name another host are refused, as they come from a page of the
             web that was made to point here.
+        branches: goes on from tokens; None: nothing is written, and a request for a branch is refused.
     """
     app = FastAPI(title="rrti view", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -52,6 +66,21 @@ def create_app(explorer: Explorer, key: str | None = None, *, local: bool = True
     async def tell_http(request: Request, error: HTTPException) -> Response:
         remedy = "Read with GET; only branches are asked for with POST."
         return failed(error.status_code, f"{error.detail}.", remedy if error.status_code == 405 else "")
+
+    @app.post("/data/branches")
+    async def branch(request: Request) -> Response:
+        try:
+            if branches is None:
+                raise UsageError("Branching is not switched on.", explorer.info()["branchingRemedy"])
+            body = await json_body(request, _BODY_BYTES, _BODY_S)
+            begun = await branches.prepare(read_body(BranchAsked, body))
+        except BodyError as error:
+            return failed(error.status, error.message)
+        except ClientDisconnect:
+            return Response(status_code=_LEFT)
+        except Exception as error:
+            return told(error)
+        return _Events(request.receive, branches.events(begun))
 
     @app.get("/{name}")
     def file(name: str, request: Request) -> Response:
@@ -100,10 +129,35 @@ def failed(status: int, message: str, remedy: str = "") -> Response:
 def told(error: Exception) -> Response:
     """What a browser is told of an error; what it is not told is logged."""
     if isinstance(error, RRTIError):
-        status = 404 if isinstance(error, MissingError) else 400 if isinstance(error, UsageError) else 502
+        statuses = ((MissingError, 404), (BusyError, 429), (UsageError, 400), (PairMismatchError, 400), (StoreError, 500))
+        status = next((status for kind, status in statuses if isinstance(error, kind)), 502)
         return failed(status, error.message, error.remedy)
     logger.error("an answer failed", exc_info=error)
     return failed(500, "The explorer failed.", "What it was is in the terminal that it was started in.")
+
+
+class _Events(Response):
+    """Events as they come; the client may leave, which ends their work, and has to read on."""
+
+    def __init__(self, receive: Receive, events: AsyncGenerator[Payload, None]) -> None:
+        super().__init__(media_type="text/event-stream")
+        del self.headers["content-length"]
+        self._receive, self._events = receive, events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(TimeoutError, OSError):
+            await until_gone(self._receive, self._all(send))
+
+    async def _all(self, send: Send) -> bool:
+        async with aclosing(self._events) as events:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async for event in events:
+                async with asyncio.timeout(_IDLE_S):
+                    await send(
+                        {"type": "http.response.body", "body": b"data: " + dumped(event) + b"\n\n", "more_body": True}
+                    )
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
 
 
 class _Guard:

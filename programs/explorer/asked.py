@@ -118,6 +118,22 @@ def read(kind: type[Kind], query: Mapping[str, Sequence[str]]) -> Kind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        known = ", ".join(str(field.alias) for field in kind.model_fields.values()) or "none"
-        raise UsageError(f"The address asks for what there is not: {wrong}.", f"Its parameters are: {known}.") from error
+        raise _wrong(kind, error, "The address") from error
+
+
+def read_body(kind: type[Kind], body: bytes) -> Kind:
+    """The same of a request's body, JSON.
+
+    Raises:
+        UsageError: as `read`, or it is no JSON.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _wrong(kind, error, "The request") from error
+
+
+def _wrong(kind: type[Asked], error: ValidationError, what: str) -> UsageError:
+    wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors())
+    known = ", ".join(str(field.alias) for field in kind.model_fields.values()) or "none"
+    return UsageError(f"{what} asks for what there is not: {wrong}.", f"Its parameters are: {known}.")

@@ -43,7 +43,7 @@ class Explorer:
         self._texts = TokenTexts(store, vocabulary)
         self._runs: dict[str, Payload] = {}
         self._samples = Samples(store, self.index, self.lists, self._texts, self._runs)
-        self._trees = Trees(self.index, self.lists)
+        self._trees = Trees(self.index, self.lists, self._texts)
         self._aggregates = Aggregates(store, self.index)
         self._read_runs()
 

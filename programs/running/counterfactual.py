@@ -22,11 +22,11 @@ from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import problem_set_of
 from rrti_sgl.problems.given_rows import PREFIX as ROWS
-from rrti_sgl.programs.running.preparing import build, new_run_id, resolve
+from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.records import RunRecord, SampleTrace
+from rrti_sgl.records import RunRecord, SampleRecord, SampleTrace
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
 COUNTERFACTUAL = "counterfactual"
@@ -104,21 +104,34 @@ async def run_counterfactual(
     chosen = _positions(trace, positions)
     n = continuations or (1 if settings.temperature == 0 else 8)
     pair = session.pair
-    in_memory = None
-    if settings.problems.startswith(ROWS):  # the store has what was given
-        problem = store.get_problem(parent.problem_set, trace.sample.problem_id)
-        in_memory = problem_set_of(parent.problem_set, [problem], choices=settings.choices_field is not None)
-        in_memory = in_memory if settings.grader is None else replace(in_memory, grader=load_grader(settings.grader))
-    resolved = resolve(pair, settings, store, problem_ids={trace.sample.problem_id}, problem_set=in_memory)
-    prepared = build(pair, resolved, new_run_id(COUNTERFACTUAL))
-    prepared = replace(
-        prepared,
-        record=replace(prepared.record, program=COUNTERFACTUAL, config={**prepared.record.config, "kind": "counterfactual"}),
-        jobs=_jobs(pair, prepared.jobs[0], trace, chosen, n),
-    )
+    prepared = prepare_continuation(pair, store, trace.sample, settings)
+    prepared = replace(prepared, jobs=_jobs(pair, prepared.jobs[0], trace, chosen, n))
     async with DuckDBSink(store) as sink:
         record = await execute(session, sink, prepared, on_progress=on_progress)
     return record, effects(store, record.run_id, pair.vocabulary)
+
+
+def prepare_continuation(pair: Pair, store: Store, sample: SampleRecord, settings: RunSettings) -> PreparedRun:
+    """A counterfactual run on the problem of a stored sample; its one job has no given beginning yet.
+
+    Args:
+        pair: the models.
+        store: where the sample is.
+        sample: whose problem it is.
+        settings: of the run.
+
+    Raises:
+        RRTIError: what the settings, the models or the store do not allow.
+    """
+    in_memory = None
+    if settings.problems.startswith(ROWS):  # the store has what was given
+        problem = store.get_problem(store.get_run(sample.run_id).problem_set, sample.problem_id)
+        in_memory = problem_set_of(problem.problem_set, [problem], choices=settings.choices_field is not None)
+        in_memory = in_memory if settings.grader is None else replace(in_memory, grader=load_grader(settings.grader))
+    resolved = resolve(pair, settings, store, problem_ids={sample.problem_id}, problem_set=in_memory)
+    prepared = build(pair, resolved, new_run_id(COUNTERFACTUAL))
+    config = {**prepared.record.config, "kind": "counterfactual"}
+    return replace(prepared, record=replace(prepared.record, program=COUNTERFACTUAL, config=config))
 
 
 def parent_settings(store: Store, sample: str, trust: Collection[str] = ()) -> RunSettings:
@@ -142,12 +155,12 @@ def _positions(trace: SampleTrace, positions: Sequence[int] | None) -> list[int]
             raise UsageError(
                 f"Position {position} is outside the sample's 0..{trace.sample.n_tokens - 1}.", "See `rrti show`."
             )
-        if _choices(trace, position)[0] == _choices(trace, position)[1]:
+        if choices(trace, position)[0] == choices(trace, position)[1]:
             raise UsageError(f"At position {position} both models choose the same token.", "Choose another position.")
     return list(dict.fromkeys(positions))
 
 
-def _choices(trace: SampleTrace, position: int) -> tuple[int, int]:
+def choices(trace: SampleTrace, position: int) -> tuple[int, int]:
     """The reasoning model's and the base model's token at a position.
 
     Raises:
@@ -171,7 +184,7 @@ def _jobs(pair: Pair, template: SampleJob, trace: SampleTrace, positions: Sequen
     for place, position in enumerate(positions):
         scores = trace.tokens.score[: position + 1]
         before = [int(i) for i in trace.tokens.token_id[:position]]
-        for number, token in enumerate(_choices(trace, position)):
+        for number, token in enumerate(choices(trace, position)):
             prefix = Prefix(
                 token_ids=(*before, token),
                 text="".join(pair.vocabulary.pieces([*before, token])),

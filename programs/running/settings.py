@@ -27,7 +27,8 @@ from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 DEFAULT_K = 20
 DRAFT_TOKENS = 12
-BESIDE = ("kind", "regraded")  # in a run's configuration beside its settings: what made it, what became of it later
+# In a run's configuration beside its settings: what made it, what became of it later, the token that a branch was given.
+BESIDE = ("kind", "regraded", "forced")
 
 _LATER_GATE_OPTIONS = ("like",)
 _NO_GATE = GateOptions()

@@ -108,7 +108,7 @@ def of_tokens(query: Row, tokens: list[Row]) -> bool:
     if "scoreMax" in query:
         tests.append(lambda token: token["score"] is not None and token["score"] <= query["scoreMax"])
     tagged = query.get("tagged")
-    if tests and tagged is None and not {"word", "scoreMin", "scoreMax"} & query.keys():
+    if tests and not tagged and not {"word", "scoreMin", "scoreMax"} & query.keys():
         tests.append(lambda token: token["source"] == "reasoning")
     if tagged:
         tests.append(lambda token: token["planning_tag"] is not None)
@@ -195,7 +195,7 @@ def test_candidates_are_the_lists_with_texts_and_the_rank_of_the_token(explored:
     for shown, token in zip(whole["tokens"], sample["tokens"], strict=True):
         assert [entry[0] for entry in shown["base"]] == token["base_topk_ids"]
         assert [entry[1] for entry in shown["base"]] == ["#3", "#5"], "nothing was ever written that says what they are"
-        assert [entry[2] for entry in shown["base"]] == token["base_topk_logprobs"]
+        assert [entry[2] for entry in shown["base"]] == [round(x, 4) for x in token["base_topk_logprobs"]]
         assert (shown["baseTail"], shown["baseRank"], shown["reasoning"]) == (0.0, None, [])
     part = explored.answer(f"candidates/{sample['run_id']}/{sample['sample_id']}", {"from": ["1"], "to": ["3"]})
     assert part == {"from": 1, "to": 3, "tokens": whole["tokens"][1:3]}
