@@ -16,6 +16,9 @@ def report(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the report; made if it is not there.")] = Path("report"),
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
+    explorer: Annotated[
+        bool, typer.Option("--explorer", help="Beside it a page of the samples it shows, token by token: rrti view.")
+    ] = False,
     memory: Annotated[str, typer.Option(help="Memory that the queries may use.")] = "1GB",
     json: Annotated[bool, typer.Option("--json", help="Print the files and what could not be shown, as JSON.")] = False,
 ) -> None:
@@ -32,6 +35,10 @@ def report(
     with Store.open_readonly(db, memory_limit=memory) as store, StageProgress() as progress:
         make_folder(out)  # before the work, which takes long
         made = make_report(store, runs or (), progress)
+        if explorer:
+            from rrti_sgl.programs.reporting.exploring import with_explorer
+
+            made = with_explorer(made, store, out)
         progress("writing the files")
         files = write_report(made, out)
     missing = [{"statistic": part.section.name, "reason": why} for part in made.sections for why in part.content.missing]

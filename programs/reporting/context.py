@@ -129,6 +129,7 @@ class Report:
         legend: what is said of all tables at the head, by the note of a table that says it.
         runs: the runs.
         sections: one for each statistic.
+        explored: whether a page of the samples that are shown lies beside it, in the folder `explorer`.
     """
 
     title: str
@@ -138,6 +139,7 @@ class Report:
     legend: Mapping[str, str]
     runs: Table
     sections: Sequence[Finished]
+    explored: bool = False
 
     @property
     def tables(self) -> list[Table]:

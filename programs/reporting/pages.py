@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from urllib.parse import quote
 
 from rrti_sgl.programs.reporting import html
 from rrti_sgl.programs.reporting.context import Report
@@ -23,9 +24,12 @@ def table_files(table: Table) -> dict[str, str]:
     return {name: f"tables/{table.name}.{ending}" for name, ending in _TABLE_FILES.items()}
 
 
-def figure_files(drawing: Drawing) -> dict[str, str]:
-    """Where a figure lies in the folder of the report, by the name of the format."""
-    return {kind.upper(): f"figures/{drawing.name}.{kind}" for kind in FORMATS}
+def figure_files(drawing: Drawing, report: Report) -> dict[str, str]:
+    """Where a figure lies in the folder of the report, by the name of the format; that of a sample also as its page."""
+    found = {kind.upper(): f"figures/{drawing.name}.{kind}" for kind in FORMATS}
+    if report.explored and drawing.sample is not None:
+        found["page"] = "explorer/index.html#/sample/" + "/".join(quote(part, safe="") for part in drawing.sample)
+    return found
 
 
 def notes_under(report: Report) -> dict[str, list[str]]:
@@ -53,7 +57,7 @@ def markdown_page(report: Report) -> str:
         parts += [f"## {finished.section.title}", f"*{markdown_prose(finished.question)}* (`{finished.section.name}`)"]
         parts += [f"> **Not shown:** {markdown_prose(reason)}" for reason in finished.content.missing]
         for drawing in finished.content.drawings:
-            files = figure_files(drawing)
+            files = figure_files(drawing, report)
             image = f"![Figure: {escape_markdown(finished.section.title)}]({files['SVG']})"
             parts += [image, markdown_prose(drawing.caption), _linked("This figure", files)]
         parts += map(shown, finished.content.tables)
@@ -76,7 +80,7 @@ def html_page(report: Report) -> str:
         parts += [html.paragraph(f"Not shown: {reason}", "missing") for reason in finished.content.missing]
         if finished.content.drawings:
             figures = [
-                html.figure_block(d.name, d.files["svg"].decode(), d.caption, wide=d.wide, files=figure_files(d))
+                html.figure_block(d.name, d.files["svg"].decode(), d.caption, wide=d.wide, files=figure_files(d, report))
                 for d in finished.content.drawings
             ]
             parts.append(f'<div class="figures">{"".join(figures)}</div>')

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -212,3 +217,21 @@ def test_bad_options_are_told(
     monkeypatch.delenv("RRTI_ENDPOINT_KEY", raising=False)
     assert run(["view", "--no-open", *arguments]) == code
     assert message in capsys.readouterr().err
+
+
+def test_the_command_serves_until_it_is_stopped(random_path: Path, tmp_path: Path) -> None:
+    shutil.copy(random_path, tmp_path / "traces.duckdb")
+    before = (tmp_path / "traces.duckdb").read_bytes()
+    command = [sys.executable, "-m", "rrti_sgl.cli.main", "view", "--db", "traces.duckdb", "--no-open"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = re.fullmatch(r"explorer  (http://127\.0\.0\.1:\d+/)\n", process.stdout.readline())
+        assert url is not None
+        assert httpx.get(f"{url[1]}data/store").json()["name"] == "traces.duckdb"
+        assert httpx.get(f"{url[1]}explorer.js").headers["content-type"].startswith("text/javascript")
+        with Store.open_readonly(tmp_path / "traces.duckdb") as beside:  # others may read meanwhile
+            assert beside.find_runs()
+        process.send_signal(signal.SIGINT)
+        assert "stopped" in process.stdout.read()
+    assert process.returncode == 0
+    assert (tmp_path / "traces.duckdb").read_bytes() == before

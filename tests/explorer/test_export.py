@@ -20,6 +20,7 @@ from rrti_sgl.programs.explorer.shell import ASSETS
 from tests.db.conftest import make_problem, make_run, make_trace
 from tests.explorer.conftest import PROBLEMS
 from tests.hostile import make_hostile_store
+from tests.reporting.conftest import write_tiny
 
 
 def read_back(folder: Path) -> dict[str, Any]:
@@ -135,3 +136,19 @@ def test_the_command_says_what_it_wrote(random_path: Path, tmp_path: Path, capsy
     assert re.fullmatch(rf"5 samples, \d+\.\d MB: open {re.escape(str(tmp_path))}/page/index.html\n", told)
     assert run(["view", str(random_path), "--run", "guided"]) == 2
     assert "--export" in capsys.readouterr().err
+
+
+def test_a_report_links_the_sample_that_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny(tmp_path / "traces.duckdb")
+    out = tmp_path / "report"
+    runs = ["guided", "base"]
+    assert run(["report", *runs, "--db", str(tmp_path / "traces.duckdb"), "--out", str(out), "--explorer"]) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    [link] = re.findall(r'href="explorer/index.html#/(sample/[^"]*)"', page)
+    assert f"(explorer/index.html#/{link})" in (out / "report.md").read_text(encoding="utf-8")
+    found = read_back(out / "explorer")
+    assert found[link]["runInfo"]["program"] == "guided"
+    partners = found[link.replace("sample/", "partners/")]
+    assert [row["run"] for row in partners] == ["base-1"], "of the report's runs alone"
+    assert run(["report", "base", "--db", str(tmp_path / "traces.duckdb"), "--out", str(out), "--explorer"]) == 2
+    assert "shows no sample" in capsys.readouterr().err

@@ -91,12 +91,14 @@ class Drawing:
         caption: what is seen, with n and units.
         files: its bytes by format.
         wide: it needs the width of the page.
+        sample: run and sample that are seen, where it is one.
     """
 
     name: str
     caption: str
     files: dict[str, bytes]
     wide: bool = False
+    sample: tuple[str, str] | None = None
 
 
 def draw(name: str, caption: str, make: Callable[[], Figure], *, wide: bool = False) -> Drawing:

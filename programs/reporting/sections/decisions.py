@@ -139,7 +139,8 @@ def _strip(context: ReportContext, runs: Sequence[str]) -> Drawing:
         f"{sample.n_takeovers} takeovers, {sample.n_changed} of them changed the token; answer {verdict}). Each token is "
         f"shaded by {metric}; takeovers are framed, and above one that changed the token is what the base model had drawn."
     )
-    return draw("strip", caption, lambda: strip_figure(tokens, metric, STRIP_TOKENS), wide=True)
+    drawing = draw("strip", caption, lambda: strip_figure(tokens, metric, STRIP_TOKENS), wide=True)
+    return replace(drawing, sample=(sample.run_id, sample.sample_id))
 
 
 def strip_tokens(trace: SampleTrace, metric: str) -> list[StripToken]:
