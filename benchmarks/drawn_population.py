@@ -1,7 +1,7 @@
 """A population of problems, and runs on problems drawn from it: the ground of the coverage of intervals.
 
 Problems differ in how large their scores are, and with that in how often they are solved (`synthetic_store.py`); each has
-the same solutions in every run that draws it.
+the same solutions in every run that draws it, others under a second seed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rrti_sgl.records import ProblemRecord, SampleTrace, sample_key
 
 POPULATION, SAMPLES, MEAN_LENGTH = 1000, 2, 45
 CHOSEN = {plan.program: plan for plan in PLANS if plan.run_id in ("diagnose", "guided-high", "base", "reasoning")}
+OF_SEEDS = ("base", "guided", "reasoning")
 TAU = 1.2
 SETS = ("synthetic", "synthetic-2")
 
@@ -47,14 +48,18 @@ class Population:
         hardness = rng.lognormal(0, 0.25, POPULATION)
         self._solved = {plan.program: [_solutions(plan, float(each), rng) for each in hardness] for plan in CHOSEN.values()}
         self._arms = [_arms(of_problem, rng) for of_problem in self._solved["guided"]]
+        # Last, so that what was drawn before them is what it was.
+        self._again = {name: [_solutions(CHOSEN[name], float(each), rng) for each in hardness] for name in OF_SEEDS}
 
     def write(self, store: Store, draws: Sequence[Draw]) -> None:
         """The runs of some draws."""
         names = {each: [f"{each}-{i:04d}" for i in range(POPULATION)] for each in SETS}
         store.add_problems([ProblemRecord(name, each, "?", "1") for each in SETS for name in names[each]])
         for draw in draws:
-            for program, plan in CHOSEN.items():
-                _write(store, plan, draw, [self._solved[program][i] for i in draw.problems], names[draw.problem_set])
+            for seed, solved in enumerate((self._solved, self._again)):
+                for program, solutions in solved.items():
+                    drawn = [solutions[i] for i in draw.problems]
+                    _write(store, CHOSEN[program], draw, seed, drawn, names[draw.problem_set])
             _write_arms(store, draw, [self._arms[i] for i in draw.problems], names[draw.problem_set])
 
 
@@ -89,9 +94,16 @@ def _arms(solutions: Sequence[SampleTrace], rng: np.random.Generator) -> list[tu
     return found
 
 
-def _write(store: Store, plan: Plan, draw: Draw, drawn: Sequence[Sequence[SampleTrace]], names: Sequence[str]) -> None:
-    run = f"{plan.program}-{draw.name}"
-    record = replace(run_record(plan, TAU, SAMPLES, len(drawn)), run_id=run, problem_set=draw.problem_set)
+def run_of(program: str, draw: str, seed: int = 0) -> str:
+    """The run of a program on a draw: `<program>-<draw>`, under the second seed `again-<program>-<draw>`."""
+    return f"{'again-' * seed}{program}-{draw}"
+
+
+def _write(
+    store: Store, plan: Plan, draw: Draw, seed: int, drawn: Sequence[Sequence[SampleTrace]], names: Sequence[str]
+) -> None:
+    run = run_of(plan.program, draw.name, seed)
+    record = replace(run_record(plan, TAU, SAMPLES, len(drawn)), run_id=run, problem_set=draw.problem_set, seed=seed)
     store.begin_run(replace(record, config={"plan": plan.program}))
     batch = []
     for name, solutions in zip(names, drawn, strict=False):

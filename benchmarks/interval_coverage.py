@@ -1,8 +1,9 @@
 """How often the intervals of every statistic hold the number they are of: repeated draws from a known population.
 
-A store gets a population of problems and runs on problems that are drawn from it (`drawn_population.py`); every statistic is
-made of each by `run_query`, as users make it, and its intervals are compared with the number of the whole population. The
-table goes to `db/analysis/coverage.csv`, from where `rrti stats --definitions` prints it.
+A store gets a population of problems and runs on problems that are drawn from it (`drawn_population.py`). Every statistic is
+made of each by `run_query`, and gates are tried on each by `what_if`, as users do it; the intervals are compared with the
+number of the whole population: for a gate, what the same thresholds do there. The table goes to `db/analysis/coverage.csv`,
+from where `rrti stats --definitions` prints it.
 
     make coverage
 """
@@ -15,15 +16,19 @@ import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawn_population import WHOLE, Draw, Population, draws_of
+from drawn_population import OF_SEEDS, TAU, WHOLE, Draw, Population, draws_of, run_of
 
 from rrti_sgl.db.queries import QUERIES, run_query
+from rrti_sgl.db.scored_tokens import read_scored_tokens
 from rrti_sgl.db.store import Store
+from rrti_sgl.programs.stored.whatif import WhatIfOptions, what_if
+from rrti_sgl.science.regating import Regating
 
 RESULTS = Path(__file__).resolve().parents[1] / "db" / "analysis" / "coverage.csv"
 DRAWS = {100: 300, 30: 200}  # by the number of problems
@@ -44,6 +49,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 OF_RUNS = dict.fromkeys(("sparsity", "position", "uncertainty", "planning", "failure", "metrics", "planted"), ("diagnose",))
 OF_RUNS |= {"takeovers": ("guided",), "calibration": ("diagnose", "guided"), "cost": ("guided",)}
 OF_RUNS |= {"causality": ("counterfactual",)}
+# Gates of `what_if`, by part: thresholds that are given, and one that is taken from the very tokens that are gated.
+GATES = {"given": WhatIfOptions(tau=TAU), "lambda": WhatIfOptions(tau=TAU, use_lambda=True, lambda_=8.0)}
+GATES |= {"calibrated": WhatIfOptions(spike_ratios=(0.08,))}
+WHATIF = "whatif"
 NOT_A_COLUMN = ("u", "score")
 ROUNDING = 1e-9
 
@@ -112,10 +121,15 @@ def tables(store: Store, draws: Sequence[str], resamples: int) -> Iterator[tuple
         bases, guided, reasonings = zip(*map(_of_program, dict.fromkeys(two)), strict=True)
         given = {"run": [*bases, *guided, *reasonings], "base": [*bases], "reasoning": [*reasonings]}
         yield from (("accuracy", row) for row in run_query(store, "accuracy", resamples=resamples, **given).to_pylist())
+    for draw in draws:
+        base, guided, reasoning = ([run_of(program, draw, seed) for seed in (0, 1)] for program in OF_SEEDS)
+        given = {"run": [*base, *guided, *reasoning], "base": base, "reasoning": reasoning}
+        found = run_query(store, "accuracy", resamples=resamples, **given).to_pylist()
+        yield from (("accuracy", row) for row in found if row["part"] == "seeds")
 
 
 def _of_program(draw: str) -> list[str]:
-    return [f"{program}-{draw}" for program in ("base", "guided", "reasoning")]
+    return [run_of(program, draw) for program in OF_SEEDS]
 
 
 def key_of(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -132,25 +146,33 @@ def measure(folder: Path, draws: Mapping[int, int] | None = None) -> list[Row]:
         draws: how many there are by their number of problems; None: `DRAWS`.
     """
     population = Population()
-    truth = {key_of(name, row): row for name, row in _made(folder, population, [WHOLE], 0)}
+    with _stored(folder, population, [WHOLE]) as store:
+        truth = {key_of(name, row): row for name, row in tables(store, [WHOLE.name], 0)}
+        run = store.get_run(run_of("diagnose", WHOLE.name))
+        gated = Regating(read_scored_tokens(store, run, "ce", "ce").tokens)
     rows: list[Row] = []
     for n, repetitions in (draws or DRAWS).items():
         drawn = draws_of(n, repetitions, np.random.default_rng([5, n]))
         tallies: dict[tuple[Any, ...], Tally] = defaultdict(Tally)
         for first in range(0, repetitions, STORED):
-            for name, row in _made(folder, population, drawn[first : first + STORED], 1000):
-                _count(tallies, truth, name, row)
+            these = drawn[first : first + STORED]
+            with _stored(folder, population, these) as store:
+                for name, row in tables(store, [draw.name for draw in these], 1000):
+                    _count(tallies, truth, name, row)
+                for draw in these:
+                    _count_gates(tallies, gated, store, draw)
         rows += _rows(n, repetitions, tallies)
-    order = list(QUERIES)
+    order = [*QUERIES, WHATIF]
     return sorted(rows, key=lambda row: order.index(row.statistic))
 
 
-def _made(folder: Path, population: Population, draws: Sequence[Draw], resamples: int) -> Iterator[tuple[str, Any]]:
-    """The rows of every statistic of some draws, from a store that holds these alone: a query passes over all its runs."""
+@contextmanager
+def _stored(folder: Path, population: Population, draws: Sequence[Draw]) -> Iterator[Store]:
+    """A store that holds the runs of these draws alone: a query passes over all its runs."""
     path = folder / f"{draws[0].name}.duckdb"
     with Store.open(path) as store:
         population.write(store, draws)
-        yield from tables(store, [draw.name for draw in draws], resamples)
+        yield store
     path.unlink()
 
 
@@ -165,6 +187,18 @@ def _count(
         if column not in NOT_A_COLUMN and row[f"{column}_low"] is not None and key in truth:
             ends = row[f"{column}_low"], row[f"{column}_high"]
             tallies[part, column, *key].add(truth[key][column], row[column], *ends)
+
+
+def _count_gates(tallies: dict[tuple[Any, ...], Tally], whole: Regating, store: Store, draw: Draw) -> None:
+    """Count the intervals of gates on the diagnosis of a draw; on the whole population they have the same thresholds."""
+    for part, options in GATES.items():
+        found = what_if(store, run_of("diagnose", draw.name), options)
+        [row], [trial] = found.rows, found.trials
+        there = whole.outcome(trial.outcome.rule)
+        for column, wanted in (("budget", there.budget), ("coverage", there.coverage)):
+            assert wanted is not None
+            ends = row[f"{column}_low"], row[f"{column}_high"]
+            tallies[part, column, WHATIF].add(wanted.estimate, row[column], *ends)
 
 
 def _rows(problems: int, repetitions: int, tallies: Mapping[tuple[Any, ...], Tally]) -> list[Row]:

@@ -77,9 +77,11 @@ _COVERAGE = """\
 How often intervals hold the number of the whole population, by simulation:
 {draws},
 of two samples each, from a synthetic population of 1,000 problems (heavy-tailed scores, larger on some problems than on
-others); every statistic is made by `run_query`. `make coverage` draws again and writes `db/analysis/coverage.csv`, of which
-this table is. A slow test does the same and fails where the file says otherwise, and where a number is covered less than
-92 % of the time, or of 100 problems more than 98.5 %, by more than twice the error of so many draws (of 300, 1.3 % at 95 %).
+others); every statistic is made by `run_query`. Part seeds is of two seeds, whose samples differ. `whatif` is of gates that
+are tried on a run, and holds what the same thresholds do on the whole population: given ones, with lambda and without, and
+such as were calibrated on the very run. `make coverage` draws again and writes `db/analysis/coverage.csv`, of which this
+table is. A slow test does the same and fails where the file says otherwise, and where a number is covered less than 92 % of
+the time, or of 100 problems more than 98.5 %, by more than twice the error of so many draws (of 300, 1.3 % at 95 %).
 
 A line is a column of a part of a statistic, with the least, median and largest coverage of its numbers, in percent. The
 interval of a count of few is wider than it need be, which is why the upper limit is not for 30 problems, and not for rare

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from interval_coverage import DRAWS, HIGHEST, LOWEST, Row, as_csv, failures, measure
+from interval_coverage import DRAWS, GATES, HIGHEST, LOWEST, WHATIF, Row, as_csv, failures, measure
 
 from rrti_sgl.db.definitions import coverage_table
 from rrti_sgl.db.queries import QUERIES, run_query
+from rrti_sgl.programs.stored.whatif import WhatIfOptions, what_if
 from tests.statistics.conftest import random_traces, write_run
 
 
@@ -24,13 +25,18 @@ def test_the_table_holds():
     assert {n: max(row.draws for row in rows if row.problems == n) for n in DRAWS} == DRAWS
     of_all = [row.coverages[1] for row in rows if row.coverages]
     assert LOWEST < np.median(of_all) < HIGHEST
-    assert {row.statistic for row in rows} == set(QUERIES)
+    assert {row.statistic for row in rows} == {*QUERIES, WHATIF}
+    assert {row.part for row in rows if row.statistic == "accuracy"} == {"run", "average", "seeds"}
+    assert {row.part for row in rows if row.statistic == WHATIF} == set(GATES)
 
 
 def test_every_interval_of_every_statistic_is_in_the_table(store):
     """A new interval is simulated before it is shown."""
     for run_id, program in (("b", "base"), ("g", "guided"), ("t", "reasoning")):
         write_run(store, run_id, random_traces(np.random.default_rng(1), run_id, problems=6), program=program)
+    of_gates = {line["column"] for line in coverage_table() if line["statistic"] == WHATIF}
+    [row] = what_if(store, "b", WhatIfOptions(tau=1.0)).rows
+    assert of_gates == {each.removesuffix("_low") for each in row if each.endswith("_low")}
     wanted = {name for name in QUERIES if name not in ("planning", "causality")}  # they need tags and arms: in the slow test
     there = {(line["statistic"], line["column"]) for line in coverage_table() if line["statistic"] in wanted}
     found = set()
