@@ -137,6 +137,7 @@ async def _branching(
 
 async def _answering(explorer: Explorer, place: Place, opens: bool, branches: Branches | None = None) -> None:
     """Serve the explorer until cancelled."""
+    import asyncio
     import webbrowser
 
     from rrti_sgl.programs.explorer.app import create_app
@@ -149,4 +150,8 @@ async def _answering(explorer: Explorer, place: Place, opens: bool, branches: Br
         if opens:
             webbrowser.open(url)
         app = create_app(explorer, place.endpoint_key, local=place.local, branches=branches)
-        await serve_app(app, listening, most_connections=256, grace_s=2)
+        warming = asyncio.create_task(asyncio.to_thread(explorer.warm))
+        try:
+            await serve_app(app, listening, most_connections=256, grace_s=2)
+        finally:
+            await asyncio.gather(warming, return_exceptions=True)  # it reads the store

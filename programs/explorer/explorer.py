@@ -53,6 +53,11 @@ class Explorer:
     def __exit__(self, *raised: object) -> None:
         self.index.close()
 
+    def warm(self) -> None:
+        """Find out now what the first sample would otherwise wait for: the texts of candidates."""
+        for run in self._runs:
+            self._texts.of_run(run)
+
     def refresh(self, run_id: str) -> None:
         """Take in what a run has since."""
         self.index.add(run_id)
