@@ -152,3 +152,12 @@ def test_a_report_links_the_sample_that_it_shows(tmp_path: Path, capsys: pytest.
     assert [row["run"] for row in partners] == ["base-1"], "of the report's runs alone"
     assert run(["report", "base", "--db", str(tmp_path / "traces.duckdb"), "--out", str(out), "--explorer"]) == 2
     assert "shows no sample" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["--sealed", "--snapshot"])
+def test_sealed_runs_are_written_while_another_holds_the_store(how: str, tmp_path: Path) -> None:
+    write_tiny(tmp_path / "traces.duckdb")
+    assert run(["db", "seal", "guided-1", "--unfinished", "--db", str(tmp_path / "traces.duckdb")]) == 0
+    with Store.open(tmp_path / "traces.duckdb"):
+        assert run(["view", str(tmp_path / "traces.duckdb"), how, "--export", str(tmp_path / "page")]) == 0
+    assert {row["run"] for row in read_back(tmp_path / "page")["samples"]["rows"]} == {"guided-1"}
