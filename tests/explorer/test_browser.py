@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from rrti_sgl.db.store import Store
+from rrti_sgl.programs.explorer.explorer import Explorer
+from rrti_sgl.programs.explorer.export import chosen_samples, export
 from rrti_sgl.science.threshold import ThresholdRule
 from tests.explorer.browsing import (
     LENGTH,
@@ -356,3 +358,30 @@ def test_what_is_not_there_is_said(browser: Any, url: str) -> None:
         assert said in watched.page.inner_text("[role=alert]")
     watched.close()
     assert all("404" in said for said in watched.complaints)
+
+
+def test_an_export_needs_no_server(browser: Any, store_path: Path, sample: dict[str, Any], tmp_path: Path) -> None:
+    with Store.open_readonly(store_path) as store, Explorer(store) as explorer:
+        rows = chosen_samples(explorer, limit=2 * PROBLEMS)
+        made = export(explorer, rows, tmp_path / "sent & kept")
+    watched = Watched(browser)
+    page = watched.page
+    page.goto(made.page.as_uri())
+    assert total(page) == 2 * PROBLEMS
+    page.select_option("select[name=program]", "guided")
+    page.wait_for_function(f"() => document.querySelector('.total').textContent.startsWith('{PROBLEMS} ')")
+    assert "#/?program=guided" in page.url
+    page.select_option("select[name=flipped]", "base-1")
+    page.select_option("select[name=flip]", "lost")
+    lost = sum(i % 3 == 1 and i % 4 == 0 for i in range(PROBLEMS))
+    page.wait_for_function(f"() => document.querySelector('.total').textContent.startsWith('{lost} ')")
+    page.goto(f"{made.page.as_uri()}#/sample/guided-1/{sample['guided']}?tau=0.4")
+    page.wait_for_selector(".pairrow.emitted")
+    assert lit(page) == (0.4, replayed(sample, 0.4, RULE.lambda_))
+    page.hover("#text .t[data-i='7']")
+    page.wait_for_selector(".look[data-at='7'] .pairrow.emitted")
+    page.click("text=side by side")
+    page.wait_for_selector(".sides .t")
+    assert f"Alike up to token {sample['common']}" in page.inner_text(".found")
+    watched.close()
+    assert watched.complaints == []
