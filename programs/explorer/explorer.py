@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.db.store import Store
@@ -134,7 +134,8 @@ class Explorer:
                 keys = (f"sample/{run}/{sample}", f"sample/{other}/{another}")
                 return {key: self.answer(key, {}) for key in keys}
             case ["statistics", _]:
-                return {f"{path}{search}": self.answer(path, query)}
+                own = {"run": query["run"]} if "run" in query else {}  # which point is chosen is the page's
+                return {f"{path}{'?' + urlencode(own, doseq=True) if own else ''}": self.answer(path, own)}
         raise MissingError(f"There is no page {path[:100]!r}.", "Go to the list of runs and samples: /.")
 
     def _read_runs(self) -> None:
