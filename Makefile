@@ -84,6 +84,14 @@ pictures: $(INSTALLED) ## The README's pictures, from the demonstration's store;
 	echo '<body style="margin: 0"><iframe src="report.html#flips" width="1000" height="800" frameborder="0">' > build/pictures/frame.html
 	$(CHROMIUM) --headless --no-sandbox --hide-scrollbars --window-size=1000,800 --screenshot=docs/figures/report.png \
 	  file://$(CURDIR)/build/pictures/frame.html
+	@# The greedy guided solution with most changed tokens, at the one of largest score.
+	at=$$($(RUN)/rrti sql --csv --db demo/traces.duckdb "SELECT run_id || '/' || sample_id || '?at=' || position \
+	    FROM tokens JOIN samples USING (run_id, sample_id) JOIN runs USING (run_id) \
+	    WHERE program = 'guided' AND temperature = 0 AND correct AND fired AND base_token_id <> token_id \
+	    ORDER BY n_changed DESC, n_takeovers DESC, problem_id, score DESC LIMIT 1" | tail -n 1 | tr -d '"\r') && \
+	  id=$${at##*/} && $(RUN)/rrti view demo/traces.duckdb --export build/pictures/explorer --sample $${id%%\?*} && \
+	  $(CHROMIUM) --headless --no-sandbox --hide-scrollbars --virtual-time-budget=5000 --window-size=1280,670 \
+	    --screenshot=docs/figures/explorer.png "file://$(CURDIR)/build/pictures/explorer/index.html#/sample/$$at"
 
 site: $(SITE) ## The documentation as a site: build/site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml

@@ -112,20 +112,10 @@ async def answering(
     """Serve the endpoint until cancelled, or until what runs beside it fails."""
     import asyncio
 
-    from rrti_sgl.engines.transport import TransportLimits
     from rrti_sgl.programs.api.serving import open_endpoint, serve
-    from rrti_sgl.programs.running.session import Concurrency, open_session
     from rrti_sgl.programs.web.serving import url_of
 
-    opening = open_session(
-        address.base_url,
-        address.reasoning_url,
-        Concurrency(pair.in_flight),
-        tokenizer=pair.tokenizer,
-        api_key=pair.api_key,
-        limits=TransportLimits(patience_s=pair.patience),
-        special_tokens=settings.special_tokens,
-    )
+    opening = pair.session(address, settings.special_tokens)
     async with opening as session, open_endpoint(session, settings, limits=limits, db=db) as endpoint:
         with place.listen() as listening:
             say(f"endpoint  {url_of(listening)}/v1")

@@ -11,11 +11,10 @@ from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.db.store import Store
-from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.gating import check_calibration
-from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
+from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.serving.opening import PairAddress
 
@@ -87,18 +86,8 @@ def work_with(
         work: is given the session, and what shows its progress.
     """
 
-    limits = TransportLimits(patience_s=pair.patience)
-
     async def go(address: PairAddress) -> Result:
-        async with open_session(
-            address.base_url,
-            address.reasoning_url,
-            Concurrency(pair.in_flight),
-            tokenizer=pair.tokenizer,
-            api_key=pair.api_key,
-            limits=limits,
-            special_tokens=settings.special_tokens,
-        ) as session:
+        async with pair.session(address, settings.special_tokens) as session:
             with RunProgress() as progress:
                 return await work(session, progress)
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -17,6 +17,10 @@ from rrti_sgl.cli.terminal import console
 from rrti_sgl.errors import UsageError
 from rrti_sgl.serving import opening
 from rrti_sgl.serving.opening import PairAddress, Watcher
+
+if TYPE_CHECKING:
+    from rrti_sgl.programs.running.session import PairSession
+    from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 BaseUrl = Annotated[str | None, typer.Option(help="Address of a running base server.", rich_help_panel="Models")]
 ReasoningUrl = Annotated[str | None, typer.Option(help="Address of a running reasoning server.", rich_help_panel="Models")]
@@ -75,6 +79,23 @@ class PairOptions:
             urls = (both, both)
         options = ServingOptions(gates=gates)
         return open_pair(*urls, self.base, self.reasoning, self.server_flags, options=options, fused=self.fused)
+
+    def session(
+        self, address: PairAddress, special_tokens: SpecialTokens
+    ) -> contextlib.AbstractAsyncContextManager[PairSession]:
+        """A session on the open pair."""
+        from rrti_sgl.engines.transport import TransportLimits
+        from rrti_sgl.programs.running.session import Concurrency, open_session
+
+        return open_session(
+            address.base_url,
+            address.reasoning_url,
+            Concurrency(self.in_flight),
+            tokenizer=self.tokenizer,
+            api_key=self.api_key,
+            limits=TransportLimits(patience_s=self.patience),
+            special_tokens=special_tokens,
+        )
 
 
 async def _check_holds_both(url: str, api_key: str | None) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rrti_sgl.cli.api import Port, endpoint_key
+from rrti_sgl.cli.api import KEY_VARIABLE, Port, endpoint_key
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.signals import Stopped, run_async
@@ -15,18 +15,19 @@ from rrti_sgl.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.explorer.branching import Branches
     from rrti_sgl.programs.explorer.explorer import Explorer
+    from rrti_sgl.programs.running.session import PairSession
     from rrti_sgl.programs.web.serving import Place
-    from rrti_sgl.serving.opening import PairAddress
 
 DEFAULT = Path("traces.duckdb")
 _EXPORT, _MODELS = "Export", "Models"
 
 
-@with_options([])
+@with_options(["special_tokens"])
 def view(
     store: Annotated[Path | None, typer.Argument(metavar="STORE", help="The trace store; same as --db.")] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = DEFAULT,
@@ -40,7 +41,7 @@ def view(
     port: Port = 0,
     endpoint_key_file: Annotated[
         Path | None,
-        typer.Option(help="File with the key that a browser has to show; made if it is not there. Or RRTI_ENDPOINT_KEY."),
+        typer.Option(help=f"File with the key that a browser has to show; made if it is not there. Or {KEY_VARIABLE}."),
     ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the address in the browser.")] = True,
     export: Annotated[
@@ -63,6 +64,7 @@ def view(
     trust: Trust = None,
     *,
     pair: PairOptions,
+    options: dict[str, Any],
 ) -> None:
     """Look at a store in the browser: samples, both models' candidates at each token, two runs side by side.
 
@@ -89,6 +91,7 @@ def view(
     from rrti_sgl.programs.explorer import check_installed
 
     check_installed()
+    from rrti_sgl.programs.running.settings import settings_from
     from rrti_sgl.programs.web.serving import Place
 
     place = Place(host, port, endpoint_key(endpoint_key_file), "explorer")
@@ -100,7 +103,8 @@ def view(
         if sealed or snapshot:
             raise UsageError("Branches are stored, and --sealed and --snapshot only read.", "Leave them out.")
         with Store.open(path, create=False) as found, pair.open() as address:
-            run_async(_branching(found, pair, address, trust or (), place, open_))
+            special_tokens = settings_from("base", **options).special_tokens
+            run_async(_branching(found, pair.session(address, special_tokens), trust or (), place, open_))
     except Stopped:
         say("The explorer is stopped.")
 
@@ -114,22 +118,12 @@ def _written(explorer: Explorer, runs: Sequence[str], samples: Sequence[str], li
 
 
 async def _branching(
-    store: Store, pair: PairOptions, address: PairAddress, trust: Sequence[str], place: Place, opens: bool
+    store: Store, opening: AbstractAsyncContextManager[PairSession], trust: Sequence[str], place: Place, opens: bool
 ) -> None:
     """Serve the explorer of a store that is open for writing, with its models, until cancelled."""
-    from rrti_sgl.engines.transport import TransportLimits
     from rrti_sgl.programs.explorer.branching import Branches
     from rrti_sgl.programs.explorer.explorer import Explorer
-    from rrti_sgl.programs.running.session import Concurrency, open_session
 
-    opening = open_session(
-        address.base_url,
-        address.reasoning_url,
-        Concurrency(pair.in_flight),
-        tokenizer=pair.tokenizer,
-        api_key=pair.api_key,
-        limits=TransportLimits(patience_s=pair.patience),
-    )
     async with opening as session:
         with Explorer(store, session.pair.vocabulary, branching=True) as explorer:
             await _answering(explorer, place, opens, Branches(explorer, session, trust))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rrti_sgl.cli import execution
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
+from rrti_sgl.programs.running import session
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from tests.toy_pair import toy_pair
 
@@ -40,7 +40,7 @@ def rrti(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, connected: list[dict[s
         async with PairSession(toy_pair(), concurrency) as session:
             yield session
 
-    monkeypatch.setattr(execution, "open_session", toy_session)
+    monkeypatch.setattr(session, "open_session", toy_session)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Any:

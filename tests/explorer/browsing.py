@@ -16,7 +16,12 @@ from anyio.from_thread import start_blocking_portal
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.explorer.app import create_app
+from rrti_sgl.programs.explorer.branching import Branches
 from rrti_sgl.programs.explorer.explorer import Explorer
+from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running.runner import run_program
+from rrti_sgl.programs.running.session import Concurrency, open_session
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.web.serving import Place, serve_app, url_of
 from rrti_sgl.records import SampleTrace
 from rrti_sgl.science.threshold import ThresholdRule, replay
@@ -96,10 +101,30 @@ async def _served(path: Path) -> AsyncIterator[str]:
             await asyncio.gather(serving, return_exceptions=True)
 
 
+@contextlib.asynccontextmanager
+async def _branching(path: Path, base_url: str, reasoning_url: str) -> AsyncIterator[str]:
+    settings = RunSettings("guided", limit=4, gate=GateOptions(tau=0.5))
+    with Store.open(path) as store, Place(port=0).listen() as listening:
+        async with open_session(base_url, reasoning_url, Concurrency(4)) as session:
+            await run_program(session, store, settings)
+            with Explorer(store, session.pair.vocabulary, branching=True) as explorer:
+                app = create_app(explorer, branches=Branches(explorer, session))
+                serving = asyncio.create_task(serve_app(app, listening, most_connections=64, grace_s=1))
+                try:
+                    yield url_of(listening)
+                finally:
+                    serving.cancel()
+                    await asyncio.gather(serving, return_exceptions=True)
+
+
 @contextlib.contextmanager
-def served_store(path: Path) -> Iterator[str]:
-    """The explorer of a store, in a thread of its own: its address."""
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_served(path)) as url:
+def served_store(path: Path, *servers: str) -> Iterator[str]:
+    """The explorer of a store, in a thread of its own: its address.
+
+    With the addresses of two servers, of a new store with a guided run of theirs, whose tokens can be gone on from.
+    """
+    served = _branching(path, *servers) if servers else _served(path)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(served) as url:
         yield url
 
 

@@ -15,6 +15,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.explorer.export import chosen_samples, export
 from rrti_sgl.science.threshold import ThresholdRule
+from rrti_sgl.serving.server import ServedPair
 from tests.explorer.browsing import (
     LENGTH,
     PROBLEMS,
@@ -358,6 +359,37 @@ def test_what_is_not_there_is_said(browser: Any, url: str) -> None:
         assert said in watched.page.inner_text("[role=alert]")
     watched.close()
     assert all("404" in said for said in watched.complaints)
+
+
+@pytest.mark.server
+def test_a_token_is_forced_and_the_pair_goes_on(browser: Any, served_pair: ServedPair, tmp_path: Path) -> None:
+    """Real servers: a takeover is denied and made again; the second writes what the sample has, both are in the tree."""
+    path = tmp_path / "traces.duckdb"
+    watched = Watched(browser)
+    page = watched.page
+    with served_store(path, served_pair.base.url, served_pair.reasoning.url) as address:
+        listed = page.request.get(f"{address}/data/samples?sort=changed&order=down&limit=1").json()["rows"][0]
+        place = f"{listed['run']}/{listed['sample']}"
+        known = page.request.get(f"{address}/data/sample/{place}").json()
+        at = next(i for i, (own, drew) in enumerate(zip(known["ids"], known["baseDrewIds"], strict=True)) if own != drew)
+        page.goto(f"{address}/sample/{place}?at={at}")
+        page.get_by_role("radio", name="guided").check()
+        for n, candidate in enumerate((".pairrow.struck", ".pairrow.emitted"), 1):
+            page.click(f"{candidate} button")
+            page.wait_for_function(f"() => document.querySelectorAll('.branch[data-state=finished]').length === {n}")
+        again, denied = page.query_selector_all(".branch .text")
+        rest = "".join(known["texts"][at:]).replace(" ", "")
+        assert again.inner_text().replace(" ", "").endswith(rest)
+        assert not denied.inner_text().replace(" ", "").endswith(rest)
+        page.click(".branch >> nth=1 >> text=compare")
+        page.wait_for_selector(".sides .t")
+        assert f"token {at}" in page.inner_text(".found")
+        page.goto(f"{address}/tree/{place}")
+        page.wait_for_selector("#page a[href*='/sample/counterfactual-']")
+        nodes = page.request.get(f"{address}/data/export/tree/{place}").json()["nodes"]
+        assert sorted(node["arm"] for node in nodes) == ["denied", "taken"]
+    watched.close()
+    assert watched.complaints == []
 
 
 def test_an_export_needs_no_server(browser: Any, store_path: Path, sample: dict[str, Any], tmp_path: Path) -> None:

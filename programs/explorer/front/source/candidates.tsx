@@ -1,6 +1,9 @@
 // What both models would have said at one token: their candidates on one axis, base to the left, reasoning to the right.
 
+import { useState } from "preact/hooks";
+import { type Cell, useCell } from "./cell";
 import type { Sample, TokenCandidates } from "./contract";
+import type { CandidateReader } from "./data";
 import { number, percent, visible } from "./format";
 import type { Rule } from "./threshold";
 import { isReasoning, otherDrawn } from "./tokens";
@@ -25,6 +28,15 @@ export function aligned({ base, reasoning }: TokenCandidates): Pair[] {
   }
   const height = (pair: Pair): number => Math.max(pair.base ?? 0, pair.reasoning ?? 0);
   return [...pairs.values()].sort((a, b) => height(b) - height(a) || a.id - b.id);
+}
+
+/** Which token is looked at, the hovered one before the chosen one, and its candidates as soon as they are there. */
+export function useLookedAt(reader: CandidateReader, chosen: Cell<number>, pointed: Cell<number | null>) {
+  const hovered = useCell(pointed);
+  const selected = useCell(chosen);
+  const at = hovered ?? selected;
+  const [, again] = useState(0);
+  return { at, hovered, candidates: reader.at(at, () => again((n) => n + 1)) };
 }
 
 interface CandidatesProps {

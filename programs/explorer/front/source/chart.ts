@@ -1,17 +1,16 @@
 // Points of an aggregate with their intervals; a click chooses the nearest.
 
 import uPlot from "uplot";
-import { colour, onScheme } from "./colours";
+import { colour } from "./colours";
 import type { Aggregate } from "./contract";
+import { FittedPlot } from "./plot";
 
 const HEIGHT = 300;
 type Point = Aggregate["points"][number];
 
 export class Chart {
-  #plot: uPlot;
+  readonly #plot: FittedPlot;
   #chosen: number | null = null;
-  readonly #resize: ResizeObserver;
-  readonly #unscheme: () => void;
   readonly #points: { point: Point; index: number }[]; // by x, as uPlot wants them
 
   constructor(
@@ -20,26 +19,16 @@ export class Chart {
     readonly choose: (index: number) => void,
   ) {
     this.#points = aggregate.points.map((point, index) => ({ point, index })).sort((a, b) => a.point.x - b.point.x);
-    this.#plot = this.#drawn();
-    this.#resize = new ResizeObserver(() => {
-      if (Math.abs(this.#plot.width - root.clientWidth) > 0.5 && root.clientWidth > 0) this.#plot.setSize({ width: root.clientWidth, height: HEIGHT });
-    });
-    this.#resize.observe(root);
-    this.#unscheme = onScheme(() => {
-      this.#plot.destroy();
-      this.#plot = this.#drawn();
-    });
+    this.#plot = new FittedPlot(root, HEIGHT, () => this.#drawn());
   }
 
   remove(): void {
-    this.#resize.disconnect();
-    this.#unscheme();
-    this.#plot.destroy();
+    this.#plot.remove();
   }
 
   mark(index: number | null): void {
     this.#chosen = index;
-    this.#plot.redraw(false);
+    this.#plot.current.redraw(false);
   }
 
   #drawn(): uPlot {

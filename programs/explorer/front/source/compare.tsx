@@ -1,10 +1,10 @@
 // Two samples side by side, from the first token in which they differ: how they parted there, and how they ended.
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { href } from "./address";
 import { Word } from "./branch";
-import { CandidateBars } from "./candidates";
-import { Cell, useCell } from "./cell";
+import { CandidateBars, useLookedAt } from "./candidates";
+import { Cell } from "./cell";
 import type { Sample, StoreInfo } from "./contract";
 import { CandidateReader, readSample } from "./data";
 import { count, number, percent, runLabel, times, visible } from "./format";
@@ -140,11 +140,7 @@ function Rest({ sample, from, chosen, pointed }: LookProps & { from: number }) {
 
 function Look({ sample, chosen, pointed }: LookProps) {
   const reader = useMemo(() => new CandidateReader(sample.row.run, sample.row.sample, sample.ids.length), [sample]);
-  const hovered = useCell(pointed);
-  const selected = useCell(chosen);
-  const at = hovered ?? selected;
-  const [, again] = useState(0);
-  const candidates = reader.at(at, () => again((n) => n + 1));
+  const { at, candidates } = useLookedAt(reader, chosen, pointed);
   return (
     <div class="look">
       <p class="which">

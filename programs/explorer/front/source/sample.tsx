@@ -3,8 +3,8 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href, keep } from "./address";
 import { BranchCards, BranchChoice, useBranches } from "./branch";
-import { CandidateBars, TokenFacts } from "./candidates";
-import { Cell, useCell } from "./cell";
+import { CandidateBars, TokenFacts, useLookedAt } from "./candidates";
+import { Cell } from "./cell";
 import type { Sample, StoreInfo } from "./contract";
 import { CandidateReader, readSample } from "./data";
 import { count, number, percent, runLabel, times } from "./format";
@@ -330,11 +330,7 @@ interface DetailProps extends MarkedProps {
 }
 
 function Detail({ sample, reader, chosen, pointed, rule, fired, force }: DetailProps) {
-  const hovered = useCell(pointed);
-  const selected = useCell(chosen);
-  const at = hovered ?? selected;
-  const [, again] = useState(0);
-  const candidates = reader.at(at, () => again((n) => n + 1));
+  const { at, hovered, candidates } = useLookedAt(reader, chosen, pointed);
   return (
     <div class={`look${hovered === null ? "" : " hovering"}`} data-at={at}>
       <TokenFacts sample={sample} at={at} candidates={candidates} rule={rule} fired={fired[at] === 1} />

@@ -1,8 +1,9 @@
 // The score along the text, and the threshold as a line that can be dragged, by pointer or by key.
 
 import uPlot from "uplot";
-import { colour, onScheme } from "./colours";
+import { colour } from "./colours";
 import { number } from "./format";
+import { FittedPlot } from "./plot";
 
 export interface StripListener {
   threshold(tau: number): void;
@@ -13,13 +14,11 @@ export interface StripListener {
 const HEIGHT = 170;
 
 export class Strip {
-  #plot: uPlot;
+  readonly #plot: FittedPlot;
   #tau: number;
   #fired: Uint8Array;
   #chosen: number | null = null;
   readonly #line: HTMLElement;
-  readonly #resize: ResizeObserver;
-  readonly #unscheme: () => void;
   readonly #top: number;
 
   /** `mean`: what a score must exceed besides tau, drawn where a rule has lambda; null entries are left out. */
@@ -36,24 +35,11 @@ export class Strip {
     this.#fired = fired;
     this.#top = extreme(finite(scores), Math.max, 0) * 1.04 || 1;
     this.#line = this.#threshold();
-    this.#plot = this.#drawn();
-    this.#resize = new ResizeObserver(() => {
-      if (Math.abs(this.#plot.width - root.clientWidth) > 0.5 && root.clientWidth > 0) {
-        this.#plot.setSize({ width: root.clientWidth, height: HEIGHT });
-        this.#place();
-      }
-    });
-    this.#resize.observe(root);
-    this.#unscheme = onScheme(() => {
-      this.#plot.destroy();
-      this.#plot = this.#drawn();
-    });
+    this.#plot = new FittedPlot(root, HEIGHT, () => this.#drawn(), () => this.#place());
   }
 
   remove(): void {
-    this.#resize.disconnect();
-    this.#unscheme();
-    this.#plot.destroy();
+    this.#plot.remove();
     this.#line.remove();
   }
 
@@ -61,8 +47,8 @@ export class Strip {
     this.#tau = tau;
     this.#fired = fired;
     this.mean = mean;
-    this.#plot.setData(this.#data(), false);
-    this.#plot.redraw();
+    this.#plot.current.setData(this.#data(), false);
+    this.#plot.current.redraw();
     this.#place();
   }
 
@@ -70,7 +56,7 @@ export class Strip {
   choose(index: number | null): void {
     if (index === this.#chosen) return;
     this.#chosen = index;
-    this.#plot.redraw(false);
+    this.#plot.current.redraw(false);
   }
 
   #data(): uPlot.AlignedData {
@@ -175,9 +161,9 @@ export class Strip {
     });
     line.addEventListener("pointermove", (event) => {
       if (!line.hasPointerCapture(event.pointerId)) return;
-      const box = this.#plot.over.getBoundingClientRect();
+      const box = this.#plot.current.over.getBoundingClientRect();
       const top = Math.min(box.height, Math.max(0, event.clientY - box.top));
-      this.listener.threshold(rounded(this.#plot.posToVal(top, "y")));
+      this.listener.threshold(rounded(this.#plot.current.posToVal(top, "y")));
     });
     const end = (): void => line.classList.remove("dragged");
     line.addEventListener("pointerup", end);
@@ -219,7 +205,7 @@ export class Strip {
   }
 
   #place(): void {
-    const top = this.#plot.valToPos(Math.min(this.#top, Math.max(0, this.#tau)), "y");
+    const top = this.#plot.current.valToPos(Math.min(this.#top, Math.max(0, this.#tau)), "y");
     this.#line.style.transform = `translateY(${top}px)`;
     this.#line.setAttribute("aria-valuenow", String(this.#tau));
     this.#line.setAttribute("aria-valuetext", `${number(this.#tau)} ${this.unit}`);
