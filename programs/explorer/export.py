@@ -110,9 +110,15 @@ def _check_own(folder: Path) -> None:
     """Raises UsageError where a folder holds what was not written here."""
     if not folder.exists() and not folder.is_symlink():
         return
-    if folder.is_dir() and not folder.is_symlink() and ((folder / MARK).is_file() or not any(folder.iterdir())):
-        return
-    raise UsageError(f"{folder} is there, and no page of the explorer.", "Name a new folder.")
+    if not folder.is_dir() or folder.is_symlink() or (any(folder.iterdir()) and not (folder / MARK).is_file()):
+        raise UsageError(f"{folder} is there, and no page of the explorer.", "Name a new folder.")
+    parts = {"index.html", MARK, *ASSETS}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_symlink() or not (
+            path.is_dir() or name.as_posix() in parts or (name.parts[0], path.suffix) == ("data", ".js")
+        ):
+            raise UsageError(f"{path} is none of the explorer's files; it would be lost.", "Move it, or name a new folder.")
 
 
 def _replace(folder: Path, new: Path) -> None:

@@ -41,6 +41,8 @@ def test_shipped_experiments_are_right(name: str) -> None:
     loaded.complaints.raise_if_any()
     programs = {cell.settings.program for cell in grid.all_cells}
     assert {"diagnose", "base", "guided", "entropy", "random", "early", "matched", "reasoning"} == programs
+    alike = {cell.settings.program for cell in grid.all_cells if cell.settings.gate.like is not None}
+    assert alike == {"entropy", "random", "early", "matched"}  # controls at the realised budget of guided
     assert all(e.typical_tokens and e.typical_reasoning_tokens for e in loaded.spec.evaluations)  # the plan has no "?"
     comment = shipped_text(name).partition("title =")[0]
     assert {"Memory", "Time", "Disk"} <= set(re.findall(r"(\w+):", comment))

@@ -91,6 +91,19 @@ def test_texts_of_a_foreign_store_name_no_file(tmp_path: Path) -> None:
     assert inside == {True}
 
 
+@pytest.mark.parametrize("name", ["notes.md", "data/notes.txt", "images/one.png"])
+def test_what_somebody_put_beside_is_not_lost(explored: Explorer, tmp_path: Path, name: str) -> None:
+    rows = chosen_samples(explored, limit=1)
+    made = export(explored, rows, tmp_path / "page")
+    (made.folder / name).parent.mkdir(exist_ok=True)
+    (made.folder / name).write_text("mine")
+    with pytest.raises(UsageError, match="it would be lost"):
+        export(explored, rows, made.folder)
+    assert (made.folder / name).read_text() == "mine"
+    (made.folder / name).unlink()
+    assert export(explored, rows, made.folder).samples == 1
+
+
 def test_only_what_was_written_here_is_replaced(explored: Explorer, tmp_path: Path) -> None:
     mine, folder = tmp_path / "mine", tmp_path / "page"
     mine.mkdir()
