@@ -159,8 +159,7 @@ class Explorer:
             rule = {name: row.pop(name) for name in ("tau", "lambda", "window", "warmup")}
             gate = row.pop("gate")
             found[row["run"]] = {**row, "gate": None if gate is None else {"name": gate, "metric": row["metric"], **rule}}
-        self._runs.clear()
-        self._runs.update(found)
+        self._runs.update(found)  # runs only come: an explorer is the store's one writer, or the store stays as it is
 
 
 def quoted(text: str) -> str:

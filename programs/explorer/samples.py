@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -66,6 +67,7 @@ class SampleLists:
     def __init__(self, index: SampleIndex) -> None:
         self._index = index
         self._found: OrderedDict[tuple[int, SamplesAsked], NDArray[np.int32]] = OrderedDict()
+        self._dropping = threading.Lock()
 
     def page(self, asked: SamplesAsked) -> Payload:
         """A part of a list, and how long the list is."""
@@ -110,12 +112,14 @@ class SampleLists:
 
     def _numbers(self, asked: SamplesAsked) -> NDArray[np.int32]:
         key = (self._index.version, asked.model_copy(update={"offset": 0, "limit": 1}))
-        if key not in self._found:
+        found = self._found.get(key)  # another thread may drop it meanwhile
+        if found is None:
             query, values = statement(asked)
-            self._found[key] = self._index.sql(query, values).column(0).to_numpy()
-            while len(self._found) > _REMEMBERED:
-                self._found.popitem(last=False)
-        return self._found[key]
+            self._found[key] = found = self._index.sql(query, values).column(0).to_numpy()
+            with self._dropping:
+                while len(self._found) > _REMEMBERED:
+                    self._found.popitem(last=False)
+        return found
 
 
 def statement(asked: SamplesAsked) -> tuple[str, Payload]:

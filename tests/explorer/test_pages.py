@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import duckdb
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.explorer.asked import MissingError
 from rrti_sgl.programs.explorer.explorer import Explorer
@@ -298,3 +301,22 @@ def test_the_store_says_what_it_has(explored: Explorer) -> None:
     assert (info["static"], info["branching"]) == (False, False)
     assert "rrti view --base-url" in info["branchingRemedy"]
     assert info["statistics"] == ["budget", "position", "planning"]
+
+
+def test_runs_are_there_while_they_are_read_again(random_path: Path) -> None:
+    """A sample is asked for at every step of a refresh."""
+    with Store.open_readonly(random_path) as store, Explorer(store) as explorer:
+        row = explorer.answer("samples", {})["rows"][0]
+        missing: list[int] = []
+
+        def look(frame: FrameType, event: str, argument: object) -> Any:
+            if frame.f_code.co_name == "_read_runs" and row["run"] not in explorer._runs:
+                missing.append(frame.f_lineno)
+            return look
+
+        sys.settrace(look)
+        try:
+            explorer.refresh(row["run"])
+        finally:
+            sys.settrace(None)
+        assert missing == []
