@@ -108,6 +108,13 @@ def complete_in(root: Path) -> list[Path]:
     return sorted(path.parent for path in root.glob(f"[!.]*/{MANIFEST}"))
 
 
+def create_empty(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the relations of a store in an empty database, its tables without rows."""
+    for name, table in TABLES.items():
+        connection.execute(f"CREATE TABLE {name} ({table.definition})")
+    _create_views(connection, [])
+
+
 def create_over_files(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
     """Create the relations of a store in an empty database, over the files of sealed runs and snapshots alone.
 

@@ -11,12 +11,17 @@ from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.queries import find_query, parameters_of, run_with_reader
 from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.db.store import Store
+from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.explorer.asked import MissingError
+from rrti_sgl.programs.explorer.asked import MissingError, StatisticAsked
 from rrti_sgl.programs.explorer.samples import Payload
 
 Row = Mapping[str, Any]
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)  # of tokens, to choose from
+OF_SCORES = ("position", "planning")  # those of the tokens of largest value of a metric
 _METRIC = "ce"
+_WORDS = 5  # where no share is asked for, the smallest with so many words
+_COVERED = f"sum(n_scored) >= {LEAST_COVERAGE} * sum(n_tokens) AND sum(n_tokens) > 0"
 
 
 class Aggregates:
@@ -29,7 +34,8 @@ class Aggregates:
 
     def __init__(self, store: Store, index: SampleIndex) -> None:
         self._index, self._reader = index, TokenReader(store)
-        self._made: dict[tuple[int, str, str | None], Payload] = {}
+        self._made: dict[tuple[int, str, StatisticAsked], Payload] = {}
+        self._tables: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._lock = threading.Lock()  # a reader keeps what it read, and is not made for several threads
 
     def names(self) -> list[str]:
@@ -38,7 +44,7 @@ class Aggregates:
             WITH of_runs AS (
                 SELECT
                     count(correct) > 0 AND sum(n_takeovers) > 0 AS budget,
-                    sum(n_scored) >= {LEAST_COVERAGE} * sum(n_tokens) AND sum(n_tokens) > 0 AS covered,
+                    {_COVERED} AS covered,
                     sum(n_tagged) > 0 AS tagged,
                     count(correct) FILTER (arm = 'taken') > 0 AND count(correct) FILTER (arm = 'denied') > 0 AS arms
                 FROM sample_index GROUP BY run_id
@@ -50,16 +56,16 @@ class Aggregates:
         [row] = self._index.sql(query).to_pylist()
         return [name for name, there in row.items() if there]
 
-    def of(self, name: str, run: str | None) -> Payload:
-        """A statistic with what is behind each of its points.
+    def of(self, name: str, asked: StatisticAsked) -> Payload:
+        """A statistic with what is behind each of its points, and what else can be chosen.
 
         Args:
             name: budget, position, planning or causality.
-            run: whose; None takes the run that it tells most of.
+            asked: whose, and of which tokens; without a run it takes the one that it tells most of.
 
         Raises:
             MissingError: there is no such statistic or run.
-            UsageError: the run has not what it needs; says what.
+            UsageError: the run has not what it needs; says what. Or it is asked for what the statistic has not.
         """
         make = {
             "budget": self._budget, "position": self._position, "planning": self._planning, "causality": self._causality,
@@ -68,16 +74,19 @@ class Aggregates:
             raise MissingError(
                 f"There is no statistic {name[:50]!r} here.", "There are budget, position, planning, causality."
             )
-        if run is not None and not self._index.sql("FROM runs WHERE run_id = $run", {"run": run}).num_rows:
-            raise MissingError(f"There is no run {run[:50]!r} in this store.", "Go to the list of runs: /.")
-        key = (self._index.version, name, run)
+        if asked.run is not None and not self._index.sql("FROM runs WHERE run_id = $run", {"run": asked.run}).num_rows:
+            raise MissingError(f"There is no run {asked.run[:50]!r} in this store.", "Go to the list of runs: /.")
+        if name not in OF_SCORES and (asked.metric, asked.p) != (None, None):
+            raise UsageError(f"{name} is not of a share of the tokens.", "Leave metric and p out.")
+        key = (self._index.version, name, asked)
         with self._lock:
             if key not in self._made:
-                self._made[key] = {"name": name, **make(run)}
+                nothing: Payload = {"metric": None, "metrics": [], "share": None, "shares": []}
+                self._made[key] = {"name": name, **nothing, **make(asked)}
             return self._made[key]
 
-    def _budget(self, run: str | None) -> Payload:
-        rows = self._rows("budget")
+    def _budget(self, asked: StatisticAsked) -> Payload:
+        run, rows = asked.run, self._rows("budget")
         curves: dict[int, list[Row]] = {}
         for row in rows:
             curves.setdefault(row["curve_id"], []).append(row)
@@ -89,6 +98,7 @@ class Aggregates:
         value = "accuracy" if k == 1 else "pass_at_k"
         return {
             "run": run or curve[-1]["run_id"],
+            "runs": list(dict.fromkeys(row["run_id"] for row in rows)),
             "title": f"What a budget buys: {curve[-1]['curve']}",
             "x": "takeovers per token",
             "y": "accuracy" if k == 1 else f"pass@{k}",
@@ -100,43 +110,67 @@ class Aggregates:
             ],
         }  # fmt: skip
 
-    def _position(self, run: str | None) -> Payload:
-        run = run or self._scored("position")
-        rows = [row for row in self._rows("position", [run], metric=_METRIC) if row["within"] == "run"]
-        least, p = self._threshold("position", run)
+    def _position(self, asked: StatisticAsked) -> Payload:
+        chosen = self._chosen("position", asked)
+        run, metric, p = chosen["run"], chosen["metric"], chosen["share"]
+        rows = [row for row in self._rows("position", [run], metric=metric, p=p) if row["within"] == "run"]
+        least = self._threshold(run, metric, p)
         return {
-            "run": run,
-            "title": f"Where the {p:.0%} of tokens of largest {_METRIC} lie",
+            **chosen,
+            "title": f"Where the {_percent(p)} of tokens of largest {metric} lie",
             "x": "position in the solution, 0 to 1",
             "y": "density of these tokens; 1 is evenly spread",
             "note": rows[0]["note"],
             "points": [
                 {**_point(f"{row['u_low']:.3f} to {row['u_high']:.3f}", row["middle"], row, "density_top", row["n_top"]),
                  "tokens": {"run": run, "positionFrom": row["u_low"], "positionTo": row["u_high"], "relative": True,
-                            "metric": _METRIC, "scoreMin": least}}
+                            "metric": metric, "scoreMin": least}}
                 for row in rows if row["part"] == "density"
             ],
         }  # fmt: skip
 
-    def _planning(self, run: str | None) -> Payload:
-        run = run or self._scored("planning")
-        rows = self._rows("planning", [run], metric=_METRIC)
-        rows = [row for row in rows if (row["tokens"], row["within"], row["part"]) == ("top_metric", "run", "word")]
-        least, p = self._threshold("planning", run)
+    def _planning(self, asked: StatisticAsked) -> Payload:
+        chosen = self._chosen("planning", asked)
+        run, metric, p = chosen["run"], chosen["metric"], chosen["share"]
+        rows = self._words(run, metric, p)
+        least = self._threshold(run, metric, p)
         return {
-            "run": run,
-            "title": f"Words that are frequent among the {p:.0%} of tokens of largest {_METRIC}",
+            **chosen,
+            "title": f"Words that are frequent among the {_percent(p)} of tokens of largest {metric}",
             "x": "word, by keyness",
             "y": "enrichment: share there over share in the run",
             "note": rows[0]["note"] if rows else "No word is there often enough.",
             "points": [
                 {**_point(row["label"], place, row, "enrichment", row["n_matching"]),
-                 "tokens": {"run": run, "word": row["label"], "metric": _METRIC, "scoreMin": least}}
+                 "tokens": {"run": run, "word": row["label"], "metric": metric, "scoreMin": least}}
                 for place, row in enumerate(rows, 1)
             ],
         }  # fmt: skip
 
-    def _causality(self, run: str | None) -> Payload:
+    def _chosen(self, name: str, asked: StatisticAsked) -> Payload:
+        """The run, the metric and the share of tokens of a statistic of scores, and what else there is to choose."""
+        runs = self._scored(tagged=name == "planning")
+        run, metric = asked.run or (runs[0] if runs else None), asked.metric or _METRIC
+        if run is None:
+            message = f"No run has {_METRIC} at most of its tokens, which {name} needs."
+            raise UsageError(message, "Make one: rrti run diagnose.")
+        counts = ", ".join(f"count({each}) >= {LEAST_COVERAGE} * count(*) AS {each}" for each in SCORES)
+        [there] = self._index.sql(f"SELECT {counts} FROM tokens WHERE run_id = $run", {"run": run}).to_pylist()
+        p = asked.p or float(parameters_of(find_query(name))["p"].default)
+        if asked.p is None and name == "planning":
+            sizes = {share: len(self._words(run, metric, share, resamples=0)) for share in SHARES}
+            p = next((share for share in SHARES if sizes[share] >= _WORDS), max(SHARES, key=lambda share: sizes[share]))
+        return {
+            "run": run, "runs": runs, "metric": metric, "metrics": [each for each in SCORES if there[each]],
+            "share": p, "shares": sorted({*SHARES, p}),
+        }  # fmt: skip
+
+    def _words(self, run: str, metric: str, p: float, **params: Any) -> list[dict[str, Any]]:
+        rows = self._rows("planning", [run], metric=metric, p=p, **params)
+        return [row for row in rows if (row["tokens"], row["within"], row["part"]) == ("top_metric", "run", "word")]
+
+    def _causality(self, asked: StatisticAsked) -> Payload:
+        run = asked.run
         arms = self._index.sql(
             """
             SELECT own.run_id AS arms, parent.run_id AS parent, count(*) AS n
@@ -152,6 +186,7 @@ class Aggregates:
         rows = self._rows("causality", [row["arms"] for row in of if row["parent"] == parent])
         return {
             "run": parent,
+            "runs": list(dict.fromkeys(row["parent"] for row in arms)),
             "title": "What a takeover does to the share of right solutions, by score",
             "x": "decile of the score",
             "y": "share of right solutions with the takeover, less without",
@@ -164,34 +199,35 @@ class Aggregates:
         }  # fmt: skip
 
     def _rows(self, name: str, runs: Sequence[str] | None = None, **params: Any) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = run_with_reader(self._reader, name, run=runs, **params).to_pylist()
-        return rows
+        key = (self._index.version, name, *(runs or ()), *params.items())
+        if key not in self._tables:
+            self._tables[key] = run_with_reader(self._reader, name, run=runs, **params).to_pylist()
+        return self._tables[key]
 
-    def _threshold(self, name: str, run: str) -> tuple[float, float]:
-        """The smallest score of a statistic's top set, and its share of tokens."""
-        p = float(parameters_of(find_query(name))["p"].default)
-        tokens = self._reader.read(run, [_METRIC]).complete(_METRIC)
-        return float(tokens.columns[_METRIC][tokens.in_top(_METRIC, p)].min()), p
+    def _threshold(self, run: str, metric: str, p: float) -> float:
+        """The smallest value in the top set of a statistic."""
+        tokens = self._reader.read(run, [metric]).complete(metric)
+        return float(tokens.columns[metric][tokens.in_top(metric, p)].min())
 
-    def _scored(self, name: str) -> str:
-        """The run whose tokens are scored throughout: of base rollouts where there are any."""
+    def _scored(self, *, tagged: bool) -> list[str]:
+        """The runs whose tokens are scored throughout, those of base rollouts first; `tagged`: that have planning words."""
         query = f"""
             SELECT run_id FROM sample_index GROUP BY run_id, program
-            HAVING sum(n_scored) >= {LEAST_COVERAGE} * sum(n_tokens) AND sum(n_tokens) > 0
-            ORDER BY program <> 'diagnose', sum(n_scored) DESC, run_id LIMIT 1
+            HAVING {_COVERED} AND (sum(n_tagged) > 0 OR NOT $tagged)
+            ORDER BY program <> 'diagnose', sum(n_scored) DESC, run_id
         """
-        found = self._index.sql(query).to_pylist()
-        if not found:
-            raise UsageError(
-                f"No run has {_METRIC} at most of its tokens, which {name} needs.", "Make one: rrti run diagnose."
-            )
-        return str(found[0]["run_id"])
+        found: list[str] = self._index.sql(query, {"tagged": tagged})["run_id"].to_pylist()
+        return found
 
 
 def _point(label: str, x: float, row: Row, value: str, n: int) -> Payload:
     return {
         "label": label, "x": x, "y": row[value], "low": row.get(f"{value}_low"), "high": row.get(f"{value}_high"), "n": n,
     }  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def _between(row: Row) -> str:

@@ -86,10 +86,12 @@ class PartAsked(Asked):
     to: Count = MOST_TOKENS
 
 
-class RunAsked(Asked):
-    """Of which run; None leaves the choice to the statistic."""
+class StatisticAsked(Asked):
+    """Of which run a statistic is, of which metric and of which share `p` of the tokens; None: the statistic chooses."""
 
     run: Text | None = None
+    metric: Text | None = None
+    p: Annotated[float | None, Field(gt=0, lt=1)] = None
 
 
 class NothingAsked(Asked):

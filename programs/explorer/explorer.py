@@ -10,7 +10,15 @@ from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import command
 from rrti_sgl.programs.explorer.aggregates import Aggregates
-from rrti_sgl.programs.explorer.asked import MissingError, NothingAsked, PartAsked, RunAsked, SamplesAsked, TokensAsked, read
+from rrti_sgl.programs.explorer.asked import (
+    MissingError,
+    NothingAsked,
+    PartAsked,
+    SamplesAsked,
+    StatisticAsked,
+    TokensAsked,
+    read,
+)
 from rrti_sgl.programs.explorer.sample import Samples
 from rrti_sgl.programs.explorer.samples import Payload, SampleLists
 from rrti_sgl.programs.explorer.texts import TokenTexts
@@ -20,6 +28,7 @@ from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
 Query = Mapping[str, Sequence[str]]
+STATISTIC = ("run", "metric", "p")  # what is asked of a statistic, in the order of its address
 _SCORE = {"name": "score", "unit": "", "meaning": "What the gate saw: the run's metric, in its unit."}
 
 
@@ -95,7 +104,7 @@ class Explorer:
                 read(NothingAsked, query)
                 return self._trees.export(run, sample)
             case ["statistics", name]:
-                return self._aggregates.of(name, read(RunAsked, query).run)
+                return self._aggregates.of(name, read(StatisticAsked, query))
             case ["tokens"]:
                 return tokens_behind(self.index, read(TokensAsked, query))
         raise MissingError(f"There is no address {path[:100]!r}.", "Go to the list of runs and samples: /.")
@@ -134,8 +143,8 @@ class Explorer:
                 keys = (f"sample/{run}/{sample}", f"sample/{other}/{another}")
                 return {key: self.answer(key, {}) for key in keys}
             case ["statistics", _]:
-                own = {"run": query["run"]} if "run" in query else {}  # which point is chosen is the page's
-                return {f"{path}{'?' + urlencode(own, doseq=True) if own else ''}": self.answer(path, own)}
+                own = {name: query[name] for name in STATISTIC if name in query}  # which point is chosen is the page's
+                return {path + searched(own): self.answer(path, own)}
         raise MissingError(f"There is no page {path[:100]!r}.", "Go to the list of runs and samples: /.")
 
     def _read_runs(self) -> None:
@@ -165,3 +174,9 @@ class Explorer:
 def quoted(text: str) -> str:
     """A segment of an address, as JavaScript's encodeURIComponent writes it."""
     return quote(text, safe="!~*'()")
+
+
+def searched(query: Query) -> str:
+    """A query as JavaScript's URLSearchParams writes it, with its `?`; "" for none."""
+    written = urlencode(query, doseq=True, safe="*").replace("~", "%7E")
+    return f"?{written}" if written else ""

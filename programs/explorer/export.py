@@ -1,7 +1,8 @@
 """The explorer as a folder: chosen samples as a page that needs no server.
 
 A browser that opens a file may not fetch others, but may take scripts from beside it. So every payload is a script that
-hands itself over, `rrti("KEY", PAYLOAD)`, under the name of its data address.
+hands itself over, `rrti("KEY", PAYLOAD)`, under the name of its data address. Statistics are those of the chosen samples
+alone, by the same functions; lists of samples and of tokens the page makes itself, of the samples' own payloads.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrti_sgl.db.excerpts import excerpt
+from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.explorer.asked import MOST_TOKENS
-from rrti_sgl.programs.explorer.explorer import Explorer, quoted
+from rrti_sgl.programs.explorer.aggregates import OF_SCORES, SHARES, Aggregates
+from rrti_sgl.programs.explorer.asked import MOST_TOKENS, StatisticAsked
+from rrti_sgl.programs.explorer.explorer import Explorer, quoted, searched
 from rrti_sgl.programs.explorer.samples import Payload
 from rrti_sgl.programs.explorer.shell import ASSETS, asset, document, dumped
 
@@ -138,11 +142,12 @@ def _files(explorer: Explorer, rows: Sequence[Payload]) -> Iterator[tuple[str, b
     """The files of a page: name, content."""
     chosen = {(row["run"], row["sample"]) for row in rows}
     runs = {row["run"] for row in rows}
+    statistics = dict(_statistics(explorer, chosen))
     info = explorer.info()
     info |= {
         "static": True,
         "branching": False,
-        "statistics": [],
+        "statistics": list(dict.fromkeys(payload["name"] for payload in statistics.values())),
         "runs": [run for run in info["runs"] if run["run"] in runs],
     }
     info["branchingRemedy"] = "This is a page of chosen samples. Branches need the store and the models: rrti view."
@@ -151,12 +156,34 @@ def _files(explorer: Explorer, rows: Sequence[Payload]) -> Iterator[tuple[str, b
         yield name, asset(name)
     yield _script("store", info)
     yield _script("samples", {"total": len(rows), "offset": 0, "rows": list(rows)})
+    for key, payload in statistics.items():
+        yield _script(key, payload)
     for row in rows:
         at = f"{quoted(row['run'])}/{quoted(row['sample'])}"
         yield _script(f"sample/{at}", explorer.answer(f"sample/{at}", {}))
         yield _script(f"candidates/{at}", _all_candidates(explorer, at, row["tokens"]))
         yield _script(f"partners/{at}", _among(explorer.answer(f"partners/{at}", {}), chosen))
         yield _script(f"tree/{at}", _among(explorer.answer(f"tree/{at}", {}), chosen))
+
+
+def _statistics(explorer: Explorer, chosen: Collection[tuple[str, str]]) -> Iterator[tuple[str, Payload]]:
+    """The statistics of the chosen samples by data address: of each run that has one, and of each share of the tokens."""
+    note = f"Of the {len(chosen)} samples of this page alone."
+    with excerpt(explorer.store, chosen) as store, SampleIndex(store) as index:
+        aggregates = Aggregates(store, index)
+        for name in aggregates.names():
+            with contextlib.suppress(UsageError):  # of a sample that continues another the other may be missing
+                for run in (None, *aggregates.of(name, StatisticAsked())["runs"]):
+                    for share in (None, *SHARES) if name in OF_SCORES else (None,):
+                        asked = StatisticAsked(run=run, p=share)
+                        told = aggregates.of(name, asked)
+                        query = {key: [str(value)] for key, value in asked if value is not None}
+                        own: Payload = {
+                            "note": f"{note} {told['note'] or ''}".strip(),
+                            "metrics": [],
+                            "shares": told["shares"] and SHARES,
+                        }
+                        yield f"statistics/{name}{searched(query)}", told | own
 
 
 def _all_candidates(explorer: Explorer, at: str, n_tokens: int) -> Payload:
@@ -173,4 +200,4 @@ def _among(rows: Iterable[Mapping[str, Any]], chosen: set[tuple[str, str]]) -> l
 
 def _script(key: str, payload: Any) -> tuple[str, bytes]:
     """A payload as a file under its data address."""
-    return f"data/{key.replace('%', '~')}.js", b"rrti(" + dumped(key) + b", " + dumped(payload) + b")\n"
+    return f"data/{key.replace('%', '~').replace('?', '~3F')}.js", b"rrti(" + dumped(key) + b", " + dumped(payload) + b")\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 import pytest
@@ -13,6 +15,7 @@ from rrti_sgl.cli.main import run
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.explorer import export as exporting
+from rrti_sgl.programs.explorer.aggregates import SHARES
 from rrti_sgl.programs.explorer.asked import MOST_TOKENS
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.explorer.export import MARK, chosen_samples, export
@@ -22,6 +25,8 @@ from tests.explorer.conftest import PROBLEMS
 from tests.hostile import make_hostile_store
 from tests.reporting.conftest import write_tiny
 
+NAMES = ["budget", "position", "planning"]
+
 
 def read_back(folder: Path) -> dict[str, Any]:
     """The payloads of a folder by key; each lies where its key says."""
@@ -30,7 +35,7 @@ def read_back(folder: Path) -> dict[str, Any]:
         told = re.fullmatch(r'rrti\(("[^"]*"), (.*)\)\n', path.read_text(encoding="utf-8"), re.DOTALL)
         assert told is not None
         key = orjson.loads(told[1])
-        assert path == folder / f"data/{key.replace('%', '~')}.js"
+        assert path == folder / f"data/{key.replace('%', '~').replace('?', '~3F')}.js"
         found[key] = orjson.loads(told[2])
     return found
 
@@ -42,7 +47,8 @@ def test_every_payload_is_the_servers(explored: Explorer, tmp_path: Path) -> Non
     found = read_back(made.folder)
     samples = [f"{row['run']}/{row['sample']}" for row in rows]
     kinds = ("sample", "candidates", "partners", "tree")
-    assert set(found) == {"store", "samples", *(f"{kind}/{each}" for kind in kinds for each in samples)}
+    statistics = {key for key in found if key.startswith("statistics/")}
+    assert set(found) == {"store", "samples", *(f"{kind}/{each}" for kind in kinds for each in samples), *statistics}
     assert found["samples"] == {"total": 7, "offset": 0, "rows": rows}
     for each in samples:
         for kind in ("sample", "candidates"):
@@ -51,7 +57,50 @@ def test_every_payload_is_the_servers(explored: Explorer, tmp_path: Path) -> Non
         assert among < set(samples)
     assert {row["run"] for row in found[f"partners/{samples[0]}"]} == {"guided-1", "base-1"}
     assert [run["run"] for run in found["store"]["runs"]] == ["base-1", "guided-1"]
-    assert (found["store"]["static"], found["store"]["branching"], found["store"]["statistics"]) == (True, False, [])
+    assert (found["store"]["static"], found["store"]["branching"]) == (True, False)
+
+
+def test_statistics_are_those_of_a_store_that_has_the_chosen_samples_alone(explored: Explorer, tmp_path: Path) -> None:
+    rows = chosen_samples(explored, ["guided", "base-1", "diagnose"], limit=30)
+    made = export(explored, rows, tmp_path / "page")
+    found = {key: payload for key, payload in read_back(made.folder).items() if key.startswith("statistics/")}
+    with Store.open(tmp_path / "alone.duckdb", precision="exact") as alone:
+        alone.add_problems([explored.store.get_problem("tiny", f"p{i}") for i in range(PROBLEMS)])
+        for run in ("diagnose-1", "base-1", "guided-1"):
+            alone.begin_run(explored.store.get_run(run))
+        alone.write_samples([explored.store.load_sample(row["sample"]) for row in rows])
+        with Explorer(alone) as explorer:
+            assert read_back(made.folder)["store"]["statistics"] == explorer.info()["statistics"] == NAMES
+            for key, payload in found.items():
+                name, _, query = key.partition("?")
+                told = orjson.loads(orjson.dumps(explorer.answer(name, parse_qs(query))))
+                assert payload.pop("note") == f"Of the 30 samples of this page alone. {told.pop('note') or ''}".strip()
+                assert payload | {"metrics": told["metrics"]} == told, key
+    shares = ["", *(f"p={share}" for share in SHARES)]
+    runs = {name: ["", "run=base-1", *(["run=diagnose-1"] if name != "budget" else []), "run=guided-1"] for name in NAMES}
+    for name in NAMES:
+        asked = itertools.product(runs[name], [""] if name == "budget" else shares)
+        written = {f"statistics/{name}?{'&'.join(filter(None, each))}".rstrip("?") for each in asked}
+        assert written == {key for key in found if f"/{name}" in key}
+
+
+def test_arms_without_what_they_continue_are_no_causality(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        store.add_problems([make_problem("p")])
+        store.begin_run(make_run("base-1", program="base"))
+        store.begin_run(make_run("counterfactual-1", program="counterfactual"))
+        parent = make_trace("base-1", "p", 0, [0.5, 0.1], correct=True)
+        at = {"parent_sample_id": parent.sample.sample_id, "parent_position": 1}
+        arms = [
+            make_trace("counterfactual-1", "p", i, [0.2], correct=arm == "taken", arm=arm, **at)
+            for i, arm in enumerate(("taken", "denied"))
+        ]
+        store.write_samples([parent, *arms])
+        with Explorer(store) as explorer:
+            whole = export(explorer, chosen_samples(explorer), tmp_path / "whole")
+            part = export(explorer, chosen_samples(explorer, ["counterfactual"]), tmp_path / "part")
+    assert "causality" in read_back(whole.folder)["store"]["statistics"]
+    assert "causality" not in read_back(part.folder)["store"]["statistics"]
 
 
 def test_the_page_needs_nothing_but_its_folder(explored: Explorer, tmp_path: Path) -> None:
@@ -84,7 +133,7 @@ def test_texts_of_a_foreign_store_name_no_file(tmp_path: Path) -> None:
         trace = make_trace("run-0", "p", 7, sample_id="../../../../escaped")
         store.write_samples([trace])
         with Explorer(store) as explorer:
-            made = export(explorer, chosen_samples(explorer, limit=1000), tmp_path / "a" / "page")
+            made = export(explorer, chosen_samples(explorer, ["run-0"]), tmp_path / "a" / "page")
             assert read_back(made.folder)["sample/run-0/..%2F..%2F..%2F..%2Fescaped"]["row"]["problem"] == "p"
     assert {path.name for path in tmp_path.iterdir()} == {"traces.duckdb", "a"}
     inside = {path.resolve().is_relative_to(made.folder) for path in tmp_path.rglob("*.js")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.explorer.aggregates import SHARES
 from rrti_sgl.programs.explorer.explorer import Explorer
 from tests.db.conftest import make_problem, make_run, make_trace
 
@@ -95,6 +97,37 @@ def test_a_word_has_its_tokens_of_the_top_set(explorer: Explorer) -> None:
         assert {token["token"].strip().lower() for token in found} == {point["label"]}
 
 
+@pytest.mark.parametrize("name", ["position", "planning"])
+def test_the_share_and_the_metric_can_be_chosen(name: str, explorer: Explorer) -> None:
+    query = {"run": ["base-1"], "metric": ["entropy_base"], "p": ["0.13"]}
+    told = explorer.answer(f"statistics/{name}", query)
+    assert (told["run"], told["metric"], told["share"], told["shares"]) == (
+        "base-1", "entropy_base", 0.13, sorted({*SHARES, 0.13}),
+    )  # fmt: skip
+    assert "13%" in told["title"]
+    assert told["metrics"] == ["score", "ce", "entropy_base"], "those that the run has"
+    tagged = {"diagnose-1", "base-1", "guided-1"}
+    assert set(told["runs"]) == (tagged if name == "planning" else tagged | {"counterfactual-1"})
+    assert sum(point["n"] for point in told["points"]) > 50
+    for point in told["points"]:
+        found = behind(explorer, point["tokens"])
+        assert len(found) == point["n"]
+        assert all(token["score"] >= point["tokens"]["scoreMin"] for token in found)
+
+
+def test_the_share_is_the_smallest_with_some_words_where_none_is_asked_for(explorer: Explorer) -> None:
+    def words(share: float) -> int:
+        rows = run_query(explorer.store, "planning", run=["base-1"], metric="ce", p=share).to_pylist()
+        return sum((row["tokens"], row["within"], row["part"]) == ("top_metric", "run", "word") for row in rows)
+
+    told = explorer.answer("statistics/planning", {"run": ["base-1"]})
+    sizes = [words(share) for share in SHARES]
+    enough = [share for share, size in zip(SHARES, sizes, strict=True) if size >= 5]
+    assert told["share"] == (enough[0] if enough else SHARES[sizes.index(max(sizes))])
+    assert len(told["points"]) == words(told["share"])
+    assert explorer.answer("statistics/position", {"run": ["base-1"]})["share"] == 0.01
+
+
 def test_a_decile_has_the_positions_that_were_tested(explorer: Explorer) -> None:
     for run in (None, "guided-1", "counterfactual-1"):
         told = explorer.answer("statistics/causality", {} if run is None else {"run": [run]})
@@ -121,8 +154,12 @@ def test_a_budget_has_the_takeovers_of_its_run(explorer: Explorer) -> None:
         ("causality", "base-1", "No token of run base-1"),
         ("budget", "none", "no run 'none'"),
         ("position", "none", "no run 'none'"),
+        ("budget&p=0.1", "guided-1", "not of a share"),
+        ("planning&p=1.5", "guided-1", "p: Input should be less than 1"),
+        ("planning&metric=joy", "guided-1", "metric.*'joy'"),
     ],
 )
 def test_a_run_that_lacks_what_it_needs_is_told(name: str, run: str, message: str, explorer: Explorer) -> None:
+    name, _, more = name.partition("&")
     with pytest.raises(UsageError, match=message):
-        explorer.answer(f"statistics/{name}", {"run": [run]})
+        explorer.answer(f"statistics/{name}", {"run": [run], **parse_qs(more)})

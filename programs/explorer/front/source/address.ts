@@ -13,7 +13,6 @@ export type Route =
 export interface Address {
   route: Route;
   query: URLSearchParams;
-  search: string; // the query as it stands in the address, "?" included
 }
 
 /** Joins path segments, each encoded: ["sample", run, sample] -> "sample/RUN/SAMPLE". */
@@ -28,7 +27,7 @@ export function parse(url: URL): Address {
     path = mark < 0 ? hash : hash.slice(0, mark);
     search = mark < 0 ? "" : hash.slice(mark);
   }
-  return { route: routeOf(path), query: new URLSearchParams(search), search };
+  return { route: routeOf(path), query: new URLSearchParams(search) };
 }
 
 function routeOf(path: string): Route {

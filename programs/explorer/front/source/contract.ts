@@ -61,9 +61,12 @@ export interface TreeNode {
 }
 export interface Aggregate {
   name: string; run: string; title: string; x: string; y: string; note: string | null;
+  runs: string[];               // that have this statistic
+  metric: string | null; metrics: string[]; // of which it is, and could be; none: it is not of a metric
+  share: number | null; shares: number[];   // of the tokens, likewise
   points: { label: string; x: number; y: number; low: number | null; high: number | null; n: number; tokens: TokensQuery | null }[];
 }
-export interface TokensQuery { run: string; positionFrom?: number; positionTo?: number; relative?: boolean; word?: string; scoreMin?: number; scoreMax?: number; fired?: boolean; changed?: boolean; limit?: number; offset?: number }
+export interface TokensQuery { run: string; positionFrom?: number; positionTo?: number; relative?: boolean; word?: string; metric?: string; tested?: boolean; scoreMin?: number; scoreMax?: number; fired?: boolean; changed?: boolean; limit?: number; offset?: number }
 export interface TokenHit { run: string; sample: string; position: number; token: string; before: string; after: string; score: number | null; fired: boolean; correct: boolean | null }
 export interface BranchRequest { run: string; sample: string; position: number; token: number; program: "base" | "reasoning" | "guided"; temperature?: number; seed?: number; parentRun?: string; maxNewTokens?: number }
 export type BranchEvent =

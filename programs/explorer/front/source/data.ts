@@ -1,8 +1,8 @@
 // Data of the store: from the server, from the first view's payload in the page, or from the files of a static export.
 
 import { isStatic, joined } from "./address";
-import type { Candidates, Sample, SampleRow, SamplesPage, StoreInfo, TokenCandidates, TreeNode, Aggregate, TokenHit } from "./contract";
-import { selected } from "./selection";
+import type { Candidates, Sample, SampleRow, SamplesPage, StoreInfo, TokenCandidates, TokensQuery, TreeNode, Aggregate, TokenHit } from "./contract";
+import { hitsOf, selected } from "./selection";
 
 /** What went wrong and what to do, as the server says it. */
 export class Failure extends Error {
@@ -26,7 +26,7 @@ function loadFile(key: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
     loaded.set(key, resolve);
     const script = document.createElement("script");
-    script.src = `data/${key.replaceAll("%", "~")}.js`;
+    script.src = `data/${key.replaceAll("%", "~").replace("?", "~3F")}.js`;
     script.onerror = () => reject(new Failure("This is not in the export.", "Export it with `rrti view --export`, or open the store."));
     script.onload = () => script.remove();
     document.head.append(script);
@@ -84,8 +84,7 @@ export const PAGE = 100; // rows a request
 /** One page of the samples that a query selects, `offset` rows in. */
 export async function readSamples(query: URLSearchParams, offset: number): Promise<SamplesPage> {
   if (isStatic) {
-    const { rows } = await once<SamplesPage>("samples");
-    const found = selected(rows, query);
+    const found = await selected(await exported(), query, readSample);
     return { total: found.length, offset: 0, rows: found };
   }
   if (offset === 0) {
@@ -98,8 +97,17 @@ export async function readSamples(query: URLSearchParams, offset: number): Promi
   return (await ask(`samples?${asked}`)) as SamplesPage;
 }
 
+/** The rows of a static export. */
+const exported = async (): Promise<SampleRow[]> => (await once<SamplesPage>("samples")).rows;
+
+let found: { query: TokensQuery; hits: Promise<TokenHit[]> } | null = null;
+
 /** The tokens behind a point of an aggregate. */
-export async function readTokens(query: object, offset: number): Promise<TokenHit[]> {
+export async function readTokens(query: TokensQuery, offset: number): Promise<TokenHit[]> {
+  if (isStatic) {
+    if (found?.query !== query) found = { query, hits: exported().then((rows) => hitsOf(rows, query, readSample, readTree)) };
+    return (await found.hits).slice(offset, offset + PAGE);
+  }
   const asked = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== null && value !== undefined) asked.set(name, String(value));
   asked.set("offset", String(offset));

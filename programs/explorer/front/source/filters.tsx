@@ -2,7 +2,7 @@
 
 import type { ComponentChildren, InputHTMLAttributes } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { href, isStatic } from "./address";
+import { href } from "./address";
 import type { RunInfo, StoreInfo } from "./contract";
 import { percent, runLabel, shortRun, times } from "./format";
 import { apply, useNarrow } from "./samples";
@@ -57,23 +57,19 @@ export function Filters({ store, query }: { store: StoreInfo; query: URLSearchPa
             {field("takeoversMin", { label: "Takeovers, at least", short: "from", type: "number", min: "0" })}
             {field("takeoversMax", { label: "Takeovers, at most", short: "to", type: "number", min: "0" })}
           </Range>
-          {!isStatic && (
-            <>
-              <Range label="Score of some token">
-                {field("scoreMin", { label: "Score, at least", short: "from", type: "number", step: "any" })}
-                {field("scoreMax", { label: "Score, at most", short: "to", type: "number", step: "any" })}
-              </Range>
-              <Range label="Position of it, or of a takeover">
-                {field("from", { label: "Position, first", short: "from", type: "number", min: "0" })}
-                {field("to", { label: "Position, last", short: "to", type: "number", min: "0" })}
-              </Range>
-              {field("word", { label: "Word", placeholder: "a token, such as wait" })}
-              <label class="check">
-                <input type="checkbox" checked={query.get("tagged") === "true"} onChange={(event) => set("tagged", event.currentTarget.checked ? "true" : "")} />{" "}
-                with a planning word
-              </label>
-            </>
-          )}
+          <Range label="Score of some token">
+            {field("scoreMin", { label: "Score, at least", short: "from", type: "number", step: "any" })}
+            {field("scoreMax", { label: "Score, at most", short: "to", type: "number", step: "any" })}
+          </Range>
+          <Range label="Position of it, or of a takeover">
+            {field("from", { label: "Position, first", short: "from", type: "number", min: "0" })}
+            {field("to", { label: "Position, last", short: "to", type: "number", min: "0" })}
+          </Range>
+          {field("word", { label: "Word", placeholder: "a token, such as wait" })}
+          <label class="check">
+            <input type="checkbox" checked={query.get("tagged") === "true"} onChange={(event) => set("tagged", event.currentTarget.checked ? "true" : "")} />{" "}
+            with a planning word
+          </label>
           {active > 0 && (
             <a class="clear" href={href([], keptOrder(query))}>
               Clear {times(active, "filter")}

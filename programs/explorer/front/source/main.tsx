@@ -62,7 +62,7 @@ function Places({ store, address }: { store: StoreInfo; address: Address }) {
 }
 
 function View({ store, address }: { store: StoreInfo; address: Address }) {
-  const { route, query, search } = address;
+  const { route, query } = address;
   switch (route.view) {
     case "samples":
       return <SamplesView store={store} query={query} />;
@@ -71,7 +71,7 @@ function View({ store, address }: { store: StoreInfo; address: Address }) {
     case "compare":
       return <CompareView store={store} {...route} />;
     case "statistics":
-      return <StatisticsView store={store} name={route.name} query={query} search={search} />;
+      return <StatisticsView store={store} name={route.name} query={query} />;
     case "tree":
       return <TreeView store={store} run={route.run} sample={route.sample} />;
     case "unknown":

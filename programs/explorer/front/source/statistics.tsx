@@ -1,11 +1,11 @@
 // Aggregates that lead to tokens: choose a point, see the tokens behind it, go to any of them in its sample.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { go, href, keep } from "./address";
 import { Chart } from "./chart";
-import type { Aggregate, StoreInfo, TokenHit } from "./contract";
+import type { Aggregate, StoreInfo, TokenHit, TokensQuery } from "./contract";
 import { PAGE, readAggregate, readTokens } from "./data";
-import { count, number, runLabel, shortRun, visible } from "./format";
+import { count, number, percent, runLabel, shortRun, visible } from "./format";
 import { moveAmongRows, useList } from "./list";
 import { Awaited, Trouble, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
@@ -22,29 +22,29 @@ interface StatisticsProps {
   store: StoreInfo;
   name: string;
   query: URLSearchParams;
-  search: string;
 }
 
-export function StatisticsView({ store, name, query, search }: StatisticsProps) {
-  const run = query.get("run");
-  const asked = run === null ? "" : `?${new URLSearchParams({ run })}`;
-  const loaded = useLoaded(() => readAggregate(name, asked), `${name}${asked}`);
-  return (
-    <Awaited of={loaded}>
-      {(aggregate) => <Shown key={`${name}${asked}`} store={store} aggregate={aggregate} name={name} query={query} search={search} />}
-    </Awaited>
-  );
+const ASKED = ["run", "metric", "p"]; // what is asked of a statistic, in the order of its data address
+
+export function StatisticsView({ store, name, query }: StatisticsProps) {
+  const asked = new URLSearchParams([...ASKED].flatMap((each) => (query.get(each) ? [[each, query.get(each) as string]] : [])));
+  const search = asked.size ? `?${asked}` : "";
+  const loaded = useLoaded(() => readAggregate(name, search), `${name}${search}`);
+  return <Awaited of={loaded}>{(aggregate) => <Shown key={`${name}${search}`} store={store} aggregate={aggregate} name={name} query={query} />}</Awaited>;
 }
 
 function Shown({ store, aggregate, name, query }: StatisticsProps & { aggregate: Aggregate }) {
   useTitle(aggregate.title);
-  const wanted = Number(query.get("point") ?? NaN);
-  const [chosen, setChosen] = useState<number | null>(Number.isInteger(wanted) && aggregate.points[wanted] ? wanted : null);
+  const wanted = query.get("point");
+  const [chosen, setChosen] = useState<number | null>(null);
+  useLayoutEffect(() => setChosen(wanted !== null && aggregate.points[Number(wanted)] ? Number(wanted) : null), [wanted]);
   const choose = (index: number): void => {
     setChosen(index);
     if (NARROW.matches) requestAnimationFrame(() => hits.current?.scrollIntoView({ block: "start" }));
-    keep(href(["statistics", name], { run: query.get("run"), point: index }));
+    keep(href(["statistics", name], { ...now, point: index }));
   };
+  const now = Object.fromEntries(ASKED.map((each) => [each, query.get(each)]));
+  const ask = (what: string, value: string): void => go(href(["statistics", name], { ...now, [what]: value }));
   const hits = useRef<HTMLElement>(null);
   const point = chosen === null ? undefined : aggregate.points[chosen];
   const runs = new Map(store.runs.map((run) => [run.run, runLabel(run)]));
@@ -53,17 +53,11 @@ function Shown({ store, aggregate, name, query }: StatisticsProps & { aggregate:
     <article class="statistics">
       <header class="head">
         <h1>{aggregate.title}</h1>
-        <label class="field">
-          <span>Run</span>
-          <select value={aggregate.run} onChange={(event) => go(href(["statistics", name], { run: event.currentTarget.value }))}>
-            {!store.runs.some(({ run }) => run === aggregate.run) && <option value={aggregate.run}>{aggregate.run}</option>}
-            {store.runs.map((run) => (
-              <option key={run.run} value={run.run}>
-                {runLabel(run)} · {shortRun(run.run)}
-              </option>
-            ))}
-          </select>
-        </label>
+        <p class="choices">
+          <Choice label="Run" value={aggregate.run} values={aggregate.runs} text={(run) => `${runs.get(run) ?? ""} · ${shortRun(run)}`} set={(run) => ask("run", run)} />
+          <Choice label="Metric" value={aggregate.metric} values={aggregate.metrics} text={(metric) => metric} set={(metric) => ask("metric", metric)} />
+          <Choice label="Tokens of largest value" value={aggregate.share} values={aggregate.shares} text={percent} set={(share) => ask("p", String(share))} />
+        </p>
         {aggregate.note && <p class="dim">{aggregate.note}</p>}
       </header>
       {aggregate.points.length === 0 && <p class="none">This run has nothing to show here.</p>}
@@ -80,6 +74,32 @@ function Shown({ store, aggregate, name, query }: StatisticsProps & { aggregate:
       )}
       </div>
     </article>
+  );
+}
+
+interface ChoiceProps<T> {
+  label: string;
+  value: T | null;
+  values: readonly T[];
+  text: (value: T) => string;
+  set: (value: T) => void;
+}
+
+/** A field to choose one of some values; nothing where there is no choice. */
+function Choice<T extends string | number>({ label, value, values, text, set }: ChoiceProps<T>) {
+  if (value === null || values.length === 0) return null;
+  const all = values.includes(value) ? values : [value, ...values];
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <select value={all.indexOf(value)} onChange={(event) => set(all[event.currentTarget.selectedIndex] as T)}>
+        {all.map((each, place) => (
+          <option key={each} value={place}>
+            {text(each)}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 
@@ -165,7 +185,7 @@ function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: M
 }
 
 /** Tokens in their context, one a line; more are read as one scrolls. */
-function Hits({ query }: { query: object }) {
+function Hits({ query }: { query: TokensQuery }) {
   const [hits, setHits] = useState<TokenHit[]>([]);
   const [state, setState] = useState<"reading" | "more" | "all">("reading");
   const [error, setError] = useState<Error | null>(null);
