@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from rrti_sgl.cli.help import Command, Group
 from rrti_sgl.cli.parse import with_signature
 from rrti_sgl.cli.terminal import ask, say
 from rrti_sgl.errors import UsageError
+
+if TYPE_CHECKING:
+    from rrti_sgl.db.attaching import Attached
 
 app = typer.Typer(cls=Group, help="Upgrade, inspect, check and keep a trace store.", no_args_is_help=True)
 
@@ -163,7 +166,12 @@ def attach(
         raise UsageError(f"There is no folder {missing[0]}.", "Name folders, and then the store.")
     if not folders:
         raise UsageError(f"There is no folder {last}, and none is named before it.", "Name folders, and then the store.")
-    for run in attaching.attach(file, folders):
+    tell_attached(file, attaching.attach(file, folders))
+
+
+def tell_attached(file: Path, runs: Iterable[Attached]) -> None:
+    """What became of each run in a store, a line each."""
+    for run in runs:
         known = f"; {run.known_samples} samples were there" if run.known_samples else ""
         say(f"{file}: run {run.run_id} ({run.status}): {run.samples} new samples, {run.tokens} tokens{known}")
 

@@ -27,7 +27,7 @@ from rrti_sgl.errors import UsageError, spelled
 # Each is the module of its name; `db` has commands of its own.
 COMMANDS = (
     *("serve", "api", "calibrate", "run", "counterfactual", "experiment", "grade", "score", "runs", "samples", "compare"),
-    *("stats", "whatif", "show", "view", "sql", "export", "report", "db", "demo"),
+    *("stats", "whatif", "show", "view", "sql", "export", "report", "push", "pull", "db", "demo"),
 )
 
 

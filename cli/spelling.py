@@ -7,7 +7,13 @@ from typing import Any
 from rrti_sgl.errors import Spelling
 
 # Arguments whose options are called otherwise, in every command that has them.
-_FLAGS = {"spike_ratios": "--spike-ratio", "budgets": "--budget", "positions": "--position", "fields": "--field"} | {
+_FLAGS = {
+    "spike_ratios": "--spike-ratio",
+    "budgets": "--budget",
+    "runs": "--run",
+    "positions": "--position",
+    "fields": "--field",
+} | {
     **{"base_gpus": "--base-gpu", "reasoning_gpus": "--reasoning-gpu", "flags": "--server-flags"},
     **{"timeout_s": "--timeout", "memory_limit": "--memory", "patience_s": "--patience"},
     "endpoint_key": "--endpoint-key-file",

@@ -36,6 +36,8 @@ ELSEWHERE = {
     "fused": "tests/fused/: on servers that hold both models",
     "fused-url": "tests/fused/",
     "attach": "tests/db/test_attaching.py: folders of other stores",
+    "push": "tests/publishing/: to a stand-in of the hub",
+    "pull": "tests/publishing/",
     "own.duckdb": "tests/test_own_questions.py: the page as a whole",
 }
 PROBLEMS = 6

@@ -39,6 +39,7 @@ class Benchmark:
     max_new_tokens: int
     config: str | None = None
     calibration_split: str | None = None
+    confidential: bool = False
 
     def split_of(self, part: Part) -> str:
         """The dataset's split that a part is taken from."""

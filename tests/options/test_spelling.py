@@ -21,6 +21,8 @@ from rrti_sgl.errors import UsageError, argument, command, spelled
 from rrti_sgl.given_texts import read_texts
 from rrti_sgl.programs.experiments.complaints import Complaints, Keys
 from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.publishing.pulling import pull
+from rrti_sgl.programs.publishing.pushing import push
 from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.runner import run_seeds
 from rrti_sgl.programs.running.settings import RunSettings, settings_from
@@ -112,13 +114,14 @@ def test_no_sentence_spells_an_option_of_the_command_line() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs and " " in node.value:
                 named = [flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value) if flag in TYPED]
                 spelled_out += [f"{path}:{node.lineno} {flag}" for flag in named]
-    no_message = ("db/definitions.py", "programs/tables/table.py")  # they name a page that a command prints
+    # They make pages: what a command prints, or the hub shows.
+    no_message = ("db/definitions.py", "programs/tables/table.py", "programs/publishing/card.py")
     assert [place for place in spelled_out if not place.startswith(no_message)] == []
 
 
 def test_every_argument_that_messages_name_is_one_in_python_and_on_the_command_line() -> None:
     callables = [value for value in vars(rr.ModelPair).values() if inspect.isfunction(value)]
-    callables += [rr.serve, rr.connect, rr.open, run_counterfactual, run_seeds, read_texts, rr.TraceStore.sql]
+    callables += [rr.serve, rr.connect, rr.open, run_counterfactual, run_seeds, read_texts, rr.TraceStore.sql, push, pull]
     known = {name for called in callables for name in inspect.signature(called).parameters}
     for record in (RunSettings, GateOptions, WhatIfOptions, ServingOptions, Demand, TextInput, Place):
         assert is_dataclass(record)
