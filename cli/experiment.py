@@ -30,6 +30,10 @@ def experiment(
             help="Tokenizer of base, reasoning or reference, or of all, in place of the file's; repeat.",
         ),
     ] = None,
+    endpoint_url: Annotated[
+        str | None,
+        typer.Option(help="Address of an endpoint (`rrti api`) to run it through, in place of the file's servers."),
+    ] = None,
     show: Annotated[bool, typer.Option("--print", help="Print a shipped file, to begin your own with.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
 ) -> None:
@@ -39,7 +43,7 @@ def experiment(
     """
     from rrti_sgl.cli import experiment_output
     from rrti_sgl.cli.experiment_run import run_experiment
-    from rrti_sgl.programs.experiments import load_experiment, shipped_text, with_tokenizers
+    from rrti_sgl.programs.experiments import load_experiment, shipped_text, through_endpoint, with_tokenizers
     from rrti_sgl.programs.experiments.grid import build_grid
     from rrti_sgl.programs.experiments.plan import make_plan
     from rrti_sgl.programs.experiments.preflight import check_experiment
@@ -48,6 +52,8 @@ def experiment(
         say(shipped_text(source), nl=False)
         return
     loaded = load_experiment(source)
+    if endpoint_url is not None:
+        loaded = through_endpoint(loaded, endpoint_url)
     spec = with_tokenizers(loaded.spec if out is None else loaded.spec.model_copy(update={"out": out}), tokenizer or ())
     grid = build_grid(spec, loaded.complaints, limit=limit)
     findings = check_experiment(spec, grid, loaded.complaints)
@@ -55,7 +61,12 @@ def experiment(
     if dry_run:
         experiment_output.print_plan(make_plan(spec, grid, findings), loaded.complaints.source, as_json=json)
         return
-    options = [("--out", out), ("--limit", limit), *(("--tokenizer", folder) for folder in tokenizer or ())]
+    options = [
+        ("--out", out),
+        ("--limit", limit),
+        ("--endpoint-url", endpoint_url),
+        *(("--tokenizer", folder) for folder in tokenizer or ()),
+    ]
     given = [f"{name} {value}" for name, value in options if value is not None]
     again = " ".join(["rrti experiment", source, *given])
     experiment_output.print_results(run_experiment(spec, grid, findings, again), as_json=json)

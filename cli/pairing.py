@@ -28,6 +28,9 @@ FusedUrl = Annotated[
     list[str] | None,
     typer.Option(help="Address of a running server that holds both models; repeat for replicas.", rich_help_panel="Models"),
 ]
+EndpointUrl = Annotated[
+    str | None, typer.Option(help="Address of an endpoint (`rrti api`) to go through.", rich_help_panel="Models")
+]
 Fused = Annotated[bool, typer.Option("--fused", help="Start one server for both models.", rich_help_panel="Models")]
 BaseModel = Annotated[
     str | None, typer.Option("--base", help="Base model to serve: hub id or folder.", rich_help_panel="Models")
@@ -57,6 +60,7 @@ class PairOptions:
     base_url: BaseUrl = None
     reasoning_url: ReasoningUrl = None
     fused_url: FusedUrl = None
+    endpoint_url: EndpointUrl = None
     fused: Fused = False
     base: BaseModel = None
     reasoning: ReasoningModel = None
@@ -68,15 +72,20 @@ class PairOptions:
 
     def open(self, gates: Sequence[str] = ()) -> contextlib.AbstractContextManager[PairAddress]:
         """The pair for as long as this lasts, see `open_pair`; `gates` are what a fused server has to know."""
+        from rrti_sgl.engines.endpoint import as_address
         from rrti_sgl.serving.arrangement import ServingOptions
 
-        urls = (self.base_url, self.reasoning_url)
+        urls: tuple[str | None, str | None] = (self.base_url, self.reasoning_url)
         if self.fused_url:
             if self.fused or any(url is not None for url in urls):
                 raise UsageError("--fused-url was given beside --fused or other addresses.", "Leave the others out.")
             both = ",".join(self.fused_url)
             asyncio.run(_check_holds_both(both, self.api_key))
             urls = (both, both)
+        if self.endpoint_url is not None:
+            if self.fused or any(url is not None for url in urls):
+                raise UsageError("--endpoint-url was given beside --fused or other addresses.", "Leave the others out.")
+            urls = (as_address(self.endpoint_url),) * 2
         options = ServingOptions(gates=gates)
         return open_pair(*urls, self.base, self.reasoning, self.server_flags, options=options, fused=self.fused)
 

@@ -23,6 +23,9 @@ OFFLINE = {
 }
 # Fewer checkpoints while samples stream in; the rest is checkpointed when the store is closed.
 WRITING = {"checkpoint_threshold": "1GB"}
+# What is not checkpointed stays in memory, and what was written or read stays cached: a process that has a store open for
+# weeks bounds both.
+LASTING = {"checkpoint_threshold": "32MB", "memory_limit": "1GB"}
 
 
 # What DuckDB says of a file that is cut or changed.
@@ -32,7 +35,7 @@ _DAMAGE = re.compile(
 
 
 def connect(
-    path: Path, *, read_only: bool, memory_limit: str | None = None, spill: bool = True
+    path: Path, *, read_only: bool, memory_limit: str | None = None, spill: bool = True, lasting: bool = False
 ) -> duckdb.DuckDBPyConnection:
     """Open the file; what runs on the connection may still reach files, until `confine`.
 
@@ -41,12 +44,13 @@ def connect(
         read_only: open for reading.
         memory_limit: DuckDB's limit, such as "2GB"; None leaves its own default (80 % of the memory).
         spill: let large intermediate results go to a temporary folder beside the file.
+        lasting: it is written for a long time: what it holds in memory is bounded.
 
     Raises:
         StoreLockedError: another process holds the file.
         StoreError: the file cannot be opened, is none, or no DuckDB file.
     """
-    settings = OFFLINE | ({} if read_only else WRITING) | _limits(memory_limit, spill)
+    settings = OFFLINE | ({} if read_only else WRITING) | (LASTING if lasting else {}) | _limits(memory_limit, spill)
     if str(path).startswith(":memory:"):
         raise StoreError(f"The store {path} would be in memory, and gone with the command.", "Name a file.")
     if path.is_dir():

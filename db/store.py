@@ -45,7 +45,9 @@ class Store(StoreReader):
             self._answer_snapshots()
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = True, precision: Precision | None = None) -> Self:
+    def open(
+        cls, path: str | Path, *, create: bool = True, precision: Precision | None = None, lasting: bool = False
+    ) -> Self:
         """Open for writing; a file that is missing or has no tables gets the newest schema.
 
         Args:
@@ -53,6 +55,7 @@ class Store(StoreReader):
             create: make the file when it is missing.
             precision: "compact" rounds within the bounds of `rrti_sgl.db.quantisation`, "exact" keeps every number; the
                 file remembers it for tokens written from then on. None leaves what the file says (at first "compact").
+            lasting: it stays open for a long time: what is written goes to the file earlier, and memory is bounded.
 
         Raises:
             StoreLockedError: another process holds the file.
@@ -66,7 +69,7 @@ class Store(StoreReader):
         if not opening.is_there(path) and not create:
             raise StoreError(f"There is no store at {path}.", "Name another file.")
         opening.make_folder(path)
-        connection = opening.connect(path, read_only=False)
+        connection = opening.connect(path, read_only=False, lasting=lasting)
         try:
             if opening.is_confined(connection):
                 raise opening.already_open(path)
@@ -74,7 +77,7 @@ class Store(StoreReader):
             if revision is None:
                 connection.close()
                 migrations.upgrade(path)
-                connection = opening.connect(path, read_only=False)
+                connection = opening.connect(path, read_only=False, lasting=lasting)
             else:
                 opening.check_revision(path, revision)
             if relations.is_moved(connection, path):

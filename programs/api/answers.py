@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rrti_sgl.decoding.packed_trace import pack
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.programs.api.samples import Order, Piece, now
 from rrti_sgl.tokens.vocabulary import Vocabulary
@@ -76,7 +77,8 @@ class Answers(ABC):
             choices.append(
                 {**self._choice(index, text, self._logprobs(last.trace, 0, last.end)), "finish_reason": last.finish}
             )
-            choices[-1]["rrti"] = told[-1]
+            packed = {} if self._order.request.rrti.sample is None else {"trace": pack(last.trace)}
+            choices[-1]["rrti"] = told[-1] | packed
         return {**self._head(self.kind), "choices": choices, "usage": self._usage(), "rrti": told[0]}
 
     def opening(self) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ from fastapi import Request as HTTPRequest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from rrti_sgl import __version__
+from rrti_sgl.engines.endpoint import ROUTE, SUFFIX, told
 from rrti_sgl.errors import spelled
 from rrti_sgl.programs.api.answers import Answers, Chats, Completions
 from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, read
@@ -79,6 +81,12 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
         if name not in endpoint.models.names():
             raise RefusedError(f"There is no model {name[:50]!r}.", status=404, param="model", code="model_not_found")
         return answered(200, model_of(name))
+
+    @app.get(f"{SUFFIX}{ROUTE}", dependencies=[Depends(let_in)])
+    async def of_pair() -> Response:
+        pair = endpoint.pair
+        infos = pair.base.info, pair.reasoning.info
+        return answered(200, told(*infos, pair.vocabulary, pair.special_tokens, __version__))
 
     def model_of(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started, "owned_by": "rrti-sgl"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Self, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from rrti_sgl import bounds
 from rrti_sgl.programs.api.refusals import RefusedError
@@ -39,6 +39,12 @@ _REFUSED: Final[dict[str, tuple[Sequence[Any], str]]] = {
     "suffix": ([""], "Put what is to be filled in at the end of the prompt."),
     "stop_token_ids": ([[]], "Use stop."),
     "ignore_eos": ([False], "Leave it out."),
+    "add_generation_prompt": ([True], "The answer is the assistant's next turn."),
+    "continue_final_message": (
+        [False],
+        "The answer is the assistant's next turn; use /v1/completions to go on with a text.",
+    ),
+    "chat_template": ([], "Whoever serves the endpoint names it."),
     "modalities": ([["text"]], "Text alone is read and written."),
     "audio": ([], "Text alone is read and written."),
 }
@@ -70,6 +76,13 @@ def _read_prompts(value: Any) -> Any:
     raise ValueError("is no prompt.", "Give a text, a list of token ids, or a list of either; none of them empty.")
 
 
+def _read_ids(value: Any) -> Any:
+    """Token ids of one prompt."""
+    if isinstance(value, list) and value and all(type(part) is int for part in value):
+        return tuple(value)
+    raise ValueError("is no prompt.", "Give a list of token ids that is not empty.")
+
+
 def _read_lambda(value: Any) -> Any:
     """`lambda`: on or off, or its factor."""
     if value is None or isinstance(value, bool) or (isinstance(value, int | float) and 0 < value < math.inf):
@@ -98,12 +111,36 @@ class StreamOptions(_Strict):
     include_usage: bool = False
 
 
+class OwnSample(_Strict):
+    """`rrti.sample`: one sample of a run that the client keeps. Its whole trace comes with the answer.
+
+    The prompt is the base model's. Gate, lists and drafts are as named here, and not those of the model's name; what is
+    drawn on our side is drawn by seed, problem and index, as where the client asks the servers itself.
+    """
+
+    gate: Annotated[str, Field(max_length=200)]
+    gate_params: dict[str, Any] = {}
+    reasoning_prompt: Annotated[tuple[int, ...], BeforeValidator(_read_ids)]
+    k: Annotated[int, Field(ge=1, le=bounds.COUNT)]
+    draft_tokens: Annotated[int, Field(ge=1, le=bounds.COUNT)]
+    takeover_tokens: Annotated[int, Field(ge=1, le=bounds.COUNT)] = 1
+    problem_id: Annotated[str, Field(max_length=200)]
+    sample_index: Annotated[int, Field(ge=0, le=bounds.WHOLE)] = 0
+
+
 class Steering(_Strict):
-    """`rrti`: threshold, lambda condition (its factor, or on or off), and whether the trace is stored."""
+    """`rrti`: threshold, lambda condition (its factor, or on or off), and whether the trace is stored; or a sample."""
 
     tau: Annotated[float, Field(allow_inf_nan=False)] | None = None
     lambda_: Annotated[Any, BeforeValidator(_read_lambda), Field(alias="lambda")] = None
     trace: bool | None = None
+    sample: OwnSample | None = None
+
+    @model_validator(mode="after")
+    def _one_gate(self) -> Self:
+        if self.sample is not None and (self.tau is not None or self.lambda_ is not None or self.trace):
+            raise ValueError("has a gate beside that of its sample, or is to be stored.", "Leave out all but sample.")
+        return self
 
 
 class Turn(_Strict):
@@ -145,10 +182,28 @@ class CompletionRequest(Request):
     prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_read_prompts), Field(max_length=2048)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
+    @model_validator(mode="after")
+    def _plain_sample(self) -> Self:
+        """A sample of the client's own run is one of a prompt of ids, whole."""
+        if self.rrti.sample is not None:
+            ids = len(self.prompt) == 1 and not isinstance(self.prompt[0], str)
+            if not ids or self.n > 1 or self.stop or self.stream or self.logprobs is not None or self.max_tokens is None:
+                raise ValueError(
+                    "rrti.sample is one sample of a prompt of token ids, whole, of max_tokens tokens.",
+                    "Leave out n, stop, stream and logprobs.",
+                )
+        return self
+
     @property
     def top_logprobs_wanted(self) -> int | None:
         """See `Request`."""
         return self.logprobs
+
+
+class ChatOptions(_Strict):
+    """`chat_template_kwargs`, of which there is one: whether the reasoning model thinks, where its template knows that."""
+
+    enable_thinking: bool | None = None
 
 
 class ChatRequest(Request):
@@ -156,6 +211,7 @@ class ChatRequest(Request):
 
     messages: Annotated[list[Turn], Field(min_length=1, max_length=_TURNS)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=bounds.COUNT)] | None = None
+    chat_template_kwargs: ChatOptions = ChatOptions()
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
@@ -171,6 +227,10 @@ class ChatRequest(Request):
 
 
 Kind = TypeVar("Kind", bound=Request)
+_TABLES: Final[dict[str, type[BaseModel]]] = {
+    "rrti": Steering, "sample": OwnSample, "stream_options": StreamOptions, "messages": Turn,
+    "chat_template_kwargs": ChatOptions,
+}  # fmt: skip
 
 
 def read(body: bytes, kind: type[Kind]) -> Kind:
@@ -202,6 +262,9 @@ def _refusal(error: ValidationError, kind: type[Request]) -> RefusedError:
     fault = error.errors()[0]
     place = fault["loc"]
     name = ".".join(str(part) for part in place if isinstance(part, int) or str(part).isidentifier())
-    known: Mapping[str, Any] = kind.model_fields if len(place) == 1 else Steering.model_fields
+    model: type[BaseModel] = kind
+    for part in place[:-1]:  # the table that the field is in
+        model = _TABLES.get(str(part), model)
+    known = model.model_fields
     wrong, remedy = told(fault, ["lambda" if field == "lambda_" else field for field in known])
     return RefusedError(f"{name}: {wrong} {remedy}".strip(), param=name, code="invalid_value")

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.engines.pair import Pair
+from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.errors import RRTIError, UsageError, argument
-from rrti_sgl.programs.api.fields import Steering
+from rrti_sgl.programs.api.fields import OwnSample, Steering
 from rrti_sgl.programs.api.refusals import RefusedError
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
 from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.science.gates import gate_of
 
 # Others need a problem with planted decisions, or another run.
 SERVED: Final = ("base", "reasoning", "guided", "entropy", "random", "early", "relay", "diagnose")
@@ -52,6 +53,8 @@ class Models:
             RefusedError: there is no such model.
             UsageError: it has no threshold, or an option does not suit it.
         """
+        if steering.sample is not None:
+            return self._as_sampled(name, steering.sample)
         key = (name, steering.tau, (type(steering.lambda_), steering.lambda_))
         if key in self._known:
             self._known.move_to_end(key)
@@ -61,6 +64,13 @@ class Models:
         if len(self._known) > _KEPT:
             self._known.popitem(last=False)
         return model
+
+    def _as_sampled(self, name: str, sample: OwnSample) -> Model:
+        """The model of a sample of a client's own run: its gate is of this package, by name and parameters."""
+        _check_name(name, name)
+        settings = replace(self._settings, program=name, k=sample.k, score_kind="topk", draft_tokens=sample.draft_tokens)
+        check_k(sample.k, self._pair.vocab_size)
+        return Model(name, settings, ChosenGate(gate_of(sample.gate, sample.gate_params), None, sample.takeover_tokens))
 
     def names(self) -> Sequence[str]:
         """Those that need nothing in the request: every program that has its gate, and calibrated budgets."""
@@ -85,13 +95,7 @@ class Models:
 
     def _made(self, name: str, steering: Steering) -> Model:
         program, at, budget = name.partition("@")
-        if program not in SERVED:
-            raise RefusedError(
-                f"There is no model {name!r}. There are {', '.join(SERVED)}, and with a budget for example guided@0.08.",
-                status=404,
-                param="model",
-                code="model_not_found",
-            )
+        _check_name(program, name)
         gate = self._settings.gate
         if at:
             gate = _with_budget(gate, program, budget)
@@ -114,6 +118,16 @@ class Models:
         )
         calibration = chosen.calibration
         return Model(name, replace(settings, calibration_id=calibration.calibration_id if calibration else None), chosen)
+
+
+def _check_name(program: str, name: str) -> None:
+    if program not in SERVED:
+        raise RefusedError(
+            f"There is no model {name!r}. There are {', '.join(SERVED)}, and with a budget for example guided@0.08.",
+            status=404,
+            param="model",
+            code="model_not_found",
+        )
 
 
 def _with_budget(gate: GateOptions, program: str, text: str) -> GateOptions:

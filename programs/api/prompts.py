@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError
 from rrti_sgl.problems import ProblemSet, one_question
-from rrti_sgl.programs.api.fields import Prompt, Turn
+from rrti_sgl.programs.api.fields import OwnSample, Prompt, Turn
 from rrti_sgl.programs.api.refusals import RefusedError
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.prompts import FIELD, PromptTemplate
@@ -43,6 +43,7 @@ class Prompts:
     def __init__(self, pair: Pair, settings: RunSettings) -> None:
         self._pair, self._settings = pair, settings
         self._world = pair.base.info.model == BASE_NAME
+        self._checked: set[tuple[int, bool]] = set()
 
     def problem_set(self, question: str = "") -> ProblemSet:
         """What suits the pair: templates, grader and length."""
@@ -68,14 +69,27 @@ class Prompts:
             text = vocabulary.text_of(ids)
         return Shown(text, (text, ids), (text, ids))
 
-    def chat(self, turns: Sequence[Turn]) -> Shown:
+    def sample(self, prompt: Prompt, own: OwnSample) -> Shown:
+        """Both prompts of a sample of a client's own run, as token ids.
+
+        Raises:
+            RefusedError: an id that is no token.
+        """
+        base, reasoning = self.completion(prompt), self.completion(own.reasoning_prompt)
+        return Shown(base.question, base.base, reasoning.reasoning)
+
+    def chat(self, turns: Sequence[Turn], thinking: bool | None = None) -> Shown:
         """The reasoning model reads the turns by its template, the base model the declared base template.
 
         In a base template, and in one that is no chat, the turns stand one below the other, without marks.
 
+        Args:
+            turns: of the conversation, the user's last.
+            thinking: what `enable_thinking` is in the reasoning model's chat template; None: as the endpoint was started.
+
         Raises:
             RefusedError: a role that there is not, or a last turn that is not the user's.
-            UsageError: the tokenizer has no chat template, and none is declared.
+            UsageError: the tokenizer has no chat template that can be used, and none is declared.
         """
         named = [(self._role(turn, place), turn.content) for place, turn in enumerate(turns)]
         if named[-1][0] != "user":
@@ -85,6 +99,8 @@ class Prompts:
         base, reasoning = resolved.base_prompt, resolved.reasoning_prompt
         assert base is not None
         assert reasoning is not None
+        if thinking is not None:
+            reasoning = replace(reasoning, thinking=thinking)
         return Shown(
             question,
             self._rendered(base, named, question, self._pair.vocabulary),
@@ -97,6 +113,9 @@ class Prompts:
     ) -> tuple[str, list[int]]:
         if not template.chat:
             return template.render(question, vocabulary)
+        if (id(vocabulary), template.thinking) not in self._checked:
+            template.check(vocabulary)
+            self._checked.add((id(vocabulary), template.thinking))
         *before, (role, last) = named
         turns = [*before, (role, template.text.replace(FIELD, last))]
         if template.system is not None and turns[0][0] != "system":

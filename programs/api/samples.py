@@ -126,7 +126,8 @@ class Endpoint:
             UsageError: a gate without a threshold, or a template that there is not.
         """
         model = self.models.find(request.model, request.rrti)
-        stored = self.recorder.keeps if request.rrti.trace is None else request.rrti.trace
+        own = request.rrti.sample
+        stored = self.recorder.keeps and own is None if request.rrti.trace is None else request.rrti.trace
         if stored and not self.recorder.keeps:
             raise RefusedError("rrti.trace: the endpoint has no store.", param="rrti.trace", code="invalid_value")
         wanted = request.top_logprobs_wanted
@@ -152,7 +153,9 @@ class Endpoint:
 
     def _shown(self, request: CompletionRequest | ChatRequest) -> list[Shown]:
         if isinstance(request, ChatRequest):
-            return [self.prompts.chat(request.messages)]
+            return [self.prompts.chat(request.messages, request.chat_template_kwargs.enable_thinking)]
+        if request.rrti.sample is not None:
+            return [self.prompts.sample(request.prompt[0], request.rrti.sample)]
         return [self.prompts.completion(prompt) for prompt in request.prompt]
 
     def _limit(self, request: CompletionRequest | ChatRequest, shown: Sequence[Shown]) -> int:
@@ -179,12 +182,13 @@ class Endpoint:
         # Where nothing can interrupt a draft, one call is enough.
         alone = isinstance(chosen.gate, AlwaysGate | NeverGate)
         whole = alone and not order.request.stream and not any(self._stops(order, shown) for shown in order.shown)
+        own = order.request.rrti.sample
         return DecodeOptions(
             k=settings.k,
             max_new_tokens=limit,
             sampling=settings.sampling,
             stop_token_ids=self.pair.stop_token_ids,
-            draft_tokens=limit if whole else settings.draft_tokens,
+            draft_tokens=limit if whole and own is None else settings.draft_tokens,
             takeover_tokens=chosen.takeover_tokens,
             exact=self.pair.score_kind(settings.k, settings.score_kind) == "plugin",
         )
@@ -218,9 +222,12 @@ class Endpoint:
         if order.stored:
             stops = self._stops(order, shown)
             place = places.enter_context(self.recorder.sample(order.model, order.settings, shown.question, stops))
-        problem = place.problem if place else ProblemRecord(problem_id(shown.question), PROBLEM_SET, shown.question, None)
+        own = order.request.rrti.sample
+        named = problem_id(shown.question) if own is None else own.problem_id
+        problem = place.problem if place else ProblemRecord(named, PROBLEM_SET, shown.question, None)
         # The same seed is to give the same draws: so a choice counts, not how often the prompt was asked for before.
         drawn = sample_index if order.request.seed is not None or place is None else place.index
+        drawn = drawn if own is None else own.sample_index
         job = SampleJob("", problem, drawn, order.settings.seed, *shown.base, *shown.reasoning)
         return self._decoded(order, index, shown, job, place)
 

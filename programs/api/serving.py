@@ -41,7 +41,7 @@ async def open_endpoint(
     async with contextlib.AsyncExitStack() as stack:
         store, sink = calibrations, None
         if db is not None:
-            store = stack.enter_context(Store.open(db))
+            store = stack.enter_context(Store.open(db, lasting=True))
             sink = await stack.enter_async_context(DuckDBSink(store, flush_seconds=_FLUSH_S))
         yield await stack.enter_async_context(Endpoint(session, settings, limits=limits, store=store, sink=sink))
 

@@ -5,7 +5,7 @@ problems and GPUs is checked in `rrti_sgl.programs.experiments`. The shipped exp
 """
 
 from rrti_sgl.programs.experiments.complaints import Complaint, Complaints
-from rrti_sgl.programs.experiments.loading import LoadedExperiment, load_experiment, shipped, shipped_text
+from rrti_sgl.programs.experiments.loading import LoadedExperiment, load_experiment, shipped, shipped_text, through_endpoint
 from rrti_sgl.programs.experiments.spec import (
     BUNDLED,
     EvaluationSpec,
@@ -29,5 +29,6 @@ __all__ = [
     "load_experiment",
     "shipped",
     "shipped_text",
+    "through_endpoint",
     "with_tokenizers",
 ]

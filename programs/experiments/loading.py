@@ -14,11 +14,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from rrti_sgl.engines.endpoint import as_address
 from rrti_sgl.errors import ExperimentFileError, UsageError
 from rrti_sgl.problems import BENCHMARKS, WORLD_SETS
 from rrti_sgl.programs.experiments.complaints import Complaints
 from rrti_sgl.programs.experiments.locations import Path, locate
-from rrti_sgl.programs.experiments.spec import BUNDLED, ExperimentSpec, Models, ProgramSpec
+from rrti_sgl.programs.experiments.spec import BUNDLED, ExperimentSpec, Models, ProgramSpec, ServerSpec
 from rrti_sgl.programs.experiments.tables import Table
 from rrti_sgl.programs.values import told
 from rrti_sgl.rows import is_file
@@ -82,6 +83,17 @@ def load_experiment(source: str) -> LoadedExperiment:
         raise ExperimentFileError(f"{name} is no TOML that can be read: {error}.", remedy) from error
     complaints = Complaints(name, locate(text))
     return LoadedExperiment(read_content({"title": path.stem, "out": path.stem, **content}, folder, complaints), complaints)
+
+
+def through_endpoint(loaded: LoadedExperiment, url: str) -> LoadedExperiment:
+    """The experiment by an endpoint, in place of the servers that it names; what does not go through one is noted."""
+    servers, complaints = loaded.spec.servers, loaded.complaints
+    address = as_address(url)
+    both = {"base_url": address, "reasoning_url": address, "api_key_env": servers.api_key_env}
+    spec = loaded.spec.model_copy(update={"servers": ServerSpec().model_copy(update=both)})
+    _check_servers(spec, complaints)
+    _check_endpoint(spec, complaints)
+    return LoadedExperiment(spec, complaints)
 
 
 def read_content(content: dict[str, Any], folder: pathlib.Path, complaints: Complaints) -> ExperimentSpec:
@@ -168,6 +180,8 @@ def _check(spec: ExperimentSpec, evaluations: Sequence[str], complaints: Complai
     _check_servers(spec, complaints)
     if spec.servers.fused:
         _check_fused(spec, complaints)
+    if spec.servers.through_endpoint:
+        _check_endpoint(spec, complaints)
     for evaluation in (*spec.evaluations, *([spec.calibration] if spec.calibration else [])):
         if evaluation.problems in WORLD_SETS or evaluation.problems in BENCHMARKS:
             for field in ("question_field", "answer_field", "choices_field"):
@@ -225,6 +239,22 @@ def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
         if program.program == "oracle":
             message = f"its gate knows the problem, which one server for both models does not. Leave it out, or {two}."
             complaints.add((*program.path, "program"), message)
+
+
+def _check_endpoint(spec: ExperimentSpec, complaints: Complaints) -> None:
+    """An endpoint gives samples of gates that have a name, and nothing else."""
+    two = "name the two servers behind the endpoint"
+    for option, value, what in (
+        ("decoding", "lockstep", "lockstep decoding does"), ("score_kind", "plugin", "the servers' exact numbers do"),
+    ):  # fmt: skip
+        if spec.decoding.option(option) == value:
+            complaints.add(("decoding", option), f"{what} not go through an endpoint. Leave it out, or {two}.")
+    for program in spec.programs:
+        if program.program == "oracle":
+            message = f"its gate knows the problem, which an endpoint does not. Leave it out, or {two}."
+            complaints.add((*program.path, "program"), message)
+        if any(gate is not None for gate in program.option("gate")):
+            complaints.add((*program.path, "gate"), f"an endpoint does not know it. Leave it out, or {two}.")
 
 
 def _check_program(program: ProgramSpec, evaluations: Sequence[str], complaints: Complaints) -> None:

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
-from rrti_sgl.engines.fused_server import FusedSide
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError
 from rrti_sgl.programs.experiments.checking import Checked, check_cells
@@ -73,7 +72,7 @@ class PairIdentity:
     def of(cls, pair: Pair) -> PairIdentity:
         """Of a connected pair."""
         models = pair.base.info.model, pair.reasoning.info.model
-        return cls(*models, pair.vocabulary.digest, pair.vocab_size, isinstance(pair.base, FusedSide))
+        return cls(*models, pair.vocabulary.digest, pair.vocab_size, pair.fused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from rrti_sgl import bounds
+from rrti_sgl.engines.endpoint import is_endpoint
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.problems import BENCHMARKS
 from rrti_sgl.programs.experiments import locations
@@ -103,6 +104,11 @@ class ServerSpec(Table):
     def running(self) -> bool:
         """Whether the servers run already."""
         return self.base_url is not None
+
+    @property
+    def through_endpoint(self) -> bool:
+        """Whether both addresses are that of an endpoint (`rrti api`)."""
+        return self.base_url is not None and self.base_url == self.reasoning_url and is_endpoint(self.base_url)
 
 
 @with_options()

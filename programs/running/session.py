@@ -17,7 +17,7 @@ from typing import Any, Self
 from rrti_sgl import bounds
 from rrti_sgl.decoding.driving import events, grow
 from rrti_sgl.decoding.events import Event, Finished
-from rrti_sgl.decoding.fused import guided_by
+from rrti_sgl.decoding.guided import guided_by
 from rrti_sgl.decoding.guided_engine import GuidedEngine
 from rrti_sgl.decoding.job import Call, DecodeOptions, Role, SampleJob
 from rrti_sgl.engines.batching import Batcher

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrti_sgl.decoding.chunked import begin_after
-from rrti_sgl.decoding.guided_engine import GuidedEngine
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import CallTotals, TraceBuilder
-from rrti_sgl.engines.fused_server import FusedServer, FusedSide, GuidedAnswer, GuidedRequest
-from rrti_sgl.engines.pair import Pair
+from rrti_sgl.engines.fused_server import FusedServer, GuidedAnswer, GuidedRequest
 from rrti_sgl.engines.wire import UNREADABLE, token_ids
 from rrti_sgl.errors import EndpointError, UsageError, argument, command
 from rrti_sgl.fused.protocol import Steering, decode
@@ -24,11 +22,6 @@ from rrti_sgl.records import Json
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Decision, Gate, gate_of
 from rrti_sgl.science.metrics import METRICS
-
-
-def guided_by(pair: Pair) -> GuidedEngine | None:
-    """What decodes whole samples of a pair; None where its models are two servers'."""
-    return FusedDecoding(pair.base.servers, pair.vocab_size) if isinstance(pair.base, FusedSide) else None
 
 
 class FusedDecoding:

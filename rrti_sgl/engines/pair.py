@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
+from rrti_sgl.engines.endpoint import EndpointSide, connect_endpoint, is_endpoint
 from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.fused_server import FusedSide, OneModelError, connect_fused
 from rrti_sgl.engines.renumbered import RenumberedEngine
@@ -45,12 +46,14 @@ class Pair:
         """Entries of both models' output distributions."""
         return self.vocabulary.size
 
-    def score_kind(self, k: int, asked: ScoreKind = "topk") -> ScoreKind:
-        """The kind of the scores that k top log-probabilities give: the whole vocabulary needs nothing beside them.
+    @property
+    def fused(self) -> bool:
+        """Whether one server holds both models, which then scores over the whole vocabulary, whatever k is kept."""
+        return bool(self.base.info.details.get("fused"))
 
-        A server that holds both models scores over the whole vocabulary, whatever k is kept.
-        """
-        return "full" if k >= self.vocab_size or isinstance(self.base, FusedSide) else asked
+    def score_kind(self, k: int, asked: ScoreKind = "topk") -> ScoreKind:
+        """The kind of the scores that k top log-probabilities give: the whole vocabulary needs nothing beside them."""
+        return "full" if k >= self.vocab_size or self.fused else asked
 
     def check_lengths(self, base_prompt: Sequence[int], reasoning_prompt: Sequence[int], max_new_tokens: int) -> None:
         """Refuse a prompt that does not fit a model's context together with the limit.
@@ -113,7 +116,7 @@ async def connect(
     Args:
         base_url: address of the base model's server.
         reasoning_url: address of the reasoning model's server; the same one is a server that holds both, or several such
-            servers, whose addresses commas join.
+            servers, whose addresses commas join; with /v1 at its end it is an endpoint's (`rrti api`).
         tokenizer: folder or hub id to take both tokenizers from, for servers whose model path is not readable here.
         reasoning_tokenizer: the reasoning model's, where that is another one.
         api_key: bearer token for both servers.
@@ -132,6 +135,8 @@ async def connect(
             reasoning_vocabulary = matching(vocabulary, reasoning_vocabulary)
         for line in check_same_vocabulary(vocabulary, reasoning_vocabulary):
             logger.warning("special token differs: %s", line)
+        if isinstance(base, EndpointSide):
+            base.check(vocabulary, special_tokens)
         for engine in (base, reasoning):
             engine.info = replace(engine.info, vocab_size=vocabulary.size)
         to_pair = reasoning_vocabulary.renumbered
@@ -141,15 +146,20 @@ async def connect(
                 "Serve the models as two servers (`rrti serve`), or compare them id by id: "
                 f"{argument('special_tokens', 'as-is')}.",
             )
-        speaking = RenumberedEngine(reasoning, to_pair) if to_pair else reasoning
+        # An endpoint renumbers what it asks of its servers itself.
+        asked = bool(to_pair) and not isinstance(reasoning, EndpointSide)
+        speaking = RenumberedEngine(reasoning, to_pair) if asked else reasoning
         yield Pair(base, speaking, vocabulary, reasoning_vocabulary, special_tokens)
 
 
 @contextlib.asynccontextmanager
 async def _engines(
     base_url: str, reasoning_url: str, *, api_key: str | None, limits: TransportLimits | None
-) -> AsyncIterator[tuple[SGLangEngine, SGLangEngine] | tuple[FusedSide, FusedSide]]:
+) -> AsyncIterator[tuple[SGLangEngine, SGLangEngine] | tuple[FusedSide, FusedSide] | tuple[EndpointSide, EndpointSide]]:
     async with contextlib.AsyncExitStack() as stack:
+        if base_url == reasoning_url and is_endpoint(base_url):
+            yield await stack.enter_async_context(connect_endpoint(base_url, api_key=api_key, limits=limits))
+            return
         if base_url.rstrip("/") == reasoning_url.rstrip("/"):
             try:
                 both = await stack.enter_async_context(connect_fused(base_url, api_key=api_key, limits=limits))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
+import pandas as pd
+from typer.testing import CliRunner
 
 import rrti_sgl as rr
+from rrti_sgl.cli.main import app
 from rrti_sgl.db import checking
 from rrti_sgl.db.store import Store
 from rrti_sgl.problems import load_problems
@@ -76,3 +80,47 @@ def check_clients_get_what_the_pair_generates(urls: tuple[str, str], folder: Pat
         assert {row["sample_id"] for row in found} == set(ids)
         assert {row["program"] for row in found} == set(MODELS)
     assert checking.check(db) == []
+
+
+def check_runs_through_it_are_those_of_the_pair(urls: tuple[str, str], folder: Path) -> None:
+    """`rrti run` by the endpoint leaves the rows that it leaves by the servers: greedy, every token of them."""
+    direct = ["--fused-url", urls[0]] if urls[0] == urls[1] else ["--base-url", urls[0], "--reasoning-url", urls[1]]
+    with served(urls, folder / "endpoints.duckdb", key=KEY, k=5) as (url, _):
+        through = ["--endpoint-url", url, "--api-key", KEY]
+        programs = ("guided", "--tau", str(TAU)), ("base",), ("reasoning",), ("diagnose",), ("random", "--budget", "0.25")
+        for name, to in (("direct", direct), ("through", through)):
+            for program in programs:
+                options = ["--problems", "world:heldout", "--limit", "6", "--db", str(folder / f"{name}.duckdb"), *to]
+                done = CliRunner().invoke(app, ["run", *program, *options])
+                assert done.exit_code == 0, done.output
+        lockstep = [*options, "--decoding", "lockstep", "--new"]
+        refused = CliRunner().invoke(app, ["run", "base", *lockstep])
+        assert "Lockstep decoding does not go through an endpoint" in str(refused.exception)
+    with Store.open_readonly(folder / "endpoints.duckdb") as store:
+        assert not store.sql("SELECT 1 FROM samples").num_rows
+    rows = {}
+    for name in ("direct", "through"):
+        with Store.open_readonly(folder / f"{name}.duckdb") as store:
+            found = store.sql(
+                "SELECT program, problem_id, tokens.* EXCLUDE (run_id, sample_id) FROM tokens JOIN samples USING (sample_id)"
+                " JOIN runs ON runs.run_id = samples.run_id ORDER BY program, problem_id, position"
+            )
+            runs = store.sql(
+                "SELECT program, score_kind, base_model, base_server, config_hash, k FROM runs WHERE status = 'finished'"
+                " ORDER BY program"
+            )
+            rows[name] = found.to_pandas(), runs.to_pylist()
+    (direct_rows, direct_runs), (through_rows, through_runs) = rows["direct"], rows["through"]
+    assert through_runs == direct_runs
+    assert len(direct_rows) > 500
+    assert set(direct_rows.program) == {"guided", "base", "reasoning", "diagnose", "random"}
+    lists = [name for name in direct_rows.columns if "topk" in name]  # stored in steps: an equal number may round otherwise
+    alone = [rows.drop(columns=lists) for rows in (through_rows, direct_rows)]
+    pd.testing.assert_frame_equal(*alone, check_exact=False, rtol=1e-3, atol=1e-4)
+    for name in lists:
+        both = list(zip(through_rows[name], direct_rows[name], strict=True))
+        assert [a is None for a, _ in both] == [b is None for _, b in both]
+        known = [(np.asarray(a), np.asarray(b)) for a, b in both if a is not None and b is not None]
+        assert len(known) > 400
+        assert all(a.shape == b.shape for a, b in known)
+        assert all(a[0] == b[0] if "ids" in name else np.allclose(a, b, rtol=0.06, atol=0.01) for a, b in known), name
