@@ -73,6 +73,7 @@ def api(
     from rrti_sgl.programs.running.settings import settings_from
     from rrti_sgl.programs.web.serving import Place
 
+    pair.check_servers("rrti api")
     settings = settings_from("base", **{"temperature": 1.0, **options})
     limits = Limits(waiting=max_waiting, body_bytes=max_body, grace_s=grace)
     place = Place(host, port, endpoint_key(endpoint_key_file))

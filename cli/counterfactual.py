@@ -42,6 +42,7 @@ def counterfactual(
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.running.counterfactual import parent_settings, run_counterfactual
 
+    pair.check_servers("rrti counterfactual")
     with Store.open(db, create=False) as store:
         settings = parent_settings(store, sample, trust or ())  # whether there is such a sample is told before all else
         record, effects = execution.work_with(

@@ -56,21 +56,8 @@ def open_store(
 
 # What may be typed beside --resume: where things are, not what is run.
 _WITH_RESUME = {
-    *(
-        "resume",
-        "trust",
-        "db",
-        "json",
-        "in_flight",
-        "base_url",
-        "reasoning_url",
-        "fused_url",
-        "endpoint_url",
-        "fused",
-        "base",
-        "reasoning",
-    ),
-    *("server_flags", "tokenizer", "api_key", "patience"),
+    *("resume", "trust", "db", "json", "in_flight", "base_url", "reasoning_url", "fused_url", "endpoint_url", "fused"),
+    *("base", "reasoning", "server_flags", "tokenizer", "api_key", "patience"),
 }
 
 

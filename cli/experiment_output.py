@@ -132,7 +132,7 @@ def _print_prompts(console: Console, shown: ShownPrompts) -> None:
 
 
 def _print_request(console: Console, request: ShownRequest) -> None:
-    console.print(f"\nPOST /generate of the {request.server} server: {request.purpose}", style="bold")
+    console.print(f"\nPOST {request.route}, {request.server}: {request.purpose}", style="bold")
     lines = ",\n".join(
         f'  "{name}": {json.dumps(_short(value), ensure_ascii=False)}' for name, value in request.body.items()
     )

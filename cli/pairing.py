@@ -76,18 +76,37 @@ class PairOptions:
         from rrti_sgl.serving.arrangement import ServingOptions
 
         urls: tuple[str | None, str | None] = (self.base_url, self.reasoning_url)
-        if self.fused_url:
-            if self.fused or any(url is not None for url in urls):
-                raise UsageError("--fused-url was given beside --fused or other addresses.", "Leave the others out.")
-            both = ",".join(self.fused_url)
-            asyncio.run(_check_holds_both(both, self.api_key))
-            urls = (both, both)
-        if self.endpoint_url is not None:
-            if self.fused or any(url is not None for url in urls):
-                raise UsageError("--endpoint-url was given beside --fused or other addresses.", "Leave the others out.")
+        fused_url = ",".join(self.fused_url) if self.fused_url else None
+        for flag, url in (("--fused-url", fused_url), ("--endpoint-url", self.endpoint_url)):
+            if url is not None:
+                if self.fused or any(other is not None for other in urls):
+                    raise UsageError(f"{flag} {url} was given beside --fused or other addresses.", "Leave the others out.")
+                urls = (url, url)
+        if fused_url is not None:
+            asyncio.run(_check_holds_both(fused_url, self.api_key))
+        elif self.endpoint_url is not None:
             urls = (as_address(self.endpoint_url),) * 2
         options = ServingOptions(gates=gates)
         return open_pair(*urls, self.base, self.reasoning, self.server_flags, options=options, fused=self.fused)
+
+    def check_servers(self, what: str) -> None:
+        """Refuse an endpoint for what asks each of the two models itself.
+
+        Args:
+            what: asks them, as a message begins with it.
+
+        Raises:
+            UsageError: names the address.
+        """
+        from rrti_sgl.engines.endpoint import is_endpoint
+
+        both = self.base_url if is_endpoint(self.base_url, self.reasoning_url) else None
+        for flag, url in (("--endpoint-url", self.endpoint_url), ("--base-url", both)):
+            if url is not None:
+                raise UsageError(
+                    f"{flag} {url} is an endpoint: it gives whole samples, and {what} asks each model for itself.",
+                    "Name the servers behind it: --base-url and --reasoning-url, or --fused-url.",
+                )
 
     def session(
         self, address: PairAddress, special_tokens: SpecialTokens

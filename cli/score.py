@@ -69,6 +69,7 @@ def score(
     from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings, TextInput
     from rrti_sgl.rows import is_file
 
+    pair.check_servers("rrti score")
     settings = None
     if resume is not None:
         execution.refuse_changes({name: flag for name, flag in parse.given(context).items() if name != "source"})

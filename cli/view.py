@@ -83,6 +83,7 @@ def view(
         )
     if export is None and (run or sample):
         raise UsageError("--run and --sample choose what is written.", "Give --export FOLDER, or filter on the page.")
+    pair.check_servers("a branch")
     path = store or db
     opened = Store.open_snapshot if snapshot else Store.open_sealed if sealed else Store.open_readonly
     if export is not None:

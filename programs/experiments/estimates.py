@@ -42,10 +42,10 @@ class CellCost:
     most_disk_bytes: int
 
 
-def cell_cost(cell: Cell, n_problems: int, max_new_tokens: int, vocab_size: int, *, fused: bool = False) -> CellCost:
+def cell_cost(cell: Cell, n_problems: int, max_new_tokens: int, vocab_size: int, *, whole: bool = False) -> CellCost:
     """The cost of a run, from the evaluation's typical length of a solution and from its limit.
 
-    One server for both models (`fused`) is asked once for each sample.
+    One server for both models and an endpoint are asked once for each sample (`whole`).
     """
     samples = n_problems * cell.settings.samples
     alone = cell.settings.program == "reasoning"
@@ -56,7 +56,7 @@ def cell_cost(cell: Cell, n_problems: int, max_new_tokens: int, vocab_size: int,
         samples,
         tokens,
         samples * max_new_tokens,
-        None if tokens is None else samples if fused else requests_for(cell, samples, tokens),
+        None if tokens is None else samples if whole else requests_for(cell, samples, tokens),
         None if tokens is None else round(tokens * each),
         round(samples * max_new_tokens * each),
     )

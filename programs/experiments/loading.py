@@ -87,13 +87,11 @@ def load_experiment(source: str) -> LoadedExperiment:
 
 def through_endpoint(loaded: LoadedExperiment, url: str) -> LoadedExperiment:
     """The experiment by an endpoint, in place of the servers that it names; what does not go through one is noted."""
-    servers, complaints = loaded.spec.servers, loaded.complaints
     address = as_address(url)
-    both = {"base_url": address, "reasoning_url": address, "api_key_env": servers.api_key_env}
-    spec = loaded.spec.model_copy(update={"servers": ServerSpec().model_copy(update=both)})
-    _check_servers(spec, complaints)
-    _check_endpoint(spec, complaints)
-    return LoadedExperiment(spec, complaints)
+    servers = ServerSpec(base_url=address, reasoning_url=address, api_key_env=loaded.spec.servers.api_key_env)
+    spec = loaded.spec.model_copy(update={"servers": servers})
+    _check_endpoint(spec, loaded.complaints)
+    return LoadedExperiment(spec, loaded.complaints)
 
 
 def read_content(content: dict[str, Any], folder: pathlib.Path, complaints: Complaints) -> ExperimentSpec:
@@ -244,6 +242,8 @@ def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
 def _check_endpoint(spec: ExperimentSpec, complaints: Complaints) -> None:
     """An endpoint gives samples of gates that have a name, and nothing else."""
     two = "name the two servers behind the endpoint"
+    if spec.models.reference is not None:
+        complaints.add(("models", "reference"), f"an endpoint has no third model. Leave it out, or {two}.")
     for option, value, what in (
         ("decoding", "lockstep", "lockstep decoding does"), ("score_kind", "plugin", "the servers' exact numbers do"),
     ):  # fmt: skip

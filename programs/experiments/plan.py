@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from rrti_sgl.decoding.chunked import ChunkedSample
+from rrti_sgl.decoding.endpoint import sample_request
 from rrti_sgl.decoding.fused import FusedDecoding
 from rrti_sgl.decoding.job import SampleJob
+from rrti_sgl.engines.endpoint import COMPLETIONS, SUFFIX
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.renumbered import renumber_request
 from rrti_sgl.engines.wire import GenerateRequest, Generation, payload
@@ -20,6 +22,7 @@ from rrti_sgl.programs.experiments.estimates import CellCost, cell_cost
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.models import context_of
 from rrti_sgl.programs.experiments.preflight import Findings
+from rrti_sgl.programs.experiments.spec import ServerSpec
 from rrti_sgl.programs.running.gating import ChosenGate
 from rrti_sgl.programs.running.preparing import PreparedRun, ResolvedRun, build
 from rrti_sgl.science.distributions import Distributions
@@ -54,11 +57,12 @@ class ShownPrompts:
 
 @dataclass(frozen=True, slots=True)
 class ShownRequest:
-    """The JSON body of a request to a server's `/generate`, and what it is."""
+    """The JSON body of a request to a server, and what it is."""
 
     server: str
     purpose: str
     body: dict[str, Any]
+    route: str = "/generate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Plan:
         """What is started, in words."""
         servers = self.spec.servers
         if servers.running:
-            return "running"
+            return "running, behind an endpoint" if servers.through_endpoint else "running"
         each = "one server for both models" if servers.fused else "a server for each model"
         return each if servers.replicas == 1 else f"{each}, {servers.replicas} times behind a router"
 
@@ -119,13 +123,14 @@ def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
     for cell in grid.all_cells:
         problem_set = findings.problem_sets[cell.evaluation.name]
         limit = cell.settings.max_new_tokens or problem_set.max_new_tokens
-        n_problems, fused = len(problem_set.problems), spec.servers.fused
-        planned.append(PlannedCell(cell, cell_cost(cell, n_problems, limit, findings.vocab_size, fused=fused)))
+        n_problems, whole = len(problem_set.problems), spec.servers.fused or spec.servers.through_endpoint
+        planned.append(PlannedCell(cell, cell_cost(cell, n_problems, limit, findings.vocab_size, whole=whole)))
     prompts, requests = None, list[ShownRequest]()
     shown, pair = _shown_cell(grid), findings.pairs.get("reasoning")
     if shown is not None and pair is not None:
         run = _first_problem(shown, pair, findings.problem_sets[shown.evaluation.name])
-        requests = [first_guided_request(run, pair)] if spec.servers.fused else first_requests(run, pair)
+        whole = spec.servers.fused or spec.servers.through_endpoint
+        requests = [whole_request(run, pair, spec.servers)] if whole else first_requests(run, pair)
         [job] = run.jobs[:1]
         own = pair.reasoning_vocabulary.renumbered.inverse.ids(job.reasoning_prompt_ids)
         contexts = (context_of(spec, findings.sizes, "base"), context_of(spec, findings.sizes, "reasoning"))
@@ -162,10 +167,14 @@ def first_requests(run: PreparedRun, pair: Pair) -> list[ShownRequest]:
     ]
 
 
-def first_guided_request(run: PreparedRun, pair: Pair) -> ShownRequest:
-    """The request to one server for both models that asks for the whole first sample."""
+def whole_request(run: PreparedRun, pair: Pair, servers: ServerSpec) -> ShownRequest:
+    """The request to an endpoint, or to one server for both models, that asks for the whole first sample."""
+    what = "a whole sample, with its trace"
+    if servers.through_endpoint:
+        body = sample_request(run.jobs[0], run.gate, run.options)
+        return ShownRequest("endpoint", what, body, f"{SUFFIX}{COMPLETIONS}")
     request = FusedDecoding((), pair.vocab_size).request(run.jobs[0], run.gate, run.options, run.options.draft_tokens)
-    return ShownRequest("fused", "a whole sample, with its trace", request.payload("sample-1"))
+    return ShownRequest("fused", what, request.payload("sample-1"))
 
 
 def _stand_in(request: GenerateRequest, ids: Sequence[int], vocab_size: int) -> Generation:

@@ -108,7 +108,7 @@ class ServerSpec(Table):
     @property
     def through_endpoint(self) -> bool:
         """Whether both addresses are that of an endpoint (`rrti api`)."""
-        return self.base_url is not None and self.base_url == self.reasoning_url and is_endpoint(self.base_url)
+        return is_endpoint(self.base_url, self.reasoning_url)
 
 
 @with_options()

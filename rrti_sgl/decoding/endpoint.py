@@ -37,7 +37,7 @@ class EndpointDecoding:
             UsageError: what does not go through an endpoint, by name.
             EndpointError: it refused the request or failed.
         """
-        body = self.request(job, gate, options)
+        body = sample_request(job, gate, options)
         trace = TraceBuilder(options.k, gate)
         packed = await self._endpoint.sample(body, longest_answer(options.max_new_tokens, 2 * options.k))
         try:
@@ -48,40 +48,41 @@ class EndpointDecoding:
             raise unreadable(self._endpoint.info.name, error) from error
         yield trace
 
-    def request(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> dict[str, object]:
-        """The body that asks for a sample.
 
-        Raises:
-            UsageError: what does not go through an endpoint, by name.
-        """
-        servers = f"Name the servers: {argument('base_url')} and {argument('reasoning_url')}."
-        for refused, what in (
-            (job.given is not None, "Scores of given texts do"),
-            (job.prefix is not None, "A sample with a given beginning (counterfactual) does"),
-            (options.loop == "lockstep", "Lockstep decoding does"),
-            (options.exact, f"The servers' exact numbers ({argument('score_kind', 'plugin')}) do"),
-            (gate.made_of is not None, f"A gate of your own ({gate.name}) does"),
-        ):
-            if refused:
-                raise UsageError(f"{what} not go through an endpoint.", servers)
-        name, params = as_data(gate)
-        return {
-            "model": _PROGRAMS.get(name, "guided"),
-            "prompt": list(job.base_prompt_ids),
-            "max_tokens": options.max_new_tokens,
-            "temperature": options.sampling.temperature,
-            "top_p": options.sampling.top_p,
-            "seed": job.seed,
-            "rrti": {
-                "sample": {
-                    "gate": name,
-                    "gate_params": dict(params),
-                    "reasoning_prompt": list(job.reasoning_prompt_ids),
-                    "k": options.k,
-                    "draft_tokens": options.draft_tokens,
-                    "takeover_tokens": options.takeover_tokens,
-                    "problem_id": job.problem.problem_id,
-                    "sample_index": job.sample_index,
-                }
-            },
-        }
+def sample_request(job: SampleJob, gate: Gate, options: DecodeOptions) -> dict[str, object]:
+    """The body of a completion that asks an endpoint for a sample.
+
+    Raises:
+        UsageError: what does not go through an endpoint, by name.
+    """
+    servers = f"Name the servers: {argument('base_url')} and {argument('reasoning_url')}."
+    for refused, what in (
+        (job.given is not None, "Scores of given texts do"),
+        (job.prefix is not None, "A sample with a given beginning (counterfactual) does"),
+        (options.loop == "lockstep", "Lockstep decoding does"),
+        (options.exact, f"The servers' exact numbers ({argument('score_kind', 'plugin')}) do"),
+        (gate.made_of is not None, f"A gate of your own ({gate.name}) does"),
+    ):
+        if refused:
+            raise UsageError(f"{what} not go through an endpoint.", servers)
+    name, params = as_data(gate)
+    return {
+        "model": _PROGRAMS.get(name, "guided"),
+        "prompt": list(job.base_prompt_ids),
+        "max_tokens": options.max_new_tokens,
+        "temperature": options.sampling.temperature,
+        "top_p": options.sampling.top_p,
+        "seed": job.seed,
+        "rrti": {
+            "sample": {
+                "gate": name,
+                "gate_params": dict(params),
+                "reasoning_prompt": list(job.reasoning_prompt_ids),
+                "k": options.k,
+                "draft_tokens": options.draft_tokens,
+                "takeover_tokens": options.takeover_tokens,
+                "problem_id": job.problem.problem_id,
+                "sample_index": job.sample_index,
+            }
+        },
+    }

@@ -13,19 +13,27 @@ from rrti_sgl.errors import EndpointError, UsageError, argument, command
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
-ROUTE, SUFFIX = "/pair", "/v1"
+ROUTE, COMPLETIONS, SUFFIX = "/pair", "/completions", "/v1"
 FORMAT = 1
 """Of what is told of the pair, and of packed traces; who reads another one refuses."""
 
 
-def is_endpoint(url: str) -> bool:
-    """Whether an address is written as that of an endpoint: it ends with /v1, as `rrti api` prints it."""
-    return url.rstrip("/").endswith(SUFFIX)
+def is_endpoint(base_url: str | None, reasoning_url: str | None) -> bool:
+    """Whether the addresses of a pair are an endpoint's: the same, and with /v1 at its end, as `rrti api` prints it."""
+    addresses = {(url or "").rstrip("/") for url in (base_url, reasoning_url)}
+    return len(addresses) == 1 and addresses.pop().endswith(SUFFIX)
 
 
 def as_address(url: str) -> str:
-    """The address of an endpoint, with the /v1 that marks it."""
-    return url if is_endpoint(url) else url.rstrip("/") + SUFFIX
+    """The address of an endpoint, with the /v1 that marks it.
+
+    Raises:
+        UsageError: it is no URL.
+    """
+    if not url.startswith(("http://", "https://")):
+        wrong = argument("endpoint_url", text=f"{url!r} is no URL.")
+        raise UsageError(wrong, "Write it as http://HOST:PORT.")
+    return url.rstrip("/").removesuffix(SUFFIX) + SUFFIX
 
 
 def told(
@@ -74,7 +82,7 @@ class EndpointSide:
         Raises:
             EndpointError: it was refused or failed, or the answer has no trace.
         """
-        answer = await self._transport.post("/completions", request, most=most)
+        answer = await self._transport.post(COMPLETIONS, request, most=most)
         try:
             trace: Mapping[str, Any] = answer["choices"][0]["rrti"]["trace"]
         except UNREADABLE as error:

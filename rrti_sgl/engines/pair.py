@@ -157,7 +157,7 @@ async def _engines(
     base_url: str, reasoning_url: str, *, api_key: str | None, limits: TransportLimits | None
 ) -> AsyncIterator[tuple[SGLangEngine, SGLangEngine] | tuple[FusedSide, FusedSide] | tuple[EndpointSide, EndpointSide]]:
     async with contextlib.AsyncExitStack() as stack:
-        if base_url == reasoning_url and is_endpoint(base_url):
+        if is_endpoint(base_url, reasoning_url):
             yield await stack.enter_async_context(connect_endpoint(base_url, api_key=api_key, limits=limits))
             return
         if base_url.rstrip("/") == reasoning_url.rstrip("/"):

@@ -43,6 +43,57 @@ def test_what_cannot_be_served_is_refused_before_a_server_is_asked(
     assert told in capsys.readouterr().err
 
 
+ENDPOINT = ["--endpoint-url", "http://127.0.0.1:9"]
+BOTH = ["--base-url", "http://127.0.0.1:9/v1", "--reasoning-url", "http://127.0.0.1:9/v1/"]
+
+
+@pytest.mark.parametrize("addresses", [ENDPOINT, BOTH], ids=["endpoint-url", "both"])
+@pytest.mark.parametrize(
+    ("command", "asks"),
+    [
+        (["api"], "rrti api"),
+        (["score", "--input", "no-file"], "rrti score"),
+        (["counterfactual", "sample"], "rrti counterfactual"),
+        (["view", "no-store"], "a branch"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_what_asks_each_model_names_the_endpoint_and_opens_nothing(
+    command: list[str],
+    asks: str,
+    addresses: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run([*command, *addresses]) == 2
+    told = capsys.readouterr().err
+    assert f"{addresses[0]} {addresses[1]} is an endpoint: it gives whole samples, and {asks} asks each model" in told
+    assert "Name the servers behind it: --base-url and --reasoning-url" in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        (NOBODY, "--endpoint-url http://127.0.0.1:9 was given beside --fused or other addresses"),
+        (["--fused-url", "http://127.0.0.1:9"], "--endpoint-url http://127.0.0.1:9 was given beside"),
+        (["--fused"], "--endpoint-url http://127.0.0.1:9 was given beside"),
+        (["--base", "one", "--reasoning", "other"], "Both addresses and what to start were given"),
+        (["--endpoint-url", ""], "--endpoint-url '' is no URL"),
+        (["--endpoint-url", "localhost:8000"], "--endpoint-url 'localhost:8000' is no URL"),
+        ([], "GET http://127.0.0.1:9/v1/pair failed"),
+    ],
+    ids=str,
+)
+def test_an_endpoint_is_named_alone_and_by_its_address(
+    beside: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", "base", "--limit", "1", "--db", str(tmp_path / "traces.duckdb"), *ENDPOINT, *beside]) != 0
+    assert told in capsys.readouterr().err
+
+
 def test_a_key_of_the_environment_has_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RRTI_ENDPOINT_KEY", "short")
     done = CliRunner().invoke(app, ["api", *NOBODY])
