@@ -31,8 +31,7 @@ def as_address(url: str) -> str:
         UsageError: it is no URL.
     """
     if not url.startswith(("http://", "https://")):
-        wrong = argument("endpoint_url", text=f"{url!r} is no URL.")
-        raise UsageError(wrong, "Write it as http://HOST:PORT.")
+        raise UsageError(f"Endpoint address {url!r} is no URL.", "Write it as http://HOST:PORT.")
     return url.rstrip("/").removesuffix(SUFFIX) + SUFFIX
 
 

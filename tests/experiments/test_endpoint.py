@@ -75,4 +75,4 @@ def test_an_address_where_no_endpoint_is(tmp_path: Path, capsys: pytest.CaptureF
     assert run([*command, URL]) != 0
     assert f"GET {URL}/v1/pair failed" in capsys.readouterr().err
     assert run([*command, "nowhere"]) == 2
-    assert "--endpoint-url 'nowhere' is no URL" in capsys.readouterr().err
+    assert "Endpoint address 'nowhere' is no URL" in capsys.readouterr().err
