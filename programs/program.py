@@ -71,6 +71,11 @@ class GateOptions:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether a gate of them needs no calibration."""
+        return self.tau is not None and not (self.use_lambda and self.lambda_ is None)
+
 
 @dataclass(frozen=True, slots=True)
 class GateContext:

@@ -148,8 +148,7 @@ def _seed_suffix(evaluation: EvaluationSpec, seed: int) -> str:
 def needed_threshold(program: str, gate: GateOptions, spike_ratio: float) -> tuple[str, float] | None:
     """Metric and spike ratio of the calibration that a program takes its thresholds (or its length) from, if any."""
     metric = PROGRAMS[program].calibrated_on(gate)
-    given = gate.tau is not None and not (gate.use_lambda and gate.lambda_ is None)
-    if metric is None or gate.gate is not None or given:
+    if metric is None or gate.gate is not None or gate.has_thresholds:
         return None
     return metric, gate.spike_ratio or spike_ratio
 

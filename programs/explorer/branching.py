@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.events import Finished, TextSettled
@@ -44,7 +44,7 @@ class BusyError(UsageError):
 
 
 class BranchAsked(Asked):
-    """A token to force, and who goes on. What is None is as in the run that is branched."""
+    """A token to force, and who goes on. What is None is as in the run. `lambda`: its factor, on or off."""
 
     run: Text
     sample: Text
@@ -52,6 +52,7 @@ class BranchAsked(Asked):
     token: Count
     program: Literal["base", "reasoning", "guided"]
     tau: Number | None = None
+    lambda_: Annotated[StrictBool | Annotated[Number, Field(gt=0)] | None, Field(alias="lambda")] = None
     temperature: Annotated[float | None, Field(ge=0, le=10)] = None
     seed: Count | None = None
     max_new_tokens: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
@@ -232,8 +233,12 @@ def _settings(settings: RunSettings, asked: BranchAsked) -> RunSettings:
     gate, calibration = settings.gate, settings.calibration_id
     if program != settings.program:  # what belongs to another program's gate
         gate, calibration = replace(gate, gate=None, gate_params={}, like=None), None
+    if program == "guided" and asked.lambda_ is not None:
+        factor = gate.lambda_ if isinstance(asked.lambda_, bool) else asked.lambda_
+        gate = replace(gate, use_lambda=asked.lambda_ is not False, lambda_=factor)
     if program == "guided" and asked.tau is not None:
-        gate, calibration = replace(gate, tau=asked.tau), calibration if gate.use_lambda else None
+        gate = replace(gate, tau=asked.tau)
+        calibration = None if gate.has_thresholds else calibration
     given = {
         name: value for name in ("temperature", "seed", "max_new_tokens") if (value := getattr(asked, name)) is not None
     }
@@ -246,7 +251,9 @@ def _arm(
 ) -> Literal["taken", "denied"] | None:
     """Which arm of an intervention a branch is: all but the token must be as in its sample."""
     alike = ("program", "temperature", "max_new_tokens")
-    if any(prepared.record.config[name] != settings.to_dict()[name] for name in alike) or asked.tau is not None:
+    if any(prepared.record.config[name] != settings.to_dict()[name] for name in alike):
+        return None
+    if asked.tau is not None or asked.lambda_ is not None:
         return None
     try:
         reasoning, base = choices(trace, asked.position)

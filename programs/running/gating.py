@@ -41,7 +41,7 @@ def check_calibration(store: Store, settings: RunSettings) -> None:
         store.get_calibration(settings.calibration_id)
         return
     metric = None if options.gate is not None else program.calibrated_on(options)
-    if metric is None or (options.tau is not None and not options.use_lambda):
+    if metric is None or options.has_thresholds:
         return
     if not store.sql("SELECT 1 FROM calibrations WHERE metric = $metric LIMIT 1", {"metric": metric}).num_rows:
         raise UsageError(
@@ -100,7 +100,7 @@ def choose_gate(
     if metric is not None and store is not None:
         if calibration_id is not None:
             calibration = store.get_calibration(calibration_id)
-        elif options.tau is None or options.use_lambda:
+        elif not options.has_thresholds:
             calibration = newest_calibration(store, pair, metric, k, kind, options.spike_ratio)
     if calibration is not None and metric is not None:
         check_compatible(

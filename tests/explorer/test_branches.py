@@ -246,9 +246,30 @@ def test_another_threshold_temperature_seed_and_length(store: Store, parent: Sam
     on(store, work)
 
 
+def test_lambda_can_be_set_and_left_out(store: Store, parent: SampleTrace) -> None:
+    async def work(explorer: Explorer, ask: Ask) -> None:
+        place = changed(parent)[0]
+        at = {"position": place, "token": int(parent.tokens.token_id[place]), "program": "guided"}
+        with_factor = (await ask(**named(parent), **at, **{"lambda": 1.5}))[-1]
+        again = (await ask(**named(parent), **at, tau=GATE.tau, **{"lambda": False}))[-1]
+        rules = [(run.tau, run.lambda_) for run in (store.get_run(each["run"]) for each in (with_factor, again))]
+        assert rules == [(GATE.tau, 1.5), (GATE.tau, None)]
+        first, second = (store.load_sample(each["sample"]) for each in (with_factor, again))
+        assert (first.sample.arm, second.sample.arm) == (None, None), "more than the token was asked for"
+        assert second.tokens.token_id.tolist() == parent.tokens.token_id[place + 1 :].tolist()
+        mean = first.tokens.local_mean
+        decided = ThresholdRule(GATE.tau or 0.0, 1.5).fires(
+            first.tokens.score, mean, np.arange(place + 1, place + 1 + len(mean), dtype=np.int32)
+        )
+        np.testing.assert_array_equal(first.tokens.fired, decided)
+
+    on(store, work)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
+        ({"lambda": 0}, 400, "lambda"),
         ({"position": 99}, 400, "position = 99 is outside"),
         ({"token": 7}, 400, "token = 7 is outside the vocabulary of 7"),
         ({"token": "x"}, 400, "token: .*integer"),

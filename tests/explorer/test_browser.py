@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -417,3 +418,40 @@ def test_an_export_needs_no_server(browser: Any, store_path: Path, sample: dict[
     assert f"Alike up to token {sample['common']}" in page.inner_text(".found")
     watched.close()
     assert watched.complaints == []
+
+
+def test_a_branch_is_asked_for_with_what_was_changed_alone(page: Any, url: str, sample: dict[str, Any]) -> None:
+    """No models here: the page is told that there are some, and what it sends is looked at."""
+    sent: list[dict[str, Any]] = []
+
+    def told(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('"branching":false', '"branching":true'))
+
+    def decoded(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        event = {"event": "failed", "message": "Nobody goes on.", "remedy": ""}
+        route.fulfill(content_type="text/event-stream", body=f"data: {json.dumps(event)}\n\n")
+
+    page.route("**/sample/**", told)
+    page.route("**/data/branches", decoded)
+    page.goto(f"{url}/sample/guided-1/{sample['guided']}?at=4")
+
+    def go_on(n: int) -> dict[str, Any]:
+        page.click(".pairrow.emitted button")
+        page.wait_for_function(f"() => document.querySelectorAll('.branch[data-state=failed]').length === {n}")
+        return {name: value for name, value in sent[-1].items() if name not in ("run", "sample", "position", "token")}
+
+    assert go_on(1) == {"program": "base", "temperature": 0}
+    page.get_by_role("radio", name="guided").check()
+    assert page.input_value("[aria-label='Threshold tau of the branch']") == f"{RULE.tau:g}"
+    assert page.input_value("[aria-label='Factor lambda of the branch']") == f"{RULE.lambda_:g}"
+    assert go_on(2) == {"program": "guided", "temperature": 0}
+    page.fill("[aria-label='Threshold tau of the branch']", "0.4")
+    page.uncheck("[aria-label='Lambda of the branch']")
+    assert go_on(3) == {"program": "guided", "temperature": 0, "tau": 0.4, "lambda": False}
+    assert "guided, τ=0.400, no λ" in page.inner_text(".branchhead >> nth=0")
+    page.check("[aria-label='Lambda of the branch']")
+    page.fill("[aria-label='Factor lambda of the branch']", "3")
+    page.fill("[aria-label='Threshold tau of the branch']", "")
+    assert go_on(4) == {"program": "guided", "temperature": 0, "lambda": 3}

@@ -1,23 +1,31 @@
 // Branching from a token: choose who goes on, click a candidate, watch it being written.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href } from "./address";
 import { decodeBranch } from "./branches";
 import type { BranchRequest, Sample, StoreInfo } from "./contract";
 import { Failure } from "./data";
-import { count, visible } from "./format";
+import { count, number, visible } from "./format";
 import { Said } from "./loading";
 import { Outcome } from "./outcome";
+import { LAMBDA } from "./rule";
+import { RuleFields } from "./rulefields";
 import { isReasoning } from "./tokens";
 
 type Program = BranchRequest["program"];
+
+/** What a guided continuation fires by; as in the branched run where it is not changed. */
+interface GuidedBy {
+  tau: number | null; // null: that of the newest calibration
+  lambda: number | null; // null: tau alone decides
+}
 
 export interface Live {
   key: number;
   position: number;
   forced: string;
   program: Program;
-  temperature: number;
+  changed: string; // what differs from the branched run, in a few signs
   texts: string[];
   source: string[];
   state: "running" | "finished" | "failed" | "stopped";
@@ -35,6 +43,8 @@ export interface Branches {
   setProgram: (program: Program) => void;
   temperature: number;
   setTemperature: (temperature: number) => void;
+  rule: GuidedBy;
+  setRule: (rule: GuidedBy) => void;
   start: (position: number, id: number, text: string) => void;
   stop: (key: number) => void;
 }
@@ -43,6 +53,8 @@ export function useBranches(sample: Sample): Branches {
   const [live, setLive] = useState<Live[]>([]);
   const [program, setProgram] = useState<Program>("base");
   const [temperature, setTemperature] = useState(sample.runInfo.temperature);
+  const own = useMemo(() => ownRule(sample), [sample]);
+  const [rule, setRule] = useState(own);
   const running = useRef(new Map<number, AbortController>());
   const next = useRef(0);
   useEffect(() => () => running.current.forEach((controller) => controller.abort()), []);
@@ -54,11 +66,12 @@ export function useBranches(sample: Sample): Branches {
     const key = next.current++;
     const controller = new AbortController();
     running.current.set(key, controller);
-    const fresh: Live = { key, position, forced, program, temperature, texts: [], source: [], state: "running", run: null, sample: null, answer: null, correct: null, takeovers: 0, trouble: "" };
+    const asked = { ...(program === "guided" ? changes(rule, own) : {}), temperature };
+    const fresh: Live = { key, position, forced, program, changed: said(asked), texts: [], source: [], state: "running", run: null, sample: null, answer: null, correct: null, takeovers: 0, trouble: "" };
     setLive((all) => [fresh, ...all]);
     const { run, sample: id } = sample.row;
     decodeBranch(
-      { run, sample: id, position, token, program, temperature },
+      { run, sample: id, position, token, program, ...asked },
       (event) =>
         change(key, (branch) => {
           switch (event.event) {
@@ -84,7 +97,23 @@ export function useBranches(sample: Sample): Branches {
       .finally(() => running.current.delete(key));
   };
   const stop = (key: number): void => running.current.get(key)?.abort();
-  return { live, program, setProgram, temperature, setTemperature, start, stop };
+  return { live, program, setProgram, temperature, setTemperature, rule, setRule, start, stop };
+}
+
+function ownRule({ runInfo: { program, gate } }: Sample): GuidedBy {
+  return program === "guided" && gate ? { tau: gate.tau, lambda: gate.lambda } : { tau: null, lambda: null };
+}
+
+function changes(rule: GuidedBy, own: GuidedBy): Pick<BranchRequest, "tau" | "lambda"> {
+  return {
+    ...(rule.tau !== null && rule.tau !== own.tau ? { tau: rule.tau } : {}),
+    ...(rule.lambda !== own.lambda ? { lambda: rule.lambda ?? (false as const) } : {}),
+  };
+}
+
+function said({ tau, lambda, temperature }: Pick<BranchRequest, "tau" | "lambda" | "temperature">): string {
+  const parts = [tau !== undefined && `τ=${number(tau)}`, lambda !== undefined && (lambda ? `λ=${number(lambda)}` : "no λ"), temperature && `T=${temperature}`];
+  return parts.map((part) => (part ? `, ${part}` : "")).join("");
 }
 
 const GOES_ON: [Program, string][] = [
@@ -93,7 +122,7 @@ const GOES_ON: [Program, string][] = [
   ["guided", "guided"],
 ];
 
-export function BranchChoice({ store, branches }: { store: StoreInfo; branches: Branches }) {
+export function BranchChoice({ store, sample, branches }: { store: StoreInfo; sample: Sample; branches: Branches }) {
   if (!store.branching) {
     return (
       <details class="branching">
@@ -124,6 +153,11 @@ export function BranchChoice({ store, branches }: { store: StoreInfo; branches: 
           onChange={(event) => Number.isFinite(event.currentTarget.valueAsNumber) && branches.setTemperature(event.currentTarget.valueAsNumber)}
         />
       </label>
+      {branches.program === "guided" && (
+        <p class="guidedby">
+          <RuleFields {...branches.rule} factor={sample.runInfo.gate?.lambda ?? LAMBDA} of=" of the branch" open={ownRule(sample).tau === null ? "calibrated" : "as the run"} set={branches.setRule} />
+        </p>
+      )}
     </fieldset>
   );
 }
@@ -141,7 +175,7 @@ export function BranchCards({ store, sample, branches }: { store: StoreInfo; sam
           <p class="branchhead">
             <span>
               at {branch.position}: <b class="forced">{visible(branch.forced)}</b>, then {branch.program}
-              {branch.temperature > 0 && `, T=${branch.temperature}`}
+              {branch.changed}
             </span>
             <Ending branch={branch} />
             {branch.state === "running" && (

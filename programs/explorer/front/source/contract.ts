@@ -68,7 +68,7 @@ export interface Aggregate {
 }
 export interface TokensQuery { run: string; positionFrom?: number; positionTo?: number; relative?: boolean; word?: string; metric?: string; tested?: boolean; scoreMin?: number; scoreMax?: number; fired?: boolean; changed?: boolean; limit?: number; offset?: number }
 export interface TokenHit { run: string; sample: string; position: number; token: string; before: string; after: string; score: number | null; fired: boolean; correct: boolean | null }
-export interface BranchRequest { run: string; sample: string; position: number; token: number; program: "base" | "reasoning" | "guided"; temperature?: number; seed?: number; parentRun?: string; maxNewTokens?: number }
+export interface BranchRequest { run: string; sample: string; position: number; token: number; program: "base" | "reasoning" | "guided"; tau?: number; lambda?: number | false; temperature?: number; seed?: number; maxNewTokens?: number }
 export type BranchEvent =
   | { event: "started"; run: string; sample: string }
   | { event: "tokens"; texts: string[]; ids: number[]; source: ("base" | "reasoning")[]; score: (number | null)[]; fired: boolean[] }

@@ -3,6 +3,8 @@
 import type { Sample } from "./contract";
 import type { Rule } from "./threshold";
 
+export const LAMBDA = 2; // where the condition is switched on and the run has none
+
 export interface Start {
   rule: Rule;
   own: boolean; // the run's own gate

@@ -11,7 +11,8 @@ import { count, number, percent, runLabel, times } from "./format";
 import { Awaited, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
 import { Partners } from "./partners";
-import { startingRule } from "./rule";
+import { LAMBDA, startingRule } from "./rule";
+import { RuleFields } from "./rulefields";
 import { Strip } from "./strip";
 import { fires, type Rule } from "./threshold";
 import { levelsOf, LEVELS, otherDrawn, TokenText, topOf } from "./tokens";
@@ -81,7 +82,7 @@ function Looked({ store, sample, query }: { store: StoreInfo; sample: Sample; qu
         </div>
         <aside class="detail" aria-label="The token">
           <Detail sample={sample} reader={reader} chosen={chosen} pointed={pointed} rule={rule} fired={fired} force={store.branching ? branches.start : undefined} />
-          <BranchChoice store={store} branches={branches} />
+          <BranchChoice store={store} sample={sample} branches={branches} />
         </aside>
       </div>
       <Partners store={store} sample={sample} />
@@ -186,15 +187,13 @@ function Controls({ store, sample, metric, setMetric, rule, setRule, start, own,
       )}
       {rule && start && (
         <>
-          <label title="Fires where the score is above">
-            τ <NumberField label="Threshold tau" value={rule.tau} set={(tau) => setRule({ ...rule, tau })} />
-          </label>
-          <span class="lambda">
-            <label title={`and above lambda times the mean of the ${rule.window} scores before`}>
-              <input type="checkbox" checked={rule.lambda !== null} onChange={(event) => setRule({ ...rule, lambda: event.currentTarget.checked ? (start.lambda ?? 2) : null })} /> λ
-            </label>{" "}
-            <NumberField label="Factor lambda" value={rule.lambda} disabled={rule.lambda === null} set={(lambda) => lambda > 0 && setRule({ ...rule, lambda })} />
-          </span>
+          <RuleFields
+            tau={rule.tau}
+            lambda={rule.lambda}
+            factor={start.lambda ?? LAMBDA}
+            of=""
+            set={({ tau, lambda }) => setRule({ ...rule, tau: tau ?? rule.tau, lambda })}
+          />
           <Counts sample={sample} fired={fired} own={own} />
           <button type="button" class="reset" disabled={!moved} onClick={() => setRule(start)}>
             {own ? "As decoded" : "Reset"}
@@ -202,23 +201,6 @@ function Controls({ store, sample, metric, setMetric, rule, setRule, start, own,
         </>
       )}
     </div>
-  );
-}
-
-function NumberField({ label, value, set, disabled = false }: { label: string; value: number | null; set: (value: number) => void; disabled?: boolean }) {
-  return (
-    <input
-      type="number"
-      aria-label={label}
-      step="any"
-      min="0"
-      disabled={disabled}
-      value={value === null ? "" : String(Number(value.toPrecision(6)))}
-      onChange={(event) => {
-        const written = event.currentTarget.valueAsNumber;
-        if (Number.isFinite(written)) set(written);
-      }}
-    />
   );
 }
 
