@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import secrets
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from rrti_sgl.decoding.packed_trace import pack
@@ -75,7 +77,7 @@ class Answers(ABC):
             told.append(self._count(last))
             text = "".join(part.text for part in parts)
             choices.append(
-                {**self._choice(index, text, self._logprobs(last.trace, 0, last.end)), "finish_reason": last.finish}
+                {**self._choice(index, text, self._logprobs(index, last.trace, 0, last.end)), "finish_reason": last.finish}
             )
             packed = {} if self._order.request.rrti.sample is None else {"trace": pack(last.trace)}
             choices[-1]["rrti"] = told[-1] | packed
@@ -87,7 +89,7 @@ class Answers(ABC):
 
     def chunk(self, piece: Piece) -> dict[str, Any]:
         """The chunk of a piece."""
-        part = self._part(piece.index, piece.text, self._logprobs(piece.trace, piece.start, piece.end))
+        part = self._part(piece.index, piece.text, self._logprobs(piece.index, piece.trace, piece.start, piece.end))
         body = {**self._head(self.chunk_kind), "choices": [{**part, "finish_reason": piece.finish}]}
         if piece.finish is not None:
             body["rrti"] = self._count(piece)
@@ -108,12 +110,12 @@ class Answers(ABC):
         """A part of a choice."""
 
     @abstractmethod
-    def _named(self, logprobs: Sequence[TokenLogprob]) -> Any:
-        """Log-probabilities as this kind of answer has them."""
+    def _named(self, index: int, logprobs: Sequence[TokenLogprob]) -> Any:
+        """Further log-probabilities of a choice, as this kind of answer has them."""
 
-    def _logprobs(self, trace: TraceBuilder, start: int, end: int) -> Any:
+    def _logprobs(self, index: int, trace: TraceBuilder, start: int, end: int) -> Any:
         wanted = self._order.request.top_logprobs_wanted
-        return None if wanted is None else self._named(logprobs_of(trace, start, end, wanted, self._vocabulary))
+        return None if wanted is None else self._named(index, logprobs_of(trace, start, end, wanted, self._vocabulary))
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._order.model.name}
@@ -150,18 +152,21 @@ class Completions(Answers):
 
     def __init__(self, order: Order, vocabulary: Vocabulary) -> None:
         super().__init__(order, vocabulary)
-        self._offset = 0
+        self._lengths: Counter[int] = Counter()  # of each choice's tokens so far, in characters
 
     def _choice(self, index: int, text: str, logprobs: Any) -> dict[str, Any]:
         return {"index": index, "text": text, "logprobs": logprobs}
 
     _part = _choice
 
-    def _named(self, logprobs: Sequence[TokenLogprob]) -> Any:
+    def _named(self, index: int, logprobs: Sequence[TokenLogprob]) -> Any:
+        tokens = [token.text for token in logprobs]
+        *offsets, self._lengths[index] = accumulate(map(len, tokens), initial=self._lengths[index])
         return {
-            "tokens": [token.text for token in logprobs],
+            "tokens": tokens,
             "token_logprobs": [token.logprob for token in logprobs],
             "top_logprobs": [dict(token.top) for token in logprobs],
+            "text_offset": offsets,
         }
 
 
@@ -188,7 +193,7 @@ class Chats(Answers):
     def _part(self, index: int, text: str, logprobs: Any) -> dict[str, Any]:
         return {"index": index, "delta": {"content": text} if text else {}, "logprobs": logprobs}
 
-    def _named(self, logprobs: Sequence[TokenLogprob]) -> Any:
+    def _named(self, index: int, logprobs: Sequence[TokenLogprob]) -> Any:
         return {"content": [{**_entry(token.text, token.logprob), "top_logprobs": [_entry(*best) for best in token.top]}
                             for token in logprobs], "refusal": None}  # fmt: skip
 

@@ -20,6 +20,7 @@ from rrti_sgl.errors import spelled
 from rrti_sgl.programs.api.answers import Answers, Chats, Completions
 from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, read
 from rrti_sgl.programs.api.refusals import Fields, RefusedError, refused
+from rrti_sgl.programs.api.request_ids import RequestIds
 from rrti_sgl.programs.api.samples import Endpoint, Order, Piece, now
 from rrti_sgl.programs.api.sending import EventStream, body_of
 from rrti_sgl.programs.web.receiving import until_gone
@@ -39,6 +40,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
             web that was made to point here.
     """
     app = FastAPI(title="rrti", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(RequestIds)
 
     def let_in(request: HTTPRequest) -> None:
         if local and named_host(request.headers.get("host", "")) not in LOOPBACK:
@@ -59,9 +61,12 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
 
     @app.exception_handler(HTTPException)
     async def tell_http(request: HTTPRequest, error: HTTPException) -> Response:
-        return await tell(request, RefusedError(f"{error.detail}.", status=error.status_code, code="not_found"))
+        code = "method_not_allowed" if error.status_code == 405 else "not_found"
+        answer = await tell(request, RefusedError(f"{error.detail}.", status=error.status_code, code=code))
+        answer.headers.update(error.headers or {})
+        return answer
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         recorder, admission = endpoint.recorder, endpoint.admission
         state = "stopping" if admission.stopping else "ok" if recorder.error is None else "store failed"
@@ -85,11 +90,10 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     @app.get(f"{SUFFIX}{ROUTE}", dependencies=[Depends(let_in)])
     async def of_pair() -> Response:
         pair = endpoint.pair
-        infos = pair.base.info, pair.reasoning.info
         return answered(200, told(*infos, pair.vocabulary, pair.special_tokens, __version__))
 
     def model_of(name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": started, "owned_by": "rrti-sgl"}
+        return {"id": name, "object": "model", "created": started, "owned_by": "rrti-sgl", "max_model_len": room}
 
     @app.post("/v1/completions", dependencies=[Depends(let_in)])
     async def completions(request: HTTPRequest) -> Response:
@@ -126,7 +130,8 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
         endpoint.metrics.request(route, 200)
         return answered(200, found)
 
-    started = now()
+    infos = endpoint.pair.base.info, endpoint.pair.reasoning.info
+    started, room = now(), min(info.max_input_tokens for info in infos)
     return app
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -45,6 +45,10 @@ _REFUSED: Final[dict[str, tuple[Sequence[Any], str]]] = {
         "The answer is the assistant's next turn; use /v1/completions to go on with a text.",
     ),
     "chat_template": ([], "Whoever serves the endpoint names it."),
+    "use_beam_search": ([False], _BOTH_DRAW),
+    "length_penalty": ([1], _BOTH_DRAW),
+    **dict.fromkeys(("skip_special_tokens", "spaces_between_special_tokens"), ([True], "Special tokens are no text here.")),
+    "include_stop_str_in_output": ([False], "The text ends before a stop string."),
     "modalities": ([["text"]], "Text alone is read and written."),
     "audio": ([], "Text alone is read and written."),
 }
@@ -106,9 +110,11 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """`include_usage` puts the usage into a last chunk."""
+    """`include_usage` puts the usage into a last chunk; the others are taken where they ask for nothing."""
 
     include_usage: bool = False
+    continuous_usage_stats: Literal[False] = False
+    include_obfuscation: Literal[False] = False
 
 
 class OwnSample(_Strict):
@@ -144,11 +150,18 @@ class Steering(_Strict):
 
 
 class Turn(_Strict):
-    """One message of a chat."""
+    """One message of a chat. What answers name and leave empty is taken: a client sends them back as they were."""
 
     role: Annotated[str, Field(max_length=20)]
     content: Annotated[str, BeforeValidator(_read_content)]
     name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_empty(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None and value != []}
 
 
 class Request(_Strict):

@@ -34,6 +34,12 @@ class Metrics:
         self._left = Counter("rrti_clients_left", "Clients that left before their answer was whole.", registry=registry)
         self._refused = Counter("rrti_refused", "Requests refused because something was full.", ["what"], registry=registry)
         self._samples = Counter("rrti_samples", "Finished samples.", of, registry=registry)
+        self._prompt = Counter(
+            "rrti_prompt_tokens",
+            "Prompt tokens of finished samples, as the model reads them that writes.",
+            of,
+            registry=registry,
+        )
         self._tokens = Counter("rrti_tokens", "Generated tokens of finished samples.", of, registry=registry)
         self._takeovers = Counter(
             "rrti_takeovers", "Of these, tokens that the reasoning model wrote.", of, registry=registry
@@ -67,16 +73,19 @@ class Metrics:
         """Count a refusal because something was full."""
         self._refused.labels(what).inc()
 
-    def watch(self, program: str) -> Watch:
+    def watch(self, program: str, prompt_tokens: int) -> Watch:
         """The times of one sample, from now."""
-        return Watch(self, program)
+        return Watch(self, program, prompt_tokens)
 
     def exposition(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self._registry)
 
-    def finished(self, program: str, trace: TraceBuilder, first_s: float | None, whole_s: float, later: int) -> None:
+    def finished(
+        self, program: str, prompt_tokens: int, trace: TraceBuilder, first_s: float | None, whole_s: float, later: int
+    ) -> None:
         """Count a finished sample; `later` are the tokens after the first text."""
+        self._prompt.labels(program).inc(prompt_tokens)
         n, taken = len(trace), trace.sources.count("reasoning")
         self._samples.labels(program).inc()
         self._tokens.labels(program).inc(n)
@@ -92,8 +101,8 @@ class Metrics:
 class Watch:
     """Times one sample."""
 
-    def __init__(self, metrics: Metrics, program: str) -> None:
-        self._metrics, self._program = metrics, program
+    def __init__(self, metrics: Metrics, program: str, prompt_tokens: int) -> None:
+        self._metrics, self._program, self._prompt_tokens = metrics, program, prompt_tokens
         self._begun = time.perf_counter()
         self._first: float | None = None
         self._seen = self._at_first = 0
@@ -107,4 +116,5 @@ class Watch:
     def finished(self, trace: TraceBuilder) -> None:
         """Note the end."""
         whole = time.perf_counter() - self._begun
-        self._metrics.finished(self._program, trace, self._first, whole, len(trace) - self._at_first if self._first else 0)
+        later = len(trace) - self._at_first if self._first else 0
+        self._metrics.finished(self._program, self._prompt_tokens, trace, self._first, whole, later)

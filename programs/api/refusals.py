@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from rrti_sgl.errors import EndpointError, RRTIError, Spelling, StoreError, UsageError
+from rrti_sgl.programs.api.request_ids import request_id
 
 logger = logging.getLogger(__name__)
 
@@ -70,15 +71,15 @@ def refused(error: Exception) -> RefusedError:
     if isinstance(error, UsageError):
         return RefusedError(str(error), code="invalid_value")
     if isinstance(error, EndpointError):
-        logger.error("a model server failed: %s", error)
+        logger.error("request %s: a model server failed: %s", request_id(), error)
         message = "A model server failed or refused the request; the endpoint's log says how."
         return RefusedError(message, status=502, kind="server_error", code="model_server_failed")
     if isinstance(error, StoreError):
-        logger.error("the store failed: %s", error)
+        logger.error("request %s: the store failed: %s", request_id(), error)
         message = 'The trace cannot be stored. With "rrti": {"trace": false} the request needs no store.'
         return RefusedError(message, status=503, kind="server_error", code="store_failed")
     if isinstance(error, RRTIError):
-        logger.error("a request failed: %s", error)
+        logger.error("request %s failed: %s", request_id(), error)
     else:
-        logger.error("a request failed", exc_info=error)
+        logger.error("request %s failed", request_id(), exc_info=error)
     return RefusedError("The endpoint failed; its log says how.", status=500, kind="server_error", code="internal_error")

@@ -238,7 +238,7 @@ class Endpoint:
         text = GeneratedText(self.pair.vocabulary, order.prompt_ids(shown), stops, self.pair.stop_token_ids)
         gate, decoding = order.model.chosen.gate, self._decoding(order)
         streamed = order.request.stream or bool(stops)
-        watch = self.metrics.watch(order.model.settings.program)
+        watch = self.metrics.watch(order.model.settings.program, len(order.prompt_ids(shown)))
         async with aclosing(self.session.stream(job, gate, decoding, text, streamed=streamed)) as events:
             async for event in events:
                 if isinstance(event, TextSettled):

@@ -19,6 +19,7 @@ from rrti_sgl.programs.web.receiving import BodyError, json_body, until_gone
 if TYPE_CHECKING:
     from rrti_sgl.programs.api.metrics import Metrics
 
+_STREAMED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would hold pieces back
 _LAST_WORD_S = 1.0  # in which a reader takes the error that its stream ends with, where the endpoint stops
 
 
@@ -55,7 +56,7 @@ class EventStream(Response):
         route: str,
         check_running: Callable[[], None],
     ) -> None:
-        super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        super().__init__(media_type="text/event-stream", headers=_STREAMED)
         del self.headers["content-length"]
         self._receive, self._chunks, self._idle_s, self._metrics, self._route = receive, chunks, idle_s, metrics, route
         self._check_running, self._started = check_running, False

@@ -87,6 +87,15 @@ def test_a_stream_is_the_whole_answer_in_pieces(model: str, more: dict[str, Any]
     assert len(events(without.text)) == len(chunks)
 
 
+def test_offsets_are_where_tokens_begin_one_after_the_other() -> None:
+    [answer] = asked(COMPLETIONS, {**GREEDY, "n": 2, "logprobs": 0})
+    for choice in answer.json()["choices"]:
+        tokens, offsets = choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"]
+        assert len(offsets) > 10
+        assert [offset + len(token) for offset, token in zip(offsets, tokens, strict=True)][:-1] == offsets[1:]
+        assert offsets[0] == 0
+
+
 def test_a_stop_string_ends_the_text_before_it() -> None:
     words = asked(COMPLETIONS, GREEDY)[0].json()["choices"][0]["text"].split()
     [answer] = asked(COMPLETIONS, {**GREEDY, "stop": [words[1], "never"]})
@@ -134,6 +143,35 @@ def test_a_streamed_chat_begins_with_its_role() -> None:
     assert [len(token["top_logprobs"]) for token in content] == [2] * len(content)
 
 
+def test_an_answer_goes_back_as_the_turn_that_it_is() -> None:
+    asking = {"model": "guided", "messages": [{"role": "user", "content": "w1 w2"}], "temperature": 0, "max_tokens": 5}
+    answer = asked(CHATS, asking)[0].json()["choices"][0]["message"]
+    assert answer["refusal"] is None
+    empty = {"annotations": [], "audio": None, "function_call": None, "tool_calls": None}  # as the openai package has them
+    more = [*asking["messages"], answer | empty, {"role": "user", "content": "w3"}]
+    assert asked(CHATS, {**asking, "messages": more})[0].status_code == 200
+
+
+def test_every_answer_has_the_id_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    async def go() -> None:
+        async with opened() as endpoint, client(endpoint) as http:
+            for body in (GREEDY, {**GREEDY, "stream": True}, {**GREEDY, "model": "none"}):
+                own, made, again = [
+                    (await http.post(COMPLETIONS, json=body, headers=headers)).headers["x-request-id"]
+                    for headers in ({"X-Request-Id": "proxy-1:a_b.c"}, {}, {"X-Request-Id": "two\tlines" + "x" * 100})
+                ]
+                assert own == "proxy-1:a_b.c"
+                assert made.startswith("req_")
+                assert again.startswith("req_")
+                assert made != again
+            assert "x-request-id" in (await http.get("/v1/nothing")).headers
+            endpoint.models.find = None  # type: ignore[assignment,method-assign]
+            assert (await http.post(COMPLETIONS, json=GREEDY, headers={"X-Request-Id": "mine"})).status_code == 500
+
+    asyncio.run(go())
+    assert "request mine failed" in caplog.text
+
+
 def test_a_seed_repeats_what_is_drawn_on_our_side() -> None:
     body = {**GREEDY, "model": "random@0.5", "prompt": "w1"}
     first, again, other, *unseeded = asked(
@@ -161,7 +199,8 @@ def test_models_are_the_programs_that_have_their_gate() -> None:
         async with opened(settings=settings) as endpoint, client(endpoint) as http:
             names = [model["id"] for model in (await http.get("/v1/models")).json()["data"]]
             for name in names:
-                assert (await http.get(f"/v1/models/{name}")).json()["id"] == name
+                told = (await http.get(f"/v1/models/{name}")).json()
+                assert (told["id"], told["max_model_len"]) == (name, endpoint.pair.base.info.max_input_tokens)
             return names
 
     without = ["base", "reasoning", "random", "diagnose"]
@@ -182,6 +221,7 @@ def test_metrics_count_what_was_answered() -> None:
     for name, field in (("rrti_tokens_total", "completion_tokens"), ("rrti_takeovers_total", "takeovers")):
         assert float(values[f'{name}{{program="guided"}}']) == sum(usage[field] for usage in usages) > 0
     assert float(values['rrti_rho_count{program="guided"}']) == 3
+    assert float(values['rrti_prompt_tokens_total{program="guided"}']) == 2 * 3, "of each sample"
     rho = sum(usage["takeovers"] / usage["completion_tokens"] * n for usage, n in zip(usages, (1, 2), strict=True))
     assert float(values['rrti_rho_sum{program="guided"}']) == pytest.approx(rho)
     for name in ("first_token", "token", "sample"):

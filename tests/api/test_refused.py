@@ -29,10 +29,13 @@ UNSUPPORTED: dict[str, Any] = {
     "tools": [{"type": "function"}], "tool_choice": "required", "response_format": {"type": "json_object"},
     "logit_bias": {"5": 1}, "presence_penalty": 0.5, "frequency_penalty": -0.5, "repetition_penalty": 1.1, "top_k": 5,
     "min_p": 0.1, "best_of": 2, "echo": True, "suffix": "x", "regex": "a*", "min_tokens": 3, "functions": [{}],
+    "stop_token_ids": [5], "ignore_eos": True, "use_beam_search": True, "skip_special_tokens": False,
 }  # fmt: skip
 HARMLESS: dict[str, Any] = {
     "tools": [], "response_format": {"type": "text"}, "logit_bias": {}, "presence_penalty": 0, "top_k": -1, "best_of": 1,
     "echo": False, "suffix": None, "user": "me", "stop": None, "max_tokens": None, "repetition_penalty": 1.0,
+    "skip_special_tokens": True, "include_stop_str_in_output": False, "use_beam_search": False, "length_penalty": 1.0,
+    "stream_options": {"include_usage": True, "continuous_usage_stats": False, "include_obfuscation": False},
 }  # fmt: skip
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"temperature": 2.5}, "temperature"),
@@ -52,6 +55,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"logprobs": 3, "n": 16, "max_tokens": 9000}, "logprobs"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"x": 1}}, "stream_options.x"),
+    ({"stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
     ({"prompt": []}, "prompt"),
     ({"prompt": [1, "a"]}, "prompt"),
     ({"prompt": [7]}, "prompt"),
@@ -209,7 +213,16 @@ def test_keys_hosts_and_kinds_of_content() -> None:
                 assert (await http.get("/v1/models", headers={"Authorization": f"Bearer {key}"})).status_code == 200
             async with client(endpoint) as http:
                 refused(await http.post(COMPLETIONS, content=b"{}", headers={"Content-Type": "text/plain"}), None, 415)
-                refused(await http.get(COMPLETIONS), None, 405)
+                for method, path, may in (
+                    ("GET", COMPLETIONS, "POST"),
+                    ("OPTIONS", CHATS, "POST"),
+                    ("POST", "/metrics", "GET"),
+                ):
+                    answer = await http.request(method, path)
+                    assert refused(answer, None, 405)["code"] == "method_not_allowed"
+                    assert answer.headers["allow"] == may
+                health = await http.head("/health")
+                assert (health.status_code, health.content) == (200, b"")
                 refused(await http.get("/v1/nothing"), None, 404)
                 refused(await http.get("/docs"), None, 404)
 

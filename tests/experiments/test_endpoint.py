@@ -9,7 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app, run
-from rrti_sgl.programs.experiments import load_experiment, through_endpoint
+from rrti_sgl.db.store import Store
+from rrti_sgl.programs.experiments import load_experiment, shipped_text, through_endpoint
+from rrti_sgl.serving.server import ServedPair
+from tests.api.running import served
 from tests.experiments.files import BASE, SMALL, checked, pair, write
 from tests.experiments.test_bad_files import assert_told
 
@@ -76,3 +79,41 @@ def test_an_address_where_no_endpoint_is(tmp_path: Path, capsys: pytest.CaptureF
     assert f"GET {URL}/v1/pair failed" in capsys.readouterr().err
     assert run([*command, "nowhere"]) == 2
     assert "Endpoint address 'nowhere' is no URL" in capsys.readouterr().err
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_the_demonstration_through_an_endpoint_is_that_of_its_servers(
+    served_pair: ServedPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, urls = "sixteen-letters-or-more", (served_pair.base.url, served_pair.reasoning.url)
+    monkeypatch.setenv("RRTI_API_KEY", key)
+    servers = f'[servers]\nbase_url = "{urls[0]}"\nreasoning_url = "{urls[1]}"\n[calibration]'
+    direct = write(tmp_path, shipped_text("demo").replace("[calibration]", servers, 1))
+    found = []
+    with served(urls, key=key) as (url, _):
+        for name, command in (("direct", [direct]), ("through", ["demo", "--endpoint-url", url])):
+            out = tmp_path / name
+            done = CliRunner().invoke(app, ["experiment", *command, "--limit", "12", "--out", str(out)])
+            assert done.exit_code == 0, done.exception
+            assert (out / "report" / "report.html").is_file()
+            with Store.open_readonly(out / "traces.duckdb") as store:
+                assert {run["status"] for run in store.sql("SELECT status FROM runs").to_pylist()} == {"finished"}
+                rows = store.sql(
+                    "SELECT dense_rank() OVER (ORDER BY r.created_at) AS run, program, temperature, problem_id,"
+                    " sample_index, CASE temperature WHEN 0 THEN text END AS text,"
+                    " CASE temperature WHEN 0 THEN n_takeovers END AS taken"
+                    " FROM samples JOIN runs AS r USING (run_id) ORDER BY ALL"
+                )
+                found.append(rows.to_pylist())
+    assert found[0] == found[1]
+    assert {row["program"] for row in found[0]} >= {
+        "diagnose",
+        "guided",
+        "entropy",
+        "random",
+        "matched",
+        "early",
+        "reasoning",
+    }
+    assert sum(row["taken"] or 0 for row in found[0]) > 20
