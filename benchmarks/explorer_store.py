@@ -1,4 +1,4 @@
-"""A synthetic store of many short samples with their lists: the ground of the explorer's measurements.
+"""A synthetic store of many short samples and one long one, with their lists: the ground of the explorer's measurements.
 
 python benchmarks/explorer_store.py 100000
 """
@@ -18,6 +18,7 @@ from rrti_sgl.records import ProblemRecord, SampleTrace
 BUILD = Path("build") / "explorer"
 BATCH = 1000
 K = 10
+LONG_RUN, LONG = "long", 8000  # of one sample of so many tokens
 
 
 def build(n_samples: int, mean_length: int = 64) -> Path:
@@ -47,6 +48,11 @@ def build(n_samples: int, mean_length: int = 64) -> Path:
                         batch = []
             store.write_samples(batch)
             store.finish_run(plan.run_id, "finished")
+        plan = replace(next(plan for plan in synthetic_store.PLANS if plan.program == "guided"), run_id=LONG_RUN)
+        tau = float(np.quantile(rng.gamma(2, 0.8, 10_000) + 0.5, 0.5))
+        store.begin_run(synthetic_store.run_record(plan, tau, 1, 1))
+        store.write_samples([_with_lists(synthetic_store.trace(plan, problems[0], 0, LONG, 1.0, tau, rng), rng)])
+        store.finish_run(LONG_RUN, "finished")
     done.touch()
     return path
 

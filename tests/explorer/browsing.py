@@ -155,3 +155,20 @@ class Watched:
 
     def close(self) -> None:
         self.context.close()
+
+
+def views(store: Path, run: str, other: str) -> list[str]:
+    """An address of each view."""
+    with Store.open_readonly(store) as opened:
+        query = "SELECT sample_id FROM samples WHERE run_id = $run ORDER BY problem_id LIMIT 1"
+        here, there = (opened.sql(query, {"run": name}).column(0)[0].as_py() for name in (run, other))
+    return ["/", f"/sample/{run}/{here}", f"/compare/{run}/{here}/{other}/{there}", f"/tree/{run}/{here}",
+            "/statistics/budget?point=1", "/statistics/position?point=1", "/statistics/planning?point=0"]  # fmt: skip
+
+
+def shown(page: Any, address: str) -> None:
+    """Opens a view and waits for what it shows."""
+    page.goto(address)
+    page.wait_for_selector("main > :not(.waiting)")
+    for waits in ("main .waiting", "[aria-busy=true]"):
+        page.wait_for_selector(waits, state="detached")

@@ -77,7 +77,7 @@ function Looked({ store, sample, query }: { store: StoreInfo; sample: Sample; qu
         <div class="left">
           <Controls store={store} sample={sample} metric={metric} setMetric={setMetric} rule={rule} setRule={setRule} start={start?.rule ?? null} own={start?.own ?? false} fired={fired} />
           {rule && <StripChart sample={sample} rule={rule} fired={fired} chosen={chosen} pointed={pointed} setRule={setRule} />}
-          <Words sample={sample} metric={metric} fired={fired} chosen={chosen} pointed={pointed} />
+          <Words sample={sample} reader={reader} metric={metric} fired={fired} chosen={chosen} pointed={pointed} />
           <BranchCards store={store} sample={sample} branches={branches} />
         </div>
         <aside class="detail" aria-label="The token">
@@ -273,13 +273,14 @@ function StripChart({ sample, rule, fired, chosen, pointed, setRule }: MarkedPro
   );
 }
 
-function Words({ sample, metric, fired, chosen, pointed }: MarkedProps & { metric: string }) {
+function Words({ sample, reader, metric, fired, chosen, pointed }: MarkedProps & { reader: CandidateReader; metric: string }) {
   const root = useRef<HTMLDivElement>(null);
   const text = useRef<TokenText | null>(null);
   useLayoutEffect(() => {
     if (!root.current) return undefined;
     const made = new TokenText(root.current, sample, { point: (index) => pointed.set(index), choose: (index) => chosen.set(index) });
     text.current = made;
+    made.watch((index) => void reader.at(index, () => {}));
     made.choose(chosen.value, new URLSearchParams(location.search || location.hash.split("?")[1]).has("at"));
     const stops = [chosen.follow((index) => made.choose(index, true)), pointed.follow((index) => made.point(index))];
     return () => {

@@ -17,7 +17,8 @@ export class Strip {
   readonly #plot: FittedPlot;
   #tau: number;
   #fired: Uint8Array;
-  #chosen: number | null = null;
+  #chosen = 0;
+  readonly #mark = document.createElement("div");
   readonly #line: HTMLElement;
   readonly #top: number;
 
@@ -34,13 +35,13 @@ export class Strip {
     this.#tau = tau;
     this.#fired = fired;
     this.#top = extreme(finite(scores), Math.max, 0) * 1.04 || 1;
+    this.#mark.className = "lookedat";
     this.#line = this.#threshold();
     this.#plot = new FittedPlot(root, HEIGHT, () => this.#drawn(), () => this.#place());
   }
 
   remove(): void {
     this.#plot.remove();
-    this.#line.remove();
   }
 
   set(tau: number, fired: Uint8Array, mean: readonly (number | null)[]): void {
@@ -52,11 +53,10 @@ export class Strip {
     this.#place();
   }
 
-  /** Shows which token is looked at. */
-  choose(index: number | null): void {
-    if (index === this.#chosen) return;
+  /** Shows which token is looked at; an element is moved, as a hover must not draw thousands of bars again. */
+  choose(index: number): void {
     this.#chosen = index;
-    this.#plot.current.redraw(false);
+    this.#mark.style.transform = `translateX(${this.#plot.current.valToPos(index + 0.5, "x")}px)`;
   }
 
   #data(): uPlot.AlignedData {
@@ -94,10 +94,9 @@ export class Strip {
         ],
         hooks: {
           setCursor: [(u) => this.#cursor(u)],
-          draw: [(u) => this.#drawChosen(u)],
           ready: [
             (u) => {
-              u.over.append(this.#line);
+              u.over.append(this.#mark, this.#line);
               u.over.addEventListener("click", (event) => this.#click(u, event));
               u.over.addEventListener("pointerleave", () => this.listener.point(null));
             },
@@ -124,22 +123,6 @@ export class Strip {
   #click(u: uPlot, event: MouseEvent): void {
     if (event.target instanceof Node && this.#line.contains(event.target)) return;
     this.listener.choose(this.#indexAt(u, event.clientX - u.over.getBoundingClientRect().left));
-  }
-
-  #drawChosen(u: uPlot): void {
-    if (this.#chosen === null) return;
-    const left = u.valToPos(this.#chosen + 0.5, "x", true);
-    u.ctx.save();
-    u.ctx.fillStyle = colour("ink");
-    u.ctx.beginPath();
-    const size = 5 * devicePixelRatio;
-    u.ctx.moveTo(left, u.bbox.top + 1);
-    u.ctx.lineTo(left - size, u.bbox.top - size);
-    u.ctx.lineTo(left + size, u.bbox.top - size);
-    u.ctx.fill();
-    u.ctx.globalAlpha = 0.35;
-    u.ctx.fillRect(left - devicePixelRatio / 2, u.bbox.top, devicePixelRatio, u.bbox.height);
-    u.ctx.restore();
   }
 
   #threshold(): HTMLElement {
@@ -205,6 +188,7 @@ export class Strip {
   }
 
   #place(): void {
+    this.choose(this.#chosen);
     const top = this.#plot.current.valToPos(Math.min(this.#top, Math.max(0, this.#tau)), "y");
     this.#line.style.transform = `translateY(${top}px)`;
     this.#line.setAttribute("aria-valuenow", String(this.#tau));

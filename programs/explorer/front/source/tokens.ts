@@ -25,6 +25,7 @@ export class TokenText {
   #chosen: HTMLSpanElement | null = null;
   #hovered: HTMLSpanElement | null = null;
   #pointed: number | null = null;
+  #sight: IntersectionObserver | null = null;
 
   /** Writes the tokens from `from` on into `root`. Indices are positions in the sample throughout. */
   constructor(
@@ -44,7 +45,15 @@ export class TokenText {
     root.addEventListener("keydown", this.#key);
   }
 
+  /** Calls `near` with a token of each part of the text that is in sight or will be soon; ends with the text. */
+  watch(near: (index: number) => void): void {
+    const every = 64; // tokens, a few lines
+    this.#sight = new IntersectionObserver((all) => all.forEach((one) => one.isIntersecting && near(Number((one.target as HTMLElement).dataset.i))), { rootMargin: "50%" });
+    for (let index = this.from; index < this.to; index += every) this.#sight.observe(this.#spans[index] as HTMLElement);
+  }
+
   remove(): void {
+    this.#sight?.disconnect();
     this.root.removeEventListener("pointermove", this.#move);
     this.root.removeEventListener("pointerleave", this.#leave);
     this.root.removeEventListener("click", this.#click);
