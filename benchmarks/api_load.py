@@ -204,7 +204,7 @@ async def measure(urls: tuple[str, str], url: str, process: psutil.Process, opti
             "endpoint, guided, not stored": lambda i, seen: from_endpoint(
                 http, url, "guided", prompts[i % len(prompts)], seen, trace=False
             ),
-            "endpoint, guided": lambda i, seen: from_endpoint(http, url, "guided", prompts[i % len(prompts)], seen),
+            "endpoint, guided, stored": lambda i, seen: from_endpoint(http, url, "guided", prompts[i % len(prompts)], seen),
         }.items():
             seen = Seen()
             seconds = await clients(options.clients, options.seconds / 8, lambda i, act=act, seen=seen: act(i, seen))  # type: ignore[misc]
@@ -216,8 +216,10 @@ async def measure(urls: tuple[str, str], url: str, process: psutil.Process, opti
                 seconds = await storm(http, url, prompts, options, seen)
                 print(seen.row(f"endpoint, {part.removeprefix('after ')}", seconds), flush=True)
             state = await idle(http, url)
-            held.append(f"| {part} | {Kept.of(process)} | {state} |")
-        print("\n| storm | process | health |\n|---|---|---|", *held, sep="\n")
+            kept = Kept.of(process)
+            held.append(f"| {part} | {kept.fds} | {kept.threads} | {kept.mib} | {state['status']} |")
+        print("\nThe endpoint's process, when nothing is in flight\n")
+        print("| storm | open files | threads | MiB | health |\n|---|---|---|---|---|", *held, sep="\n")
         print("\nclients:", dict(seen.counts))
     seen.traces |= traces
     return seen

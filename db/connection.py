@@ -23,9 +23,10 @@ OFFLINE = {
 }
 # Fewer checkpoints while samples stream in; the rest is checkpointed when the store is closed.
 WRITING = {"checkpoint_threshold": "1GB"}
-# What is not checkpointed stays in memory, and what was written or read stays cached: a process that has a store open for
-# weeks bounds both.
-LASTING = {"checkpoint_threshold": "32MB", "memory_limit": "1GB"}
+# What is not checkpointed stays in memory (450 MiB a million tokens), and what was written or read stays cached: a process
+# that has a store open for weeks bounds both. A checkpoint takes the longer the larger the file is: rarer ones cost less
+# in all (docs/endpoint.md).
+LASTING = {"checkpoint_threshold": "128MB", "memory_limit": "512MB"}
 
 
 # What DuckDB says of a file that is cut or changed.

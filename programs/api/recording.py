@@ -1,7 +1,7 @@
 """Traces of requests on their way into the store, behind the answers.
 
 A sample has its place in the store, and so its id, before its first token. When it is finished it goes into a queue, and
-one task finishes the records of all that wait and hands them to a sink. The queue makes no answer wait: its places are
+one task finishes the records of those that wait and hands them to a sink. The queue makes no answer wait: its places are
 reserved when a request is admitted, and where none is left the request is refused (429). What waits is written at the end.
 
 A run is of one model name, sampling and seed; at most `_RUNS` are open, the oldest idle one is ended for a new one.
@@ -26,7 +26,7 @@ from rrti_sgl.problems import ProblemSet, problem_id
 from rrti_sgl.programs.api.naming import Model
 from rrti_sgl.programs.running.preparing import new_run_id, run_record
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.records import ProblemRecord, RunRecord
+from rrti_sgl.records import ProblemRecord, RunRecord, SampleTrace
 from rrti_sgl.science.planning import LexicalTagger
 from rrti_sgl.sinks.sink import Sink
 
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 PROBLEM_SET = "api"
 _RUNS = 64
+_AT_ONCE = 64  # samples that are finished in one call of a thread; a call for each would wait for the loop each time
 _COUNTED = 200_000  # prompts whose samples are numbered, over all open runs
 
 
@@ -189,7 +190,7 @@ class Recorder:
         over = False
         while not over:
             waiting = [await self._queue.get()]
-            while not self._queue.empty():
+            while not self._queue.empty() and len(waiting) < _AT_ONCE:
                 waiting.append(self._queue.get_nowait())
             over = None in waiting
             kept = [each for each in waiting if each is not None]
@@ -219,8 +220,8 @@ class Recorder:
                 kept.run.told.add(key)
         if problems:
             await sink.add_problems(list(problems.values()))
-        for kept in waiting:
-            await sink.put(await asyncio.to_thread(kept.run.finisher.finish, kept.job, kept.trace))
+        for trace in await asyncio.to_thread(_finished, waiting):
+            await sink.put(trace)
 
     async def _end_over(self, sink: Sink) -> None:
         while not self._over.empty():
@@ -230,6 +231,10 @@ class Recorder:
                 continue
             with contextlib.suppress(StoreError):  # what failed is told already
                 await sink.end(run_id, "failed", str(self.error))
+
+
+def _finished(waiting: Sequence[Kept]) -> list[SampleTrace]:
+    return [kept.run.finisher.finish(kept.job, kept.trace) for kept in waiting]
 
 
 @dataclass

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rrti_sgl.db import checking
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
@@ -105,6 +107,28 @@ class SlowSink(MemorySink):
     async def put(self, trace: SampleTrace) -> None:
         await self.may.wait()
         await super().put(trace)
+
+
+def test_what_waits_is_finished_many_at_a_time_and_gives_its_places_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    finished = recording._finished
+
+    def counted(waiting: Any) -> Any:
+        sizes.append(len(waiting))
+        return finished(waiting)
+
+    async def go() -> None:
+        sink = SlowSink()
+        async with opened(sink=sink) as endpoint, client(endpoint) as http:
+            answer = await http.post(COMPLETIONS, json={**BODY, "n": 100})
+            assert (len(answer.json()["choices"]), endpoint.recorder.unstored) == (100, 100)
+            sink.may.set()
+        assert sum(map(len, sink.traces.values())) == 100
+
+    monkeypatch.setattr(recording, "_finished", counted)
+    asyncio.run(go())
+    first, *rest = sizes
+    assert rest == ([64, 36 - first] if first < 36 else [100 - first])
 
 
 def test_a_store_that_is_behind_slows_no_answer_and_loses_none() -> None:
