@@ -231,7 +231,7 @@ def _percent(share: float) -> str:
 
 
 def _between(row: Row) -> str:
-    return f"decile {row['decile']}: score {row['score_low']:.3g} to {row['score_high']:.3g}"
+    return f"decile {row['decile']}: {row['score_low']:.2g} to {row['score_high']:.2g}"
 
 
 def _said(*notes: str | None) -> str:

@@ -1,5 +1,6 @@
 // One sample: its text shaded by a metric, the score along it, and at every token what both models would have said.
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { href, keep } from "./address";
 import { BranchCards, BranchChoice, useBranches } from "./branch";
@@ -13,6 +14,7 @@ import { Outcome } from "./outcome";
 import { Partners } from "./partners";
 import { LAMBDA, startingRule } from "./rule";
 import { RuleFields } from "./rulefields";
+import { useNarrow } from "./samples";
 import { Strip } from "./strip";
 import { fires, type Rule } from "./threshold";
 import { levelsOf, LEVELS, otherDrawn, TokenText, topOf } from "./tokens";
@@ -80,14 +82,30 @@ function Looked({ store, sample, query }: { store: StoreInfo; sample: Sample; qu
           <Words sample={sample} reader={reader} metric={metric} fired={fired} chosen={chosen} pointed={pointed} />
           <BranchCards store={store} sample={sample} branches={branches} />
         </div>
-        <aside class="detail" aria-label="The token">
+        <Sheet>
           <Detail sample={sample} reader={reader} chosen={chosen} pointed={pointed} rule={rule} fired={fired} force={store.branching ? branches.start : undefined} />
           <BranchChoice store={store} sample={sample} branches={branches} />
-        </aside>
+        </Sheet>
       </div>
       <Partners store={store} sample={sample} />
       <Prompts sample={sample} />
     </article>
+  );
+}
+
+/** The token's place: beside the text, or where there is no room below it, with a few lines until more are asked for. */
+function Sheet({ children }: { children: ComponentChildren }) {
+  const narrow = useNarrow();
+  const [open, setOpen] = useState(false);
+  return (
+    <aside class={`detail${narrow && !open ? " closed" : ""}`} aria-label="The token">
+      {narrow && (
+        <button type="button" class="more" aria-expanded={open} onClick={() => setOpen(!open)}>
+          {open ? "Less" : "More"}
+        </button>
+      )}
+      {children}
+    </aside>
   );
 }
 

@@ -145,7 +145,7 @@ function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: M
                 {aggregate.x}
               </th>
             )}
-            <th scope="col" class="n">
+            <th scope="col" class="n y">
               {aggregate.y}
             </th>
             {interval && (

@@ -4,6 +4,7 @@ import uPlot from "uplot";
 import { colour } from "./colours";
 import { number } from "./format";
 import { FittedPlot } from "./plot";
+import { NARROW } from "./samples";
 
 export interface StripListener {
   threshold(tau: number): void;
@@ -11,7 +12,7 @@ export interface StripListener {
   choose(index: number): void;
 }
 
-const HEIGHT = 170;
+const [HEIGHT, LOW] = [170, 120]; // in pixels, the lower one where the page is narrow
 
 export class Strip {
   readonly #plot: FittedPlot;
@@ -21,6 +22,7 @@ export class Strip {
   readonly #mark = document.createElement("div");
   readonly #line: HTMLElement;
   readonly #top: number;
+  readonly #height: number;
 
   /** `mean`: what a score must exceed besides tau, drawn where a rule has lambda; null entries are left out. */
   constructor(
@@ -37,7 +39,8 @@ export class Strip {
     this.#top = extreme(finite(scores), Math.max, 0) * 1.04 || 1;
     this.#mark.className = "lookedat";
     this.#line = this.#threshold();
-    this.#plot = new FittedPlot(root, HEIGHT, () => this.#drawn(), () => this.#place());
+    this.#height = NARROW.matches ? LOW : HEIGHT;
+    this.#plot = new FittedPlot(root, this.#height, () => this.#drawn(), () => this.#place());
   }
 
   remove(): void {
@@ -73,7 +76,7 @@ export class Strip {
     const plot = new uPlot(
       {
         width: Math.max(120, this.root.clientWidth),
-        height: HEIGHT,
+        height: this.#height,
         padding: [10, 8, 0, 0],
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
