@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from rrti_sgl.engines.engine import EngineInfo
@@ -16,6 +17,7 @@ from rrti_sgl.tokens.vocabulary import Vocabulary
 ROUTE, COMPLETIONS, SUFFIX = "/pair", "/completions", "/v1"
 FORMAT = 1
 """Of what is told of the pair, and of packed traces; who reads another one refuses."""
+_SAMPLE_S = 6 * 3600.0  # tens of thousands of tokens, and the time that it waits
 
 
 def is_endpoint(base_url: str | None, reasoning_url: str | None) -> bool:
@@ -129,12 +131,13 @@ async def connect_endpoint(
     Args:
         url: its address, with /v1.
         api_key: what it asks of clients.
-        limits: time limits and retries; a sample is one call.
+        limits: time limits and retries; a sample is one call, so that it may take hours.
 
     Raises:
         EndpointError: it cannot be reached, is no endpoint of ours, or one of a version that packs traces otherwise.
     """
-    transport = Transport(url, api_key=api_key, limits=limits)
+    limits = limits or TransportLimits()
+    transport = Transport(url, api_key=api_key, limits=replace(limits, timeout_s=max(limits.timeout_s, _SAMPLE_S)))
     try:
         of = await transport.get(ROUTE)
         if of.get("format") != FORMAT:

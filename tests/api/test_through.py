@@ -14,6 +14,7 @@ from rrti_sgl.decoding.job import DecodeOptions, GivenContinuation, Prefix, Samp
 from rrti_sgl.decoding.packed_trace import pack, unpack
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.endpoint import EndpointSide, connect_endpoint
+from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.engines.wire import UNREADABLE, Sampling
 from rrti_sgl.errors import EndpointError, RRTIError, UsageError, command
 from rrti_sgl.programs.api.serving import Place, serve
@@ -50,7 +51,12 @@ def job(index: int = 0, **fields: Any) -> SampleJob:
 
 
 async def through(
-    jobs: list[SampleJob], gate: Gate, options: DecodeOptions, key: str | None = None, shown: str | None = None
+    jobs: list[SampleJob],
+    gate: Gate,
+    options: DecodeOptions,
+    key: str | None = None,
+    shown: str | None = None,
+    limits: TransportLimits | None = None,
 ) -> list[TraceBuilder]:
     """By an endpoint over a toy pair of its own, which keeps nothing of it."""
     sink, place = MemorySink(), Place(port=0, endpoint_key=key)
@@ -59,7 +65,7 @@ async def through(
             serving = asyncio.create_task(serve(endpoint, place, listening))
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
             try:
-                async with connect_endpoint(url, api_key=shown) as (base, reasoning):
+                async with connect_endpoint(url, api_key=shown, limits=limits) as (base, reasoning):
                     base.check(toy_vocabulary(), "mapped")
                     pair = replace(toy_pair(), base=base, reasoning=reasoning)
                     async with PairSession(pair) as session:
@@ -134,6 +140,12 @@ def test_an_endpoint_asks_for_its_key() -> None:
     assert len(trace) > 1
     with pytest.raises(EndpointError, match="refuses access"):
         asyncio.run(through([job()], NeverGate(), OPTIONS, key, "another-key-of-letters"))
+
+
+def test_a_sample_has_more_time_than_the_calls_of_servers_have() -> None:
+    limits = TransportLimits(timeout_s=1e-6, retries=0)
+    [trace] = asyncio.run(through([job()], NeverGate(), OPTIONS, limits=limits))
+    assert len(trace) > 1
 
 
 def test_a_prompt_that_does_not_fit_is_told() -> None:
