@@ -123,14 +123,13 @@ def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
     for cell in grid.all_cells:
         problem_set = findings.problem_sets[cell.evaluation.name]
         limit = cell.settings.max_new_tokens or problem_set.max_new_tokens
-        n_problems, whole = len(problem_set.problems), spec.servers.fused or spec.servers.through_endpoint
+        n_problems, whole = len(problem_set.problems), spec.servers.whole_samples
         planned.append(PlannedCell(cell, cell_cost(cell, n_problems, limit, findings.vocab_size, whole=whole)))
     prompts, requests = None, list[ShownRequest]()
     shown, pair = _shown_cell(grid), findings.pairs.get("reasoning")
     if shown is not None and pair is not None:
         run = _first_problem(shown, pair, findings.problem_sets[shown.evaluation.name])
-        whole = spec.servers.fused or spec.servers.through_endpoint
-        requests = [whole_request(run, pair, spec.servers)] if whole else first_requests(run, pair)
+        requests = [whole_request(run, pair, spec.servers)] if spec.servers.whole_samples else first_requests(run, pair)
         [job] = run.jobs[:1]
         own = pair.reasoning_vocabulary.renumbered.inverse.ids(job.reasoning_prompt_ids)
         contexts = (context_of(spec, findings.sizes, "base"), context_of(spec, findings.sizes, "reasoning"))

@@ -110,6 +110,11 @@ class ServerSpec(Table):
         """Whether both addresses are that of an endpoint (`rrti api`)."""
         return is_endpoint(self.base_url, self.reasoning_url)
 
+    @property
+    def whole_samples(self) -> bool:
+        """Whether one request asks for a whole sample."""
+        return self.fused or self.through_endpoint
+
 
 @with_options()
 class DecodingSpec(Table):
