@@ -58,6 +58,7 @@ check: $(INSTALLED) ## Style and strict types.
 bench: $(INSTALLED) ## Decoding on real servers, statistics of a 10-million-token store, the store itself: build/bench.json.
 	$(RUN)/python benchmarks/decoding.py
 	$(RUN)/python benchmarks/store_statistics.py
+	$(RUN)/python benchmarks/many_runs.py
 	$(if $(wildcard demo/traces.duckdb),$(RUN)/python benchmarks/commands.py)
 	$(RUN)/python benchmarks/store.py $(if $(wildcard demo/traces.duckdb),--demo demo/traces.duckdb)
 

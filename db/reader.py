@@ -10,7 +10,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from rrti_sgl.db import readonly_sql, record_rows
+from rrti_sgl.db import readonly_sql, record_rows, relations
+from rrti_sgl.db.connection import translate
 from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.records import CalibrationRecord, FloatArray, ProblemRecord, RunRecord, SampleRecord, SampleTrace
@@ -20,9 +21,10 @@ from rrti_sgl.sinks.refusals import COMMON, differences
 class StoreReader:
     """The reading half of `rrti_sgl.db.store.Store`."""
 
-    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, folders: Mapping[Path, str] | None = None) -> None:
         self.path = path
         self._connection = connection
+        self._folders = folders
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own; as a context manager it closes, and with it rolls back what was not committed."""
@@ -36,20 +38,47 @@ class StoreReader:
         query: str,
         params: Mapping[str, Any] | None = None,
         *,
+        runs: Sequence[str] | None = None,
         timeout_s: float | None = None,
         most_bytes: int | None = None,
     ) -> pa.Table:
         """The rows of one reading statement; it can neither write nor reach anything outside the store.
 
+        Args:
+            query: the statement.
+            params: values of its `$name` parameters.
+            runs: sealed runs that it reads: the files of the samples and tokens of others are not opened, and it finds none
+                of their rows. None: all.
+            timeout_s, most_bytes: see `rrti_sgl.db.readonly_sql.fetch`.
+
         Raises:
             StoreError: the statement does more than read, is wrong, or exceeds a limit.
         """
         readonly_sql.check_statement(query)
-        return readonly_sql.fetch(self._cursor(), query, params, timeout_s, most_bytes)
+        cursor = self._cursor()
+        if runs is not None:
+            self._narrow(cursor, runs)
+        return readonly_sql.fetch(cursor, query, params, timeout_s, most_bytes)
+
+    def _narrow(self, cursor: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
+        """Let a cursor see, of the samples and tokens in files, those of some runs alone."""
+        try:
+            wanted = set(runs)
+            if self._folders is None:
+                rows = cursor.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
+                sealed = [run_id for (run_id,) in rows]
+                chosen = [relations.run_folder(self.path, run_id) for run_id in sealed if run_id in wanted]
+            else:
+                sealed = list(self._folders.values())
+                chosen = [folder for folder, run_id in self._folders.items() if run_id in wanted]
+            if len(chosen) < len(sealed):
+                relations.narrow_views(cursor, chosen)
+        except duckdb.Error as error:
+            raise translate(error) from error
 
     def finished_samples(self, run_id: str) -> set[str]:
         """Ids of the samples of a run that are stored."""
-        table = self.sql("SELECT sample_id FROM samples WHERE run_id = $run", {"run": run_id})
+        table = self.sql("SELECT sample_id FROM samples WHERE run_id = $run", {"run": run_id}, runs=[run_id])
         return set(table.column(0).to_pylist())
 
     def get_run(self, run_id: str) -> RunRecord:
@@ -141,8 +170,12 @@ class StoreReader:
             raise UsageError(f"There is no calibration {calibration_id!r} in {self.path}.", remedy)
         return record_rows.record_of(CalibrationRecord, rows[0])
 
-    def load_sample(self, reference: str) -> SampleTrace:
+    def load_sample(self, reference: str, *, runs: Sequence[str] | None = None) -> SampleTrace:
         """The sample whose id is or starts with `reference`, with its tokens.
+
+        Args:
+            reference: the id or its first digits.
+            runs: sealed runs whose files are looked into; None: all.
 
         Raises:
             UsageError: no sample, or more than one, matches.
@@ -151,7 +184,7 @@ class StoreReader:
             SELECT samples.*, runs.k, runs.metric FROM samples LEFT JOIN runs USING (run_id)
             WHERE starts_with(sample_id, $reference) ORDER BY sample_id LIMIT 5
         """
-        rows = self.sql(query, {"reference": reference}).to_pylist()
+        rows = self.sql(query, {"reference": reference}, runs=runs).to_pylist()
         rows = [row for row in rows if row["sample_id"] == reference] or rows
         if not rows:
             raise UsageError(f"No sample id starts with {reference!r}.", "List them: SELECT sample_id FROM samples.")
@@ -159,7 +192,8 @@ class StoreReader:
             found = ", ".join(row["sample_id"] for row in rows)
             raise UsageError(f"More than one sample id starts with {reference!r}: {found}.", "Give more digits.")
         key = {"run": rows[0]["run_id"], "sample": rows[0]["sample_id"]}
-        tokens = self.sql("SELECT * FROM tokens WHERE run_id = $run AND sample_id = $sample ORDER BY position", key)
+        query = "SELECT * FROM tokens WHERE run_id = $run AND sample_id = $sample ORDER BY position"
+        tokens = self.sql(query, key, runs=[key["run"]])
         sample = record_rows.record_of(SampleRecord, rows[0])
         return SampleTrace(sample, record_rows.tokens_from_arrow(tokens, rows[0]["k"] or 0), rows[0]["metric"])
 
@@ -173,7 +207,7 @@ class StoreReader:
             raise UsageError(f"There is no metric {metric!r}.", f"Choose one of: {', '.join(SCORES)}.")
         self.get_run(run_id)
         query = f"SELECT {metric} FROM tokens WHERE run_id = $run AND {metric} IS NOT NULL ORDER BY sample_id, position"
-        values = self.sql(query, {"run": run_id}).column(0).to_numpy()
+        values = self.sql(query, {"run": run_id}, runs=[run_id]).column(0).to_numpy()
         if not len(values):
             raise UsageError(f"The metric {metric!r} was computed for no token of run {run_id}.")
         return np.asarray(values, dtype=np.float64)

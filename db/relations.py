@@ -55,12 +55,17 @@ def file_of(folder: Path, table: str) -> Path:
     return folder / f"{table}.parquet"
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+def _create_views(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path], kind: str = "VIEW") -> None:
     """Create every view over the tables and the folders of sealed runs; there must be none of these names."""
     for table, view in SEALED_VIEWS.items():
         source = rows_of(folders, table) if folders else f"{table} WHERE false"
-        connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {source}")
-    connection.execute(views_sql())
+        connection.execute(f"CREATE {kind} {view} AS SELECT * FROM {source}")
+    connection.execute(views_sql().replace("CREATE VIEW", f"CREATE {kind}"))
+
+
+def narrow_views(cursor: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+    """For one cursor, put views over the tables and some folders alone before those of the store."""
+    _create_views(cursor, folders, "TEMP VIEW")
 
 
 def views_sql() -> str:

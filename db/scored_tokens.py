@@ -118,6 +118,7 @@ def _samples(store: Store, run: RunRecord) -> dict[str, Any]:
         FROM counted JOIN (FROM samples WHERE run_id = $run) USING (sample_id) ORDER BY sample_id
         """,
         {"run": run.run_id},
+        runs=[run.run_id],
     )
     columns = {name: found.column(name).to_numpy(zero_copy_only=False) for name in found.column_names}
     if not found.num_rows:
@@ -160,7 +161,7 @@ def _read(store: Store, run: RunRecord, samples: dict[str, Any], columns: str, r
     edges = [0, *(np.flatnonzero(np.diff(part)) + 1), len(part)]
     for begin, end in pairwise(edges):
         ids = samples["sample_id"]
-        yield store.sql(query, {"run": run.run_id, "first": ids[begin], "last": ids[end - 1]})
+        yield store.sql(query, {"run": run.run_id, "first": ids[begin], "last": ids[end - 1]}, runs=[run.run_id])
 
 
 def _floats(part: pa.Table, name: str) -> Any:

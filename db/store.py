@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,8 +35,15 @@ MEMORY_LIMIT = "4GB"
 class Store(StoreReader):
     """An open trace store; a context manager that closes it. Use `Store.open` or `Store.open_readonly`."""
 
-    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
-        super().__init__(path, connection)
+    def __init__(
+        self,
+        path: Path,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        read_only: bool,
+        folders: Mapping[Path, str] | None = None,
+    ) -> None:
+        super().__init__(path, connection, folders)
         self.read_only = read_only
         self._writing = threading.Lock()
         self._file = None if read_only else opening.identity(path)
@@ -146,8 +153,9 @@ class Store(StoreReader):
 
     @classmethod
     def _over_files(cls, path: Path, folders: Sequence[Path], memory_limit: str) -> Self:
-        for folder in folders:
-            Manifest.read(folder).check_revision(folder)
+        manifests = {folder: Manifest.read(folder) for folder in folders}
+        for folder, manifest in manifests.items():
+            manifest.check_revision(folder)
         connection = opening.connect_memory(memory_limit)
         try:
             relations.create_over_files(connection, folders)
@@ -155,7 +163,7 @@ class Store(StoreReader):
         except duckdb.Error as error:
             connection.close()
             raise opening.translate(error) from error
-        return cls(path, connection, read_only=True)
+        return cls(path, connection, read_only=True, folders={folder: each.run_id for folder, each in manifests.items()})
 
     def _answer_snapshots(self) -> None:
         itself = weakref.ref(self)  # a store that is dropped without `close` is closed all the same

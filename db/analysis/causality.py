@@ -18,6 +18,7 @@ _RATIOS = {name: Ratio(name, "n", kind="difference" if name == "effect" else "sh
 
 def _check_arms(store: Store, coverage: Sequence[Row], values: Values) -> Values:
     """At least one position of a stored sample has both arms graded."""
+    values = {**values, "within": None}  # the samples that arms continue are of other runs
     [counts] = run_sql(store, "_causality_arms", values).to_pylist()
     if not counts["positions"]:
         raise UsageError(

@@ -98,6 +98,10 @@ def run_sql(store: Store, name: str, values: Values) -> pa.Table:
 
 
 def run_text(store: Store, text: str, values: Values) -> pa.Table:
-    """The rows of a statement, given those of the values that it names as `$parameter`."""
+    """The rows of a statement, given those of the values that it names as `$parameter`.
+
+    It finds sealed samples and tokens of the runs `within` alone; without that value of the `runs`, or of the one `run`.
+    """
+    within = values["within"] if "within" in values else values["runs"] if "runs" in values else [values["run"]]
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
-    return store.sql(text, {key: values[key] for key in set(re.findall(r"\$([a-z_]+)", code))})
+    return store.sql(text, {key: values[key] for key in set(re.findall(r"\$([a-z_]+)", code))}, runs=within)

@@ -144,7 +144,8 @@ class TokenReader:
     def _without_columns(self, run: str) -> TokenValues:
         samples = run_sql(self.store, "_run_samples", {"run": run})
         # Tokens of a sample are stored together, as a rule: the names of samples are looked up once for each stretch.
-        ids = self.store.sql("SELECT sample_id FROM tokens WHERE run_id = $run", {"run": run})["sample_id"]
+        query = "SELECT sample_id FROM tokens WHERE run_id = $run"
+        ids = self.store.sql(query, {"run": run}, runs=[run])["sample_id"]
         parts = [pc.run_end_encode(chunk) for chunk in ids.chunks]
         names = pa.chunked_array([part.values for part in parts], pa.string())
         sizes = [np.diff(part.run_ends.to_numpy(), prepend=0) for part in parts]

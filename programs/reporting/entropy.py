@@ -28,7 +28,7 @@ def what_ce_is(context: ReportContext) -> list[str]:
     spearman = {row["run_id"]: row["spearman"] for row in ranks if row["part"] == "rank_correlation"}
     for run, correlation in spearman.items():
         [found] = context.store.sql(
-            _SQL.read_text(encoding="utf-8"), {"run": run, "p": TOP_SHARE, "little": LITTLE}
+            _SQL.read_text(encoding="utf-8"), {"run": run, "p": TOP_SHARE, "little": LITTLE}, runs=[run]
         ).to_pylist()
         if found["of_mass"] is None:
             continue

@@ -11,7 +11,7 @@ import pyarrow as pa
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.reporting.runs import RunSelection, select_runs
+from rrti_sgl.programs.reporting.runs import RunSelection, runs_of, select_runs
 from rrti_sgl.programs.tables.numbers import COUNT, RATE, SHARE, Kind
 from rrti_sgl.programs.tables.table import Column, Table
 
@@ -45,29 +45,25 @@ def list_runs(store: Store, references: Sequence[str] = ()) -> list[Table]:
     Raises:
         UsageError: a reference matches no run, or the store has none.
     """
-    wanted: Sequence[str | None] = references or [None]
-    found = {run.run_id: run.program for reference in wanted for run in store.find_runs(reference)}
+    found = {run.run_id: run.program for run in runs_of(store, references)}
     if not found:
         raise UsageError(f"The store {store.path} has no runs.", "Make one: rrti run base.")
-    counted = store.sql("SELECT DISTINCT run_id FROM samples")["run_id"].to_pylist()
-    begun = [run for run in found if run in set(counted)]
-    selection = select_runs(store, begun) if begun else None
+    query = "SELECT run_id, n_samples, n_tokens, rho, accuracy, status FROM run_view"
+    facts = {row["run_id"]: row for row in store.sql(query, runs=list(found)).to_pylist()}
+    begun = [run for run in found if facts[run]["n_samples"]]
+    selection = select_runs(store, references) if begun else None
     groups = [(each.title, list(each.runs), each.labels) for each in (selection.comparisons if selection else ())]
     grouped = {run for _, runs, _ in groups for run in runs}
     alone = [run for run in begun if run not in grouped]
     if selection is not None and alone:
         groups.insert(0, ("Base rollouts and others", alone, selection.labels))
-    if empty := [run for run in found if run not in set(counted)]:
+    if empty := [run for run in found if not facts[run]["n_samples"]]:
         groups.append(("Without samples", empty, found))
-    return [_runs_table(store, title, runs, labels) for title, runs, labels in groups]
+    return [_runs_table(title, [facts[run] for run in runs], labels) for title, runs, labels in groups]
 
 
-def _runs_table(store: Store, title: str, runs: Sequence[str], labels: Mapping[str, str]) -> Table:
-    query = """
-        SELECT run_id, n_samples, n_tokens, rho, accuracy, status FROM run_view
-        WHERE run_id IN (SELECT unnest($runs)) ORDER BY list_position($runs, run_id)
-    """
-    rows = [{**row, "run": labels[row["run_id"]]} for row in store.sql(query, {"runs": list(runs)}).to_pylist()]
+def _runs_table(title: str, facts: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Table:
+    rows = [{**row, "run": labels[row["run_id"]]} for row in facts]
     columns = [Column("run_id"), Column("run", "what"), Column("rho"), Column("accuracy")]
     if any(row["status"] != "finished" for row in rows):
         columns.append(Column("status"))
@@ -185,7 +181,7 @@ def _differing(store: Store, one: str, other: str, limit: int) -> Table:
         WHERE a.run_id = $one AND b.run_id = $other AND a.correct <> b.correct
         ORDER BY verdict DESC, b.n_changed, a.problem_id
     """
-    found = store.sql(query, {"one": one, "other": other})
+    found = store.sql(query, {"one": one, "other": other}, runs=[one, other])
     columns = [Column("verdict", ""), *map(Column, ("first", "second", "first_says", "second_says", "gold"))]
     columns.append(Column("n_changed", "changed"))
     title = f"{min(limit, len(found))} of {COUNT.text(len(found))} samples that only one of them has right"
@@ -204,7 +200,7 @@ def _moved(store: Store, one: str, other: str, limit: int) -> Table:
         WHERE a.run_id = $one AND b.run_id = $other AND a.share <> b.share
         ORDER BY abs(b.share - a.share) DESC, problem_id
     """
-    found = store.sql(query, {"one": one, "other": other})
+    found = store.sql(query, {"one": one, "other": other}, runs=[one, other])
     columns = [Column("problem_id", "problem"), Column("first_right", kind=SHARE), Column("second_right", kind=SHARE)]
     title = f"{min(limit, len(found))} of {COUNT.text(len(found))} problems with another share of right samples"
     return Table("moved", title, found.slice(0, limit), [*columns, Column("second", "a sample of the second")])

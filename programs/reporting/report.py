@@ -135,7 +135,8 @@ def _runs_table(store: Store, selection: RunSelection) -> Table:
             SELECT run_id, program, base_model, reasoning_model, problem_set, n_problems, samples_per_problem, n_samples,
                    n_tokens, k, score_kind, temperature, tau, lambda_, rho
             FROM run_view
-            """
+            """,
+            runs=selection.ids,
         ).to_pylist()
     }
     data = pa.Table.from_pylist([{"run": selection.labels[run], **rows[run]} for run in selection.ids])

@@ -79,17 +79,26 @@ class RunSelection:
         return found
 
 
+def runs_of(store: Store, references: Sequence[str] = ()) -> list[RunRecord]:
+    """The runs of some ids, prefixes or program names; all of them when none is named.
+
+    Raises:
+        UsageError: a reference matches nothing.
+    """
+    wanted: Sequence[str | None] = references or [None]
+    return [run for reference in wanted for run in store.find_runs(reference)]
+
+
 def select_runs(store: Store, references: Sequence[str] = ()) -> RunSelection:
     """The runs of some ids, prefixes or program names; all of them when none is named. Runs without samples are left out.
 
     Raises:
         UsageError: a reference matches nothing, or there is no run with samples.
     """
-    wanted: Sequence[str | None] = references or [None]
-    found = [run for reference in wanted for run in store.find_runs(reference)]
-    named = {run.run_id: run for run in found}
-    counted = store.sql("SELECT run_id, n_samples FROM run_view WHERE n_samples > 0 ORDER BY created_at, run_id").to_pylist()
-    records = [named[row["run_id"]] for row in counted if row["run_id"] in named]
+    named = {run.run_id: run for run in runs_of(store, references)}
+    query = "SELECT run_id FROM run_view WHERE n_samples > 0 ORDER BY created_at, run_id"
+    counted = store.sql(query, runs=list(named))["run_id"].to_pylist()
+    records = [named[run] for run in counted if run in named]
     if not records:
         raise UsageError(
             "None of the runs has samples to report on.", "Run something first: rrti demo, or rrti run diagnose."
@@ -171,7 +180,8 @@ def _comparisons(store: Store, records: Sequence[RunRecord]) -> list[Comparison]
         SELECT run_id, hash(list_sort(list(DISTINCT problem_id))) AS problems, count(DISTINCT problem_id) AS n_problems,
                count(*) AS n_samples
         FROM samples WHERE parent_sample_id IS NULL GROUP BY run_id
-        """
+        """,
+        runs=[run.run_id for run in records],
     ).to_pylist()
     covered = {row["run_id"]: row for row in problems}
     groups: dict[tuple[Any, ...], list[RunRecord]] = {}

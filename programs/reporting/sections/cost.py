@@ -51,12 +51,13 @@ _TIME = (
 
 
 def _cost(context: ReportContext) -> Content:
-    found = context.each("cost", context.selection.ids)
+    ids = context.selection.ids
+    found = context.each("cost", ids)
     rows = [{**row, **{f"value{end}": row.get(f"per_token{end}") for end in ("", *BOUNDS)}} for row in found.rows]
     data = wide(rows, ["run", "run_id"], lambda row: str(row["quantity"]))
     elapsed = {
         row["run_id"]: row
-        for row in context.store.sql(_ELAPSED_SQL.read_text(encoding="utf-8"), {"runs": context.selection.ids}).to_pylist()
+        for row in context.store.sql(_ELAPSED_SQL.read_text(encoding="utf-8"), {"runs": ids}, runs=ids).to_pylist()
     }
     for name, column in (("run ms", "per_token"), ("samples at once", "at_once")):
         data = with_column(data, name, [elapsed[run][column] for run in data["run_id"].to_pylist()])

@@ -127,8 +127,9 @@ def _in_order(anatomy: Rows) -> list[dict[str, Any]]:
 def _strip(context: ReportContext, runs: Sequence[str]) -> Drawing:
     """A sample to look at: first one that the base run has wrong and this one right, by few changed tokens."""
     base = next((comparison.base for comparison in context.selection.comparisons if comparison.base), None)
-    [row] = context.store.sql(_CHOICE, {"runs": list(runs), "base": base}).to_pylist()
-    trace = context.store.load_sample(row["sample_id"])
+    chosen = [*runs, base] if base else list(runs)
+    [row] = context.store.sql(_CHOICE, {"runs": list(runs), "base": base}, runs=chosen).to_pylist()
+    trace = context.store.load_sample(row["sample_id"], runs=chosen)
     metric = "ce" if any(math.isfinite(value) for value in trace.tokens.ce) else "score"
     tokens = strip_tokens(trace, metric)
     sample = trace.sample

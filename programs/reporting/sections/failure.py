@@ -69,7 +69,7 @@ def _roc(context: ReportContext, run: str, rows: list[dict[str, Any]], name: str
         if row["top_k"] != TOP_K:
             continue
         values = {"run": run, "metric": row["predictor"], "top_k": TOP_K}
-        points = context.store.sql(_ROC_SQL.read_text(encoding="utf-8"), values)
+        points = context.store.sql(_ROC_SQL.read_text(encoding="utf-8"), values, runs=[run])
         wrong, right = (points[column].to_numpy() for column in ("n_wrong", "n_right"))
         totals = max(totals, (int(wrong[-1]), int(right[-1])))
         false, true = (np.concatenate([[0.0], counts / counts[-1]]) for counts in (right, wrong))
