@@ -210,11 +210,15 @@ class Aggregates:
         return float(tokens.columns[metric][tokens.in_top(metric, p)].min())
 
     def _scored(self, *, tagged: bool) -> list[str]:
-        """The runs whose tokens are scored throughout, those of base rollouts first; `tagged`: that have planning words."""
+        """The runs whose tokens are scored throughout: of base rollouts first, continuations of others' samples last.
+
+        Args:
+            tagged: only those that have planning words.
+        """
         query = f"""
             SELECT run_id FROM sample_index GROUP BY run_id, program
             HAVING {_COVERED} AND (sum(n_tagged) > 0 OR NOT $tagged)
-            ORDER BY program <> 'diagnose', sum(n_scored) DESC, run_id
+            ORDER BY program = 'counterfactual', program <> 'diagnose', sum(n_scored) DESC, run_id
         """
         found: list[str] = self._index.sql(query, {"tagged": tagged})["run_id"].to_pylist()
         return found
