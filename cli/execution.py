@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from rrti_sgl.cli.clustering import ClusterOptions
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.progress import RunProgress
 from rrti_sgl.cli.signals import run_async
@@ -14,6 +15,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.gating import check_calibration
+from rrti_sgl.programs.running.runner import Workers
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.serving.opening import PairAddress
@@ -24,7 +26,13 @@ COUNTERFACTUAL = "counterfactual"
 
 @contextlib.contextmanager
 def open_store(
-    path: Path, settings: RunSettings | None, resume: str | None, trust: Sequence[str] = (), *, load: bool = True
+    path: Path,
+    settings: RunSettings | None,
+    resume: str | None,
+    trust: Sequence[str] = (),
+    *,
+    load: bool = True,
+    parts: Path | None = None,
 ) -> Iterator[tuple[Store, RunSettings, ProblemSet | None]]:
     """Read the problems and open the store for writing, in this order, before any server is started.
 
@@ -34,13 +42,14 @@ def open_store(
         resume: id of the run to continue.
         trust: classes that the resumed run names and that may be imported.
         load: whether the problems are needed.
+        parts: see `Store.open`.
 
     Raises:
         UsageError: the problems, the run or its calibration are not there, or not as they have to be. Where it is the
             problems of a new run, no store is created.
     """
     problem_set = settings.load_problems() if load and settings is not None else None
-    with Store.open(path, create=resume is None) as store:
+    with Store.open(path, create=resume is None, parts=parts) as store:
         if resume is not None:
             run = store.get_run(resume)
             if run.kind == "counterfactual":
@@ -58,6 +67,7 @@ def open_store(
 _WITH_RESUME = {
     *("resume", "trust", "db", "json", "in_flight", "base_url", "reasoning_url", "fused_url", "endpoint_url", "fused"),
     *("base", "reasoning", "server_flags", "tokenizer", "api_key", "patience"),
+    *("ray", "pairs", "pair_gpus", "pair_at", "parts"),
 }
 
 
@@ -91,5 +101,34 @@ def work_with(
             with RunProgress() as progress:
                 return await work(session, progress)
 
-    with pair.open([] if settings.gate.gate is None else [settings.gate.gate]) as address:
+    with pair.open(_gates(settings)) as address:
         return run_async(go(address))
+
+
+def share_out(
+    pair: PairOptions,
+    cluster: ClusterOptions,
+    store: Path,
+    settings: RunSettings,
+    work: Callable[[PairSession | Workers, RunProgress], Awaitable[Result]],
+) -> Result:
+    """`work_with` on the pairs of a cluster where one is named, each found or started where Ray places it.
+
+    Args:
+        pair, settings, work: see `work_with`.
+        cluster: where the pairs are; none is named: here.
+        store: that the work writes to.
+    """
+    if cluster.ray is None:
+        return work_with(pair, settings, work)
+
+    async def go() -> Result:
+        async with cluster.open(pair.opening(settings.special_tokens, _gates(settings)), store) as workers:
+            with RunProgress() as progress:
+                return await work(workers, progress)
+
+    return run_async(go())
+
+
+def _gates(settings: RunSettings) -> list[str]:
+    return [] if settings.gate.gate is None else [settings.gate.gate]

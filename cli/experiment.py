@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from rrti_sgl import bounds
+from rrti_sgl.cli.clustering import ClusterOptions
+from rrti_sgl.cli.options import with_options
 from rrti_sgl.cli.terminal import say
 
 
+@with_options(())
 def experiment(
     source: Annotated[
         str, typer.Argument(metavar="FILE", help="A TOML file, or demo, paper-qwen3-0.6b, paper-qwen3-1.7b, paper-llama-8b.")
@@ -36,6 +39,8 @@ def experiment(
     ] = None,
     show: Annotated[bool, typer.Option("--print", help="Print a shipped file, to begin your own with.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
+    *,
+    cluster: ClusterOptions,
 ) -> None:
     """Run a grid: calibrate once, then every program on every evaluation, then write the report.
 
@@ -51,6 +56,7 @@ def experiment(
     if show:
         say(shipped_text(source), nl=False)
         return
+    cluster.check()
     loaded = load_experiment(source)
     if endpoint_url is not None:
         loaded = through_endpoint(loaded, endpoint_url)
@@ -66,7 +72,8 @@ def experiment(
         ("--limit", limit),
         ("--endpoint-url", endpoint_url),
         *(("--tokenizer", folder) for folder in tokenizer or ()),
+        *cluster.typed,
     ]
     given = [f"{name} {value}" for name, value in options if value is not None]
     again = " ".join(["rrti experiment", source, *given])
-    experiment_output.print_results(run_experiment(spec, grid, findings, again), as_json=json)
+    experiment_output.print_results(run_experiment(spec, grid, findings, again, cluster), as_json=json)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from rrti_sgl.cli.clustering import ClusterOptions
 from rrti_sgl.cli.experiment_progress import GridProgress
 from rrti_sgl.cli.pairing import open_pair
 from rrti_sgl.cli.signals import run_async
 from rrti_sgl.cli.terminal import console
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import spelled
+from rrti_sgl.programs.cluster.member import PairOpening
 from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.complaints import Keys
 from rrti_sgl.programs.experiments.grid import Grid
@@ -43,12 +46,15 @@ class ExperimentResult:
     report: Path
 
 
-def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command: str) -> ExperimentResult:
+def run_experiment(
+    spec: ExperimentSpec, grid: Grid, findings: Findings, command: str, cluster: ClusterOptions
+) -> ExperimentResult:
     """Run what the store lacks, then make the tables and the report.
 
     Args:
         spec, grid, findings: the experiment, checked.
         command: what continues it, for the message of an error.
+        cluster: whose pairs share each run; none is named: one pair here.
 
     Raises:
         RRTIError: a server or the store fails; what was finished is stored.
@@ -56,7 +62,7 @@ def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command
     path = spec.out / "traces.duckdb"
     runs = GridRuns()
     n_problems = {name: len(problem_set.problems) for name, problem_set in findings.problem_sets.items()}
-    with spelled(Keys()), Store.open(path) as store:
+    with spelled(Keys()), Store.open(path, parts=cluster.folder(path)) as store:
         progress = GridProgress(grid, n_problems)
         runner = GridRunner(store, progress, command)
         for reference in (False, True):
@@ -65,7 +71,8 @@ def run_experiment(spec: ExperimentSpec, grid: Grid, findings: Findings, command
             identity = expected_identity(spec, findings, reference=reference)
             if identity is not None and runner.take_stored(identity, grid, runs, reference=reference):
                 continue
-            _run_pair(spec, grid, runner, progress, runs, reference=reference)
+            run_pair = _run_pair if cluster.ray is None else partial(_share_out, cluster)
+            run_pair(spec, grid, runner, progress, runs, reference=reference)
         with console(stderr=True).status("Writing the report ..."):
             tables = result_tables(store, spec, runs)
             files = write_report(make_report(store, runs.ids), spec.out / "report")
@@ -83,30 +90,61 @@ def expected_identity(spec: ExperimentSpec, findings: Findings, *, reference: bo
 def _run_pair(
     spec: ExperimentSpec, grid: Grid, runner: GridRunner, progress: GridProgress, runs: GridRuns, *, reference: bool
 ) -> None:
-    side = "reference" if reference else "reasoning"
-    servers, model = spec.servers, model_of(spec, side)
-    # One server for both models reads no texts, and does not know the two tokenizers apart.
-    names_tokenizers = servers.running or servers.fused
+    opening = _opening(spec, "reference" if reference else "reasoning")
 
     async def go(address: PairAddress) -> None:
-        async with open_session(
-            address.base_url,
-            address.reasoning_url,
-            Concurrency(spec.decoding.in_flight),
-            tokenizer=spec.models.base.tokenizer if names_tokenizers else None,
-            reasoning_tokenizer=_reasoning_tokenizer(spec, side) if names_tokenizers else None,
-            api_key=os.environ.get(servers.api_key_env),
-            special_tokens=spec.decoding.option("special_tokens"),
-        ) as session:
+        urls = (address.base_url, address.reasoning_url)
+        async with open_session(*urls, opening.concurrency, **opening.connecting) as session:
             with progress:
                 await runner.run(session, grid, runs, reference=reference)
 
-    url = servers.reference_url if reference else servers.reasoning_url
-    named = (None, None) if servers.running or spec.bundled else (spec.models.base.model, model.model)
-    options = None if servers.running else serving_options(spec, side)
-    logs = spec.out / "logs"
-    with open_pair(servers.base_url, url, *named, log_dir=logs, options=options, fused=servers.fused) as address:
+    models = (opening.base_url, opening.reasoning_url, opening.base, opening.reasoning)
+    with open_pair(*models, log_dir=opening.log_dir, options=opening.options, fused=opening.fused) as address:
         run_async(go(address))
+
+
+def _share_out(
+    cluster: ClusterOptions,
+    spec: ExperimentSpec,
+    grid: Grid,
+    runner: GridRunner,
+    progress: GridProgress,
+    runs: GridRuns,
+    *,
+    reference: bool,
+) -> None:
+    opening = replace(_opening(spec, "reference" if reference else "reasoning"), log_dir=None)
+
+    async def go() -> None:
+        async with cluster.open(opening, runner.store.path) as workers:
+            with progress:
+                await runner.run(workers, grid, runs, reference=reference)
+
+    run_async(go())
+
+
+def _opening(spec: ExperimentSpec, side: str) -> PairOpening:
+    """How the pair with that reasoning model is had, and connected with."""
+    servers, model = spec.servers, model_of(spec, side)
+    # One server for both models reads no texts, and does not know the two tokenizers apart.
+    names_tokenizers = servers.running or servers.fused
+    base, reasoning = (None, None) if servers.running or spec.bundled else (spec.models.base.model, model.model)
+    return PairOpening(
+        servers.base_url,
+        servers.reference_url if side == "reference" else servers.reasoning_url,
+        base,
+        reasoning,
+        fused=servers.fused,
+        options=None if servers.running else serving_options(spec, side),
+        log_dir=spec.out / "logs",
+        concurrency=Concurrency(spec.decoding.in_flight),
+        connecting={
+            "tokenizer": spec.models.base.tokenizer if names_tokenizers else None,
+            "reasoning_tokenizer": _reasoning_tokenizer(spec, side) if names_tokenizers else None,
+            "api_key": os.environ.get(servers.api_key_env),
+            "special_tokens": spec.decoding.option("special_tokens"),
+        },
+    )
 
 
 def _reasoning_tokenizer(spec: ExperimentSpec, side: str) -> str | None:

@@ -11,13 +11,15 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import typer
 
 from rrti_sgl.cli import parse
+from rrti_sgl.cli.clustering import ClusterOptions
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.programs.options import Declared, declared
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.settings import RunSettings
 
-PANELS = ("Texts", "Models", "Problems", "Prompts", "Decoding", "Gate", "Output")
-ARGUMENTS = ("pair", "options")
+PANELS = ("Texts", "Models", "Cluster", "Problems", "Prompts", "Decoding", "Gate", "Output")
+PLACES = {"pair": PairOptions, "cluster": ClusterOptions}
+ARGUMENTS = (*PLACES, "options")
 RUN_OPTIONS = declared(RunSettings, GateOptions)
 Trust = Annotated[
     list[str] | None,
@@ -30,8 +32,9 @@ def with_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that name a pair, and options that are declared, in the order of their panels.
 
-    The command gets them as the arguments that it has: `pair`, a `PairOptions`, and `options`, what was typed of those that
-    are declared, by name, as `rrti_sgl.programs.running.settings.settings_from` takes those of a run.
+    The command gets them as the arguments that it has: `pair`, a `PairOptions`, `cluster`, a `ClusterOptions`, and
+    `options`, what was typed of those that are declared, by name, as `rrti_sgl.programs.running.settings.settings_from`
+    takes those of a run.
 
     Args:
         names: of the options.
@@ -42,8 +45,7 @@ def with_options(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
-        hints = get_type_hints(PairOptions, include_extras=True)
-        places = fields(PairOptions) if "pair" in own else ()
+        places = {name: get_type_hints(kind, include_extras=True) for name, kind in PLACES.items() if name in own}
         parameters = [
             *(
                 _parameter(entry.name, entry.annotation, entry.default)
@@ -51,15 +53,22 @@ def with_options(
                 if entry.name not in ARGUMENTS
             ),
             *(_run_parameter(entry, defaults.get(entry.name, entry.default)) for entry in chosen),
-            *(_parameter(field.name, hints[field.name], field.default) for field in places),
+            *(
+                _parameter(field.name, hints[field.name], field.default)
+                for name, hints in places.items()
+                for field in fields(PLACES[name])
+            ),
         ]
         parameters.sort(key=_panel)
 
         def called(**values: Any) -> None:
-            pair = PairOptions(**{field.name: values.pop(field.name) for field in places})
+            asked: dict[str, Any] = {
+                name: PLACES[name](**{field.name: values.pop(field.name) for field in fields(PLACES[name])})
+                for name in places
+            }
             read = {entry.name: _read(entry, values.pop(entry.field)) for entry in chosen}
             options = {entry.name: read[entry.name] for entry in chosen if read[entry.name] != entry.default}
-            asked = {"pair": pair, "options": options}
+            asked["options"] = options
             command(**values, **{name: asked[name] for name in ARGUMENTS if name in own})
 
         parse.with_signature(called, command, parameters)

@@ -19,6 +19,7 @@ from rrti_sgl.serving import opening
 from rrti_sgl.serving.opening import PairAddress, Watcher
 
 if TYPE_CHECKING:
+    from rrti_sgl.programs.cluster.member import PairOpening
     from rrti_sgl.programs.running.session import PairSession
     from rrti_sgl.tokens.special_tokens import SpecialTokens
 
@@ -112,18 +113,40 @@ class PairOptions:
         self, address: PairAddress, special_tokens: SpecialTokens
     ) -> contextlib.AbstractAsyncContextManager[PairSession]:
         """A session on the open pair."""
-        from rrti_sgl.engines.transport import TransportLimits
         from rrti_sgl.programs.running.session import Concurrency, open_session
 
-        return open_session(
-            address.base_url,
-            address.reasoning_url,
-            Concurrency(self.in_flight),
-            tokenizer=self.tokenizer,
-            api_key=self.api_key,
-            limits=TransportLimits(patience_s=self.patience),
-            special_tokens=special_tokens,
+        urls = (address.base_url, address.reasoning_url)
+        return open_session(*urls, Concurrency(self.in_flight), **self._connecting(special_tokens))
+
+    def opening(self, special_tokens: SpecialTokens, gates: Sequence[str] = ()) -> PairOpening:
+        """How each actor of a cluster opens such a pair."""
+        from rrti_sgl.programs.cluster.member import PairOpening
+        from rrti_sgl.programs.running.session import Concurrency
+        from rrti_sgl.serving.arrangement import ServingOptions
+
+        named = self.fused_url[0] if self.fused_url else None
+        return PairOpening(
+            named or self.base_url,
+            named or self.reasoning_url,
+            self.base,
+            self.reasoning,
+            self.server_flags,
+            self.fused,
+            ServingOptions(gates=gates),
+            concurrency=Concurrency(self.in_flight),
+            connecting=self._connecting(special_tokens),
         )
+
+    def _connecting(self, special_tokens: SpecialTokens) -> dict[str, Any]:
+        from rrti_sgl.engines.transport import TransportLimits
+
+        limits = TransportLimits(patience_s=self.patience)
+        return {
+            "tokenizer": self.tokenizer,
+            "api_key": self.api_key,
+            "limits": limits,
+            "special_tokens": special_tokens,
+        }
 
 
 async def _check_holds_both(url: str, api_key: str | None) -> None:

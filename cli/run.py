@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rrti_sgl import bounds
+from rrti_sgl.cli.clustering import ClusterOptions
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
@@ -15,6 +16,7 @@ from rrti_sgl.programs.registry import PROGRAMS
 
 if TYPE_CHECKING:
     from rrti_sgl.cli.progress import RunProgress
+    from rrti_sgl.programs.running.runner import Workers
     from rrti_sgl.programs.running.session import PairSession
     from rrti_sgl.records import RunRecord
 
@@ -43,6 +45,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     *,
     pair: PairOptions,
+    cluster: ClusterOptions,
     options: dict[str, Any],
 ) -> None:
     """Run a program over a problem set and store every token of it.
@@ -63,9 +66,10 @@ def run(
         execution.refuse_changes(parse.given(context))
     settings = None if program is None else settings_from(program, **options)
     begun = datetime.now(UTC)
-    with execution.open_store(db, settings, resume, trust or ()) as (store, settings, problem_set):
+    parts = cluster.folder(db)
+    with execution.open_store(db, settings, resume, trust or (), parts=parts) as (store, settings, problem_set):
 
-        async def work(session: PairSession, progress: RunProgress) -> list[RunRecord]:
+        async def work(session: PairSession | Workers, progress: RunProgress) -> list[RunRecord]:
             if seeds > 1:
                 track = lambda seeded: progress.track(f"{seeded.program}, seed {seeded.seed}")  # noqa: E731
                 return await run_seeds(session, store, settings, seeds, anew=new, problem_set=problem_set, track=track)
@@ -75,7 +79,7 @@ def run(
             )
             return [record]
 
-        records = execution.work_with(pair, settings, work)
+        records = execution.share_out(pair, cluster, db, settings, work)
         if seeds > 1:
             summaries.print_seeds(store, records, as_json=json)
             if not json:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rrti_sgl.cli.clustering import ClusterOptions
 from rrti_sgl.cli.options import RUN_OPTIONS, Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
@@ -55,6 +56,7 @@ def score(
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     *,
     pair: PairOptions,
+    cluster: ClusterOptions,
     options: dict[str, Any],
 ) -> None:
     """Score texts that are there already, as `diagnose` scores rollouts of its own.
@@ -80,9 +82,11 @@ def score(
     else:
         names = {name: str(value) for name, value in (parse.name_value("--field", text) for text in field or [])}
         settings = ScoreSettings.of(TextInput(str(source), format, names, problems, end_token, thoughts, skip), **options)
-    with open_input(db, settings, resume, source, trust or ()) as (store, settings, texts):
-        record = execution.work_with(
+    with open_input(db, settings, resume, source, trust or (), cluster.folder(db)) as (store, settings, texts):
+        record = execution.share_out(
             pair,
+            cluster,
+            db,
             settings.run,
             lambda session, progress: run_score(
                 session, store, settings, texts, resume=resume, on_progress=progress.track(SCORE)

@@ -14,7 +14,12 @@ from rrti_sgl.programs.scoring.settings import ScoreSettings
 
 @contextlib.contextmanager
 def open_input(
-    path: Path, settings: ScoreSettings | None, resume: str | None, moved_to: Path | None, trust: Sequence[str] = ()
+    path: Path,
+    settings: ScoreSettings | None,
+    resume: str | None,
+    moved_to: Path | None,
+    trust: Sequence[str] = (),
+    parts: Path | None = None,
 ) -> Iterator[tuple[Store, ScoreSettings, list[GivenText]]]:
     """Read the texts and open the store, in this order, before any server is started.
 
@@ -24,12 +29,13 @@ def open_input(
         resume: id of the run to continue.
         moved_to: where the file of a resumed run is now, if not where it was.
         trust: classes that the resumed run names and that may be imported.
+        parts: see `Store.open`.
 
     Raises:
         UsageError: something is wrong with the file, or the run is none of `rrti score`. A store is not created then.
     """
     texts = None if settings is None else settings.input.read()
-    with Store.open(path, create=resume is None) as store:
+    with Store.open(path, create=resume is None, parts=parts) as store:
         if settings is None:
             run = store.get_run(resume or "")
             if run.kind != "score":

@@ -21,6 +21,7 @@ import duckdb
 from rrti_sgl.db import connection as opening
 from rrti_sgl.db import folders, inserting, record_rows, relations, sealing
 from rrti_sgl.db.folders import Manifest
+from rrti_sgl.db.store import Store
 from rrti_sgl.db.tables import IN_BOTH_LAYOUTS, TABLES
 from rrti_sgl.db.upgrading import upgrade_file
 from rrti_sgl.errors import StoreError
@@ -87,6 +88,24 @@ def attach(store: Path, given: Sequence[Path]) -> list[Attached]:
     return done
 
 
+def attach_parts(store: Store, given: Sequence[Path]) -> list[Attached]:
+    """Take parts of runs into a store open for writing, as `attach` does. Of a sample that was made twice one counts.
+
+    Pairs that share out a run may make a sample twice, and in floating point not bit by bit alike. So the rows of what is
+    there already are not compared.
+
+    Args:
+        store: may read the folder that the parts lie in (`Store.open`).
+        given: folders of parts, or folders above them.
+
+    Raises:
+        StoreError: see `attach`.
+    """
+    runs = _find(given)
+    with store.writing(*(run.run_id for run in runs)) as connection:
+        return [_attach(connection, store.path, run, [], compared=False) for run in runs]
+
+
 @dataclass(frozen=True)
 class _Given:
     """What is given of one run: its folders with their manifests."""
@@ -129,14 +148,16 @@ def _is_hidden(path: Path) -> bool:
     return any(name.startswith(".") for name in path.parts)
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, copies: list[Path]) -> Attached:
+def _attach(
+    connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, copies: list[Path], *, compared: bool = True
+) -> Attached:
     rows = connection.execute("FROM runs WHERE run_id = ?", [run.run_id]).to_arrow_table().to_pylist()
     known = record_rows.record_of(RunRecord, rows[0]) if rows else None
     _refuse_other_columns(connection, run)
     record = _agreed(connection, run, known)
     _refuse_half_samples(connection, run)
     _list_samples(connection, run)
-    _refuse_contradictions(connection, run)
+    _refuse_contradictions(connection, run, samples=compared)
     n_new, n_known = _new_and_known(connection)
     if connection.execute("FROM sealed_runs WHERE run_id = ?", [run.run_id]).fetchone():
         if n_new:
@@ -230,8 +251,8 @@ def _new_and_known(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     return n_new, n_known
 
 
-def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given) -> None:
-    """Raises StoreError where folders and store have different things under one name."""
+def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given, *, samples: bool) -> None:
+    """Raises StoreError where folders and store have different things under one name; samples are compared if so said."""
 
     def refuse(kind: str, key: Sequence[str], columns: Sequence[str], rows: str, stored: str) -> None:
         names, content = ", ".join(key), ", ".join(f'"{name}"' for name in columns)
@@ -250,6 +271,8 @@ def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given) -
     refuse("Problem", ("problem_set", "problem_id"), ("question", "answer"), run.rows("problems"), "problems")
     columns = TABLES["calibrations"].names
     refuse("Calibration", ("calibration_id",), columns, run.rows("calibrations"), "calibrations")
+    if not samples:
+        return
     # What is there once cannot contradict itself.
     twice = "SEMI JOIN (FROM given_samples WHERE known OR times > 1) USING (sample_id)"
     here = f"{twice} WHERE run_id = '{run.run_id}'"

@@ -144,11 +144,11 @@ def is_confined(connection: duckdb.DuckDBPyConnection) -> bool:
     return connection.execute("SELECT current_setting('lock_configuration')").fetchone() == (True,)
 
 
-def confine(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """From now on SQL reaches the database itself and the files under one folder, and no setting can be changed."""
+def confine(connection: duckdb.DuckDBPyConnection, *folders: Path) -> None:
+    """From now on SQL reaches the database itself and the files under these folders, and no setting can be changed."""
     if is_confined(connection):  # the settings belong to the file as this process has it open
         return
-    connection.execute(f"SET allowed_directories = [{literal(folder)}]")
+    connection.execute(f"SET allowed_directories = [{', '.join(map(literal, folders))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

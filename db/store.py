@@ -53,7 +53,13 @@ class Store(StoreReader):
 
     @classmethod
     def open(
-        cls, path: str | Path, *, create: bool = True, precision: Precision | None = None, lasting: bool = False
+        cls,
+        path: str | Path,
+        *,
+        create: bool = True,
+        precision: Precision | None = None,
+        lasting: bool = False,
+        parts: Path | None = None,
     ) -> Self:
         """Open for writing; a file that is missing or has no tables gets the newest schema.
 
@@ -63,6 +69,7 @@ class Store(StoreReader):
             precision: "compact" rounds within the bounds of `rrti_sgl.db.quantisation`, "exact" keeps every number; the
                 file remembers it for tokens written from then on. None leaves what the file says (at first "compact").
             lasting: it stays open for a long time: what is written goes to the file earlier, and memory is bounded.
+            parts: a folder whose parts of runs are merged while the store is open (`rrti_sgl.db.attaching.attach_parts`).
 
         Raises:
             StoreLockedError: another process holds the file.
@@ -91,7 +98,7 @@ class Store(StoreReader):
                 relations.refresh_views(connection, path)
             if precision is not None:
                 connection.execute("INSERT OR REPLACE INTO store_settings VALUES ('precision', ?)", [precision])
-            opening.confine(connection, relations.runs_folder(path))
+            opening.confine(connection, relations.runs_folder(path), *([] if parts is None else [parts.resolve()]))
         except BaseException:
             connection.close()
             raise

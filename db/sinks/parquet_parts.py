@@ -138,9 +138,7 @@ class ParquetSink(BufferedSink):
         with opening.connect_memory() as connection:
             rows = connection.execute(f"FROM {relations.rows_of(parts, 'runs')} LIMIT 1").to_arrow_table()
             check_unchanged(record_rows.record_of(RunRecord, rows.to_pylist()[0]), run)
-            samples = relations.rows_of(parts, "stored_samples")
-            found = connection.execute(f"SELECT DISTINCT sample_id FROM {samples}").fetchall()
-        return frozenset(sample_id for (sample_id,) in found)
+        return samples_in(place)
 
     def _write_part(self, run_id: str, traces: Sequence[SampleTrace]) -> None:
         run, told = self._records[run_id], self._told[run_id]
@@ -178,6 +176,16 @@ class ParquetSink(BufferedSink):
             rows += trace.sample.n_tokens
         if part:
             yield part
+
+
+def samples_in(place: Path) -> frozenset[str]:
+    """Ids of the samples that the parts of a run have, which lie in this folder."""
+    if not (parts := relations.complete_in(place)):
+        return frozenset()
+    with opening.connect_memory() as connection:
+        samples = relations.rows_of(parts, "stored_samples")
+        found = connection.execute(f"SELECT DISTINCT sample_id FROM {samples}").fetchall()
+    return frozenset(sample_id for (sample_id,) in found)
 
 
 def _empty_tables() -> duckdb.DuckDBPyConnection:

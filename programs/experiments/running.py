@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError
 from rrti_sgl.programs.experiments.checking import Checked, check_cells
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.running.preparing import prepare
-from rrti_sgl.programs.running.runner import Progress, execute
+from rrti_sgl.programs.running.runner import Progress, Workers, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import RunRecord
@@ -89,11 +88,12 @@ class GridRunner:
     observer: Observer
     command: str
 
-    async def run(self, session: PairSession, grid: Grid, runs: GridRuns, *, reference: bool = False) -> None:
+    async def run(self, session: PairSession | Workers, grid: Grid, runs: GridRuns, *, reference: bool = False) -> None:
         """Run the cells of one pair, the calibration first.
 
         Args:
-            session: with the reference model in the place of the reasoning model where `reference` is set.
+            session: or many pairs elsewhere; with the reference model in the place of the reasoning model where
+                `reference` is set.
             grid: the experiment's.
             runs: where the ids go.
             reference: run the cells of the reference model, in place of all others.
@@ -144,7 +144,7 @@ class GridRunner:
             self.observer.end(cell, record, stored=True)
         return True
 
-    async def _run(self, session: PairSession, cell: Cell) -> RunRecord:
+    async def _run(self, session: PairSession | Workers, cell: Cell) -> RunRecord:
         found = find_run(self.store, PairIdentity.of(session.pair), cell)
         if found is not None and found.status == "finished":
             self.observer.end(cell, found, stored=True)
@@ -152,14 +152,13 @@ class GridRunner:
         self.observer.begin(cell)
         prepared = prepare(session.pair, cell.settings, self.store, run_id=found.run_id if found else None)
         prepared = replace(prepared, continue_with=self.command)
-        async with DuckDBSink(self.store) as sink:
-            record = await execute(
-                session,
-                sink,
-                prepared,
-                resume=found is not None,
-                on_progress=lambda progress: self.observer.progress(cell, progress),
-            )
+        record = await execute_into(
+            self.store,
+            session,
+            prepared,
+            resume=found is not None,
+            on_progress=lambda progress: self.observer.progress(cell, progress),
+        )
         self.observer.end(cell, record, stored=False)
         return record
 

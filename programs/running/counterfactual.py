@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rrti_sgl import bounds
-from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.job import Prefix, SampleJob
 from rrti_sgl.engines.pair import Pair
@@ -23,7 +22,7 @@ from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import problem_set_of
 from rrti_sgl.problems.given_rows import PREFIX as ROWS
 from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
-from rrti_sgl.programs.running.runner import OnProgress, execute
+from rrti_sgl.programs.running.runner import OnProgress, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord, SampleRecord, SampleTrace
@@ -106,8 +105,7 @@ async def run_counterfactual(
     pair = session.pair
     prepared = prepare_continuation(pair, store, trace.sample, settings)
     prepared = replace(prepared, jobs=_jobs(pair, prepared.jobs[0], trace, chosen, n))
-    async with DuckDBSink(store) as sink:
-        record = await execute(session, sink, prepared, on_progress=on_progress)
+    record = await execute_into(store, session, prepared, on_progress=on_progress)
     return record, effects(store, record.run_id, pair.vocabulary)
 
 

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 from rrti_sgl import bounds
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
+from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError, StoreError, UsageError, argument
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.preparing import PreparedRun, prepare
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.records import RunRecord, RunStatus, SampleTrace
+from rrti_sgl.records import RunRecord, RunStatus
 from rrti_sgl.sinks.sink import Sink
+
+
+class Finished(Protocol):
+    """What is counted of a finished sample: of its record, where it is here."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Its tokens."""
+
+    @property
+    def n_takeovers(self) -> int:
+        """Tokens of the reasoning model among them."""
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether it was graded right."""
 
 
 @dataclass
@@ -31,19 +50,39 @@ class Progress:
     takeovers: int = 0
     correct: int = 0
 
-    def add(self, trace: SampleTrace) -> None:
+    def add(self, sample: Finished) -> None:
         """Count one finished sample."""
         self.done += 1
-        self.tokens += trace.sample.n_tokens
-        self.takeovers += trace.sample.n_takeovers
-        self.correct += bool(trace.sample.correct)
+        self.tokens += sample.n_tokens
+        self.takeovers += sample.n_takeovers
+        self.correct += bool(sample.correct)
 
 
 OnProgress = Callable[[Progress], None]
 
 
+class Workers(Protocol):
+    """Pairs elsewhere that share the samples of a run among them (`rrti_sgl.programs.cluster`), in place of one session."""
+
+    @property
+    def pair(self) -> Pair:
+        """What they have in common; its engines answer nothing here."""
+
+    async def decode(self, store: Store, prepared: PreparedRun, on_progress: OnProgress | None) -> None:
+        """Decode what the store lacks of a run that is begun in it, into the store.
+
+        Args:
+            store: open for writing.
+            prepared: the run.
+            on_progress: called as samples are finished.
+
+        Raises:
+            RRTIError: see `run_program`.
+        """
+
+
 async def run_program(
-    session: PairSession,
+    session: PairSession | Workers,
     store: Store,
     settings: RunSettings,
     *,
@@ -58,7 +97,7 @@ async def run_program(
     marked failed or interrupted; `resume` continues it with the samples that are missing.
 
     Args:
-        session: on the pair.
+        session: on the pair; or many pairs elsewhere.
         store: open for writing; calibrations are taken from it.
         settings: what to run.
         resume: id of a stored run of the same settings to continue.
@@ -74,12 +113,11 @@ async def run_program(
     if resume is None and not anew and (resume := store.find_unfinished(prepared.record)):
         prepared = prepared.under(resume)
     prepared = prepared.resumed_by("run", store)
-    async with DuckDBSink(store) as sink:
-        return await execute(session, sink, prepared, resume=resume is not None, on_progress=on_progress)
+    return await execute_into(store, session, prepared, resume=resume is not None, on_progress=on_progress)
 
 
 async def run_seeds(
-    session: PairSession,
+    session: PairSession | Workers,
     store: Store,
     settings: RunSettings,
     seeds: int,
@@ -118,6 +156,21 @@ async def run_seeds(
     return records
 
 
+async def execute_into(
+    store: Store,
+    session: PairSession | Workers,
+    prepared: PreparedRun,
+    *,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+) -> RunRecord:
+    """`execute` into a store, here or by many pairs elsewhere."""
+    async with DuckDBSink(store) as sink:
+        if isinstance(session, PairSession):
+            return await execute(session, sink, prepared, resume=resume, on_progress=on_progress)
+        return await _execute(sink, prepared, lambda _: session.decode(store, prepared, on_progress), resume=resume)
+
+
 async def execute(
     session: PairSession,
     sink: Sink,
@@ -138,14 +191,22 @@ async def execute(
     Raises:
         RRTIError: see `run_program`.
     """
-    run_id = prepared.record.run_id
     await session.check(prepared.options)
+    decode = partial(_decode, session, sink, prepared, on_progress)
+    return await _execute(sink, prepared, decode, resume=resume)
+
+
+async def _execute(
+    sink: Sink, prepared: PreparedRun, decode: Callable[[frozenset[str]], Awaitable[None]], *, resume: bool
+) -> RunRecord:
+    """Begin a run, let `decode` make what is not done of it, and note how it ended."""
+    run_id = prepared.record.run_id
     done = await sink.begin(prepared.record, resume=resume)
     try:
         await sink.add_problems(prepared.problems)
         if prepared.calibration is not None:
             await sink.add_calibration(prepared.calibration)
-        await _decode(session, sink, prepared, done, on_progress)
+        await decode(done)
         return await sink.end(run_id, "finished")
     except BaseException as error:
         status: RunStatus = "failed" if isinstance(error, Exception) else "interrupted"
@@ -157,7 +218,7 @@ async def execute(
 
 
 async def _decode(
-    session: PairSession, sink: Sink, prepared: PreparedRun, done: frozenset[str], on_progress: OnProgress | None
+    session: PairSession, sink: Sink, prepared: PreparedRun, on_progress: OnProgress | None, done: frozenset[str]
 ) -> None:
     progress = Progress(prepared.record.run_id, total=len(prepared.jobs), done=len(done))
     missing = (job for job in prepared.jobs if job.sample_id not in done)
@@ -166,6 +227,6 @@ async def _decode(
             # A comparison of answers may take seconds; the servers go on meanwhile.
             finished = await asyncio.to_thread(prepared.finisher.finish, sample.job, sample.trace)
             await sink.put(finished)
-            progress.add(finished)
+            progress.add(finished.sample)
             if on_progress is not None:
                 on_progress(progress)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import DecodeOptions
@@ -21,7 +20,7 @@ from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.gating import ChosenGate
 from rrti_sgl.programs.running.preconditions import check_gold, check_special_tokens, warn_of_special_tokens
 from rrti_sgl.programs.running.preparing import PreparedRun, new_run_id, run_record
-from rrti_sgl.programs.running.runner import OnProgress, execute
+from rrti_sgl.programs.running.runner import OnProgress, Workers, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.scoring.jobs import JobBuilder, problem_of, problems_in
 from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings
@@ -34,7 +33,7 @@ _REMEDY = "Correct or leave out these lines, or serve models with a longer conte
 
 
 async def run_score(
-    session: PairSession,
+    session: PairSession | Workers,
     store: Store,
     settings: ScoreSettings,
     texts: Sequence[GivenText],
@@ -48,7 +47,7 @@ async def run_score(
     that problem, so `resume` continues a run with the samples that are missing, and none is doubled.
 
     Args:
-        session: on the pair.
+        session: on the pair; or many pairs elsewhere.
         store: open for writing.
         settings: how to score.
         texts: what `settings.input.read()` gave.
@@ -61,8 +60,7 @@ async def run_score(
         RRTIError: what the servers or the store do not allow.
     """
     prepared = prepare_score(session.pair, settings, texts, run_id=resume).resumed_by("score", store)
-    async with DuckDBSink(store) as sink:
-        return await execute(session, sink, prepared, resume=resume is not None, on_progress=on_progress)
+    return await execute_into(store, session, prepared, resume=resume is not None, on_progress=on_progress)
 
 
 def prepare_score(

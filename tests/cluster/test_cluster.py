@@ -1,0 +1,258 @@
+"""Runs on a real Ray cluster with toy pairs: the rows of one machine, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'rrti-sgl[ray]'")
+
+from rrti_sgl.db.sinks.parquet_parts import samples_in  # noqa: E402
+from rrti_sgl.db.store import Store  # noqa: E402
+from rrti_sgl.errors import EndpointError, StoreError, UsageError  # noqa: E402
+from rrti_sgl.programs.cluster.cluster import RayCluster, Share, open_cluster  # noqa: E402
+from rrti_sgl.programs.running.runner import run_program  # noqa: E402
+from rrti_sgl.programs.running.session import Concurrency, PairSession  # noqa: E402
+from rrti_sgl.programs.running.settings import RunSettings  # noqa: E402
+from rrti_sgl.records import RunRecord  # noqa: E402
+from tests.cluster.toys import SEED, ToyOpening  # noqa: E402
+from tests.session.test_runs import traces  # noqa: E402
+from tests.toy_pair import toy_pair  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def found_by_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actors import this folder's modules, too."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "traces.duckdb", precision="exact", parts=tmp_path / "parts") as opened:
+        yield opened
+
+
+def here(store: Store, settings: RunSettings) -> RunRecord:
+    async def go() -> RunRecord:
+        async with PairSession(toy_pair(SEED), Concurrency(4)) as session:
+            return await run_program(session, store, settings)
+
+    return asyncio.run(go())
+
+
+async def shared(
+    tmp_path: Path,
+    store: Store,
+    settings: RunSettings,
+    address: str = "local",
+    meanwhile: Callable[[RayCluster], Awaitable[None]] | None = None,
+    **options: Any,
+) -> RunRecord:
+    """A run on two toy pairs, with something that happens meanwhile."""
+    async with open_cluster(address, [ToyOpening(tmp_path)], tmp_path / "parts", Share(pairs=2, cpus=0.5)) as cluster:
+        running = asyncio.create_task(run_program(cluster, store, settings, **options))
+        if meanwhile is not None:
+            await meanwhile(cluster)
+        return await running
+
+
+def assert_same_rows(store: Store, one: RunRecord, other: RunRecord) -> None:
+    first, second = (
+        sorted(traces(store, run.run_id), key=lambda trace: (trace.sample.problem_id, trace.sample.sample_index))
+        for run in (one, other)
+    )
+    assert len(first) == len(second) == one.n_problems * one.samples_per_problem
+    for before, after in zip(first, second, strict=True):
+        for name in ("problem_id", "sample_index", "text", "answer", "correct", "n_takeovers", "finish_reason"):
+            assert getattr(before.sample, name) == getattr(after.sample, name)
+        np.testing.assert_array_equal(before.tokens.token_id, after.tokens.token_id)
+        np.testing.assert_array_equal(before.tokens.score, after.tokens.score)
+
+
+def all_runs(store: Store) -> list[RunRecord]:
+    return store.get_runs(store.sql("SELECT run_id FROM runs").column(0).to_pylist())
+
+
+def pids(folder: Path) -> set[int]:
+    return {int(path.name.partition("-")[2]) for path in folder.glob("pid-*")}
+
+
+async def at_work(folder: Path, n: int = 2) -> list[int]:
+    while len(found := pids(folder)) < n:
+        await asyncio.sleep(0.05)
+    return sorted(found)
+
+
+def test_a_killed_actor_and_a_broken_server_leave_the_rows_of_one_machine(
+    tmp_path: Path, store: Store, settings: RunSettings
+) -> None:
+    (tmp_path / "hold").touch()
+
+    async def meanwhile(cluster: RayCluster) -> None:
+        killed, broken = await at_work(tmp_path)
+        os.kill(killed, signal.SIGKILL)
+        (tmp_path / f"broken-{broken}").touch()
+        (tmp_path / "hold").unlink()
+
+    settings = replace(settings, samples=2)
+    record = asyncio.run(shared(tmp_path, store, settings, meanwhile=meanwhile))
+    assert record.status == "finished"
+    assert not list((tmp_path / "parts").iterdir())
+    assert len(pids(tmp_path)) >= 3  # pairs that came up again were asked
+    assert_same_rows(store, record, here(store, settings))
+
+
+@pytest.fixture
+def nodes() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_machine_that_goes_down_is_done_without(tmp_path: Path, store: Store, settings: RunSettings, nodes: Any) -> None:
+    machines = [nodes.add_node(num_cpus=1) for _ in range(2)]
+    (tmp_path / "hold").touch()
+
+    async def meanwhile(cluster: RayCluster) -> None:
+        await at_work(tmp_path)
+        await asyncio.to_thread(nodes.remove_node, machines[1])
+        (tmp_path / "hold").unlink()
+
+    record = asyncio.run(shared(tmp_path, store, settings, nodes.address, meanwhile))
+    assert record.status == "finished"
+    assert_same_rows(store, record, here(store, settings))
+
+
+@pytest.mark.slow
+def test_a_pair_that_hangs_is_not_waited_for(tmp_path: Path, store: Store, settings: RunSettings) -> None:
+    (tmp_path / "hold").touch()
+
+    async def meanwhile(cluster: RayCluster) -> None:
+        hanging, _ = await at_work(tmp_path)
+        (tmp_path / f"hang-{hanging}").touch()
+        (tmp_path / "hold").unlink()
+
+    record = asyncio.run(shared(tmp_path, store, settings, meanwhile=meanwhile))
+    assert record.status == "finished"
+    assert_same_rows(store, record, here(store, settings))
+
+
+@pytest.mark.slow
+def test_a_full_folder_is_told_and_nothing_is_lost(tmp_path: Path, store: Store, settings: RunSettings) -> None:
+    settings = replace(settings, samples=4)
+    seen = 0
+
+    async def first(cluster: RayCluster) -> None:
+        nonlocal seen
+        while not (seen := len(list((tmp_path / "parts").glob("*/[!.]*/manifest.json")))):
+            await asyncio.sleep(0.01)
+        (tmp_path / "full").touch()
+
+    with pytest.raises(StoreError, match=r"could not be written to .*parts: .*No space left"):
+        asyncio.run(shared(tmp_path, store, settings, meanwhile=first))
+    [run] = all_runs(store)
+    assert run.status == "failed"
+    kept = store.finished_samples(run.run_id)
+    assert seen <= len(kept) < 48
+    (tmp_path / "full").unlink()
+    record = asyncio.run(shared(tmp_path, store, settings, resume=run.run_id))
+    assert record.status == "finished"
+    assert_same_rows(store, record, here(store, settings))
+
+
+DRIVER = """
+import asyncio, json, sys
+from pathlib import Path
+from rrti_sgl.db.store import Store
+from rrti_sgl.programs.running.settings import RunSettings
+from tests.cluster.test_cluster import shared
+from tests.session.test_runs import GRADER
+
+folder = Path(sys.argv[1])
+with Store.open(folder / "traces.duckdb", precision="exact", parts=folder / "parts") as store:
+    settings = RunSettings.from_dict(json.loads(sys.argv[2]), [GRADER])
+    asyncio.run(shared(folder, store, settings))
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_goes_on_from_what_the_parts_hold(tmp_path: Path, settings: RunSettings) -> None:
+    settings = replace(settings, samples=4)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), json.dumps(settings.to_dict())], cwd=ROOT)
+    parts = tmp_path / "parts"
+    while len(list(parts.glob("*/[!.]*/manifest.json"))) < 3:
+        assert driver.poll() is None
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    [run_id] = (path.name for path in parts.iterdir())
+    held = samples_in(parts / run_id)
+    with Store.open(tmp_path / "traces.duckdb", parts=parts) as store:
+        made: list[int] = []
+        record = asyncio.run(
+            shared(tmp_path, store, settings, resume=run_id, on_progress=lambda progress: made.append(progress.done))
+        )
+        assert record.status == "finished"
+        assert made[0] > len(held) >= 3
+        assert_same_rows(store, record, here(store, settings))
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with open_cluster("127.0.0.1:1", [ToyOpening(tmp_path)], tmp_path / "parts", Share()):
+            pass
+
+    with pytest.raises(UsageError, match=r"There is no Ray cluster at '127\.0\.0\.1:1'"):
+        asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("share", "resources", "expected"),
+    [
+        (Share(), {"CPU": 8.0}, (0.0, 3)),
+        (Share(), {"CPU": 64.0, "GPU": 8.0}, (1.0, 8)),
+        (Share(gpus=0.5), {"CPU": 64.0, "GPU": 8.0}, (0.5, 16)),
+        (Share(gpus=2, pairs=3), {"CPU": 64.0, "GPU": 8.0}, (2, 3)),
+        (Share(gpus=2, pairs=9), {"CPU": 64.0, "GPU": 8.0}, (2, 4)),
+        (Share(gpus=0, pairs=20), {"CPU": 4.0, "GPU": 8.0}, (0, 4)),
+    ],
+)
+def test_as_many_pairs_as_fit(share: Share, resources: dict[str, float], expected: tuple[float, int]) -> None:
+    assert share.of(resources, machines=3) == expected
+
+
+def test_a_share_that_fits_nowhere_is_refused() -> None:
+    with pytest.raises(UsageError, match="A pair takes 2 GPUs and 1 CPUs; the cluster has 1 GPUs and 8 CPUs"):
+        Share(gpus=2).of({"CPU": 8.0, "GPU": 1.0}, machines=1)
+
+
+def test_an_object_store_without_room_is_told(
+    tmp_path: Path, store: Store, settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(value: Any) -> None:
+        raise ray.exceptions.OutOfDiskError("Local disk is full")
+
+    monkeypatch.setattr(ray, "put", full)
+    cluster = RayCluster([], toy_pair(SEED), tmp_path / "parts")
+    with pytest.raises(EndpointError, match=r"could not be told of the run: .*full"):
+        asyncio.run(run_program(cluster, store, settings))
+    assert [run.status for run in all_runs(store)] == ["failed"]
