@@ -157,7 +157,7 @@ def _attach(
     record = _agreed(connection, run, known)
     _refuse_half_samples(connection, run)
     _list_samples(connection, run)
-    _refuse_contradictions(connection, run, samples=compared)
+    _refuse_contradictions(connection, run, compared)
     n_new, n_known = _new_and_known(connection)
     if connection.execute("FROM sealed_runs WHERE run_id = ?", [run.run_id]).fetchone():
         if n_new:
@@ -251,7 +251,7 @@ def _new_and_known(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     return n_new, n_known
 
 
-def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given, *, samples: bool) -> None:
+def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given, samples: bool) -> None:
     """Raises StoreError where folders and store have different things under one name; samples are compared if so said."""
 
     def refuse(kind: str, key: Sequence[str], columns: Sequence[str], rows: str, stored: str) -> None:

@@ -70,7 +70,8 @@ class Share:
         if not fitting:
             there = f"{resources.get('GPU', 0.0):g} GPUs and {resources.get('CPU', 0.0):g} CPUs"
             raise UsageError(
-                f"A pair takes {gpus:g} GPUs and {self.cpus:g} CPUs; the cluster has {there}.", "Give --pair-gpus less."
+                f"A pair takes {gpus:g} GPUs and {self.cpus:g} CPUs; the cluster has {there}.",
+                "Let a pair take less, or add machines.",
             )
         return gpus, min(fitting, self.pairs or (fitting if gpus else machines))
 

@@ -15,7 +15,6 @@ from typing import Any
 from rrti_sgl.db.layouts import Precision
 from rrti_sgl.db.sinks.parquet_parts import ParquetSink
 from rrti_sgl.decoding.job import SampleJob
-from rrti_sgl.engines.fused_server import FusedSide
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.programs.cluster.leases import Counted, LostError
 from rrti_sgl.programs.experiments.models import PlannedEngine
@@ -81,11 +80,7 @@ class PairMember:
             RRTIError: it does not come up.
         """
         pair = (await self._session_on()).pair
-        fused = isinstance(pair.base, FusedSide)
-        base, reasoning = (
-            FusedSide((), engine.info) if fused else PlannedEngine(engine.info) for engine in (pair.base, pair.reasoning)
-        )
-        return replace(pair, base=base, reasoning=reasoning)
+        return replace(pair, base=PlannedEngine(pair.base.info), reasoning=PlannedEngine(pair.reasoning.info))
 
     async def begin(self, run: PreparedRun, precision: Precision) -> None:
         """Take a run up, whose folder the driver has made; the jobs come later.

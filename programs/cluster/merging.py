@@ -39,7 +39,7 @@ class SharedParts:
             folders.sync(self._place.parent)
         except OSError as error:
             why = f"The folder {self._place} of the run's parts cannot be made ({error.strerror})."
-            raise StoreError(why, "Name a folder that all machines share and may write: --parts FOLDER.") from error
+            raise StoreError(why, "Name a folder that all machines share and may write.") from error
 
     def samples(self) -> frozenset[str]:
         """Ids of the samples that are durable and not merged."""
