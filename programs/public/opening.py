@@ -33,6 +33,7 @@ def serve(
     in_flight: int = 64,
     special_tokens: SpecialTokens = "mapped",
     fused: bool = False,
+    replicas: int = 1,
     gates: Sequence[str] = (),
 ) -> ModelPair:
     """Start both models as SGLang servers, and stop them when the pair is closed.
@@ -47,6 +48,7 @@ def serve(
         in_flight: samples at once.
         special_tokens: "mapped": those of one meaning meet; or "as-is".
         fused: one server that holds both models, in place of two.
+        replicas: servers of each model, or of both; from 2 on SGLang's router stands before them.
         gates: gates of your own that runs on such a server may name, `package.module:Class`.
 
     Raises:
@@ -65,7 +67,9 @@ def serve(
         raise UsageError(f"Both the pair {name!r} and models were named.", "Leave one out.")
     from rrti_sgl.serving.arrangement import ServingOptions
 
-    options = ServingOptions(words("base_flags", base_flags), words("reasoning_flags", reasoning_flags), device, gates=gates)
+    options = ServingOptions(
+        words("base_flags", base_flags), words("reasoning_flags", reasoning_flags), device, replicas=replicas, gates=gates
+    )
     logs = None if log_dir is None else given_path("log_dir", log_dir)
     with contextlib.ExitStack() as stack:
         opened = open_pair(None, None, base, reasoning, flags, log_dir=logs, options=options, fused=fused)

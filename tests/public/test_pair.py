@@ -229,6 +229,7 @@ def test_generate_takes_no_problems(pair: rr.ModelPair) -> None:
         ({"name": "bundle"}, "There is no pair 'bundle'"),
         ({"name": "bundled", "base": "x"}, "Leave one out"),
         ({"base": "x"}, "Half a pair"),
+        ({"replicas": 0}, "replicas=0 is below 1"),
     ],
 )
 def test_serve_refuses(given: Options, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import signal
@@ -40,9 +41,10 @@ def serve(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], 
                 said += line
                 if line.startswith("Ctrl-C"):
                     break
-            urls = re.findall(r"^(?:base|reasoning) +(http://\S+)$", said, re.MULTILINE)
-            assert len(urls) == 2, errors.read_text()
-            yield serving, ["--base-url", urls[0], "--reasoning-url", urls[1]], errors
+            urls = re.findall(r"^(base|reasoning|both models) +(http://\S+)", said, re.MULTILINE)
+            assert urls, errors.read_text()
+            options_of = {"base": "--base-url", "reasoning": "--reasoning-url", "both models": "--fused-url"}
+            yield serving, [word for name, url in urls for word in (options_of[name], url)], errors
         finally:
             if serving.poll() is None:
                 serving.send_signal(signal.SIGINT)
@@ -61,6 +63,21 @@ def test_a_dead_scheduler_ends_serve_with_its_name_and_its_log(tmp_path: Path) -
         assert "lost its process sglang::scheduler" in (said := errors.read_text())
         assert "The server is fired up" in said
         assert "Traceback" not in said
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sglang_router") is None, reason="sglang-router is not installed")
+def test_two_servers_for_both_models_behind_one_address(tmp_path: Path) -> None:
+    db = tmp_path / "traces.duckdb"
+    with serve(tmp_path, "--fused", "--replicas", "2", "--log-dir", str(tmp_path / "logs")) as (serving, url, _):
+        command = [*RRTI, "run", "guided", "--tau", "1.0", "--limit", "24", "--json", "--db", str(db), *url]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        logs = [log.read_text().count("POST /generate") for log in (tmp_path / "logs").glob("*.log")]
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait() == 0
+    [summary] = json.loads(ran.stdout)
+    assert (summary["n_samples"], summary["status"]) == (24, "finished")
+    assert len([n for n in logs if n]) == 2, logs
 
 
 def test_a_run_goes_on_when_its_server_is_started_again(tmp_path: Path) -> None:
