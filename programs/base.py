@@ -13,5 +13,4 @@ PROGRAM = Program(
     name="base",
     summary="the base model alone",
     make_gate=lambda options, context: NeverGate(),
-    whole_solutions=True,
 )

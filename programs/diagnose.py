@@ -13,5 +13,4 @@ PROGRAM = Program(
     name="diagnose",
     summary="base rollouts scored by both models",
     make_gate=lambda options, context: NeverGate(options.metric),
-    whole_solutions=True,
 )

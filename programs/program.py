@@ -1,4 +1,4 @@
-"""What a program is: a gate, and how the sample is cut into drafts."""
+"""What a program is: a gate, and how much a takeover writes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,6 @@ class Program:
         summary: one line for the help.
         make_gate: builds the gate from the options and its context (the calibration is None where none is needed).
         calibrated_on: the metric whose calibration the program needs, given its options; None: no calibration.
-        whole_solutions: draft the whole solution in one call, because nothing interrupts it.
         takeover_tokens: tokens that the reasoning model writes at a takeover.
         follows: whether it can take over as often as another run (`like`).
     """
@@ -116,7 +115,6 @@ class Program:
     summary: str
     make_gate: Callable[[GateOptions, GateContext], Gate]
     calibrated_on: Callable[[GateOptions], str | None] = lambda options: None
-    whole_solutions: bool = False
     takeover_tokens: Callable[[GateOptions], int] = lambda options: 1
     follows: bool = False
 

@@ -12,5 +12,4 @@ PROGRAM = Program(
     name="reasoning",
     summary="the reasoning model alone",
     make_gate=lambda options, context: AlwaysGate(),
-    whole_solutions=True,
 )

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rrti_sgl.programs.experiments.grid import Cell
-from rrti_sgl.programs.registry import PROGRAMS
 
 # Programs whose gate scores every drafted token by both models.
 SCORING = frozenset({"guided", "relay"})
 SCORED_ROLLOUTS = frozenset({"diagnose"})
+# Those that nothing interrupts: a solution is one request.
+WHOLE_SOLUTIONS = frozenset({"base", "reasoning"}) | SCORED_ROLLOUTS
 # Requests for a draft's worth of tokens: the draft, its scores and what takeovers need; a fifth of the drafted tokens is
 # thrown away. Measured at drafts of 12 and takeover rates from 4 to 25 %, docs/performance.md.
 SCORING_REQUESTS_A_DRAFT = 2.8
@@ -73,7 +74,7 @@ def bytes_a_token(cell: Cell, vocab_size: int) -> float:
 def requests_for(cell: Cell, samples: int, tokens: int) -> int:
     """Requests to both servers."""
     settings = cell.settings
-    if PROGRAMS[settings.program].whole_solutions:
+    if settings.program in WHOLE_SOLUTIONS:
         return samples * (2 if settings.program in SCORED_ROLLOUTS else 1)
     if settings.decoding == "lockstep":
         return 2 * tokens

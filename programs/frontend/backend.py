@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,18 +15,17 @@ from sglang.lang.chat_template import get_chat_template, get_chat_template_by_mo
 from sglang.lang.choices import token_length_normalized
 from sglang.lang.global_config import global_config
 
-from rrti_sgl import bounds
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.frontend import executor
 from rrti_sgl.programs.frontend.options import check_plain_text, read_options
 from rrti_sgl.programs.frontend.prefixes import Prompt
-from rrti_sgl.programs.frontend.session import FrontendOptions, FrontendSession, open_frontend
+from rrti_sgl.programs.frontend.session import FrontendSession, open_frontend
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.portal import Portal
 from rrti_sgl.programs.running.session import Concurrency, open_session
-from rrti_sgl.programs.running.settings import DEFAULT_K, DRAFT_TOKENS
+from rrti_sgl.programs.running.settings import DEFAULT_K, DRAFT_TOKENS, RunSettings
 from rrti_sgl.programs.running.streaming import iterated
 from rrti_sgl.programs.values import given_path
 from rrti_sgl.records import RunStatus
@@ -81,10 +81,13 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         limits: TransportLimits | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(gate, Gate) and gate_options is not None:
-            raise UsageError("gate_options belong to a gate that is given by name.", "Give the gate its own options.")
-        if not 1 <= draft_tokens <= bounds.COUNT:
-            raise UsageError(f"draft_tokens = {draft_tokens} is out of bounds.", f"Use 1 to {bounds.COUNT}.")
+        if isinstance(gate, Gate) and (gate_options is not None or calibration_id is not None):
+            given = "calibration_id" if gate_options is None else "gate_options"
+            raise UsageError(f"{given} belongs to a gate that is given by name.", "Give the gate its own options.")
+        program, options = _named(gate, gate_options or GateOptions())
+        settings = RunSettings(
+            program, k=k, seed=seed, draft_tokens=draft_tokens, calibration_id=calibration_id, gate=options
+        )
         connecting = open_session(
             base_url,
             reasoning_url,
@@ -95,8 +98,8 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
             # One text is shown to both models here: its special tokens are what is written, for either of them.
             special_tokens="as-is",
         )
-        asked = FrontendOptions(gate, gate_options or GateOptions(), calibration_id, k, draft_tokens, seed, reasoning_prefix)
-        opening = open_frontend(connecting, given_path("store", store) if isinstance(store, str) else store, asked)
+        kept = given_path("store", store) if isinstance(store, str) else store
+        opening = open_frontend(connecting, settings, gate if isinstance(gate, Gate) else None, reasoning_prefix, kept)
         self._portal: Portal[FrontendSession] = Portal(opening, name="intervention backend")
         self._session = self._portal.opened
         self.chat_template = _chat_template(chat_template, self._session.pair.reasoning.info.model)
@@ -213,6 +216,13 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
 
 
 executor.install(InterventionBackend)
+
+
+def _named(gate: Gate | str, options: GateOptions) -> tuple[str, GateOptions]:
+    """The program whose gate it is, and its options."""
+    if isinstance(gate, Gate):
+        return "guided", options
+    return ("guided", replace(options, gate=gate)) if ":" in gate else (gate, options)
 
 
 def _chat_template(chosen: Any, reasoning_model: str) -> Any:

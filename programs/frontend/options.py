@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError
 
 _ONE_BY_ONE = "Use `fork` to draw several."
@@ -40,7 +39,7 @@ class GenOptions:
 
     Args:
         max_new_tokens: most tokens.
-        sampling: how both models draw.
+        temperature, top_p: how both models draw.
         stop_strings: the text ends before the first of them.
         stop_token_ids: end tokens beside the models' own.
         ignore_eos: go on after the models' own end tokens.
@@ -48,7 +47,8 @@ class GenOptions:
     """
 
     max_new_tokens: int
-    sampling: Sampling
+    temperature: float
+    top_p: float
     stop_strings: tuple[str, ...] = ()
     stop_token_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False
@@ -74,7 +74,8 @@ def read_options(params: Any, *, skip_special: bool) -> GenOptions:
     stops = (params.stop,) if isinstance(params.stop, str) else tuple(params.stop or ())
     return GenOptions(
         max_new_tokens=int(params.max_new_tokens),
-        sampling=Sampling(float(params.temperature), float(params.top_p)),
+        temperature=float(params.temperature),
+        top_p=float(params.top_p),
         stop_strings=tuple(stop for stop in stops if stop),
         stop_token_ids=frozenset(int(i) for i in params.stop_token_ids or ()),
         ignore_eos=bool(params.ignore_eos),

@@ -11,9 +11,8 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import SampleJob
@@ -21,15 +20,15 @@ from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.grading import Grade
 from rrti_sgl.problems import ProblemSet, problem_id
-from rrti_sgl.programs.frontend.options import GenOptions
 from rrti_sgl.programs.running.gating import ChosenGate
 from rrti_sgl.programs.running.preparing import new_run_id, run_record
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.records import Json, ProblemRecord, RunRecord, RunStatus
+from rrti_sgl.records import ProblemRecord, RunRecord, RunStatus
 from rrti_sgl.science.planning import LexicalTagger
 from rrti_sgl.sinks.sink import Sink
 
 PROGRAM = PROBLEM_SET = "frontend"
+_DECISIVE = ("k", "seed", "draft_tokens", "temperature", "top_p", "max_new_tokens")
 
 
 class Ungraded:
@@ -49,19 +48,16 @@ class Recorder:
     Args:
         pair: connected models.
         chosen: the backend's gate.
-        k: top log-probabilities kept.
-        seed: of what is drawn on our side.
-        config: what else identifies the backend; stored with its runs.
+        reasoning_prefix: what the reasoning model alone is shown; stored with the runs.
         sink: takes the samples; None keeps nothing.
     """
 
     pair: Pair
     chosen: ChosenGate
-    k: int
-    seed: int
-    config: Mapping[str, Json]
+    reasoning_prefix: str = ""
     sink: Sink | None = None
-    _runs: dict[tuple[float, float, int], str] = field(default_factory=dict)
+    _session: str = field(default_factory=lambda: new_run_id("session"))
+    _runs: dict[tuple[object, ...], str] = field(default_factory=dict)
     _problems: dict[str, ProblemRecord] = field(default_factory=dict)
     _tagger: LexicalTagger = field(default_factory=LexicalTagger)
     _samples: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -73,15 +69,15 @@ class Recorder:
         return list(self._runs.values())
 
     async def job(
-        self, base: tuple[str, Sequence[int]], reasoning: tuple[str, Sequence[int]], options: GenOptions
+        self, settings: RunSettings, base: tuple[str, Sequence[int]], reasoning: tuple[str, Sequence[int]]
     ) -> SampleJob:
         """The next sample of a prompt, given as text and ids for each model; begins its run if it is the first of it."""
         async with self._beginning:
-            run_id = await self._run(options)
+            run_id = await self._run(settings)
             problem = await self._problem(base[0])
         index = self._samples[run_id, problem.problem_id]
         self._samples[run_id, problem.problem_id] += 1
-        return SampleJob(run_id, problem, index, self.seed, *base, *reasoning)
+        return SampleJob(run_id, problem, index, settings.seed, *base, *reasoning)
 
     async def keep(self, job: SampleJob, trace: TraceBuilder) -> None:
         """Hand a finished sample over; waits while the sink holds back too much.
@@ -102,10 +98,10 @@ class Recorder:
             for run_id in self.run_ids:
                 await self.sink.end(run_id, status, error)
 
-    async def _run(self, options: GenOptions) -> str:
-        key = (options.sampling.temperature, options.sampling.top_p, options.max_new_tokens)
+    async def _run(self, settings: RunSettings) -> str:
+        key = (settings.sampling, settings.max_new_tokens)
         if key not in self._runs:
-            record = self._record(new_run_id(PROGRAM), options)
+            record = self._record(settings)
             if self.sink is not None:
                 await self.sink.begin(record)
                 if self.chosen.calibration is not None:
@@ -121,16 +117,21 @@ class Recorder:
             self._problems[text] = problem
         return self._problems[text]
 
-    def _record(self, run_id: str, options: GenOptions) -> RunRecord:
-        asked: dict[str, Any] = {
-            "temperature": options.sampling.temperature,
-            "top_p": options.sampling.top_p,
-            "max_new_tokens": options.max_new_tokens,
+    def _record(self, settings: RunSettings) -> RunRecord:
+        gate = self.chosen.gate
+        config = {
+            "kind": PROGRAM,
+            "session": self._session,
+            "gate": gate.name,
+            "gate_options": gate.params(),
+            "reasoning_prefix": self.reasoning_prefix,
+            **{name: getattr(settings, name) for name in _DECISIVE},
         }
-        config = {**self.config, **asked}
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        settings = RunSettings("base", k=self.k, seed=self.seed, **asked)
         none_yet = ProblemSet(PROBLEM_SET, [], Ungraded())  # not known before the programs have run
-        record = run_record(self.pair, settings, none_yet, self.chosen, self._tagger, run_id)
-        config = {"kind": PROGRAM, **config}
-        return replace(record, program=PROGRAM, config=config, config_hash=digest, samples_per_problem=0)
+        return replace(
+            run_record(self.pair, settings, none_yet, self.chosen, self._tagger, new_run_id(PROGRAM)),
+            program=PROGRAM,
+            config=config,
+            config_hash=hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:16],
+            samples_per_problem=0,
+        )

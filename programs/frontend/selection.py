@@ -59,8 +59,21 @@ def read_choices(prompt: Prompt, known: Prompt, encoded: Sequence[Sequence[int]]
     return choices
 
 
-async def score(choices: Sequence[Choice], session: PairSession) -> list[list[LogprobEntry]]:
-    """The base model's log-probabilities of each choice's tokens, in SGLang's form."""
+async def decide(choices: Sequence[Choice], method: Any, session: PairSession) -> Any:
+    """SGLang's `ChoicesDecision` of a choice method, by the base model's log-probabilities of each choice's tokens."""
+    scores = await _score(choices, session)
+    alone = await _score_alone(choices, session) if method.requires_unconditional_logprobs else None
+    means = [sum(entry[0] or 0.0 for entry in entries) / len(entries) for entries in scores]
+    return method(
+        choices=[choice.text for choice in choices],
+        normalized_prompt_logprobs=means,
+        input_token_logprobs=scores,
+        output_token_logprobs=[[] for _ in choices],
+        unconditional_token_logprobs=alone,
+    )
+
+
+async def _score(choices: Sequence[Choice], session: PairSession) -> list[list[LogprobEntry]]:
     requests = [GenerateRequest(choice.ids, max_new_tokens=0, k=1, score_from=choice.start) for choice in choices]
     answers = await asyncio.gather(*(session.ask("base", request) for request in requests))
     return [
@@ -72,22 +85,8 @@ async def score(choices: Sequence[Choice], session: PairSession) -> list[list[Lo
     ]
 
 
-async def score_unconditionally(choices: Sequence[Choice], session: PairSession) -> list[list[LogprobEntry]]:
+async def _score_alone(choices: Sequence[Choice], session: PairSession) -> list[list[LogprobEntry]]:
     """The same tokens without a prompt; the first has no log-probability, which is None."""
     alone = [Choice(choice.text, choice.ids[choice.start :], 1) for choice in choices]
-    scored = iter(await score([choice for choice in alone if len(choice.ids) > 1], session))
+    scored = iter(await _score([choice for choice in alone if len(choice.ids) > 1], session))
     return [[(None, choice.ids[0], None), *(next(scored) if len(choice.ids) > 1 else [])] for choice in alone]
-
-
-def decide(
-    method: Any, choices: Sequence[Choice], scores: list[list[LogprobEntry]], unconditional: list[list[LogprobEntry]] | None
-) -> Any:
-    """SGLang's `ChoicesDecision` of a choice method."""
-    means = [sum(entry[0] or 0.0 for entry in entries) / len(entries) for entries in scores]
-    return method(
-        choices=[choice.text for choice in choices],
-        normalized_prompt_logprobs=means,
-        input_token_logprobs=scores,
-        output_token_logprobs=[[] for _ in choices],
-        unconditional_token_logprobs=unconditional,
-    )

@@ -5,49 +5,27 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.events import Finished, TextSettled
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.programs.frontend import selection
 from rrti_sgl.programs.frontend.options import GenOptions
 from rrti_sgl.programs.frontend.prefixes import Prefixes, Prompt
 from rrti_sgl.programs.frontend.recording import Recorder
-from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
-from rrti_sgl.programs.running.preparing import new_run_id
+from rrti_sgl.programs.running.preparing import decode_options
 from rrti_sgl.programs.running.session import PairSession
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunStatus
-from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate
+from rrti_sgl.science.gates import Gate
 from rrti_sgl.tokens.generated_text import GeneratedText
-
-
-@dataclass(frozen=True, slots=True)
-class FrontendOptions:
-    """How a backend decodes; see `InterventionBackend`."""
-
-    gate: Gate | str
-    gate_options: GateOptions
-    calibration_id: str | None
-    k: int
-    draft_tokens: int
-    seed: int
-    reasoning_prefix: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """What is stored with the runs of this backend."""
-        return {
-            "gate": self.gate if isinstance(self.gate, str) else self.gate.name,
-            "gate_options": asdict(self.gate_options) if isinstance(self.gate, str) else self.gate.params(),
-            "draft_tokens": self.draft_tokens,
-            "reasoning_prefix": self.reasoning_prefix,
-        }
 
 
 @dataclass(slots=True)
@@ -92,9 +70,10 @@ class Decoded:
 class FrontendSession:
     """Everything that a `gen` or a `select` needs. Its coroutines run in its own event loop."""
 
-    options: FrontendOptions
     session: PairSession
+    settings: RunSettings
     chosen: ChosenGate
+    reasoning_prefix: str
     prefixes: Prefixes
     recorder: Recorder
     status: tuple[RunStatus, str | None] = ("finished", None)
@@ -106,7 +85,7 @@ class FrontendSession:
 
     def ids_of(self, prompt: Prompt) -> tuple[list[int], list[int]]:
         """What the base and the reasoning model are shown."""
-        before = self.pair.vocabulary.encode(self.options.reasoning_prefix) if self.options.reasoning_prefix else []
+        before = self.pair.vocabulary.encode(self.reasoning_prefix) if self.reasoning_prefix else []
         opening = self.prefixes.opening_ids
         return [*opening, *prompt.ids], [*opening, *before, *prompt.ids]
 
@@ -121,28 +100,26 @@ class FrontendSession:
             options: how to generate.
             streamed: whether somebody waits for pieces of the text.
         """
-        gate, (base_ids, reasoning_ids) = self.chosen.gate, self.ids_of(prompt)
+        base_ids, reasoning_ids = self.ids_of(prompt)
         self.pair.check_lengths(base_ids, reasoning_ids, options.max_new_tokens)
         end_ids = options.stop_token_ids | (frozenset() if options.ignore_eos else self.pair.stop_token_ids)
-        # Where nothing can interrupt a draft, one call is enough.
-        whole = isinstance(gate, AlwaysGate | NeverGate) and not options.stop_strings and not streamed
-        decoding = DecodeOptions(
-            k=self.recorder.k,
+        settings = replace(
+            self.settings,
             max_new_tokens=options.max_new_tokens,
-            sampling=options.sampling,
-            stop_token_ids=end_ids,
-            draft_tokens=options.max_new_tokens if whole else self.options.draft_tokens,
-            takeover_tokens=self.chosen.takeover_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
         )
+        in_pieces = streamed or bool(options.stop_strings)
+        decoding = replace(decode_options(self.pair, settings, self.chosen, in_pieces=in_pieces), stop_token_ids=end_ids)
         await self.session.check(decoding)
         if forked is not None:
             await self.prefill(forked)
-        shown = (prompt.text, base_ids), (self.options.reasoning_prefix + prompt.text, reasoning_ids)
-        job = await self.recorder.job(*shown, options)
+        shown = (prompt.text, base_ids), (self.reasoning_prefix + prompt.text, reasoning_ids)
+        job = await self.recorder.job(settings, *shown)
         text = GeneratedText(
             self.pair.vocabulary, base_ids, options.stop_strings, end_ids, skip_special=options.skip_special
         )
-        async with contextlib.aclosing(self.session.stream(job, gate, decoding, text)) as events:
+        async with contextlib.aclosing(self.session.stream(job, self.chosen.gate, decoding, text)) as events:
             async for event in events:
                 if isinstance(event, TextSettled):
                     yield event.text
@@ -162,10 +139,7 @@ class FrontendSession:
         )
         for choice in read:
             self.pair.check_lengths(choice.ids, choice.ids, 0)
-        scores = await selection.score(read, self.session)
-        wants_more = bool(method.requires_unconditional_logprobs)
-        unconditional = await selection.score_unconditionally(read, self.session) if wants_more else None
-        decision = selection.decide(method, read, scores, unconditional)
+        decision = await selection.decide(read, method, self.session)
         chosen = read[choices.index(decision.decision)]
         return decision, Prompt(prompt.text + chosen.text, chosen.ids[len(opening) :])
 
@@ -184,14 +158,20 @@ class FrontendSession:
 
 @contextlib.asynccontextmanager
 async def open_frontend(
-    connecting: AbstractAsyncContextManager[PairSession], store: Store | Path | None, options: FrontendOptions
+    connecting: AbstractAsyncContextManager[PairSession],
+    settings: RunSettings,
+    gate: Gate | None,
+    reasoning_prefix: str,
+    store: Store | Path | None,
 ) -> AsyncIterator[FrontendSession]:
     """Connect, open the store and build the gate; on leaving, write what is left and end the runs.
 
     Args:
         connecting: gives the session on the pair.
+        settings: of every `gen`, beside what it asks for itself.
+        gate: in place of the one that the settings name.
+        reasoning_prefix: text that the reasoning model alone is shown first.
         store: where traces go, open or its path; None keeps none.
-        options: how to decode.
 
     Raises:
         RRTIError: servers, pair, gate or store do not allow it.
@@ -199,21 +179,18 @@ async def open_frontend(
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(connecting)
         pair = session.pair
-        k = options.k or pair.vocab_size
-        check_k(k, pair.vocab_size)
+        settings = replace(settings, k=settings.k or pair.vocab_size)
+        check_k(settings.k, pair.vocab_size)
         if isinstance(store, Path):
             store = stack.enter_context(Store.open(store))
-        if isinstance(options.gate, Gate):
-            chosen = ChosenGate(options.gate)
+        if gate is not None:
+            chosen = ChosenGate(gate)
         else:
-            own = ":" in options.gate
-            asked = replace(options.gate_options, gate=options.gate) if own else options.gate_options
-            program = "guided" if own else options.gate
-            chosen = choose_gate(pair, program, asked, k=k, store=store, calibration_id=options.calibration_id)
+            named = settings.calibration_id
+            chosen = choose_gate(pair, settings.program, settings.gate, k=settings.k, store=store, calibration_id=named)
         sink = None if store is None else await stack.enter_async_context(DuckDBSink(store))
-        config = options.to_dict() | {"session": new_run_id("session"), "k": k}
-        recorder = Recorder(pair, chosen, k=k, seed=options.seed, config=config, sink=sink)
-        frontend = FrontendSession(options, session, chosen, Prefixes(pair.vocabulary), recorder)
+        recorder = Recorder(pair, chosen, reasoning_prefix, sink)
+        frontend = FrontendSession(session, settings, chosen, reasoning_prefix, Prefixes(pair.vocabulary), recorder)
         try:
             yield frontend
         finally:

@@ -16,7 +16,6 @@ from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.errors import RRTIError, command, raise_all
 from rrti_sgl.problems import ProblemSet, in_world
-from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
 from rrti_sgl.programs.running.preconditions import (
     calibrated_on,
@@ -179,20 +178,32 @@ def build(pair: Pair, resolved: ResolvedRun, run_id: str) -> PreparedRun:
     # Every problem once, then every problem again: so a problem's later samples find its prompt in the radix cache; side by
     # side they would all prefill it.
     jobs = [replace(job, sample_index=index) for index in range(settings.samples) for job in first]
-    options = DecodeOptions(
+    whole = isinstance(chosen.gate, AlwaysGate)
+    stops = solution_stops(settings, whole=whole)
+    finisher = Finisher(pair.vocabulary, problem_set.grader, resolved.tagger, problem_set.planted, stops, whole)
+    options = decode_options(pair, settings, chosen)
+    return PreparedRun(record, problem_set.problems, chosen.gate, jobs, options, finisher, chosen.calibration)
+
+
+def decode_options(pair: Pair, settings: RunSettings, chosen: ChosenGate, *, in_pieces: bool = False) -> DecodeOptions:
+    """How samples are decoded: a whole solution in one call, where nothing interrupts it.
+
+    Args:
+        settings: with `k` and `max_new_tokens` filled in.
+        in_pieces: somebody waits for parts of the text, or it may end with one of them.
+    """
+    limit = settings.max_new_tokens
+    assert limit is not None
+    return DecodeOptions(
         k=settings.k,
         max_new_tokens=limit,
         sampling=settings.sampling,
         stop_token_ids=pair.stop_token_ids,
-        draft_tokens=limit if find_program(settings.program).whole_solutions else settings.draft_tokens,
+        draft_tokens=limit if chosen.gate.foregone and not in_pieces else settings.draft_tokens,
         takeover_tokens=chosen.takeover_tokens,
-        exact=record.score_kind == "plugin",
+        exact=pair.score_kind(settings.k, settings.score_kind) == "plugin",
         loop=settings.decoding,
     )
-    whole = isinstance(chosen.gate, AlwaysGate)
-    stops = solution_stops(settings, whole=whole)
-    finisher = Finisher(pair.vocabulary, problem_set.grader, resolved.tagger, problem_set.planted, stops, whole)
-    return PreparedRun(record, problem_set.problems, chosen.gate, jobs, options, finisher, chosen.calibration)
 
 
 def solution_stops(settings: RunSettings, *, whole: bool) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rrti_sgl.fused.protocol import Steering
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
-from rrti_sgl.science.gates import AlwaysGate, Gate, GateState, NeverGate, ThresholdGate
+from rrti_sgl.science.gates import AlwaysGate, Gate, GateState, ThresholdGate
 from rrti_sgl.science.threshold import replay
 
 
@@ -45,11 +45,6 @@ class Guidance:
     def draft_limit(self) -> int | None:
         """Most tokens worth drafting: one where the reasoning model is about to speak anyway."""
         return 1 if self.relay_left or isinstance(self.gate, AlwaysGate) else self.steering.draft_tokens
-
-    @property
-    def is_foregone(self) -> bool:
-        """Whether it is known beforehand what is kept of a draft, so that there is nothing to learn of it."""
-        return isinstance(self.gate, NeverGate | AlwaysGate)
 
     @property
     def metric(self) -> str | None:

@@ -295,7 +295,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         changed: list[bool] = []
         for index, begin, keeps in zip(active, round_.begins, kept, strict=True):
             guide = guidance_of(batch.reqs[index])
-            if keeps is not None and not keeps.relayed and guide is not None and not guide.is_foregone:
+            if keeps is not None and not keeps.relayed and guide is not None and not guide.gate.foregone:
                 rows += range(begin, begin + keeps.n)
                 changed += [False] * (keeps.n - 1) + [keeps.took]
         entropies = drafted.entropies.numpy().astype(np.float64)[rows]
@@ -383,6 +383,6 @@ def _doubts(batch: Any, device: str) -> torch.Tensor:
     for request in batch.reqs:
         guide = guidance_of(request)
         limit = guide.steering.doubt if guide is not None else None
-        left = float("inf") if guide is None or guide.is_foregone else float("nan")
+        left = float("inf") if guide is None or guide.gate.foregone else float("nan")
         limits.append(left if limit is None else limit)
     return torch.tensor(limits, device=device)

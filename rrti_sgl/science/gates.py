@@ -67,12 +67,14 @@ class Gate(ABC):
     """What every decoding loop asks of a gate.
 
     `name` and `params()` are stored with the run. `needs_reasoning` says whether `signal` reads the reasoning model's
-    distributions; if not, the reasoning model is only asked at takeovers. `rule` and `metric` describe the gate to the
-    store where it is a threshold on a metric, and are None where it is not.
+    distributions; if not, the reasoning model is only asked at takeovers. `foregone` says that one model writes every token,
+    whatever the scores are, so that nothing interrupts a draft. `rule` and `metric` describe the gate to the store where it
+    is a threshold on a metric, and are None where it is not.
     """
 
     name: str
     needs_reasoning: bool = True
+    foregone: bool = False
     made_of: tuple[str, Mapping[str, Json]] | None = None
     """Of a gate that was named: class and parameters, from which another process makes the same one."""
 
@@ -260,6 +262,7 @@ class NeverGate(MetricGate):
     """No takeover, tau = +inf; with a metric, every position is scored by it all the same (diagnosis)."""
 
     name = "never"
+    foregone = True
 
     def __init__(self, metric: str | None = None) -> None:
         super().__init__(ThresholdRule(math.inf), metric)
@@ -278,6 +281,7 @@ class AlwaysGate(ThresholdGate):
 
     name = "always"
     needs_reasoning = False
+    foregone = True
 
     def __init__(self) -> None:
         super().__init__(ThresholdRule(0.0))

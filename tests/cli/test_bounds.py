@@ -45,10 +45,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_query_keeps_within_its_memory(store: Path, command: list[str], query: str) -> None:
     arguments = [*command, query, "--db", str(store), "--memory", "300MB"]
     code = f"""
-import resource, sys
+import sys
 from rrti_sgl.cli import main
 code = main.run({arguments!r})
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // {MIB}, file=sys.stderr)
+[peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]  # ru_maxrss has the parent's
+print(code, int(peak) * 1024 // {MIB}, file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert "needs more memory than the limit" in done.stderr, done.stderr

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sglang.lang.ir import SglSamplingParams
 
-from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.frontend.options import GenOptions, read_options
 
@@ -51,7 +50,7 @@ def test_every_option_of_sglang_is_read_or_refused() -> None:
 def test_defaults_and_stop_strings(stop: Any, expected: tuple[str, ...]) -> None:
     params = SglSamplingParams(stop=stop, stop_token_ids=[7], temperature=0.5, top_p=0.9, max_new_tokens=9)
     assert read_options(params, skip_special=False) == GenOptions(
-        9, Sampling(0.5, 0.9), expected, frozenset({7}), ignore_eos=False, skip_special=False
+        9, 0.5, 0.9, expected, frozenset({7}), ignore_eos=False, skip_special=False
     )
 
 

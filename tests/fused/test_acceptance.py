@@ -128,4 +128,4 @@ def test_gates_of_positions_signal_the_same_in_every_draft(gate):
 
 def test_what_is_kept_of_a_draft_is_foregone_where_no_gate_decides() -> None:
     gates = NeverGate(), AlwaysGate(), EntropyGate(ThresholdRule(1.0))
-    assert [Guidance(Steering(), gate).is_foregone for gate in gates] == [True, True, False]
+    assert [Guidance(Steering(), gate).gate.foregone for gate in gates] == [True, True, False]
