@@ -12,14 +12,13 @@ from dataclasses import replace
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.finishing import Finisher
-from rrti_sgl.decoding.job import DecodeOptions
 from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.given_texts import GivenText
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.gating import ChosenGate
 from rrti_sgl.programs.running.preconditions import check_gold, check_special_tokens, warn_of_special_tokens
-from rrti_sgl.programs.running.preparing import PreparedRun, new_run_id, run_record
+from rrti_sgl.programs.running.preparing import PreparedRun, decode_options, new_run_id, run_record
 from rrti_sgl.programs.running.runner import OnProgress, Workers, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.scoring.jobs import JobBuilder, problem_of, problems_in
@@ -95,25 +94,18 @@ def prepare_score(
     longest = max(len(job.given.token_ids) for job in jobs if job.given is not None)
     # Prompts of the texts' own do not say what begins the next problem; only a template does.
     stops = resolved.base_prompt.stops if builder.templated else ()
-    gate = NeverGate(given.gate.metric)
+    chosen = ChosenGate(NeverGate(given.gate.metric))
     tagger: PlanningTagger = load_tagger(given.tagger) if given.tagger else LexicalTagger()
     recorded = replace(resolved, samples=builder.most_samples, max_new_tokens=longest)
     record = replace(
-        run_record(pair, recorded, problem_set, ChosenGate(gate), tagger, run_id),
+        run_record(pair, recorded, problem_set, chosen, tagger, run_id),
         program=SCORE,
         config=settings.stored(stops),
         config_hash=settings.digest(texts, problem_set),
     )
-    options = DecodeOptions(
-        k=resolved.k,
-        max_new_tokens=longest,
-        sampling=resolved.sampling,
-        stop_token_ids=pair.stop_token_ids,
-        draft_tokens=longest,
-        exact=record.score_kind == "plugin",
-    )
     finisher = Finisher(pair.vocabulary, problem_set.grader, tagger, problem_set.planted, stops)
-    return PreparedRun(record, problem_set.problems, gate, jobs, options, finisher)
+    options = decode_options(pair, recorded, chosen)
+    return PreparedRun(record, problem_set.problems, chosen.gate, jobs, options, finisher)
 
 
 def _problems(

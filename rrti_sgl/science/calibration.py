@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rrti_sgl.errors import CalibrationMismatchError, UsageError
+from rrti_sgl.errors import CalibrationMismatchError, UsageError, argument, command
 from rrti_sgl.records import CalibrationRecord, FloatArray, ScoreKind
 
 
@@ -62,7 +62,8 @@ def sweep(scores: FloatArray, spike_ratios: Sequence[float]) -> list[Thresholds]
 
 def _thresholds(ascending: FloatArray, spike_ratio: float) -> Thresholds:
     if not 0 < spike_ratio < 1:
-        raise UsageError(f"spike-ratio = {spike_ratio} is no share of the tokens.", "Give a number between 0 and 1.")
+        given = argument("spike_ratio", spike_ratio)
+        raise UsageError(f"{given} is no share of the tokens.", "Give a number between 0 and 1.")
     total = ascending.size
     above = math.floor(spike_ratio * total)
     above += (above + 1) / total <= spike_ratio  # the product was rounded down, as in 0.29 * 100
@@ -72,12 +73,12 @@ def _thresholds(ascending: FloatArray, spike_ratio: float) -> Thresholds:
     if spikes.size == 0:
         if above == 0:
             raise UsageError(
-                f"spike-ratio = {spike_ratio} allows no takeover among {total} scored tokens.",
+                f"{argument('spike_ratio', spike_ratio)} allows no takeover among {total} scored tokens.",
                 f"Use at least {math.ceil(1 / spike_ratio)} tokens, or a larger ratio.",
             )
         raise UsageError(
             f"no score lies above tau = {tau:g}: the {above + 1} largest of {total} are equal.",
-            "Use a larger spike-ratio, another metric, or a larger k.",
+            f"Use a larger {argument('spike_ratio')}, another {argument('metric')}, or a larger {argument('k')}.",
         )
     mean_score, mean_spike = float(ascending.mean()), float(spikes.mean())
     if mean_score <= 0:
@@ -120,5 +121,5 @@ def check_compatible(
         )
         raise CalibrationMismatchError(
             f"calibration {calibration.calibration_id} does not fit this run: {'; '.join(differences)}.",
-            f"Make one that does with `rrti calibrate`{kinds if calibration.score_kind != score_kind else ''}.",
+            f"Make one that does with `{command('calibrate')}`{kinds if calibration.score_kind != score_kind else ''}.",
         )

@@ -228,7 +228,7 @@ def test_runs_that_cannot_be_gated_as_asked_say_why(store: Store) -> None:
         ("diagnose-1", {"stored": True}, "no gate with a threshold"),
         ("guided-1", {"stored": True, "metric": "js"}, "a gate on ce, not on js"),
         ("diagnose-1", {"calibration_id": "absent"}, "no calibration 'absent'"),
-        ("diagnose-1", {"spike_ratios": (1.5,)}, "spike-ratio = 1.5"),
+        ("diagnose-1", {"spike_ratios": (1.5,)}, "spike_ratio=1.5"),
         ("diagnose-1", {"tau": 1.0, "warmup": "mean"}, "warmup = 'mean'"),
         ("diagnose-1", {"calibrate_on": "other-1"}, "k is 5 there and 2 here"),
     ):
