@@ -36,13 +36,27 @@ class _Variables(dict[str, Any]):
         raise self.error
 
 
+def _of_success(name: str) -> property:
+    """An attribute whose reading raises the error of a failed state."""
+
+    def read(executor: InterventionExecutor) -> Any:
+        executor.raise_failure()
+        return executor.__dict__[name]
+
+    def write(executor: InterventionExecutor, value: Any) -> None:
+        executor.__dict__[name] = value
+
+    return property(read, write)
+
+
 class InterventionExecutor(StreamExecutor):  # type: ignore[misc]  # SGLang is not typed
     """The executor of one program state; see the module."""
 
     variables: dict[str, Any]
     failure: Exception | None = None
-    _text = ""
-    _finished = False
+    text_ = _of_success("text_")  # also read by streams, and by a state that joins the text of its branches
+    messages_ = _of_success("messages_")
+    is_finished = _of_success("is_finished")  # asked by a stream that begins after the end; SGLang would let it be empty
     _last = False  # whether what ends the thread is in its queue; a second one would never be taken out
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -96,55 +110,25 @@ class InterventionExecutor(StreamExecutor):  # type: ignore[misc]  # SGLang is n
         for event in [*self.variable_event.values(), *(self.stream_var_event or {}).values()]:
             event.set()
 
-    def _raise(self) -> None:
+    def raise_failure(self) -> None:
+        """Raise the state's error, if it failed."""
         if self.failure is not None:
             raise self.failure
-
-    def text(self) -> Any:
-        """The state's text, or its error."""
-        self.sync()
-        return self.text_
-
-    def messages(self) -> Any:
-        """The state's messages, or its error."""
-        self.sync()
-        self._raise()
-        return self.messages_
 
     def fork(self, size: int = 1, position_ids_offset: Any = None) -> Any:
         """Further states that go on from this one, or its error."""
         self.sync()
-        self._raise()
+        self.raise_failure()
         forked = super().fork(size, position_ids_offset)
-        self._raise()
+        self.raise_failure()
         return forked
 
     def get_meta_info(self, name: str, timeout: float | None = None) -> Any:
         """Of a finished variable, or the error."""
         found = super().get_meta_info(name, timeout)
         if name not in self.variables:
-            self._raise()
+            self.raise_failure()
         return found
-
-    @property
-    def text_(self) -> Any:
-        """Read by streams and by a state that joins the text of its branches."""
-        self._raise()
-        return self._text
-
-    @text_.setter
-    def text_(self, text: Any) -> None:
-        self._text = text
-
-    @property
-    def is_finished(self) -> bool:
-        """Asked by a stream that begins after the program has ended; SGLang would let it be empty."""
-        self._raise()
-        return self._finished
-
-    @is_finished.setter
-    def is_finished(self, finished: bool) -> None:
-        self._finished = finished
 
 
 def install(backend_type: type[Any]) -> None:
