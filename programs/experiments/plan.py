@@ -18,7 +18,7 @@ from rrti_sgl.engines.renumbered import renumber_request
 from rrti_sgl.engines.wire import GenerateRequest, Generation, payload
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.experiments import ExperimentSpec
-from rrti_sgl.programs.experiments.estimates import CellCost, cell_cost
+from rrti_sgl.programs.experiments.estimates import WHOLE_SOLUTIONS, CellCost, cell_cost
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.models import context_of
 from rrti_sgl.programs.experiments.preflight import Findings
@@ -143,7 +143,10 @@ def _first_problem(cell: Cell, pair: Pair, problem_set: ProblemSet) -> PreparedR
     first = replace(problem_set, problems=problem_set.problems[:1])
     settings = cell.settings.resolved(first, pair.vocab_size)
     gate = ChosenGate(NeverGate(settings.gate.metric))
-    return build(pair, ResolvedRun(settings, first, gate, LexicalTagger()), "plan")
+    run = build(pair, ResolvedRun(settings, first, gate, LexicalTagger()), "plan")
+    if settings.program in WHOLE_SOLUTIONS:
+        return run
+    return replace(run, options=replace(run.options, draft_tokens=settings.draft_tokens))
 
 
 def first_requests(run: PreparedRun, pair: Pair) -> list[ShownRequest]:

@@ -113,7 +113,7 @@ def test_each_difference_is_refused(name: str, value: object) -> None:
         check_compatible(RECORD, **{**RUN, name: other})  # type: ignore[arg-type]
     assert repr(getattr(RECORD, name)) in str(caught.value)
     assert repr(other) in str(caught.value)
-    assert "rrti calibrate" in caught.value.remedy
+    assert "`calibrate(...)`" in caught.value.remedy
 
 
 def test_all_differences_are_listed_at_once() -> None:
