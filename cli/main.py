@@ -35,7 +35,7 @@ COMMANDS = (
 QUESTIONS = ("sql", "stats", "runs", "samples", "compare", "show", "db")
 PATHS = (
     *("--db", "--out", "--log-dir", "--input", "--api-key-file", "--endpoint-key-file", "--tokenizer", "--figure"),
-    *("--positions", "--export"),
+    *("--positions", "--export", "--parts"),
 )
 
 
