@@ -124,7 +124,7 @@ class PairOptions:
         from rrti_sgl.programs.running.session import Concurrency
         from rrti_sgl.serving.arrangement import ServingOptions
 
-        named = self.fused_url[0] if self.fused_url else None
+        named = self.fused_url[0] if self.fused_url else self.endpoint_url
         return PairOpening(
             named or self.base_url,
             named or self.reasoning_url,

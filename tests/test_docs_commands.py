@@ -38,6 +38,9 @@ ELSEWHERE = {
     "attach": "tests/db/test_attaching.py: folders of other stores",
     "push": "tests/publishing/: to a stand-in of the hub",
     "pull": "tests/publishing/",
+    "theirs.duckdb": "tests/publishing/: what was pulled",
+    "endpoint-url": "tests/api/test_on_servers.py: a run and an experiment through an endpoint",
+    "ray": "tests/cluster/",
     "own.duckdb": "tests/test_own_questions.py: the page as a whole",
 }
 PROBLEMS = 6

@@ -19,6 +19,8 @@ import pytest
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'rrti-sgl[ray]'")
 
+from rrti_sgl.cli.clustering import ClusterOptions  # noqa: E402
+from rrti_sgl.cli.pairing import PairOptions  # noqa: E402
 from rrti_sgl.db.sinks.parquet_parts import samples_in  # noqa: E402
 from rrti_sgl.db.store import Store  # noqa: E402
 from rrti_sgl.errors import EndpointError, StoreError, UsageError  # noqa: E402
@@ -243,6 +245,25 @@ def test_as_many_pairs_as_fit(share: Share, resources: dict[str, float], expecte
 def test_a_share_that_fits_nowhere_is_refused() -> None:
     with pytest.raises(UsageError, match="A pair takes 2 GPUs and 1 CPUs; the cluster has 1 GPUs and 8 CPUs"):
         Share(gpus=2).of({"CPU": 8.0, "GPU": 1.0}, machines=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        PairOptions(endpoint_url="http://127.0.0.1:9"),
+        PairOptions(fused_url=["http://127.0.0.1:9"]),
+        PairOptions(base_url="http://127.0.0.1:9", reasoning_url="http://127.0.0.1:8"),
+    ],
+)
+def test_the_addresses_of_one_pair_are_not_a_cluster_s(options: PairOptions, tmp_path: Path) -> None:
+    """A run that silently started pairs of its own instead would not be the one that was asked for."""
+
+    async def open_it() -> None:
+        async with ClusterOptions(ray="local").open(options.opening("mapped"), tmp_path / "t.duckdb"):
+            pytest.fail("opened")
+
+    with pytest.raises(UsageError, match="Name each pair: --pair-at"):
+        asyncio.run(open_it())
 
 
 def test_an_object_store_without_room_is_told(
