@@ -24,10 +24,11 @@ from rrti_sgl.programs.api.naming import Model, Models
 from rrti_sgl.programs.api.prompts import Prompts, Shown
 from rrti_sgl.programs.api.recording import PROBLEM_SET, Recorder, Sample
 from rrti_sgl.programs.api.refusals import RefusedError
+from rrti_sgl.programs.running.preparing import decode_options
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.science.gates import AlwaysGate, NeverGate
+from rrti_sgl.science.gates import AlwaysGate
 from rrti_sgl.sinks.sink import Sink
 from rrti_sgl.tokens.generated_text import GeneratedText
 
@@ -177,21 +178,11 @@ class Endpoint:
         return min(self.settings.max_new_tokens, room)
 
     def _decoding(self, order: Order) -> DecodeOptions:
-        settings, chosen, limit = order.settings, order.model.chosen, order.settings.max_new_tokens
-        assert limit is not None
-        # Where nothing can interrupt a draft, one call is enough.
-        alone = isinstance(chosen.gate, AlwaysGate | NeverGate)
-        whole = alone and not order.request.stream and not any(self._stops(order, shown) for shown in order.shown)
-        own = order.request.rrti.sample
-        return DecodeOptions(
-            k=settings.k,
-            max_new_tokens=limit,
-            sampling=settings.sampling,
-            stop_token_ids=self.pair.stop_token_ids,
-            draft_tokens=limit if whole and own is None else settings.draft_tokens,
-            takeover_tokens=chosen.takeover_tokens,
-            exact=self.pair.score_kind(settings.k, settings.score_kind) == "plugin",
-        )
+        request = order.request
+        interrupted = request.stream or any(self._stops(order, shown) for shown in order.shown)
+        # Who asks for a sample of its own says how it is drafted.
+        in_pieces = interrupted or request.rrti.sample is not None
+        return decode_options(self.pair, order.settings, order.model.chosen, in_pieces=in_pieces)
 
     @staticmethod
     def _stops(order: Order, shown: Shown) -> tuple[str, ...]:

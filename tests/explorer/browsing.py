@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from anyio.from_thread import start_blocking_portal
+from fastapi import FastAPI
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.explorer.app import create_app
@@ -92,13 +94,8 @@ def _trace(run: str, i: int, ids: Any, drew: Any, scores: Any, draws: np.random.
 @contextlib.asynccontextmanager
 async def _served(path: Path) -> AsyncIterator[str]:
     with Store.open_readonly(path) as store, Explorer(store) as explorer, Place(port=0).listen() as listening:
-        app = create_app(explorer)
-        serving = asyncio.create_task(serve_app(app, listening, most_connections=64, grace_s=1))
-        try:
-            yield url_of(listening)
-        finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+        async with _at(create_app(explorer), listening) as url:
+            yield url
 
 
 @contextlib.asynccontextmanager
@@ -108,13 +105,19 @@ async def _branching(path: Path, base_url: str, reasoning_url: str) -> AsyncIter
         async with open_session(base_url, reasoning_url, Concurrency(4)) as session:
             await run_program(session, store, settings)
             with Explorer(store, session.pair.vocabulary, branching=True) as explorer:
-                app = create_app(explorer, branches=Branches(explorer, session))
-                serving = asyncio.create_task(serve_app(app, listening, most_connections=64, grace_s=1))
-                try:
-                    yield url_of(listening)
-                finally:
-                    serving.cancel()
-                    await asyncio.gather(serving, return_exceptions=True)
+                async with _at(create_app(explorer, branches=Branches(explorer, session)), listening) as url:
+                    yield url
+
+
+@contextlib.asynccontextmanager
+async def _at(app: FastAPI, listening: socket.socket) -> AsyncIterator[str]:
+    """The address of an application, for as long as it is served there."""
+    serving = asyncio.create_task(serve_app(app, listening, most_connections=64, grace_s=1))
+    try:
+        yield url_of(listening)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 @contextlib.contextmanager
