@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rrti_sgl.db.analysis.needs import LEAST_COVERAGE
 from rrti_sgl.db.analysis.token_values import TokenReader
@@ -17,9 +17,12 @@ from rrti_sgl.programs.explorer.asked import MissingError, StatisticAsked
 from rrti_sgl.programs.explorer.samples import Payload
 
 Row = Mapping[str, Any]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)  # of tokens, to choose from
 OF_SCORES = ("position", "planning")  # those of the tokens of largest value of a metric
 _METRIC = "ce"
+_KEPT = 128  # tables and payloads that are not made again; a share of tokens may be any number
 _WORDS = 5  # where no share is asked for, the smallest with so many words
 _COVERED = f"sum(n_scored) >= {LEAST_COVERAGE} * sum(n_tokens) AND sum(n_tokens) > 0"
 
@@ -82,7 +85,7 @@ class Aggregates:
         with self._lock:
             if key not in self._made:
                 nothing: Payload = {"metric": None, "metrics": [], "share": None, "shares": []}
-                self._made[key] = {"name": name, **nothing, **make(asked)}
+                _keep(self._made, key, {"name": name, **nothing, **make(asked)})
             return self._made[key]
 
     def _budget(self, asked: StatisticAsked) -> Payload:
@@ -201,7 +204,7 @@ class Aggregates:
     def _rows(self, name: str, runs: Sequence[str] | None = None, **params: Any) -> list[dict[str, Any]]:
         key = (self._index.version, name, *(runs or ()), *params.items())
         if key not in self._tables:
-            self._tables[key] = run_with_reader(self._reader, name, run=runs, **params).to_pylist()
+            _keep(self._tables, key, run_with_reader(self._reader, name, run=runs, **params).to_pylist())
         return self._tables[key]
 
     def _threshold(self, run: str, metric: str, p: float) -> float:
@@ -228,6 +231,13 @@ def _point(label: str, x: float, row: Row, value: str, n: int) -> Payload:
     return {
         "label": label, "x": x, "y": row[value], "low": row.get(f"{value}_low"), "high": row.get(f"{value}_high"), "n": n,
     }  # fmt: skip
+
+
+def _keep(made: dict[Key, Value], key: Key, value: Value) -> None:
+    """Keep what was made, and forget what was made first where that is too much."""
+    made[key] = value
+    if len(made) > _KEPT:
+        del made[next(iter(made))]
 
 
 def _percent(share: float) -> str:

@@ -12,7 +12,9 @@ import pytest
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs.explorer.aggregates import SHARES
+from rrti_sgl.programs.explorer import aggregates
+from rrti_sgl.programs.explorer.aggregates import SHARES, Aggregates
+from rrti_sgl.programs.explorer.asked import StatisticAsked
 from rrti_sgl.programs.explorer.explorer import Explorer
 from tests.db.conftest import make_problem, make_run, make_trace
 
@@ -164,3 +166,13 @@ def test_a_run_that_lacks_what_it_needs_is_told(name: str, run: str, message: st
     name, _, more = name.partition("&")
     with pytest.raises(UsageError, match=message):
         explorer.answer(f"statistics/{name}", {"run": [run], **parse_qs(more)})
+
+
+def test_only_so_many_shares_are_remembered(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share may be any number: who asks for many of them fills no memory, and gets the same again."""
+    monkeypatch.setattr(aggregates, "_KEPT", 3)
+    made = Aggregates(explorer.store, explorer.index)
+    asked = [StatisticAsked(run="diagnose-1", p=p) for p in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)]
+    first = [made.of("position", each) for each in asked]
+    assert len(made._made) == len(made._tables) == 3
+    assert [made.of("position", each) for each in asked] == first
