@@ -24,7 +24,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,12 +99,11 @@ def jobs_for(pair: Pair, n: int, split: str) -> list[SampleJob]:
 
 
 async def guided(
-    pair: Pair, jobs: Sequence[SampleJob], gate: Gate, sequences: int, decoding: Decoding, arguments: argparse.Namespace
-) -> list[TraceBuilder]:
+    pair: Pair, stops: frozenset[int], jobs: Sequence[SampleJob], gate: Gate, sequences: int, decoding: Decoding,
+    arguments: argparse.Namespace,
+) -> list[TraceBuilder]:  # fmt: skip
     """Decode all jobs on two servers and return their traces in the order of the jobs."""
-    options = DecodeOptions(
-        K, arguments.max_new_tokens, Sampling(), pair.stop_token_ids, arguments.draft_tokens, loop=decoding
-    )
+    options = DecodeOptions(K, arguments.max_new_tokens, Sampling(), stops, arguments.draft_tokens, loop=decoding)
     async with PairSession(pair, Concurrency(sequences)) as session:
         traces = {sample.job.sample_id: sample.trace async for sample in session.run(jobs, gate, options)}
     return [traces[job.sample_id] for job in jobs]
@@ -170,15 +169,16 @@ async def measure_pair(name: str, served: Served, arguments: argparse.Namespace,
     two, url = served.pair, served.fused.url
     async with connect(two.base.url, two.reasoning.url) as pair, connect(url, url) as one:
         [server] = one.base.servers
-        told = await fused(
-            server, stops_of(name, pair), jobs_for(pair, 64, "calibration"), NeverGate("ce"), 32, Steering(trace=1),
-            arguments.max_new_tokens,
-        )  # fmt: skip
+        stops, asked, never = stops_of(name, pair), jobs_for(pair, 64, "calibration"), NeverGate("ce")
+        told = await fused(server, stops, asked, never, 32, Steering(trace=1), arguments.max_new_tokens)
+        traces = await guided(pair, stops, asked, never, 32, "chunked", arguments)
+        scored = {"one": told.records["score"], "two": np.array([d.score for trace in traces for d in trace.decisions])}
         for sequences in arguments.sequences:
             jobs = jobs_for(pair, max(sequences * arguments.rounds, 8), "heldout")
             for rate in arguments.rates:
-                gate = DivergenceGate("ce", ThresholdRule(calibrate(told.records["score"], rate).tau))
-                cell = Cell(name, served, pair, server, jobs, gate, sequences, rate, arguments)
+                # Scores of top-k lists are others than those over the whole vocabulary: each way has its own threshold.
+                gates = {way: DivergenceGate("ce", ThresholdRule(calibrate(s, rate).tau)) for way, s in scored.items()}
+                cell = Cell(name, served, pair, server, stops, jobs, gates, sequences, rate, arguments)
                 write_rows(await cell.measure(), path)
 
 
@@ -190,8 +190,9 @@ class Cell:
     served: Served
     pair: Pair
     server: FusedServer
+    stops: frozenset[int]
     jobs: Sequence[SampleJob]
-    gate: Gate
+    gates: Mapping[str, Gate]
     sequences: int
     ratio: float
     arguments: argparse.Namespace
@@ -229,13 +230,13 @@ class Cell:
             if method in ("fused", TRACED):
                 asked = steering_of(drafts, K if method == TRACED else int(warm_up))
                 told = await fused(
-                    self.server, stops_of(self.name, pair), some, self.gate, self.sequences, asked, arguments.max_new_tokens
+                    self.server, self.stops, some, self.gates["one"], self.sequences, asked, arguments.max_new_tokens
                 )
                 lengths = told.lengths
                 n_tokens = sum(lengths)
             elif method in ("chunked", "lockstep"):
                 loop: Decoding = "lockstep" if method == "lockstep" else "chunked"
-                traces = await guided(pair, some, self.gate, self.sequences, loop, arguments)
+                traces = await guided(pair, self.stops, some, self.gates["two"], self.sequences, loop, arguments)
                 n_tokens = sum(len(trace) for trace in traces)
             else:
                 url = self.served.pair.base.url if method == "base" else self.served.pair.reasoning.url

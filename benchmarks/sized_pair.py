@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from rrti_sgl.tinypair.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
+from rrti_sgl.tinypair.tokenizer import PAD_ID, VOCABULARY, save_tokenizer
 
 BUILD = Path("build")
 RANDOM = {
@@ -25,7 +25,7 @@ def make_sized_pair(name: str) -> tuple[Path, Path]:
         config = Qwen3Config(
             vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=layers, num_attention_heads=8,
             num_key_value_heads=4, head_dim=64, intermediate_size=inner, tie_word_embeddings=True,
-            max_position_embeddings=512, initializer_range=0.1, bos_token_id=None, eos_token_id=EOS_ID, pad_token_id=PAD_ID,
+            max_position_embeddings=512, initializer_range=0.1, bos_token_id=None, eos_token_id=None, pad_token_id=PAD_ID,
         )  # fmt: skip
         model = Qwen3ForCausalLM(config)
         if side == "reasoning" and sizes[0] == sizes[1]:
