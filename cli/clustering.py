@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rrti_sgl import bounds
+from rrti_sgl.cli.terminal import say
 from rrti_sgl.errors import UsageError
 
 if TYPE_CHECKING:
     from rrti_sgl.programs.cluster.cluster import RayCluster
     from rrti_sgl.programs.cluster.member import PairOpening
 
+_ASKING_CPUS = 0.1  # of an actor that only asks a pair that runs: as many as there are pairs find a place
 Ray = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +72,24 @@ class ClusterOptions:
                 raise UsageError("--ray needs Ray, which is not installed.", "pip install 'rrti-sgl[ray]'") from error
         elif self != ClusterOptions():
             raise UsageError("--pairs, --pair-gpus, --pair-at and --parts are of a cluster.", "Name one: --ray ADDRESS")
+        if self.addresses and (self.pairs is not None or self.pair_gpus is not None):
+            message = "--pairs and --pair-gpus are of pairs that are started, and --pair-at names such that run."
+            raise UsageError(message, "Leave one of them out.")
+
+    @property
+    def addresses(self) -> list[tuple[str, str]]:
+        """Base and reasoning server of each pair of --pair-at.
+
+        Raises:
+            UsageError: it is not one URL or two.
+        """
+        found = []
+        for text in self.pair_at or ():
+            urls = text.split(",")
+            if len(urls) > 2 or not all(url.startswith(("http://", "https://")) for url in urls):
+                raise UsageError(f"--pair-at {text!r} is no pair.", "Write it as http://HOST:PORT,http://HOST:PORT")
+            found.append((urls[0], urls[-1]))
+        return found
 
     @property
     def typed(self) -> list[tuple[str, Path | float | str | None]]:
@@ -98,21 +118,21 @@ class ClusterOptions:
 
         if opening.base_url is not None:
             raise UsageError("The addresses of one pair were given for a cluster.", "Name each pair: --pair-at URL[,URL]")
-        folder, share = self.folder(store), Share(gpus=0 if self.pair_at else self.pair_gpus, pairs=self.pairs)
+        folder, openings = self.folder(store), self._openings(opening)
+        share = Share(gpus=self.pair_gpus, pairs=self.pairs)
+        if self.addresses:
+            share = Share(gpus=0, cpus=_ASKING_CPUS, pairs=len(openings))
         assert self.ray is not None
         assert folder is not None
-        async with open_cluster(self.ray, self._openings(opening), folder, share) as cluster:
+        say("The run begins with the first pair of the cluster that is up.", err=True)
+        async with open_cluster(self.ray, openings, folder, share) as cluster:
             yield cluster
 
     def _openings(self, opening: PairOpening) -> Sequence[PairOpening]:
-        if not self.pair_at:
+        if not self.addresses:
             return [opening]
         if opening.base is not None or opening.fused:
             raise UsageError(
                 "Both pairs that run and what to start were given.", "Leave --base, --reasoning or --fused out."
             )
-        found = []
-        for text in self.pair_at:
-            base, comma, reasoning = text.partition(",")
-            found.append(replace(opening, base_url=base, reasoning_url=reasoning if comma else base))
-        return found
+        return [replace(opening, base_url=base, reasoning_url=reasoning) for base, reasoning in self.addresses]

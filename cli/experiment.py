@@ -48,7 +48,8 @@ def experiment(
     """
     from rrti_sgl.cli import experiment_output
     from rrti_sgl.cli.experiment_run import run_experiment
-    from rrti_sgl.programs.experiments import load_experiment, shipped_text, through_endpoint, with_tokenizers
+    from rrti_sgl.errors import UsageError
+    from rrti_sgl.programs.experiments import load_experiment, on_running, shipped_text, through_endpoint, with_tokenizers
     from rrti_sgl.programs.experiments.grid import build_grid
     from rrti_sgl.programs.experiments.plan import make_plan
     from rrti_sgl.programs.experiments.preflight import check_experiment
@@ -58,8 +59,12 @@ def experiment(
         return
     cluster.check()
     loaded = load_experiment(source)
+    if endpoint_url is not None and cluster.ray is not None:
+        raise UsageError("--endpoint-url is one address, and --ray takes many pairs.", "Name each pair: --pair-at URL[,URL]")
     if endpoint_url is not None:
         loaded = through_endpoint(loaded, endpoint_url)
+    elif cluster.addresses:
+        loaded = on_running(loaded, *cluster.addresses[0])
     spec = with_tokenizers(loaded.spec if out is None else loaded.spec.model_copy(update={"out": out}), tokenizer or ())
     grid = build_grid(spec, loaded.complaints, limit=limit)
     findings = check_experiment(spec, grid, loaded.complaints)

@@ -114,6 +114,8 @@ def _share_out(
     reference: bool,
 ) -> None:
     opening = replace(_opening(spec, "reference" if reference else "reasoning"), log_dir=None)
+    if cluster.addresses:
+        opening = replace(opening, base_url=None, reasoning_url=None)  # they stand for all, and were checked as such
 
     async def go() -> None:
         async with cluster.open(opening, runner.store.path) as workers:

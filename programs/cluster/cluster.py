@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
+from rrti_sgl import __version__
 from rrti_sgl.db.store import Store
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.engines.pair import Pair
@@ -96,7 +98,7 @@ class RayMember:
         """
         while True:
             try:
-                pair: Pair = await _told(self.actor.pair.remote())
+                pair: Pair = await _told(self.actor.pair.remote(__version__))
                 return pair
             except ActorUnavailableError:  # Ray starts it again
                 await asyncio.sleep(0.5)
@@ -245,10 +247,14 @@ async def open_cluster(address: str, openings: Sequence[Opening], parts: Path, s
     ours = signal.getsignal(signal.SIGTERM)
     try:
         _check_reachable(address)
-        dashboard = False if address == LOCAL else None
+        dashboard = None
+        if address == LOCAL:
+            dashboard = False
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
         ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise UsageError(f"There is no Ray cluster at {address!r}: {_first_line(error)}", "See docs/cluster.md.") from error
+        remedy = "If it asks for a token, set RAY_AUTH_MODE=token: see docs/cluster.md."
+        raise UsageError(f"There is no Ray cluster at {address!r}: {_first_line(error)}", remedy) from error
     finally:
         signal.signal(signal.SIGTERM, ours)  # Ray's own would leave what is finished unwritten
     with contextlib.ExitStack() as stack:

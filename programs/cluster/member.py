@@ -6,16 +6,20 @@ Nothing here needs Ray: what calls these methods may be anything.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rrti_sgl import __version__
 from rrti_sgl.db.layouts import Precision
 from rrti_sgl.db.sinks.parquet_parts import ParquetSink
 from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.engines.pair import Pair
+from rrti_sgl.engines.transport import TransportLimits
+from rrti_sgl.errors import PairMismatchError
 from rrti_sgl.programs.cluster.leases import Counted, LostError
 from rrti_sgl.programs.experiments.models import PlannedEngine
 from rrti_sgl.programs.running.preparing import PreparedRun
@@ -54,7 +58,10 @@ class PairOpening:
         opened = opening.open_pair(*models, log_dir=self.log_dir, options=self.options, fused=self.fused)
         with ExitStack() as stack:
             address = await asyncio.to_thread(stack.enter_context, opened)
-            async with open_session(address.base_url, address.reasoning_url, self.concurrency, **self.connecting) as session:
+            connecting = dict(self.connecting)
+            if address.served is not None:  # who starts them again is the actor that comes after this one
+                connecting["limits"] = replace(connecting.get("limits") or TransportLimits(), patience_s=0)
+            async with open_session(address.base_url, address.reasoning_url, self.concurrency, **connecting) as session:
                 yield session
 
 
@@ -73,12 +80,19 @@ class PairMember:
         self._run: PreparedRun | None = None
         self._sink: ParquetSink | None = None
 
-    async def pair(self) -> Pair:
+    async def pair(self, version: str) -> Pair:
         """The pair as it can be told elsewhere: its engines answer nothing there.
 
+        Args:
+            version: the driver's, of this package.
+
         Raises:
+            PairMismatchError: this machine has another one.
             RRTIError: it does not come up.
         """
+        if version != __version__:
+            message = f"{socket.gethostname()} has rrti-sgl {__version__}, and the driver {version}."
+            raise PairMismatchError(message, "Install the same version on all machines.")
         pair = (await self._session_on()).pair
         return replace(pair, base=PlannedEngine(pair.base.info), reasoning=PlannedEngine(pair.reasoning.info))
 

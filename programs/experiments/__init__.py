@@ -5,7 +5,14 @@ problems and GPUs is checked in `rrti_sgl.programs.experiments`. The shipped exp
 """
 
 from rrti_sgl.programs.experiments.complaints import Complaint, Complaints
-from rrti_sgl.programs.experiments.loading import LoadedExperiment, load_experiment, shipped, shipped_text, through_endpoint
+from rrti_sgl.programs.experiments.loading import (
+    LoadedExperiment,
+    load_experiment,
+    on_running,
+    shipped,
+    shipped_text,
+    through_endpoint,
+)
 from rrti_sgl.programs.experiments.spec import (
     BUNDLED,
     EvaluationSpec,
@@ -27,6 +34,7 @@ __all__ = [
     "ProgramSpec",
     "ReasoningModelSpec",
     "load_experiment",
+    "on_running",
     "shipped",
     "shipped_text",
     "through_endpoint",

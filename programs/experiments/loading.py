@@ -87,10 +87,18 @@ def load_experiment(source: str) -> LoadedExperiment:
 
 def through_endpoint(loaded: LoadedExperiment, url: str) -> LoadedExperiment:
     """The experiment by an endpoint, in place of the servers that it names; what does not go through one is noted."""
-    address = as_address(url)
-    servers = ServerSpec(base_url=address, reasoning_url=address, api_key_env=loaded.spec.servers.api_key_env)
+    return on_running(loaded, as_address(url), as_address(url))
+
+
+def on_running(loaded: LoadedExperiment, base_url: str, reasoning_url: str) -> LoadedExperiment:
+    """The experiment on a pair that runs, in place of the servers that it names; what such a pair lacks is noted."""
+    servers = ServerSpec(base_url=base_url, reasoning_url=reasoning_url, api_key_env=loaded.spec.servers.api_key_env)
     spec = loaded.spec.model_copy(update={"servers": servers})
-    _check_endpoint(spec, loaded.complaints)
+    if servers.through_endpoint:
+        _check_endpoint(spec, loaded.complaints)
+    elif spec.models.reference is not None:
+        message = "a pair that runs has no third model. Leave it out, or have the servers started."
+        loaded.complaints.add(("models", "reference"), message)
     return LoadedExperiment(spec, loaded.complaints)
 
 
