@@ -4,7 +4,7 @@ A run of the synthetic store is copied under other names: in the file by SQL, se
 what `rrti runs` shows. Statistics of one run are made twice: with all folders there, and with none but its own left.
 
     python benchmarks/many_runs.py
-    python benchmarks/many_runs.py --listed 10000 --sealed 1000
+    python benchmarks/many_runs.py --listed 10000 --listed-sealed 10000 --sealed 1000
 """
 
 from __future__ import annotations
@@ -101,10 +101,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--listed", type=int, default=10_000)
     parser.add_argument("--sealed", type=int, default=1000)
+    parser.add_argument("--listed-sealed", type=int, default=10_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure_listing(Path(folder), arguments.listed, sealed=False)
-        measure_listing(Path(folder), arguments.sealed, sealed=True)
+        measure_listing(Path(folder), arguments.listed_sealed, sealed=True)
         measure_statistics(Path(folder), arguments.sealed)
 
 

@@ -66,13 +66,14 @@ class StoreReader:
             wanted = set(runs)
             if self._folders is None:
                 rows = cursor.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
-                sealed = [run_id for (run_id,) in rows]
+                if wanted.issuperset(sealed := [run_id for (run_id,) in rows]):
+                    return
                 chosen = [relations.run_folder(self.path, run_id) for run_id in sealed if run_id in wanted]
             else:
-                sealed = list(self._folders.values())
                 chosen = [folder for folder, run_id in self._folders.items() if run_id in wanted]
-            if len(chosen) < len(sealed):
-                relations.narrow_views(cursor, chosen)
+                if len(chosen) == len(self._folders):
+                    return
+            relations.narrow_views(cursor, chosen, registered=self._folders is None)
         except duckdb.Error as error:
             raise translate(error) from error
 

@@ -26,6 +26,19 @@ FILES = ("runs", "problems", "calibrations", *SEALED_VIEWS)
 LOCATION = "location"
 MANIFEST = "manifest.json"
 
+# What samples add up to, as `run_totals` has it and `sealed_runs` keeps it. DuckDB's own hash differs between its versions.
+_WHOLE = "FILTER (parent_sample_id IS NULL)"
+_TOTALS = {
+    "n_samples": "count(*)",
+    "n_tokens": "COALESCE(sum(n_tokens), 0)::BIGINT",
+    "n_takeovers": "COALESCE(sum(n_takeovers), 0)::BIGINT",
+    "n_graded": "count(correct)",
+    "n_correct": "count(*) FILTER (correct)",
+    "n_problems": f"count(DISTINCT problem_id) {_WHOLE}",
+    "problems": f"md5(to_json(list_sort(list(DISTINCT problem_id) {_WHOLE}))::VARCHAR)",
+}
+_AS_TOTALS = ",\n    ".join(f"{expression} AS {name}" for name, expression in _TOTALS.items())
+
 # Before schema 0003 the configuration of a run did not say its kind; the program tells it.
 _WITH_KIND = """CASE WHEN json_exists(config, '$.kind') THEN config::JSON ELSE json_merge_patch(
     config, json_object('kind', CASE WHEN program IN ('score', 'frontend', 'counterfactual') THEN program ELSE 'run' END)
@@ -55,23 +68,47 @@ def file_of(folder: Path, table: str) -> Path:
     return folder / f"{table}.parquet"
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path], kind: str = "VIEW") -> None:
-    """Create every view over the tables and the folders of sealed runs; there must be none of these names."""
+def _create_views(
+    connection: duckdb.DuckDBPyConnection, folders: Sequence[Path], kind: str = "VIEW", *, registered: bool = True
+) -> None:
+    """Create every view over the tables and the folders of sealed runs; there must be none of these names.
+
+    Args:
+        connection: to a store, or to a database in memory with its tables.
+        folders: of the sealed runs; those that are away make statements fail that would read them, and no others.
+        kind: "VIEW" or "TEMP VIEW".
+        registered: the store has a table of its sealed runs; else their files say what it would.
+    """
     for table, view in SEALED_VIEWS.items():
-        source = rows_of(folders, table) if folders else f"{table} WHERE false"
-        connection.execute(f"CREATE {kind} {view} AS SELECT * FROM {source}")
+        there = [folder for folder in folders if file_of(folder, table).is_file()]
+        query = f"SELECT * FROM {rows_of(there, table) if there else f'{table} WHERE false'}"
+        if away := [folder.name for folder in folders if folder not in there]:
+            query += f" UNION ALL BY NAME {_failing(table, away)}"
+        connection.execute(f"CREATE {kind} {view} AS {query}")
+    if not registered:
+        totals = f"SELECT run_id, NULL::TIMESTAMP AS sealed_at, {_AS_TOTALS} FROM sealed_samples GROUP BY run_id"
+        connection.execute(f"CREATE {kind} sealed_runs AS {totals}")
     connection.execute(views_sql().replace("CREATE VIEW", f"CREATE {kind}"))
 
 
-def narrow_views(cursor: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+def _failing(table: str, away: Sequence[str]) -> str:
+    """A query with the columns of a table that fails with what to do, whatever is asked of it: nothing of it is constant."""
+    why = f"the files of sealed runs are away ({', '.join(away[:3])}): put them back, then run `rrti db upgrade`"
+    fails = f"error({literal(why)} || left('.', i + 1))"
+    columns = ", ".join(f'{fails}::{column.type} AS "{column.name}"' for column in TABLES[table].columns)
+    return f"SELECT {columns} FROM range(1) AS rows(i) WHERE {fails} IS NULL"
+
+
+def narrow_views(cursor: duckdb.DuckDBPyConnection, folders: Sequence[Path], *, registered: bool) -> None:
     """For one cursor, put views over the tables and some folders alone before those of the store."""
-    _create_views(cursor, folders, "TEMP VIEW")
+    _create_views(cursor, folders, "TEMP VIEW", registered=registered)
 
 
 def views_sql() -> str:
-    """The statements of `views.sql`, with each metric of a compact row where the file leaves room for it."""
+    """The statements of `views.sql`, with metrics of a compact row and totals of samples where the file leaves room."""
     metrics = (f"CASE WHEN score_is = '{name}' THEN score ELSE {name} END AS {name}," for name in METRICS)
-    return migrations.VIEWS_FILE.read_text(encoding="utf-8").replace("/* metrics */", f"\n{' ' * 8}".join(metrics))
+    text = migrations.VIEWS_FILE.read_text(encoding="utf-8")
+    return text.replace("/* metrics */", f"\n{' ' * 8}".join(metrics)).replace("/* totals */", _AS_TOTALS)
 
 
 def drop_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -81,10 +118,19 @@ def drop_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def refresh_views(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
-    """Make the views of an open store anew for what it registers as sealed and where it lies now."""
+    """Make the views of an open store anew for what it registers as sealed and where it lies now.
+
+    Runs that were not added up yet are, where their files are there.
+    """
     drop_views(connection)
-    rows = connection.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
-    _create_views(connection, [run_folder(store, run_id) for (run_id,) in rows])
+    rows = connection.execute("SELECT run_id, n_takeovers IS NULL FROM sealed_runs ORDER BY run_id").fetchall()
+    folders = {run_id: run_folder(store, run_id) for run_id, _ in rows}
+    for run_id in (run_id for run_id, is_open in rows if is_open):
+        if file_of(folders[run_id], "stored_samples").is_file():
+            totals = f"SELECT {_AS_TOTALS} FROM {rows_of([folders[run_id]], 'stored_samples')}"
+            noted = ", ".join(f"{name} = totals.{name}" for name in _TOTALS)
+            connection.execute(f"UPDATE sealed_runs SET {noted} FROM ({totals}) AS totals WHERE run_id = {literal(run_id)}")
+    _create_views(connection, list(folders.values()))
     connection.execute(f"INSERT OR REPLACE INTO store_settings VALUES ('{LOCATION}', {literal(store.resolve())})")
 
 
@@ -133,7 +179,7 @@ def create_over_files(connection: duckdb.DuckDBPyConnection, folders: Sequence[P
         key, rows = ", ".join(TABLES[name].key), rows_of(folders, name, with_file=True)
         newest = f"SELECT DISTINCT ON ({key}) * EXCLUDE file_of_row FROM {rows} ORDER BY {key}, file_of_row DESC"
         connection.execute(f"CREATE VIEW {name} AS FROM declared.{name} UNION ALL BY NAME FROM ({newest})")
-    _create_views(connection, folders)
+    _create_views(connection, folders, registered=False)
 
 
 def rows_of(folders: Sequence[Path], table: str, *, with_file: bool = False) -> str:

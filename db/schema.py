@@ -83,8 +83,10 @@ def describe(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         relation; and a row for each run, oldest first.
     """
     with Store.open_readonly(path) as store:
-        counts = ", ".join(f"(SELECT count(*) FROM {name}) AS {name}" for name in RELATIONS)
-        totals = store.sql(f"SELECT {counts}").to_pylist()[0]
+        counts = [f"(SELECT count(*) FROM {name}) AS {name}" for name in ("runs", "calibrations", "problems")]
+        sums = "(SELECT COALESCE(sum(n_{0}), 0)::BIGINT FROM run_totals) AS {0}"
+        counts += [sums.format(name) for name in ("samples", "tokens")]
+        totals = store.sql(f"SELECT {', '.join(counts)}").to_pylist()[0]
         runs = store.sql(
             """
             SELECT run_id, program, status, n_samples, n_tokens, rho, accuracy,

@@ -92,6 +92,7 @@ def open_for_upkeep(store: Path, *, read_only: bool = False) -> Iterator[duckdb.
 def register(connection: duckdb.DuckDBPyConnection, store: Path, manifest: Manifest) -> None:
     """Note in an open transaction that a run's samples and tokens are in the folder beside the store."""
     now = datetime.now(UTC).replace(tzinfo=None)
+    columns = "(run_id, sealed_at, n_samples, n_tokens)"
     values = [manifest.run_id, now, manifest.n_samples, manifest.n_tokens]
-    connection.execute("INSERT INTO sealed_runs VALUES (?, ?, ?, ?)", values)
+    connection.execute(f"INSERT INTO sealed_runs {columns} VALUES (?, ?, ?, ?)", values)
     relations.refresh_views(connection, store)

@@ -65,6 +65,7 @@ class Table:
 
 
 TOKEN_FIELDS: Final = token_fields()
+_AWAY: Final = "NULL where the files were away when they were to be added up."
 
 
 def _of_record(record: type[Any]) -> tuple[TableColumn, ...]:
@@ -152,6 +153,11 @@ TABLES: Final = {
                 TableColumn("sealed_at", "TIMESTAMP", "When it was sealed or attached (UTC)."),
                 TableColumn("n_samples", "INTEGER", "Samples in the folder."),
                 TableColumn("n_tokens", "BIGINT", "Tokens in the folder."),
+                TableColumn("n_takeovers", "BIGINT", f"Takeovers of them all; {_AWAY}", True),
+                TableColumn("n_graded", "BIGINT", f"Samples with a reference answer; {_AWAY}", True),
+                TableColumn("n_correct", "BIGINT", f"Samples that are correct; {_AWAY}", True),
+                TableColumn("n_problems", "BIGINT", f"Problems with whole solutions, not continuations; {_AWAY}", True),
+                TableColumn("problems", "VARCHAR", "MD5 of the sorted ids of these problems.", True),
             ),
         ),
         Table(

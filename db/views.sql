@@ -73,6 +73,17 @@ FROM samples
 JOIN runs USING (run_id)
 LEFT JOIN problems ON problems.problem_set = runs.problem_set AND problems.problem_id = samples.problem_id;
 
+-- What the samples of each run add up to; those of sealed runs were added up when they were sealed, and no file is opened.
+-- n_graded: samples with a reference answer. n_problems: those with whole solutions, not continuations of other samples;
+-- problems: the MD5 of their ids.
+CREATE VIEW run_totals AS
+SELECT
+    run_id,
+    /* totals */
+FROM stored_samples
+GROUP BY run_id
+UNION ALL BY NAME SELECT * EXCLUDE sealed_at FROM sealed_runs;
+
 -- One row for each run, with what its samples add up to. rho: takeovers per token over all tokens of the run.
 -- accuracy: share of its graded samples (those with a reference answer) that are correct.
 CREATE VIEW run_view AS
@@ -81,15 +92,6 @@ SELECT
     COALESCE(totals.n_samples, 0) AS n_samples,
     COALESCE(totals.n_tokens, 0) AS n_tokens,
     totals.n_takeovers / NULLIF(totals.n_tokens, 0) AS rho,
-    totals.accuracy
+    totals.n_correct / NULLIF(totals.n_graded, 0) AS accuracy
 FROM runs
-LEFT JOIN (
-    SELECT
-        run_id,
-        count(*) AS n_samples,
-        sum(n_tokens)::BIGINT AS n_tokens,
-        sum(n_takeovers)::BIGINT AS n_takeovers,
-        avg(correct::INTEGER) AS accuracy
-    FROM samples
-    GROUP BY run_id
-) AS totals USING (run_id);
+LEFT JOIN run_totals AS totals USING (run_id);

@@ -175,15 +175,8 @@ def _id_label(run: RunRecord) -> str:
 
 def _comparisons(store: Store, records: Sequence[RunRecord]) -> list[Comparison]:
     """Groups of runs that are of the same models, problems and sampling; a run alone is a group too."""
-    problems = store.sql(
-        """
-        SELECT run_id, hash(list_sort(list(DISTINCT problem_id))) AS problems, count(DISTINCT problem_id) AS n_problems,
-               count(*) AS n_samples
-        FROM samples WHERE parent_sample_id IS NULL GROUP BY run_id
-        """,
-        runs=[run.run_id for run in records],
-    ).to_pylist()
-    covered = {row["run_id"]: row for row in problems}
+    query = "SELECT run_id, problems, n_problems FROM run_totals WHERE n_problems > 0"
+    covered = {row["run_id"]: row for row in store.sql(query, runs=[run.run_id for run in records]).to_pylist()}
     groups: dict[tuple[Any, ...], list[RunRecord]] = {}
     for run in records:
         if run.run_id in covered and run.program != "diagnose":

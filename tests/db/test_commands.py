@@ -45,11 +45,11 @@ def filled(path, build):
 
 def test_life_of_a_file(rrti, tmp_path):
     path = tmp_path / "x.duckdb"
-    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0003, was empty\n"
-    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0003, nothing to do\n"
+    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0004, was empty\n"
+    assert rrti("db", "upgrade", path).stdout == f"{path}: schema 0004, nothing to do\n"
     assert rrti("db", "downgrade", "base", path, input="n\n").exit_code == 1
     assert "nothing to do" in rrti("db", "upgrade", path).stdout
-    assert rrti("db", "downgrade", "base", path, "--yes").stdout == f"{path}: schema empty, was 0003\n"
+    assert rrti("db", "downgrade", "base", path, "--yes").stdout == f"{path}: schema empty, was 0004\n"
 
 
 def test_info(rrti, filled):

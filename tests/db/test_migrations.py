@@ -28,27 +28,27 @@ def relations(path):
 
 def test_up_down_up(tmp_path, build):
     path = tmp_path / "a folder" / "100%.duckdb"
-    assert upgrade_file(path) == (None, "0003")
+    assert upgrade_file(path) == (None, "0004")
     tables = ["calibrations", "compact_tokens", "exact_tokens", "problems", "runs", "sealed_runs", "store_settings"]
-    views = ["run_view", "sample_view", "samples", "token_view", "tokens"]
+    views = ["run_totals", "run_view", "sample_view", "samples", "token_view", "tokens"]
     views += ["sealed_compact_tokens", "sealed_exact_tokens", "sealed_samples"]
     assert relations(path) == sorted(["alembic_version", "stored_samples", *tables, *views])
     assert tables_of(path) == declared()
-    assert upgrade_file(path) == ("0003", "0003")
+    assert upgrade_file(path) == ("0004", "0004")
     with Store.open(path) as store:
         store.begin_run(build["run"]())
         trace = build["trace"]()
         assert store.write_samples([trace]) == 1
         before = store.sql("SELECT * FROM tokens ORDER BY position").to_pylist()
-    assert downgrade_file(path, "0001") == ("0003", "0001")
+    assert downgrade_file(path, "0001") == ("0004", "0001")
     assert relations(path) == ["alembic_version", "calibrations", "problems", "runs", "samples", "tokens"]
     with duckdb.connect(str(path)) as connection:
         older = connection.execute("SELECT * FROM tokens ORDER BY position").to_arrow_table().to_pylist()
     assert older == before
-    assert upgrade_file(path) == ("0001", "0003")
+    assert upgrade_file(path) == ("0001", "0004")
     with Store.open_readonly(path) as store:
         assert store.sql("SELECT * FROM tokens ORDER BY position").to_pylist() == before
-    assert downgrade_file(path, "base") == ("0003", None)
+    assert downgrade_file(path, "base") == ("0004", None)
     assert relations(path) == ["alembic_version"]
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
 
@@ -64,16 +64,16 @@ def test_a_failing_upgrade_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
 
 def test_refusals(tmp_path, path):
-    with pytest.raises(UsageError, match=r"no revision 'x'.*0001, 0002, 0003, head"):
+    with pytest.raises(UsageError, match=r"no revision 'x'.*0001, 0002, 0003, 0004, head"):
         upgrade_file(path, "x")
-    with pytest.raises(UsageError, match=r"cannot go back to '0003'.*base, 0001, 0002"):
-        downgrade_file(path, "0003")
+    with pytest.raises(UsageError, match=r"cannot go back to '0004'.*base, 0001, 0002, 0003"):
+        downgrade_file(path, "0004")
     with pytest.raises(StoreError, match="no store to downgrade"):
         downgrade_file(tmp_path / "none.duckdb", "base")
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for call in (upgrade_file, lambda file: downgrade_file(file, "base")):
-        with pytest.raises(StoreVersionError, match="newer than 0003"):
+        with pytest.raises(StoreVersionError, match="newer than 0004"):
             call(path)
     other = tmp_path / "other.duckdb"
     with duckdb.connect(str(other)) as connection:
@@ -94,7 +94,7 @@ def test_comments_follow_the_declaration_without_a_revision(path):
     with duckdb.connect(str(path)) as connection:
         connection.execute("COMMENT ON COLUMN exact_tokens.ce IS 'as an earlier version said'")
     assert tables_of(path) != declared()
-    assert upgrade_file(path) == ("0003", "0003")
+    assert upgrade_file(path) == ("0004", "0004")
     assert tables_of(path) == declared()
 
 
@@ -121,5 +121,5 @@ def test_describe(path, build):
         store.begin_run(build["run"]())
         store.write_samples([build["trace"]()])
     facts, runs = describe(path)
-    assert (facts["revision"], facts["runs"], facts["tokens"]) == ("0003", 1, 3)
+    assert (facts["revision"], facts["runs"], facts["tokens"]) == ("0004", 1, 3)
     assert [(run["run_id"], run["n_tokens"], run["rho"]) for run in runs] == [("r1", 3, 0.0)]

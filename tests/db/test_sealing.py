@@ -12,10 +12,13 @@ import duckdb
 import pytest
 
 from rrti_sgl.db import attaching, checking, folders, maintenance, relations, sealing, snapshots
+from rrti_sgl.db.schema import describe
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError, StoreLockedError, UsageError
+from rrti_sgl.programs.reporting.listing import list_runs
 
-TABLES = ("runs", "problems", "calibrations", "samples", "tokens")
+UNKNOWN = "'zz' AS run_id, '2026-01-01' AS sealed_at, 0 AS n_samples, 0 AS n_tokens"
+TABLES = ("runs", "problems", "calibrations", "samples", "tokens", "run_totals", "run_view")
 
 
 @pytest.fixture
@@ -58,6 +61,28 @@ def test_a_sealed_run_is_read_as_before(filled):
     assert list(folder.iterdir()) == []
     with Store.open_readonly(filled) as store:
         assert content(store) == before
+
+
+@pytest.mark.parametrize("total", ["n_takeovers", "n_graded", "n_correct", "n_problems"])
+def test_totals_that_are_not_those_of_the_files_are_found(filled, total):
+    sealing.seal(filled, "a")
+    with duckdb.connect(str(filled)) as connection:
+        connection.execute(f"UPDATE sealed_runs SET {total} = {total} + 1")
+    [finding] = checking.check(filled)
+    assert (finding.check, finding.run_id) == ("totals", "a")
+
+
+def test_listing_opens_no_file_of_a_sealed_run(filled):
+    with Store.open(filled) as store:
+        tables = [table.data for table in list_runs(store)]
+    for run_id in "ab":
+        sealing.seal(filled, run_id)
+    for path in relations.runs_folder(filled).rglob("*.parquet"):
+        path.write_bytes(b"cut")
+    with Store.open_readonly(filled) as store:
+        assert [table.data for table in list_runs(store)] == tables
+    facts, _ = describe(filled)
+    assert (facts["samples"], facts["tokens"]) == (4, 12)
 
 
 def test_a_sealed_run_takes_nothing_more(filled, build):
@@ -188,7 +213,7 @@ def test_damage_to_a_sealed_run_is_found(filled):
         ("UPDATE compact_tokens SET base_topk_codes = [200, 100] WHERE run_id = 'b'", "lists", "that rise"),
         ("UPDATE runs SET calibration_id = 'x' WHERE run_id = 'b'", "references", "names calibration x"),
         ("UPDATE stored_samples SET parent_sample_id = 'x' WHERE run_id = 'b'", "references", "continues sample x"),
-        ("INSERT INTO sealed_runs VALUES ('zz', '2026-01-01', 0, 0)", "files", "manifest cannot be read"),
+        (f"INSERT INTO sealed_runs BY NAME SELECT {UNKNOWN}", "files", "manifest cannot be read"),
     ],
 )
 def test_what_is_wrong_is_found_where_it_is(filled, change, check, said):

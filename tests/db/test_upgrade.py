@@ -81,6 +81,9 @@ def test_an_upgraded_store_keeps_every_row(earlier):
     assert [{**run, "config": json.loads(run["config"])} for run in after.pop("runs")] == [
         with_kind(run) for run in before.pop("runs")
     ]
+    for row in after["sealed_runs"]:
+        for name in revision_of("0004").COLUMNS:
+            assert row.pop(name) is not None or name == "problems"  # a run of continuations has no whole solutions
     assert {name: rows for name, rows in after.items() if rows} == before
     assert not earlier.with_name(earlier.name + BACKUP).exists()
     assert checking.check(earlier) == []
@@ -137,6 +140,31 @@ def test_a_run_sealed_by_a_newer_version_is_refused(second, tmp_path):
     upgrade_file(second)
     with pytest.raises(StoreVersionError, match=r"schema 0999; this version reads up to .* Update rrti-sgl"):
         Store.open_sealed(second)
+
+
+def test_runs_whose_files_are_away_are_upgraded_listed_and_added_up_later(second, tmp_path):
+    totals = "SELECT run_id, n_samples, n_tokens, rho, accuracy FROM run_view ORDER BY run_id"
+    folder, away = second.with_suffix(".runs") / "guided-1", tmp_path / "away"
+    folder.rename(away)
+    upgrade_file(second)
+    with Store.open_readonly(second) as store:
+        before = {row["run_id"]: row for row in store.sql(totals).to_pylist()}
+        assert before["guided-1"] == {"run_id": "guided-1", "n_samples": 6, "n_tokens": 72, "rho": None, "accuracy": None}
+        assert run_query(store, "accuracy", run="base-1", resamples=0).num_rows
+        of_it = ("count(*)", "sum(n_tokens) FILTER (n_takeovers > 0)", "DISTINCT run_id")
+        for query in (*(f"SELECT {asked} FROM samples" for asked in of_it), "FROM tokens WHERE score > 1 AND run_id = 'x'"):
+            with pytest.raises(StoreError, match=r"files of sealed runs are away \(guided-1\)"):
+                store.sql(query)
+    assert {finding.run_id for finding in checking.check(second)} == {"guided-1"}
+    away.rename(folder)
+    with pytest.raises(StoreError, match=r"put them back, then run `rrti db upgrade`\.$"):
+        checking.check(second)
+    upgrade_file(second)
+    assert checking.check(second) == []
+    with Store.open_readonly(second) as store:
+        after = {row["run_id"]: row for row in store.sql(totals).to_pylist()}
+    assert after["guided-1"]["rho"] > 0
+    assert {**after, "guided-1": None} == {**before, "guided-1": None}
 
 
 def test_what_a_run_is_is_asked_of_its_kind(second):
