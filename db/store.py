@@ -69,7 +69,8 @@ class Store(StoreReader):
             precision: "compact" rounds within the bounds of `rrti_sgl.db.quantisation`, "exact" keeps every number; the
                 file remembers it for tokens written from then on. None leaves what the file says (at first "compact").
             lasting: it stays open for a long time: what is written goes to the file earlier, and memory is bounded.
-            parts: a folder whose parts of runs are merged while the store is open (`rrti_sgl.db.attaching.attach_parts`).
+            parts: a folder whose parts of runs are merged while the store is open (`rrti_sgl.db.attaching.attach_parts`);
+                memory is bounded then, too.
 
         Raises:
             StoreLockedError: another process holds the file.
@@ -83,6 +84,7 @@ class Store(StoreReader):
         if not opening.is_there(path) and not create:
             raise StoreError(f"There is no store at {path}.", "Name another file.")
         opening.make_folder(path)
+        lasting = lasting or parts is not None
         connection = opening.connect(path, read_only=False, lasting=lasting)
         try:
             if opening.is_confined(connection):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rrti_sgl.db import folders, relations, run_ids
 from rrti_sgl.db.attaching import attach_parts
+from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.sinks.parquet_parts import samples_in
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError
 
-_AT_ONCE = 200  # parts of one transaction: bounded memory, and not everything again after an error
+# Parts and tokens of one transaction: bounded memory, and not everything again after an error (docs/performance.md).
+_AT_ONCE, _TOKENS_AT_ONCE = 200, 1_000_000
 _SEEN_AFTER_S = 90  # NFS shows other machines' files once its attribute cache has expired, by default after 60 s at most
 
 
@@ -51,9 +53,7 @@ class SharedParts:
         Raises:
             StoreError: see `rrti_sgl.db.attaching.attach`; parts that were not merged stay where they are.
         """
-        parts = relations.complete_in(self._place)
-        for at in range(0, len(parts), _AT_ONCE):
-            chosen = parts[at : at + _AT_ONCE]
+        for chosen in _transactions(relations.complete_in(self._place)):
             attach_parts(store, chosen)
             for part in chosen:
                 folders.discard(part)
@@ -75,3 +75,17 @@ class SharedParts:
             f"{len(missing)} samples that were finished are in no part in {self._place}.",
             "Do all machines write to one folder? Run it again: what is missing is made anew.",
         )
+
+
+def _transactions(parts: Sequence[Path]) -> Iterator[list[Path]]:
+    chosen: list[Path] = []
+    tokens = 0
+    for part in parts:
+        n_tokens = Manifest.read(part).n_tokens
+        if chosen and (len(chosen) == _AT_ONCE or tokens + n_tokens > _TOKENS_AT_ONCE):
+            yield chosen
+            chosen, tokens = [], 0
+        chosen.append(part)
+        tokens += n_tokens
+    if chosen:
+        yield chosen
