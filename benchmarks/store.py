@@ -4,8 +4,10 @@
 
 Rows go from decoded records (numpy columns of whole samples) through a sink to durable rows. The synthetic tokens
 have a vocabulary of 151,936: two lists of 20 whose ids are drawn from a Zipf law, peaked distributions (about half of the
-tokens above a probability of 0.95), and a reasoning model whose list is nearly the base's (18 of 20 ids). Bytes are those of
-the file's blocks after a checkpoint, and of the Parquet files of the sealed run. The rows are left in build/bench.json.
+tokens above a probability of 0.95), and a reasoning model whose list is nearly the base's (18 of 20 ids). In text, contexts
+recur: recurring tokens draw one of 20,000 contexts by Zipf's law, each with its own candidates and logits, to which noise is
+added; once more their lists end at 99.9 % of the mass. Bytes are those of the file's blocks after a checkpoint, and of the
+Parquet files of the sealed run, of which every list is read. The rows are left in build/bench.json.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ from rrti_sgl.sinks.sink import Sink
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench.json"
 VOCABULARY, K, CANDIDATES = 151_936, 20, 64
-TAU = 1.0
+TAU, MASS, CONTEXTS = 1.0, 0.999, 20_000
+Contexts = tuple[Any, Any]  # candidates (CONTEXTS, CANDIDATES) and their logits
 
 
 def candidate_ids(rng: np.random.Generator, n: int) -> Any:
@@ -51,16 +54,24 @@ def candidate_ids(rng: np.random.Generator, n: int) -> Any:
     return np.take_along_axis(ordered, np.argsort(key, axis=1)[:, :CANDIDATES], axis=1)
 
 
-def distributions(rng: np.random.Generator, n: int) -> tuple[Distributions, Distributions]:
-    """Top-20 lists of a base and a reasoning model at n positions."""
-    ids = candidate_ids(rng, n)
+def drawn_logits(rng: np.random.Generator, n: int) -> Any:
+    """(n, CANDIDATES) of a base model, the largest first."""
     first = np.where(rng.random(n) < 0.7, rng.gamma(3.0, 2.2, n), rng.exponential(0.8, n))
     gaps = rng.exponential(1.0, (n, CANDIDATES - 1)) * (1.2 / np.sqrt(np.arange(1, CANDIDATES)))
     gaps[:, 0] = first
-    base = np.concatenate([np.zeros((n, 1)), -np.cumsum(gaps, axis=1)], axis=1)
+    return np.concatenate([np.zeros((n, 1)), -np.cumsum(gaps, axis=1)], axis=1)
+
+
+def distributions(rng: np.random.Generator, n: int, known: Contexts | None) -> tuple[Distributions, Distributions]:
+    """Top-20 lists of a base and a reasoning model at n positions, anew or in contexts that recur."""
+    if known is None:
+        ids, base = candidate_ids(rng, n), drawn_logits(rng, n)
+    else:
+        context = np.exp(rng.random(n) * np.log(CONTEXTS)).astype(np.int64) - 1
+        ids, base = known[0][context], known[1][context] + rng.normal(0.0, 0.5, (n, CANDIDATES))
     reasoning = base + rng.normal(0.0, 1.1, base.shape)
     apart = rng.random(n) < 0.05
-    reasoning[apart, 1] += first[apart]
+    reasoning[apart, 1] += base[apart, 0] - base[apart, 1]
     made = []
     for logits in (base, reasoning):
         total = np.exp(logits).sum(axis=1) + 10.0 * np.exp(logits.min(axis=1))
@@ -71,9 +82,11 @@ def distributions(rng: np.random.Generator, n: int) -> tuple[Distributions, Dist
     return made[0], made[1]
 
 
-def synthetic_sample(rng: np.random.Generator, index: int, n: int) -> SampleTrace:
+def synthetic_sample(
+    rng: np.random.Generator, index: int, n: int, known: Contexts | None = None, mass: float = 1.0
+) -> SampleTrace:
     """One sample of n tokens as decoding hands it over."""
-    base, reasoning = distributions(rng, n)
+    base, reasoning = distributions(rng, n, known)
     metrics = all_metrics(base, reasoning)
     fired, local_mean = replay(metrics["ce"], ThresholdRule(TAU))
     emitted = np.where(fired, reasoning.ids[:, 0], base.ids[:, 0]).astype(np.int32)
@@ -96,10 +109,10 @@ def synthetic_sample(rng: np.random.Generator, index: int, n: int) -> SampleTrac
         reasoning_tail_mass=reasoning.tail_mass,
         planning_tag=["plan" if number % 50 == 0 else None for number in emitted],
         planted=np.full(n, -1, dtype=np.int32),
-        base_topk_ids=base.ids,
-        base_topk_logprobs=base.logprobs,
-        reasoning_topk_ids=reasoning.ids,
-        reasoning_topk_logprobs=reasoning.logprobs,
+        base_topk_ids=np.where(base.within(mass), base.ids, -1),
+        base_topk_logprobs=np.where(base.within(mass), base.logprobs, np.nan),
+        reasoning_topk_ids=np.where(reasoning.within(mass), reasoning.ids, -1),
+        reasoning_topk_logprobs=np.where(reasoning.within(mass), reasoning.logprobs, np.nan),
     )
     changed = fired & (emitted != base.ids[:, 0])
     return SampleTrace(synthetic_record(index, n, int(fired.sum()), int(changed.sum()), words), columns, "ce")
@@ -196,6 +209,11 @@ def measure(
     columns = database_bytes(path, f"{precision}_tokens", n)
     sealing.seal(path, "bench")
     parquet = parquet_bytes(relations.file_of(relations.runs_folder(path) / "bench", f"{precision}_tokens"), n)
+    lists = [f"sum(list_sum({side}_topk_{part}))" for side in ("base", "reasoning") for part in ("ids", "logprobs")]
+    with Store.open_readonly(path) as store:
+        cpu = time.process_time()
+        store.sql(f"SELECT {', '.join(lists)} FROM tokens")
+        read = time.process_time() - cpu
     shutil.rmtree(folder)
     return {
         "suite": "store", "data": name, "precision": precision, "tokens": n, "samples": len(traces), "batch_rows": rows,
@@ -203,6 +221,7 @@ def measure(
         "rows_per_cpu_s": round(n / best["cpu"]),
         "share_of_run": None if wall_s is None else round((best["write"] + best["close"]) / wall_s, 4),
         "bytes_per_token": round(sum(columns.values()), 1), "sealed_bytes_per_token": round(sum(parquet.values()), 1),
+        "lists_read_cpu_us_per_token": round(read / n * 1e6, 2),
         "columns": {c: [round(columns.get(c, 0), 2), round(parquet.get(c, 0), 2)] for c in {**columns, **parquet}},
     }  # fmt: skip
 
@@ -275,6 +294,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "share of run",
         "bytes a token: file",
         "sealed",
+        "lists read, CPU us a token",
     ]
     keys = [
         "data",
@@ -287,7 +307,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "bytes_per_token",
     ]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join(_cell(row[key]) for key in [*keys, 'sealed_bytes_per_token'])} |" for row in rows]
+    lines += [
+        f"| {' | '.join(_cell(row[key]) for key in [*keys, 'sealed_bytes_per_token', 'lists_read_cpu_us_per_token'])} |"
+        for row in rows
+    ]
     chosen = [row for row in rows if row["batch_rows"] == max(r["batch_rows"] for r in rows)]
     names = list(dict.fromkeys(name for row in chosen for name in row["columns"]))
     lines += ["", "Bytes a token, file / sealed:", ""]
@@ -325,6 +348,10 @@ def main() -> None:
         for name, (traces, wall_s) in data.items()
         for precision, batch in (("compact", 1024), ("compact", 8192), ("compact", 122_880), ("exact", 122_880))
     ]
+    known = candidate_ids(rng, CONTEXTS), drawn_logits(rng, CONTEXTS)
+    for name, mass in (("recurring", 1.0), (f"recurring, to {MASS:.1%}", MASS)):
+        samples = [synthetic_sample(rng, i, 2048, known, mass) for i in range(given.tokens // 2048)]
+        rows.append(measure(name, samples, "compact", 122_880, given.repetitions, None))
     parts = [
         measure_parts(name, traces, precision, given.repetitions)
         for name, (traces, _) in data.items()

@@ -17,7 +17,7 @@ _TEXTS = "Texts"
 _OPTIONS = [name for name, entry in RUN_OPTIONS.items() if entry.option.panel == "Prompts"]
 
 
-@with_options([*_OPTIONS, "grader", "k", "score_kind", "metric", "tagger"])
+@with_options([*_OPTIONS, "grader", "k", "top_k_mass", "score_kind", "metric", "tagger"])
 def score(
     context: typer.Context,
     source: Annotated[

@@ -181,17 +181,16 @@ def write_folder(
 def _write_file(result: duckdb.DuckDBPyConnection, path: Path) -> int:
     """Write what a query returns, row group by row group; returns the number of rows."""
     reader = result.to_arrow_reader(ROW_GROUP)
-    # Measured (benchmarks/store.py): numbers of few values and texts are smallest as a dictionary, floats with their bytes
-    # apart, ids plain. DuckDB reads bytes apart for floats alone.
-    floats = [field.name for field in reader.schema if pa.types.is_floating(_item(field.type))]
-    plain = [field.name for field in reader.schema if pa.types.is_list(field.type) and _item(field.type) == pa.int32()]
+    # Measured (benchmarks/store.py): ids, texts and numbers of few values are smallest as a dictionary, floats with their
+    # bytes apart. DuckDB reads bytes apart for floats alone.
+    floats = {field.name for field in reader.schema if pa.types.is_floating(_item(field.type))}
     rows = 0
     with pq.ParquetWriter(
         path,
         reader.schema,
         compression="zstd",
         compression_level=9,
-        use_dictionary=[_leaf(field) for field in reader.schema if field.name not in {*floats, *plain}],
+        use_dictionary=[_leaf(field) for field in reader.schema if field.name not in floats],
         use_byte_stream_split=[_leaf(field) for field in reader.schema if field.name in floats],
     ) as writer:
         for batch in reader:

@@ -33,6 +33,10 @@ value. A log-probability -x of a list is within {logprob:.4f} * (0.25 + x) nats:
 probability is within 0.009. So lists serve to look at, and to estimate what another k would give; what was computed from
 them is stored beside them, as precisely as said. A sample with a number outside these bounds is kept exactly, whole.
 
+Where the `top_k_mass` of a run's configuration is below 1, a list ends with the first entry by which it holds that share of
+all probability, in either layout: lists are of different lengths, and hold less. Metrics and tail masses are of all `k`
+tokens.
+
 `rrti db precision exact FILE` (in Python `Store.open(path, precision="exact")`) keeps every number of every sample from then
 on, at about twice the bytes; the file remembers it.
 

@@ -222,17 +222,19 @@ class TokenColumns:
     ]
     fired: Annotated[BoolArray, Column("Whether the gate asked for a takeover.", "flag")]
     metrics: Annotated[Mapping[str, FloatArray], Column("By name.", "metrics")]
-    base_tail_mass: Annotated[FloatArray, Column("Base probability outside its stored top k.", "number")]
-    reasoning_tail_mass: Annotated[FloatArray, Column("Reasoning probability outside its stored top k.", "number")]
+    base_tail_mass: Annotated[FloatArray, Column("Base probability outside its k most probable tokens.", "number")]
+    reasoning_tail_mass: Annotated[FloatArray, Column("Reasoning probability outside its k most probable tokens.", "number")]
     planning_tag: Annotated[
         Sequence[str | None], Column("Category of the planning word it belongs to; NULL: not a planning word.")
     ]
     planted: Annotated[
         IntArray, Column("1 at planted decision points, 0 elsewhere; NULL where a world plants none.", "mark")
     ]
-    base_topk_ids: Annotated[IntArray, Column("Base model's k most probable tokens, most probable first.", "ids")]
+    base_topk_ids: Annotated[IntArray, Column("Base model's k most probable tokens in order; fewer by `top_k_mass`.", "ids")]
     base_topk_logprobs: Annotated[NDArray[np.float32], Column("Their log-probabilities, in nats.", "logprobs")]
-    reasoning_topk_ids: Annotated[IntArray, Column("Reasoning model's k most probable tokens, most probable first.", "ids")]
+    reasoning_topk_ids: Annotated[
+        IntArray, Column("Reasoning model's k most probable tokens in order; fewer by `top_k_mass`.", "ids")
+    ]
     reasoning_topk_logprobs: Annotated[NDArray[np.float32], Column("Their log-probabilities, in nats.", "logprobs")]
 
     def __getattr__(self, name: str) -> FloatArray:

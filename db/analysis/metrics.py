@@ -33,8 +33,8 @@ Definitions: part metrics: over the tokens of a run that have all six metrics, f
   first k entries (a base token that the reasoning list does not hold has at most that list's last probability); metric_b is
   at most metric_a on every token. Over whole samples in the order of md5(sample_id), the first and as many more as have at
   most $tokens tokens together. part rounded: what rounding does that the store keeps lists with: metric_a is the stored ce,
-  metric_b that of the stored lists, of the same samples. part exact: metric_a is the ce of the run $exact, metric_b that of
-  the run, over samples of both with the same tokens.
+  metric_b that of the stored lists, of the same samples; of a run with top_k_mass below 1 also what that option cut.
+  part exact: metric_a is the ce of the run $exact, metric_b that of the run, over samples of both with the same tokens.
   mean_difference, smallest_difference, largest_difference: of metric_a - metric_b, in nats. changed_at_tau: share of tokens
   decided differently when both are gated at metric_a's threshold, where decisions_changed gives each its own.
   note: what ties made of top sets. bound_excess: metric_b is taken once more with every number of the lists at the end of

@@ -18,10 +18,7 @@ listed AS (
         reasoning_topk_ids AS other_ids,
         list_transform(base_topk_logprobs, lambda x: -x::DOUBLE) AS base,
         list_transform(reasoning_topk_logprobs, lambda x: -x::DOUBLE) AS reasoning,
-        -- The last one stands for the whole lists.
-        list_append(
-            list_filter($ks, lambda k: k < least(len(ids), len(other_ids))), greatest(len(ids), len(other_ids))
-        ) AS ks
+        max(least(len(base_topk_ids), len(reasoning_topk_ids))) OVER (PARTITION BY run_id) AS longest
     FROM tokens
     JOIN chosen USING (run_id, sample_id)
     WHERE ce IS NOT NULL AND len(base_topk_ids) > 0 AND len(reasoning_topk_ids) > 0
@@ -31,7 +28,8 @@ cut AS (
     SELECT
         run_id,
         ce,
-        ks,
+        -- The last one stands for the whole lists. Lists that end earlier (top_k_mass) are whole at every k from there on.
+        list_append(list_filter($ks, lambda k: k < longest), greatest(len(ids), len(other_ids))) AS ks,
         list_transform(ks, lambda k: list_transform(base[:k], lambda b, i: [
             b, COALESCE(reasoning[list_position(other_ids[:k], ids[i])], reasoning[:k][-1])
         ])) AS pairs

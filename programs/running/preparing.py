@@ -180,7 +180,8 @@ def build(pair: Pair, resolved: ResolvedRun, run_id: str) -> PreparedRun:
     jobs = [replace(job, sample_index=index) for index in range(settings.samples) for job in first]
     whole = isinstance(chosen.gate, AlwaysGate)
     stops = solution_stops(settings, whole=whole)
-    finisher = Finisher(pair.vocabulary, problem_set.grader, resolved.tagger, problem_set.planted, stops, whole)
+    mass = settings.top_k_mass
+    finisher = Finisher(pair.vocabulary, problem_set.grader, resolved.tagger, problem_set.planted, stops, whole, mass)
     options = decode_options(pair, settings, chosen)
     return PreparedRun(record, problem_set.problems, chosen.gate, jobs, options, finisher, chosen.calibration)
 

@@ -30,7 +30,7 @@ DRAFT_TOKENS = 12
 # In a run's configuration beside its settings: what made it, what became of it later, the token that a branch was given.
 BESIDE = ("kind", "regraded", "forced")
 
-_LATER_GATE_OPTIONS = ("like",)
+_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0}, ("like",)
 _NO_GATE = GateOptions()
 
 _problems = partial(Option, panel="Problems", tables=("problems",))
@@ -96,6 +96,9 @@ class RunSettings:
         "mapped"
     )
     k: Annotated[Natural, _decoding("Top logprobs kept of both models; 0: all.")] = DEFAULT_K
+    top_k_mass: Annotated[
+        Ratio, _decoding("Store each list up to this share of the mass; metrics are of all k. 1: all k.")
+    ] = 1.0
     temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), _sampling("0 is greedy.")] = 0.0
     top_p: Annotated[Ratio, _sampling("Nucleus of both models.")] = 1.0
     max_new_tokens: Annotated[Count | None, _sampling("Most tokens of a solution.")] = None
@@ -169,6 +172,7 @@ class RunSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values; what later versions added is left out where it is not used, so that hashes stay."""
         values = asdict(self)
+        values = {name: value for name, value in values.items() if value != _LATER_OPTIONS.get(name, object)}
         for name in _LATER_GATE_OPTIONS:
             if values["gate"][name] == getattr(_NO_GATE, name):
                 del values["gate"][name]

@@ -103,7 +103,8 @@ def prepare_score(
         config=settings.stored(stops),
         config_hash=settings.digest(texts, problem_set),
     )
-    finisher = Finisher(pair.vocabulary, problem_set.grader, tagger, problem_set.planted, stops)
+    mass = given.top_k_mass
+    finisher = Finisher(pair.vocabulary, problem_set.grader, tagger, problem_set.planted, stops, top_k_mass=mass)
     options = decode_options(pair, recorded, chosen)
     return PreparedRun(record, problem_set.problems, chosen.gate, jobs, options, finisher)
 

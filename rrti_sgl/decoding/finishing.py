@@ -26,6 +26,7 @@ class Finisher:
         planted: knows the planted decisions, where the problem set plants any.
         stops: what begins the next problem in the writing model's prompt; a solution is graded up to there.
         whole: whether the reasoning model writes whole solutions, beginning with what its prompt opens.
+        top_k_mass: lists end where they hold this share of all probability; what is computed from them is of whole lists.
     """
 
     vocabulary: Vocabulary
@@ -34,6 +35,7 @@ class Finisher:
     planted: PlantedDecisions | None = None
     stops: tuple[str, ...] = ()
     whole: bool = False
+    top_k_mass: float = 1.0
 
     def finish(self, job: SampleJob, trace: TraceBuilder) -> SampleTrace:
         """Return the sample as it is stored."""
@@ -84,8 +86,8 @@ class Finisher:
 
     def _columns(self, job: SampleJob, trace: TraceBuilder, pieces: list[str]) -> TokenColumns:
         n = len(trace)
-        base_ids, base_logprobs = trace.base.padded(n, trace.k)
-        reasoning_ids, reasoning_logprobs = trace.reasoning.padded(n, trace.k)
+        base_ids, base_logprobs = trace.base.padded(n, trace.k, self.top_k_mass)
+        reasoning_ids, reasoning_logprobs = trace.reasoning.padded(n, trace.k, self.top_k_mass)
         return TokenColumns(
             token_id=np.asarray(trace.token_ids, dtype=np.int32),
             token_text=pieces,

@@ -56,17 +56,22 @@ class _Rows:
     def gathered(self) -> Distributions | None:
         return Distributions.concatenate(self.parts) if self.parts else None
 
-    def padded(self, n: int, k: int) -> tuple[IntArray, NDArray[np.float32]]:
-        """Top-k arrays over all n positions; ids are -1 where the model was not asked."""
+    def padded(self, n: int, k: int, mass: float = 1.0) -> tuple[IntArray, NDArray[np.float32]]:
+        """Top-k arrays over all n positions; ids are -1, log-probabilities NaN where the model was not asked.
+
+        Lists end at a `mass` (see `Distributions.within`).
+        """
         ids = np.full((n, k), -1, dtype=np.int32)
         logprobs = np.full((n, k), np.nan, dtype=np.float32)
         rows = self.gathered()
         if rows is not None:
-            ids[self.positions], logprobs[self.positions] = rows.ids, rows.logprobs
+            kept = rows.within(mass)
+            ids[self.positions] = np.where(kept, rows.ids, -1)
+            logprobs[self.positions] = np.where(kept, rows.logprobs, np.nan)
         return ids, logprobs
 
     def tail_mass(self, n: int) -> FloatArray:
-        """Probability outside the lists over all n positions; NaN where the model was not asked."""
+        """Probability outside the k tokens over all n positions; NaN where the model was not asked."""
         mass, rows = np.full(n, np.nan), self.gathered()
         if rows is not None:
             mass[self.positions] = rows.tail_mass

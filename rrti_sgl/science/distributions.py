@@ -110,6 +110,12 @@ class Distributions:
         tail: FloatArray = np.maximum(0.0, 1.0 - row_sum(np.exp(self.logprobs.astype(np.float64, order="C"))))
         return tail
 
+    def within(self, mass: float) -> BoolArray:
+        """(n, k) whether an entry is of the shortest beginning of its row with this share of all probability; 1: all."""
+        shares = np.exp(self.logprobs.astype(np.float64, order="C"))
+        kept: BoolArray = (np.cumsum(shares, axis=1) - shares < mass) | (mass == 1.0)
+        return kept
+
     def __len__(self) -> int:
         return int(self.ids.shape[0])
 

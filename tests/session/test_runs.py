@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrti_sgl.db import checking, sealing
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
@@ -101,6 +102,37 @@ def test_lockstep_and_chunked_runs_store_the_same_tokens(program: str, store: St
         if program != "reasoning":  # alone, it is asked in one call, and what the base model would have drawn is not known
             np.testing.assert_array_equal(one.tokens.base_token_id, other.tokens.base_token_id)
             np.testing.assert_allclose(one.tokens.score, other.tokens.score, rtol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["compact", "exact"])
+def test_lists_that_end_at_a_mass_leave_everything_else_as_it_was(
+    precision: Any, tmp_path: Path, settings: RunSettings
+) -> None:
+    mass = 0.6
+    with Store.open(tmp_path / "mass.duckdb", precision=precision) as store:
+        whole, cut = (run(store, replace(settings, top_k_mass=share)).run_id for share in (1.0, mass))
+        lengths = set()
+        for one, other in zip(traces(store, whole), traces(store, cut), strict=True):
+            for name in ("token_id", "fired", "score", "ce", "kl", "base_tail_mass", "reasoning_tail_mass", "base_logprob"):
+                np.testing.assert_array_equal(getattr(one.tokens, name), getattr(other.tokens, name), name)
+            for model in ("base", "reasoning"):
+                ids, shorter = (getattr(trace.tokens, f"{model}_topk_ids") for trace in (one, other))
+                held = np.exp(np.nan_to_num(getattr(one.tokens, f"{model}_topk_logprobs"), nan=-np.inf)).cumsum(axis=1)
+                for row, kept, total in zip(ids, shorter, held, strict=True):
+                    n = int((kept >= 0).sum())
+                    assert list(kept[:n]) == list(row[:n])
+                    assert n == (row >= 0).sum() or total[n - 1] > mass - 0.01  # as the compact layout rounds
+                    assert n < 2 or total[n - 2] < mass + 0.01
+                    lengths.add(n)
+        assert {1, 2} < lengths
+        found = {run_id: run_query(store, "metrics", run=run_id, ks=[1], resamples=0).to_pylist() for run_id in (whole, cut)}
+        (one, of_one), (other, of_other) = ([row for row in rows if row["part"] != "metrics"] for rows in found.values())
+        assert [row | {"run_id": cut} for row in found[whole][:15]] == found[cut][:15]  # made of numbers, not of lists
+        assert one["n_tokens"] == other["n_tokens"] == of_one["n_tokens"] == of_other["n_tokens"]
+        assert max(of_one["bound_excess"], of_other["bound_excess"]) <= 1e-9
+        assert store.sql("SELECT config FROM runs WHERE config LIKE '%top_k_mass%'").num_rows == 1
+    sealing.seal(tmp_path / "mass.duckdb", cut)
+    assert checking.check(tmp_path / "mass.duckdb") == []
 
 
 @pytest.mark.parametrize("decoding", ["chunked", "lockstep"])
