@@ -11,7 +11,7 @@ from rrti_sgl.decoding.trace import TraceBuilder
 
 if TYPE_CHECKING:
     from rrti_sgl.programs.api.admission import Admission
-    from rrti_sgl.programs.api.recording import Recorder
+    from rrti_sgl.programs.running.recording import Recorder
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _SHARES = (0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1)

@@ -22,16 +22,17 @@ from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, Request
 from rrti_sgl.programs.api.metrics import Metrics
 from rrti_sgl.programs.api.naming import Model, Models
 from rrti_sgl.programs.api.prompts import Prompts, Shown
-from rrti_sgl.programs.api.recording import PROBLEM_SET, Recorder, Sample
 from rrti_sgl.programs.api.refusals import RefusedError
 from rrti_sgl.programs.running.preparing import decode_options
+from rrti_sgl.programs.running.recording import Recorder, Sample
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.records import ProblemRecord
+from rrti_sgl.records import ProblemRecord, RunRecord
 from rrti_sgl.science.gates import AlwaysGate
 from rrti_sgl.sinks.sink import Sink
 from rrti_sgl.tokens.generated_text import GeneratedText
 
+PROBLEM_SET = "api"
 COMPLETION_TOKENS = 16  # OpenAI's, where a completion does not say
 _LOGPROBS = 500_000  # in one answer; a second or two of work
 
@@ -107,7 +108,8 @@ class Endpoint:
         self.settings = settings.resolved(suited, pair.vocab_size)
         self.models = Models(pair, self.settings, store)
         self.admission = Admission(session.concurrency.samples, self.limits)
-        self.recorder = Recorder(pair, suited, sink, self.limits.unstored + session.concurrency.samples)
+        most = self.limits.unstored + session.concurrency.samples
+        self.recorder = Recorder(pair, replace(suited, name=PROBLEM_SET), sink, _of_requests, most)
         self.metrics = Metrics(self.admission, self.recorder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prompts")
 
@@ -212,7 +214,9 @@ class Endpoint:
         place = None
         if order.stored:
             stops = self._stops(order, shown)
-            place = places.enter_context(self.recorder.sample(order.model, order.settings, shown.question, stops))
+            place = places.enter_context(
+                self.recorder.sample(order.settings, order.model.chosen, shown.question, name=order.model.name, stops=stops)
+            )
         own = order.request.rrti.sample
         named = problem_id(shown.question) if own is None else own.problem_id
         problem = place.problem if place else ProblemRecord(named, PROBLEM_SET, shown.question, None)
@@ -239,8 +243,12 @@ class Endpoint:
                 elif isinstance(event, Finished):
                     trace = event.trace
                     watch.finished(trace)
-                    kept = None if place is None else self.recorder.keep(place, order.model, job, trace)
+                    kept = None if place is None else self.recorder.keep(place, job, trace)
                     yield Piece(index, "", trace, seen, len(trace), trace.finish_reason, kept)
+
+
+def _of_requests(record: RunRecord, model: str) -> RunRecord:
+    return replace(record, config={**record.config, "kind": "api", "model": model})
 
 
 async def _merged(choices: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:

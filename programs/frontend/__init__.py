@@ -3,7 +3,6 @@
 ::
 
     from rrti_sgl.frontend import InterventionBackend  # first: `import sglang` needs it on a machine without a GPU
-    from rrti_sgl.programs.program import GateOptions
     import sglang as sgl
 
     @sgl.function
@@ -11,9 +10,7 @@
         s += question
         s += sgl.gen("solution", max_tokens=110, temperature=0)
 
-    with InterventionBackend(
-        BASE_URL, REASONING_URL, "guided", gate_options=GateOptions(tau=0.5), store="traces.duckdb"
-    ) as backend:
+    with InterventionBackend(BASE_URL, REASONING_URL, "guided", tau=0.5, store="traces.duckdb") as backend:
         state = solve.run(QUESTION, backend=backend)  # or sgl.set_default_backend(backend)
         print(state["solution"], state.get_meta_info("solution")["takeovers"])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,15 +16,16 @@ from sglang.lang.global_config import global_config
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.programs.frontend import executor
 from rrti_sgl.programs.frontend.options import check_plain_text, read_options
 from rrti_sgl.programs.frontend.prefixes import Prompt
 from rrti_sgl.programs.frontend.session import FrontendSession, open_frontend
+from rrti_sgl.programs.options import declared
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.portal import Portal
 from rrti_sgl.programs.running.session import Concurrency, open_session
-from rrti_sgl.programs.running.settings import DEFAULT_K, DRAFT_TOKENS, RunSettings
+from rrti_sgl.programs.running.settings import RunSettings, settings_from
 from rrti_sgl.programs.running.streaming import iterated
 from rrti_sgl.programs.values import given_path
 from rrti_sgl.records import RunStatus
@@ -42,13 +42,7 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         base_url: address of the base model's server.
         reasoning_url: address of the reasoning model's server.
         gate: a gate, the name of a program that has one ("guided", "entropy", ...), or `package.module:Class`.
-        gate_options: options of a gate that is given by name.
-        calibration_id: the store's calibration that a named gate takes its threshold from; None takes the newest that
-            fits, if the options hold no threshold.
         store: the trace store, or its path; None keeps no traces. A store that is given open stays open.
-        k: top log-probabilities kept of both models; 0 keeps the whole vocabulary.
-        draft_tokens: drafted tokens a round; a stream moves on in pieces of that size.
-        seed: of what is drawn on our side.
         reasoning_prefix: text that the reasoning model alone is shown before the program's.
         chat_template: how `sgl.system`, `sgl.user` and `sgl.assistant` become text: an SGLang `ChatTemplate` or the name of
             one; None takes what SGLang has for the reasoning model's path ("USER:..." where it knows none).
@@ -56,9 +50,12 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         tokenizer: folder or hub id of the tokenizer, for servers whose model path is not readable here.
         api_key: bearer token for both servers.
         limits: time limits and retries.
+        **options: of `rrti run`, with `_` for `-`, those of no problems and no single `gen`: of a gate that is given by name
+            its own (`tau=`, `lambda_value=`, `calibration=`, ...), and `k=`, `seed=`, and `draft_tokens=`, the size of the
+            pieces in which a stream moves on.
 
     Raises:
-        RRTIError: the servers, the gate or the store do not allow it.
+        RRTIError: an option, the servers, the gate or the store do not allow it.
     """
 
     def __init__(
@@ -67,27 +64,17 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         reasoning_url: str,
         gate: Gate | str = "guided",
         *,
-        gate_options: GateOptions | None = None,
-        calibration_id: str | None = None,
         store: Store | Path | str | None = None,
-        k: int = DEFAULT_K,
-        draft_tokens: int = DRAFT_TOKENS,
-        seed: int = 0,
         reasoning_prefix: str = "",
         chat_template: Any = None,
         concurrency: Concurrency | None = None,
         tokenizer: str | None = None,
         api_key: str | None = None,
         limits: TransportLimits | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
-        if isinstance(gate, Gate) and (gate_options is not None or calibration_id is not None):
-            given = "calibration_id" if gate_options is None else "gate_options"
-            raise UsageError(f"{given} belongs to a gate that is given by name.", "Give the gate its own options.")
-        program, options = _named(gate, gate_options or GateOptions())
-        settings = RunSettings(
-            program, k=k, seed=seed, draft_tokens=draft_tokens, calibration_id=calibration_id, gate=options
-        )
+        settings = _settings(gate, options)
         connecting = open_session(
             base_url,
             reasoning_url,
@@ -139,7 +126,7 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
         prefixes = self._session.prefixes
         known, prompt = prefixes.known(s), prefixes.prompt(s)
         method = choices_method or token_length_normalized
-        decision, after = self._portal.call(self._session.select, prompt, known, list(choices), method)
+        decision, after = self._portal.call(self._session.select, prompt, known, choices, method)
         prefixes.remember(s, after)
         return decision
 
@@ -171,7 +158,7 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
     @property
     def run_ids(self) -> list[str]:
         """Runs begun so far: one for each combination of temperature, top-p and length limit."""
-        return self._session.recorder.run_ids
+        return list(self._session.run_ids)
 
     def flush(self) -> None:
         """Make the traces of finished samples durable.
@@ -196,33 +183,41 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
             status: RunStatus = "failed" if isinstance(error, Exception) else "interrupted"
-            self._session.status = (status, str(error) or type(error).__name__)
+            self._session.recorder.status = (status, str(error) or type(error).__name__)
         self.close()
 
     def _decoded(self, s: Any, sampling_params: Any, *, streamed: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         """Pieces of a sample's text, at last an empty one with its meta information; its ids are remembered."""
         check_plain_text(s)
-        options = read_options(sampling_params, skip_special=bool(global_config.skip_special_tokens_in_output))
-        prefixes = self._session.prefixes
-        prompt = prefixes.prompt(s)
-        decoding = self._session.generate(prompt, prefixes.forked(s), options, streamed=streamed)
+        session, skip_special = self._session, bool(global_config.skip_special_tokens_in_output)
+        options = read_options(sampling_params, session.settings, skip_special=skip_special)
+        prompt, forked = session.prefixes.prompt(s), session.prefixes.forked(s)
+        decoding = session.generate(prompt, forked, options, streamed=streamed)
         with contextlib.closing(iterated(self._portal, decoding)) as found:
             for piece in found:
                 if isinstance(piece, str):
                     yield piece, {}
                 else:
-                    prefixes.remember(s, Prompt(prompt.text + piece.text.text, (*prompt.ids, *piece.text.kept_ids)))
+                    session.prefixes.remember(s, piece.after)
                     yield "", piece.meta_info
 
 
 executor.install(InterventionBackend)
 
 
-def _named(gate: Gate | str, options: GateOptions) -> tuple[str, GateOptions]:
-    """The program whose gate it is, and its options."""
+def _settings(gate: Gate | str, options: dict[str, Any]) -> RunSettings:
+    """The settings of every `gen`, but for what it asks for itself."""
+    own = declared(GateOptions)
+    of_gate = {"calibration", "calibration_id", *own, *(entry.field for entry in own.values())}
     if isinstance(gate, Gate):
-        return "guided", options
-    return ("guided", replace(options, gate=gate)) if ":" in gate else (gate, options)
+        if given := sorted(of_gate & options.keys()):
+            raise UsageError(f"{argument(given[0])} belongs to a gate that is given by name.", "Give the gate its own.")
+        settings = settings_from("guided", **options)
+    else:
+        settings = settings_from("guided", gate=gate, **options) if ":" in gate else settings_from(gate, **options)
+    if others := sorted(options.keys() - of_gate - {"k", "seed", "draft_tokens"}):
+        raise UsageError(f"{argument(others[0])} is not a backend's.", "Leave it out; programs say at `gen` what they want.")
+    return settings
 
 
 def _chat_template(chosen: Any, reasoning_model: str) -> Any:

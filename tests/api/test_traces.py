@@ -14,10 +14,10 @@ from rrti_sgl.db import checking
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError
-from rrti_sgl.programs.api import recording
 from rrti_sgl.programs.api.admission import Limits
 from rrti_sgl.programs.api.app import create_app
 from rrti_sgl.programs.api.samples import Endpoint
+from rrti_sgl.programs.running import recording
 from rrti_sgl.records import SampleTrace
 from rrti_sgl.sinks.memory import MemorySink
 from tests.api.toy import Leaver, client, events, held_pair, opened

@@ -11,7 +11,6 @@ import pytest
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.programs.frontend import InterventionBackend
-from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.science.gates import NeverGate
 from rrti_sgl.serving.server import ServedPair, free_port
 from tests.frontend.conftest import OpenBackend, guided
@@ -137,7 +136,9 @@ def test_bad_options_are_found_on_opening(open_backend: OpenBackend) -> None:
     for gate, options, named in (
         ("guided", {}, "tau"),
         ("no-such-program", {}, "no-such-program"),
-        (guided(), {"gate_options": GateOptions()}, "gate_options"),
+        (guided(), {"tau": 0.5}, "tau"),
+        ("guided", {"tau": 0.5, "limit": 3}, "limit"),
+        ("guided", {"tua": 0.5}, "tau"),
         (guided(), {"k": 100_000}, "k = 100000"),
         (guided(), {"draft_tokens": 0}, "draft_tokens"),
     ):

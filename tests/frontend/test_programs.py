@@ -143,7 +143,7 @@ def test_guided_programs_decode_what_rrti_run_decodes(
 
     with Store.open(tmp_path / "traces.duckdb") as store:
         expected_run = asyncio.run(run(store))
-        backend = open_backend("guided", gate_options=GateOptions(tau=TAU), store=store)
+        backend = open_backend("guided", tau=TAU, store=store)
         states = solve.run_batch([{"question": question} for question in questions], backend=backend)
         backend.close()
         by_run = {

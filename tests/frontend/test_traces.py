@@ -153,7 +153,6 @@ def test_pass_at_8_through_fork_prefills_the_prompt_once(
 def test_a_process_that_never_closes_loses_nothing(served_pair: ServedPair, questions: list[str], tmp_path: Path) -> None:
     script = f"""
 from rrti_sgl.programs.frontend import InterventionBackend
-from rrti_sgl.programs.program import GateOptions
 import sglang as sgl
 
 @sgl.function
@@ -161,7 +160,7 @@ def solve(s, question):
     s += question + sgl.gen("solution", max_tokens=20, temperature=0)
 
 sgl.set_default_backend(InterventionBackend(
-    {served_pair.base.url!r}, {served_pair.reasoning.url!r}, gate_options=GateOptions(tau={TAU}), store="traces.duckdb"))
+    {served_pair.base.url!r}, {served_pair.reasoning.url!r}, tau={TAU}, store="traces.duckdb"))
 print(solve.run({questions[0]!r})["solution"])
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
@@ -197,10 +196,7 @@ def test_the_shown_snippet_runs(
 
 
 def test_a_gate_of_ones_own_by_name(open_backend: OpenBackend, questions: list[str]) -> None:
-    from rrti_sgl.programs.program import GateOptions
-
-    options = GateOptions(gate_params={"rho": 1.0})
-    backend = open_backend("rrti_sgl.science.gates:RandomGate", gate_options=options)
+    backend = open_backend("rrti_sgl.science.gates:RandomGate", gate_params={"rho": 1.0})
     state = conversation.run(questions[0], backend=backend)
     state.sync()
     info = state.get_meta_info("steps")
