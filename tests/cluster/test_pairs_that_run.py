@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'rrti-sgl[ray]'")
 
 from rrti_sgl.cli.clustering import ClusterOptions
 from rrti_sgl.cli.main import run
+from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import PairMismatchError, UsageError
 from rrti_sgl.programs.cluster import member
 from rrti_sgl.programs.cluster.member import PairMember, PairOpening
 from rrti_sgl.programs.experiments import load_experiment, on_running
+from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.serving.opening import PairAddress
 from rrti_sgl.serving.server import ServedPair
 from tests.cluster.test_cluster import found_by_workers as found_by_workers
@@ -94,3 +98,39 @@ def test_a_server_that_its_actor_started_is_not_waited_for(tmp_path: Path, monke
     asyncio.run(open_it(PairOpening(connecting=connecting)))
     asyncio.run(open_it(PairOpening(*PAIR.split(","), connecting=connecting)))
     assert waited == [0.0, 30.0]
+
+
+TOKENS = """
+    SELECT program, problem_id, sample_index,
+        list(token_id ORDER BY position) AS ids, list(score ORDER BY position) AS scores
+    FROM runs JOIN samples USING (run_id) JOIN tokens USING (run_id, sample_id)
+    GROUP BY ALL ORDER BY program, problem_id, sample_index
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_every_command_makes_the_rows_that_it_makes_without_ray(tmp_path: Path, served_pair: ServedPair) -> None:
+    base, reasoning = served_pair.base.url, served_pair.reasoning.url
+    texts, experiment = tmp_path / "texts.jsonl", write(tmp_path, SMALL)
+    problems = RunSettings("base", "world:heldout", 9).load_problems().problems
+    texts.write_text("".join(json.dumps({"problem_id": p.problem_id, "text": p.answer}) + "\n" for p in problems))
+    in_file = f'[servers]\nbase_url = "{base}"\nreasoning_url = "{reasoning}"\n[decoding]'
+    on_servers = write(tmp_path, SMALL.replace("[decoding]", in_file), "on_servers.toml")
+    rows = []
+    for name, addresses, file in (
+        ("one", ["--base-url", base, "--reasoning-url", reasoning], on_servers),
+        ("many", ["--ray", "local", "--pair-at", f"{base},{reasoning}", "--pair-at", f"{base},{reasoning}"], experiment),
+    ):
+        out = tmp_path / name
+        db = ["--db", str(out / "traces.duckdb")]
+        assert run(["experiment", file, "--out", str(out), *(addresses if name == "many" else ())]) == 0
+        assert run(["run", "entropy", "--tau", "1.0", "--limit", "20", *db, *addresses]) == 0
+        assert run(["score", "--input", str(texts), "--problems", "world:heldout", *db, *addresses]) == 0
+        with Store.open_readonly(out / "traces.duckdb") as store:
+            rows.append(store.sql(TOKENS).to_pylist())
+    assert len(rows[0]) == 12 + 3 * 4 + 20 + 9
+    for before, after in zip(*rows, strict=True):
+        scores = (np.array(row.pop("scores"), float) for row in (before, after))
+        np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-4)
+        assert before == after
