@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from rrti_sgl.programs.reporting import pages
+from rrti_sgl.programs.reporting.figures import style
 from rrti_sgl.serving.server import ServedPair, bundled_servers
 
 # The machine decides how long an example takes; the same examples in every run.
@@ -46,6 +48,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "benchmarks"
+
+
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of reports as SVG alone: drawing them as PNG and PDF, too, is most of a report's time."""
+    for module in (pages, style):
+        monkeypatch.setattr(module, "FORMATS", ("svg",))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -73,7 +72,7 @@ def build_grid(spec: ExperimentSpec, complaints: Complaints, *, limit: int | Non
         limit: take no more than so many problems of every set, to try an experiment out.
     """
     spec = _limited(spec, limit)
-    variants = sum(math.prod(map(len, program.options.values())) for program in spec.programs)
+    variants = sum(program.n_variants for program in spec.programs)
     n_runs = variants * sum(len(evaluation.seeds) for evaluation in spec.evaluations)
     if n_runs > bounds.RUNS:
         message = f"the lists make {n_runs:,} runs; an experiment has at most {bounds.RUNS:,}. Shorten them."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import tomllib
 from collections import Counter
@@ -270,13 +271,14 @@ def _check_program(program: ProgramSpec, evaluations: Sequence[str], complaints:
         if name not in evaluations:
             message = f"there is no evaluation {name!r}. There are {', '.join(evaluations)}."
             complaints.add((*program.path, "on"), message)
-    if program.label is not None and len(program.variants) > 1:
-        message = f"the lists make {len(program.variants)} variants of one name. Leave it out: they are named by themselves."
+    if program.label is not None and program.n_variants > 1:
+        message = f"the lists make {program.n_variants} variants of one name. Leave it out: they are named by themselves."
         complaints.add((*program.path, "label"), message)
-    for variant in program.variants:
-        if variant.get("gate") is not None:
+    options = program.options
+    for gate, params in itertools.product(options.get("gate", ()), options.get("gate_params", ({},))):
+        if gate is not None:
             with complaints.noting((*program.path, "gate")):
-                load_gate(variant["gate"], variant.get("gate_params", {}))
+                load_gate(gate, params)
 
 
 def _folder() -> pathlib.Path:

@@ -6,6 +6,7 @@ What one field says of another is checked in `rrti_sgl.programs.experiments.load
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -189,7 +190,13 @@ class ProgramSpec(Table):
     @property
     def variants(self) -> list[dict[str, Any]]:
         """Options of a run by name: every combination of the values that the file gives."""
-        return [dict(zip(self.options, values, strict=True)) for values in itertools.product(*self.options.values())]
+        options = self.options
+        return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+
+    @property
+    def n_variants(self) -> int:
+        """How many there are, without making them."""
+        return math.prod(map(len, self.options.values()))
 
 
 class ExperimentSpec(Table):

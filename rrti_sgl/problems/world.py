@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+
 from rrti_sgl.problems.problem_set import problem_id
 from rrti_sgl.records import ProblemRecord
 
 WORLD_SETS = {"world:heldout": "heldout", "world:calibration": "calibration"}
 
 
-def world_problems(source: str, n: int) -> list[ProblemRecord]:
-    """The first n problems of a world set."""
+@functools.lru_cache(maxsize=8)
+def world_problems(source: str, n: int) -> tuple[ProblemRecord, ...]:
+    """The first n problems of a world set; drawn once, as drawing a whole set takes most of a second."""
     from rrti_sgl.tinypair.solutions import prompt
     from rrti_sgl.tinypair.world import generate
 
-    return [
+    return tuple(
         ProblemRecord(
             problem_id=problem_id(prompt(problem)),
             problem_set=source,
@@ -28,4 +31,4 @@ def world_problems(source: str, n: int) -> list[ProblemRecord]:
             },
         )
         for problem in generate(0, WORLD_SETS[source], n)  # type: ignore[arg-type]
-    ]
+    )

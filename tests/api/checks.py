@@ -19,7 +19,7 @@ from tests.api.running import served
 
 TAU, LIMIT = 0.5, 110
 KEY = "sixteen-letters-or-more"
-QUESTIONS = [problem.question for problem in load_problems("world:heldout", limit=6).problems]
+QUESTIONS = [problem.question for problem in load_problems("world:heldout", limit=3).problems]
 MODELS = ("guided", "base", "reasoning")
 
 
@@ -71,7 +71,7 @@ def check_clients_get_what_the_pair_generates(urls: tuple[str, str], folder: Pat
         several = client.completions.create(
             model=model, prompt=QUESTIONS, n=2, temperature=0.8, max_tokens=LIMIT, stop=" so", seed=1
         )
-        assert [choice.index for choice in several.choices] == list(range(12))
+        assert [choice.index for choice in several.choices] == list(range(2 * len(QUESTIONS)))
         assert all(" so" not in choice.text for choice in several.choices)
         ids += [choice.to_dict()["rrti"]["trace_id"] for choice in several.choices]
     assert len(set(ids)) == len(ids)
@@ -90,7 +90,17 @@ def check_runs_through_it_are_those_of_the_pair(urls: tuple[str, str], folder: P
         programs = ("guided", "--tau", str(TAU)), ("base",), ("reasoning",), ("diagnose",), ("random", "--budget", "0.25")
         for name, to in (("direct", direct), ("through", through)):
             for program in programs:
-                options = ["--problems", "world:heldout", "--limit", "6", "--db", str(folder / f"{name}.duckdb"), *to]
+                options = [
+                    "--problems",
+                    "world:heldout",
+                    "--limit",
+                    "6",
+                    "--max-new-tokens",
+                    "48",
+                    "--db",
+                    str(folder / f"{name}.duckdb"),
+                    *to,
+                ]
                 done = CliRunner().invoke(app, ["run", *program, *options])
                 assert done.exit_code == 0, done.output
         lockstep = [*options, "--decoding", "lockstep", "--new"]

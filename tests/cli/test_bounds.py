@@ -40,10 +40,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_hostile_store(tmp_path_factory.mktemp("bounds") / "traces.duckdb")
 
 
-@pytest.mark.parametrize("query", QUERIES_THAT_GROW)
-@pytest.mark.parametrize("command", [["sql"], ["export"]], ids=["sql", "export"])
-def test_a_query_keeps_within_its_memory(store: Path, command: list[str], query: str) -> None:
-    arguments = [*command, query, "--db", str(store), "--memory", "300MB"]
+@pytest.mark.parametrize(
+    ("command", "query"),
+    [*(("sql", query) for query in QUERIES_THAT_GROW), *(("export", query) for query in QUERIES_THAT_GROW[:3])],
+)
+def test_a_query_keeps_within_its_memory(store: Path, command: str, query: str) -> None:
+    arguments = [command, query, "--db", str(store), "--memory", "300MB"]
     code = f"""
 import sys
 from rrti_sgl.cli import main

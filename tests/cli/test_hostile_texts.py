@@ -134,6 +134,7 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_report_shows_all_of_it_and_runs_nothing(store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main.run(["report", "--db", str(store), "--out", str(tmp_path)]) == 0
     shown = capfd.readouterr()

@@ -74,7 +74,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 
 
-@pytest.mark.parametrize("precision", ["compact", "exact"])
+@pytest.mark.parametrize("precision", ["compact", pytest.param("exact", marks=pytest.mark.slow)])
 def test_three_processes_write_what_one_would(tmp_path, precision):
     """A run in one file, and the same run in parts of three processes, merged: the same rows in every column."""
     from tests.db.merged_run import problems, record, trace
@@ -180,14 +180,14 @@ def other_tokens(**columns):
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A folder of parts, a store that has them, and one that has them sealed."""
+    """What is in a store that has a folder of parts, beside it, and in one that has them sealed."""
     place = tmp_path_factory.mktemp("good")
     write(ParquetSink(place / "parts"), [sample()])
     asyncio.run(begin_alone(ParquetSink(place / "other"), "a-first"))
     for name in ("open", "sealed"):
         attaching.attach(place / f"{name}.duckdb", [place / "parts"])
     sealing.seal(place / "sealed.duckdb", "r1")
-    return place
+    return {path: content(path) for path in (place / "open.duckdb", place / "sealed.duckdb")}
 
 
 CONTRADICTIONS = {
@@ -209,17 +209,16 @@ CONTRADICTIONS = {
 def test_what_contradicts_is_refused_and_nothing_changes(tmp_path, good, case):
     how, said = CONTRADICTIONS[case]
     trace = sample(**how.get("change", {}), tokens=how.get("tokens"))
-    bad = tmp_path / "bad"
+    bad, [place] = tmp_path / "bad", {path.parent for path in good}
     write(ParquetSink(bad), [sample(1), trace], run=how.get("run"), calibration=how.get("calibration"))
     # Beside it, and before it, a run with nothing wrong.
     with pytest.raises(StoreError, match=said) as error:
-        attaching.attach(tmp_path / "new.duckdb", [good / "other", good / "parts", bad])
+        attaching.attach(tmp_path / "new.duckdb", [place / "other", place / "parts", bad])
     assert error.value.remedy
     assert not (tmp_path / "new.duckdb").exists()
-    for path in (good / "open.duckdb", good / "sealed.duckdb"):
-        before = content(path)
+    for path, before in good.items():
         with pytest.raises(StoreError, match=said):
-            attaching.attach(path, [good / "other", bad])
+            attaching.attach(path, [place / "other", bad])
         assert content(path) == before
 
 

@@ -24,10 +24,9 @@ from tests.db.conftest import make_calibration, make_problem, make_run, make_tra
 IDS = ["../../precious", "/{precious}", "a/../../../precious", "..", ".", "", ".hidden", "a\nb", "x" * 300, "a\\b"]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A store with the finished run `a`."""
-    path = tmp_path / "traces.duckdb"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("finished") / "traces.duckdb"
     with Store.open(path) as opened:
         opened.add_problems([make_problem("p1"), make_problem("p2")])
         opened.add_calibration(make_calibration())
@@ -35,6 +34,12 @@ def store(tmp_path: Path) -> Path:
         opened.write_samples([make_trace(run_id="a", problem_id=name, ce=np.arange(3.0)) for name in ("p1", "p2")])
         opened.finish_run("a", "finished")
     return path
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Path:
+    """A store with the finished run `a`."""
+    return Path(shutil.copy(finished, tmp_path))
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ DOORS: dict[str, Callable[[Path, str], Any]] = {
 def test_an_id_that_is_a_path_is_refused_at_every_door(store: Path, precious: Path, door: str, sealed: bool) -> None:
     if sealed:
         sealing.seal(store, "a")
-    for run_id in IDS:
+    for run_id in IDS if door == "open_readonly" else IDS[:2]:  # all doors ask one place
         named = run_id.replace("/{precious}", str(precious))
         rename(store, named, sealed=sealed)
         before = store.read_bytes()

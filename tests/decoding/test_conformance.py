@@ -132,7 +132,7 @@ def test_a_given_beginning_is_what_the_rest_goes_on_from(name: str, loop: Decodi
 def test_every_kind_of_position_occurs_in_the_conformance_cases() -> None:
     """The cases above would prove little if no draft ever began, ended or stopped with a takeover."""
     seen: Counter[str] = Counter()
-    jobs = [make_job(seed) for seed in range(200)]
+    jobs = [make_job(seed) for seed in range(100)]
     for trace in run_decoding("chunked", GATES["ce"], options(), jobs):
         seen["length" if trace.finish_reason == "length" else "stop"] += 1
         seen["changed"] += sum(
@@ -173,7 +173,7 @@ def sampled_tokens(decoding: Decoding, gate: Gate, given_options: DecodeOptions,
 )
 def test_sampled_chunked_has_lockstep_distribution(name: str, sampling: Sampling, k: int) -> None:
     """Compares the distribution of whole token sequences, so that any reuse of a rejected draft shows."""
-    n = 1000
+    n = 600
     given_options = options(k=k, sampling=sampling, max_new_tokens=4, draft_tokens=3)
     counts = [
         Counter(map(tuple, sampled_tokens(decoding, GATES[name], given_options, n))) for decoding in ("chunked", "lockstep")

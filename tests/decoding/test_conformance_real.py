@@ -70,7 +70,7 @@ async def compare(served: ServedPair, name: str, n: int, **changes: int) -> list
 
 @pytest.mark.parametrize("name", GATES)
 def test_chunked_equals_lockstep(served_pair: ServedPair, name: str) -> None:
-    assert asyncio.run(compare(served_pair, name, 8, max_new_tokens=50)) == []
+    assert asyncio.run(compare(served_pair, name, 8, max_new_tokens=30)) == []
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ def test_gates_of_ones_own_are_named_to_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
+@pytest.mark.slow
 def test_the_command_runs_it_and_finds_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment_run, "make_report", lambda store, runs: runs)
     monkeypatch.setattr(experiment_run, "write_report", lambda report, out: [out / "report.md", out / "report.html"])

@@ -116,6 +116,7 @@ def test_a_prompt_that_a_server_does_not_take_is_refused_before_the_first_token(
 
 
 @pytest.mark.server
+@pytest.mark.usefixtures("drawn_once")
 def test_the_command_runs_the_grid_and_writes_the_report(
     tmp_path: Path, served_pair: ServedPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

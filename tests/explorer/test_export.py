@@ -200,6 +200,7 @@ def test_the_command_says_what_it_wrote(random_path: Path, tmp_path: Path, capsy
     assert "--export" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_a_report_links_the_sample_that_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tiny(tmp_path / "traces.duckdb")
     out = tmp_path / "report"

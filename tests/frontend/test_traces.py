@@ -48,13 +48,16 @@ FROM samples JOIN tokens USING (run_id, sample_id) GROUP BY ALL
 """
 
 
-@pytest.mark.parametrize("gate", [guided(), NeverGate(), AlwaysGate(), RandomGate(0.3)], ids=lambda gate: gate.name)
-@pytest.mark.parametrize("k", [0, 3])
+@pytest.mark.parametrize(
+    ("gate", "k"),
+    [(guided(), 0), (NeverGate(), 0), (AlwaysGate(), 0), (RandomGate(0.3), 0), (guided(), 3), (RandomGate(0.3), 3)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
 def test_a_row_for_every_token_of_every_gen(
     gate: Gate, k: int, open_backend: OpenBackend, questions: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "traces.duckdb"
-    backend = open_backend(gate, store=path, k=k)
+    backend, questions = open_backend(gate, store=path, k=k), questions[:12]
     states = conversation.run_batch([(question,) for question in questions], backend=backend)
     infos = {
         (info["run_id"], info["sample_id"]): (info, state.text()[len(question) :], name)
@@ -88,9 +91,7 @@ def test_a_stop_string_ends_the_trace_with_the_token_that_completes_it(
     path = tmp_path / "traces.duckdb"
     backend = open_backend(store=path)
     ends: dict[str, str] = {}
-    for question in questions:
-        state = conversation.run(question, backend=backend)
-        state.sync()
+    for state in conversation.run_batch([(question,) for question in questions], backend=backend):
         info, text = state.get_meta_info("steps"), state["steps"]
         if info["finish_reason"]["type"] == "stop" and isinstance(info["finish_reason"]["matched"], str):
             ends[info["sample_id"]] = text + info["finish_reason"]["matched"]

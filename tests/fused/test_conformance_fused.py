@@ -64,25 +64,25 @@ def differences(pairs: list[tuple[TraceBuilder, TraceBuilder]], gate: Gate) -> l
 
 @pytest.mark.parametrize("name", ALL)
 def test_one_server_equals_lockstep_on_two(served_pair: ServedPair, fused: BothModels, name: str) -> None:
-    found = asyncio.run(both_ways(served_pair, fused, ALL[name], 8, max_new_tokens=50, different=name in ("ce", "entropy")))
+    found = asyncio.run(both_ways(served_pair, fused, ALL[name], 8, max_new_tokens=30, different=name in ("ce", "entropy")))
     assert differences(found, ALL[name]) == []
 
 
 @pytest.mark.parametrize("changes", [{"takeover_tokens": 3}, {"draft_tokens": 3}], ids=str)
 def test_long_takeovers_and_short_drafts(served_pair: ServedPair, fused: BothModels, changes: dict[str, int]) -> None:
-    found = asyncio.run(both_ways(served_pair, fused, GATES["ce"], 8, max_new_tokens=50, **changes))
+    found = asyncio.run(both_ways(served_pair, fused, GATES["ce"], 8, max_new_tokens=30, **changes))
     assert differences(found, GATES["ce"]) == []
 
 
 @pytest.mark.parametrize("name", ["reverse kl, lambda", "random", "early"])
 def test_a_given_beginning_counts(served_pair: ServedPair, fused: BothModels, name: str) -> None:
-    found = asyncio.run(both_ways(served_pair, fused, GATES[name], 6, max_new_tokens=40, begun=True))
+    found = asyncio.run(both_ways(served_pair, fused, GATES[name], 6, max_new_tokens=30, begun=True))
     assert differences(found, GATES[name]) == []
 
 
 def test_the_trace_is_the_one_of_two_servers(served_pair: ServedPair, fused: BothModels) -> None:
     gate = GATES["ce"]
-    for one, two in asyncio.run(both_ways(served_pair, fused, gate, 6, max_new_tokens=50, different=True)):
+    for one, two in asyncio.run(both_ways(served_pair, fused, gate, 6, max_new_tokens=30, different=True)):
         for column in ("base_token_ids", "reasoning_token_ids", "sources", "finish_reason"):
             assert getattr(one, column) == getattr(two, column), column
         measured, computed = one.metrics(), two.metrics()

@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from rrti_sgl.serving.server import ServedPair
+
 PATH = Path(__file__).resolve().parents[2] / "docs/notebooks/first_look.ipynb"
 
 
@@ -34,10 +36,26 @@ def test_the_notebook_is_kept_with_what_it_shows() -> None:
     assert "line-through" in json.dumps(shown)
 
 
+def check(notebook: Any, folder: Path) -> None:
+    """Run again, its cells show what they are kept with."""
+    kept = outputs(notebook)
+    NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    assert outputs(notebook) == kept
+
+
 @pytest.mark.server
 @pytest.mark.filterwarnings("ignore")  # of the kernel's and the client's libraries
-def test_the_notebook_runs(tmp_path: Path) -> None:
+def test_the_notebook_runs(served_pair: ServedPair, tmp_path: Path) -> None:
+    """On servers that run already: its first line of code starts some."""
     notebook = nbformat.read(PATH, as_version=4)
-    kept = outputs(notebook)
-    NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert outputs(notebook) == kept
+    urls = f"{served_pair.base.url!r}, {served_pair.reasoning.url!r}"
+    found = f"import rrti_sgl\nrrti_sgl.serve = lambda models: rrti_sgl.connect({urls})"
+    notebook["cells"].insert(0, nbformat.v4.new_code_cell(found))
+    check(notebook, tmp_path)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_notebook_starts_its_servers(tmp_path: Path) -> None:
+    check(nbformat.read(PATH, as_version=4), tmp_path)

@@ -189,6 +189,7 @@ def test_counterfactual(pair: rr.ModelPair, options: Options) -> None:
     assert found.run.record.program == "counterfactual"
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_report_and_export(pair: rr.ModelPair, options: Options, tmp_path: Path) -> None:
     run = pair.run("guided", **options)
     report = run.report(tmp_path / "report")

@@ -56,6 +56,7 @@ def test_seeds_are_named(seeds: Sequence[int], said: str) -> None:
     assert f"by rrti-sgl 1, {said} Both" in told
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_a_report_says_it_before_its_first_table(tiny: Store) -> None:
     made = make_report(tiny)
     [told] = conditions(tiny.find_runs())

@@ -343,6 +343,7 @@ def test_the_same_store_gives_the_same_bytes(tiny_path: Path, out: Path, tmp_pat
         assert path.read_bytes() == (out / path.relative_to(tmp_path / "again")).read_bytes(), path.name
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_what_is_missing_is_said_with_the_reason(empty_store: Path, tmp_path: Path) -> None:
     path = tmp_path / "one.duckdb"
     path.write_bytes(empty_store.read_bytes())
@@ -390,6 +391,7 @@ def test_runs_of_other_models_are_not_compared(empty_store: Path, tmp_path: Path
     assert set(selection.labels.values()) == {"base, small + reasoning", "base, large + reasoning"}
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_command_says_what_it_wrote(tiny_path: Path, tmp_path: Path) -> None:
     arguments = ["report", "--out", str(tmp_path / "r"), "--db", str(tiny_path), "--json"]
     done = CliRunner().invoke(app, arguments)
@@ -428,6 +430,7 @@ def test_stretches_of_takeovers_stand_from_short_to_long() -> None:
     assert (shares["a", "1"], shares["b", "17-32"], shares["a", "17-32"]) == (0, 0, 0.5)
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_time_of_a_run_is_that_in_which_a_sample_was_made(empty_store: Path, tmp_path: Path) -> None:
     path = tmp_path / "timed.duckdb"
     path.write_bytes(empty_store.read_bytes())

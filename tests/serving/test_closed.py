@@ -87,6 +87,7 @@ def test_no_page_of_another_origin_may_read_an_answer(
     assert not [name for name in answered if name.lower().startswith("access-control-")]
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_the_key_is_nowhere_but_in_files_of_their_owner(served_pair: ServedPair, tmp_path: Path) -> None:
     key = own_key()
     for server in (served_pair.base, served_pair.reasoning):

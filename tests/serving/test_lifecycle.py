@@ -42,7 +42,10 @@ def family(pid: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+# SIGTERM ends a process as SIGKILL does: nobody here handles it.
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT], ids=lambda s: s.name
+)
 def test_a_server_dies_with_whoever_started_it(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-c", HOLD_A_SERVER, str(bundled_pair().base), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:

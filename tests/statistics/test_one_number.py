@@ -44,6 +44,7 @@ def filled(store, build):
     return store
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_one_interval_in_every_statistic_and_page(filled):
     found: dict[tuple[str, str], dict[str, tuple[float, ...]]] = defaultdict(dict)
 

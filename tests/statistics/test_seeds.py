@@ -73,6 +73,7 @@ def test_recovery_is_from_the_runs_of_the_same_seed(store):
         rows(store, "accuracy", base="base", reasoning="reasoning")
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_a_report_shows_the_group_and_recovers_within_each_seed(store):
     for program in ("base", "reasoning", "guided"):
         write_seeds(store, program, [0, 1, 2])

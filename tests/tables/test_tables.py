@@ -183,6 +183,7 @@ def test_runs_with_one_row_stand_in_one_table(tiny: Store) -> None:
     assert found.title == "How good?\nrun, problem set tiny"
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_a_number_looks_the_same_wherever_it_stands(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     ends = {"base": "base-1", "reasoning": "reasoning-1"}
