@@ -23,6 +23,7 @@ ASKS_MODELS = ("calibrate", "run")
 
 
 @pytest.mark.server
+@pytest.mark.usefixtures("drawn_once")
 def test_the_page_works_as_it_stands(served_pair: ServedPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     [questions] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)

@@ -74,10 +74,12 @@ def expected(trace: TraceBuilder) -> dict[str, FloatArray]:
 
 
 @pytest.mark.usefixtures("unsteady")
-@pytest.mark.parametrize("decoding", ["chunked", "lockstep"])
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"k": 2}, {"sampling": Sampling(1.0), "k": 2}, {"sampling": Sampling(0.7)}, {"takeover_tokens": 3}],
+    ("decoding", "changes"),
+    [
+        *(("chunked", changes) for changes in ({}, {"sampling": Sampling(1.0), "k": 2}, {"takeover_tokens": 3})),
+        ("lockstep", {"sampling": Sampling(0.7), "k": 2}),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("name", [*GATES, *MORE])

@@ -84,8 +84,14 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list
         yield browser, [*addresses, f"{url}/nowhere", f"{url}/?text=nobody", f"{url}/?takeoversMin=-1"]
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 1280),
+        ("dark", 400),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("light", 400), ("dark", 1280))),
+    ],
+)
 def test_every_text_is_told_from_what_is_behind_it(scheme: str, width: int, looked: tuple[Any, list[str]]) -> None:
     browser, addresses = looked
     watched = Watched(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)

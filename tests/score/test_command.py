@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
 from rrti_sgl.db.store import Store
-from tests.cli.test_bad_input import NO_SERVER, rrti
+from tests.cli.test_bad_input import NO_SERVER
+from tests.cli.test_named_kinds import refused
 from tests.db.conftest import make_run
 
 GOOD = {"question": "has", "text": "5"}
@@ -35,15 +35,19 @@ GOOD = {"question": "has", "text": "5"}
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
-def test_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+def test_one_line_and_an_exit_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "good.jsonl").write_text(json.dumps(GOOD) + "\n")
     (tmp_path / "bad.jsonl").write_text(json.dumps(GOOD) + '\n{"question": "has"}\n{\n')
     with Store.open(tmp_path / "store.duckdb") as store:
         store.begin_run(make_run("base-1", program="base"))
-    done = rrti("score", *arguments, cwd=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert re.search(message, done.stderr), done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    refused(capfd, code, message, "score", *arguments)
     if code == 2:
         assert not (tmp_path / "traces.duckdb").exists()

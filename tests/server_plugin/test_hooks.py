@@ -191,7 +191,7 @@ def test_measure_is_accurate_far_from_zero_and_with_impossible_tokens() -> None:
     np.testing.assert_allclose(found[:, 1], torch.logsumexp(logits.double(), 1), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("value", "n_hooks"), [(None, 0), ("0", 0), ("1", 5)])
+@pytest.mark.parametrize(("value", "n_hooks"), [pytest.param(None, 0, marks=pytest.mark.slow), ("0", 0), ("1", 5)])
 def test_nothing_is_hooked_unless_the_environment_asks(value: str | None, n_hooks: int) -> None:
     """In a process of its own, with SGLang's own discovery of plugins."""
     program = (

@@ -51,22 +51,22 @@ def cut(sealed: Path, run_id: str) -> None:
 
 @pytest.mark.parametrize("name", STATISTICS)
 def test_files_of_other_sealed_runs_are_not_opened(sealed: Path, opened: Store, name: str) -> None:
-    before = run_query(opened, name, run="b", resamples=50)
+    before = run_query(opened, name, run="b", resamples=10)
     cut(sealed, "a")
     cut(sealed, "c")
-    assert run_query(opened, name, run="b", resamples=50).equals(before)
+    assert run_query(opened, name, run="b", resamples=10).equals(before)
     with pytest.raises(StoreError):
-        run_query(opened, name, run="a", resamples=50)
+        run_query(opened, name, run="a", resamples=10)
 
 
 def test_of_two_runs_both_are_read_and_a_third_is_not(sealed: Path) -> None:
     with Store.open_readonly(sealed) as store:
-        before = run_query(store, "flips", run=["b"], base="d", resamples=50)
+        before = run_query(store, "flips", run=["b"], base="d", resamples=10)
         cut(sealed, "a")
-        assert run_query(store, "flips", run=["b"], base="d", resamples=50).equals(before)
+        assert run_query(store, "flips", run=["b"], base="d", resamples=10).equals(before)
         cut(sealed, "b")
         with pytest.raises(StoreError):
-            run_query(store, "flips", run=["b"], base="d", resamples=50)
+            run_query(store, "flips", run=["b"], base="d", resamples=10)
 
 
 def test_arms_are_told_by_samples_of_a_run_that_is_not_named(
