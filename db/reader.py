@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,21 @@ class StoreReader:
         Raises:
             StoreError: the statement does more than read, is wrong, or exceeds a limit.
         """
+        return readonly_sql.fetch(self._reading(query, runs), query, params, timeout_s, most_bytes)
+
+    def batches(
+        self, query: str, params: Mapping[str, Any] | None = None, *, runs: Sequence[str] | None = None, rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Like `sql`, about so many rows at a time, made when they are asked for."""
+        return readonly_sql.fetch_batches(self._reading(query, runs), query, params, rows)
+
+    def _reading(self, query: str, runs: Sequence[str] | None) -> duckdb.DuckDBPyConnection:
+        """A cursor for one reading statement of some runs."""
         readonly_sql.check_statement(query)
         cursor = self._cursor()
         if runs is not None:
             self._narrow(cursor, runs)
-        return readonly_sql.fetch(cursor, query, params, timeout_s, most_bytes)
+        return cursor
 
     def _narrow(self, cursor: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
         """Let a cursor see, of the samples and tokens in files, those of some runs alone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -112,13 +112,29 @@ def fetch(
         raise StoreError(
             f"The query took longer than {timeout_s:g} s.", f"Narrow it, or raise {argument('timeout_s')}."
         ) from error
-    except (duckdb.OutOfMemoryException, MemoryError) as error:
-        raise StoreError(
-            "The query needs more memory than the limit.", f"Narrow it, or raise {argument('memory_limit')}."
-        ) from error
-    except duckdb.Error as error:
-        raise translate(error) from error
+    except (duckdb.Error, MemoryError) as error:
+        raise _refused(error) from error
     finally:
         if timer is not None:
             timer.cancel()
         cursor.close()
+
+
+def fetch_batches(
+    cursor: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Any] | None, rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Like `fetch`, about so many rows at a time, without limits."""
+    try:
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        yield from cursor.execute(query, dict(params) if params else None).to_arrow_reader(rows)
+    except (duckdb.Error, MemoryError) as error:
+        raise _refused(error) from error
+    finally:
+        cursor.close()
+
+
+def _refused(error: duckdb.Error | MemoryError) -> StoreError:
+    """The error for what a statement needed and could not have."""
+    if not isinstance(error, duckdb.OutOfMemoryException | MemoryError):
+        return translate(error)
+    return StoreError("The query needs more memory than the limit.", f"Narrow it, or raise {argument('memory_limit')}.")

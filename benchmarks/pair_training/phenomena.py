@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pair_training.evaluation import Rollout
 from rrti_sgl.statistics.lorenz import LorenzBins
-from rrti_sgl.statistics.ranking import Ranking, in_top
-from rrti_sgl.statistics.roc import classes_of, ranking_quality
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.roc import quality_of
 from rrti_sgl.tinypair.problems import WorldProblem
 from rrti_sgl.tinypair.solutions import ANSWER_WORD, END_MARKER, FIRST_MARKER, LATER_MARKERS, TAKE_BACK_WORD
 from rrti_sgl.tinypair.solutions import planted_positions as planted
@@ -24,7 +24,7 @@ BoolArray = NDArray[np.bool_]
 
 def area_under_roc(scores: FloatArray, positive: BoolArray) -> float:
     """Return the probability that a positive scores above a negative, ties counting half: (N,), (N,)."""
-    auroc, _ = ranking_quality(*(each[None] for each in classes_of(Ranking.of(scores), positive)))
+    auroc, _ = quality_of(Ranking.of(scores), Ranking.of(scores[positive]))
     return float(auroc[0])
 
 
@@ -38,8 +38,9 @@ def phenomena(
     words = [VOCABULARY[index] for r in rollouts for index in r.ids]
     planning = np.array([word in PLANNING_WORDS for word in words])
     decisions = np.concatenate([_marks(p, r) for p, r in zip(problems, rollouts, strict=True)])
-    divergent, uncertain = in_top(scores, share), in_top(entropies, share)
-    first_percent = in_top(scores, 0.01)
+    ranking = Ranking.of(scores)
+    divergent, uncertain = ranking.in_top(scores, share), Ranking.of(entropies).in_top(entropies, share)
+    first_percent = ranking.in_top(scores, 0.01)
     failed = right == 0
     # A divergence may end one rounding below 0.
     concentration, concentration_kl = (LorenzBins.of(np.maximum(each, 0.0)) for each in (scores, scores - entropies))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,14 @@ import numpy as np
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named
 from rrti_sgl.db.analysis.query import Values
 from rrti_sgl.db.analysis.token_values import TokenValues
-from rrti_sgl.statistics.correlation import binned_spearman, rank_counts, spearman
+from rrti_sgl.records import FloatArray
+from rrti_sgl.statistics.blocks import Blocks, problem_sums
+from rrti_sgl.statistics.correlation import Ranked, binned_spearman, rank_counts, spearman
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from rrti_sgl.statistics.top_sets import TopSet
+
+# Blocks whose ranks are looked up at a time: each look-up goes through the whole order.
+_TOGETHER = 4
 
 
 class Agreement:
@@ -25,8 +32,8 @@ class Agreement:
     def __init__(self, tokens: TokenValues, values: Values) -> None:
         self.tokens = tokens
         self.bootstrap = bootstrap_of(tokens.n_problems, values)
-        self._everything = tokens.by_problem()[:, None]
         self._tops: dict[tuple[str, float], TopSet] = {}
+        self._ranks: dict[str, Blocks] = {}
 
     def _top(self, name: str, p: float, bootstrap: ProblemBootstrap) -> TopSet:
         """The top-p set of a score in every resample; those of the last p asked for are kept."""
@@ -37,37 +44,35 @@ class Agreement:
 
     def overlap(self, a: str, b: str, p: float) -> dict[str, Any]:
         """Both top-p sets: n_a, n_b, n_both, iou, iou_chance, decisions_changed, and the intervals of shares."""
-        in_a, in_b = (self.tokens.in_top(name, p) for name in (a, b))
-        n, n_a, n_b, n_both = len(in_a), *(int(np.count_nonzero(chosen)) for chosen in (in_a, in_b, in_a & in_b))
-        by_chance = n_a * n_b / n
-        found = {
-            **{"n_a": n_a, "n_b": n_b, "n_both": n_both},
-            "iou": n_both / (n_a + n_b - n_both),
-            "iou_chance": by_chance / (n_a + n_b - by_chance),
-            "decisions_changed": (n_a + n_b - 2 * n_both) / n,
-        }
+        least = {name: self.tokens.ranking(name).threshold(p) for name in (a, b)}
+        counts = self.tokens.sums(4, lambda block: ((block[a] >= least[a]) + 2 * (block[b] >= least[b]), None), a, b)
+        found = _overlap(counts)
+        both, either, changed, everything = _unions(counts)
+        found["decisions_changed"] = float(changed.sum() / everything.sum())
         if self.bootstrap is None:
             return found
-        both, either, changed = (self.tokens.by_problem(mask)[:, None] for mask in (in_a & in_b, in_a | in_b, in_a ^ in_b))
-        everything = self._everything
         top_a, top_b = (self._top(name, p, self.bootstrap) for name in (a, b))
-        shared, sizes = top_a.both(top_b)[:, None], (top_a.n + top_b.n)[:, None]
+        in_both = top_a.both(top_b, ((block.problem, block[a], block[b]) for block in self.tokens.blocks(a, b)))
+        shared, sizes = in_both[:, None], (top_a.n + top_b.n)[:, None]
         iou = self.bootstrap.shares(both, either, resampled=(shared, sizes - shared))
         differing = (sizes - 2 * shared, self.bootstrap.sums(everything))
         decisions = self.bootstrap.shares(changed, everything, resampled=differing)
         return found | named("iou", iou) | named("decisions_changed", decisions)
 
-    def overlap_in_samples(self, a: str, b: str, p: float) -> dict[str, Any]:
+    def overlaps_in_samples(self, a: str, b: str, ps: Sequence[float]) -> list[dict[str, Any]]:
         """Like `overlap`, of the tokens that are in the top-p set of their own sample: the same in every resample."""
-        in_a, in_b = (self.tokens.in_samples(name).in_top(p) for name in (a, b))
-        n, n_a, n_b, n_both = len(in_a), *(int(np.count_nonzero(chosen)) for chosen in (in_a, in_b, in_a & in_b))
-        by_chance = n_a * n_b / n
-        found = {"n_a": n_a, "n_b": n_b, "n_both": n_both, "iou": n_both / (n_a + n_b - n_both)}
-        found["iou_chance"] = by_chance / (n_a + n_b - by_chance)
-        if self.bootstrap is None:
-            return found
-        both, either = (self.tokens.by_problem(mask)[:, None] for mask in (in_a & in_b, in_a | in_b))
-        return found | named("iou", self.bootstrap.shares(both, either))
+        counts = np.zeros((len(ps), self.tokens.n_problems, 4))
+        for block in self.tokens.blocks(a, b):
+            orders = [block.in_samples(name) for name in (a, b)]
+            for at, p in enumerate(ps):
+                in_a, in_b = (order.in_top(p) for order in orders)
+                counts[at] += problem_sums([(block.problem, in_a + 2 * in_b, None)], self.tokens.n_problems, 4)
+        found = []
+        for each in counts:
+            both, either, _, _ = _unions(each)
+            ends = {} if self.bootstrap is None else named("iou", self.bootstrap.shares(both, either))
+            found.append(_overlap(each) | ends)
+        return found
 
     def is_constant(self, name: str) -> bool:
         """Whether a score is the same for all tokens."""
@@ -75,11 +80,41 @@ class Agreement:
 
     def spearman(self, a: str, b: str) -> dict[str, float | None]:
         """Spearman's coefficient, None where a score is constant; a resample ranks its tokens in bins."""
-        ranks = [self.tokens.ranking(name).twice_ranks for name in (a, b)]
-        estimate = spearman(*ranks)
+        n, ranks = len(self.tokens), [self._ranks_of(name) for name in (a, b)]
+
+        def ranked() -> Ranked:
+            return ((block.problem, x, y) for block, x, y in zip(self.tokens.blocks(), *ranks, strict=True))
+
+        estimate = spearman(n, ranked())
         if estimate is None or self.bootstrap is None:
             return {"spearman": estimate}
-        counts = rank_counts(ranks[0], ranks[1], self.tokens.problem, self.tokens.n_problems)
+        counts = rank_counts(n, ranked(), self.tokens.n_problems)
         shift = estimate - binned_spearman(counts.sum(axis=0)[None])
         resampled = np.clip(binned_spearman(self.bootstrap.sums(counts)) + shift, -1.0, 1.0)
         return {"spearman": estimate, **named("spearman", self.bootstrap.percentiles(resampled[:, None]))}
+
+    def _ranks_of(self, name: str) -> Blocks:
+        """Twice the average ranks of a score, in the blocks of the tokens."""
+        if name not in self._ranks:
+            ranking, found = self.tokens.ranking(name), Blocks()
+            blocks = (block[name] for block in self.tokens.blocks(name))
+            while part := list(islice(blocks, _TOGETHER)):
+                ends = np.cumsum([len(values) for values in part])
+                for ranks in np.split(ranking.twice_ranks(np.concatenate(part)), ends[:-1]):
+                    found.append(ranks)
+            self._ranks[name] = found
+        return self._ranks[name]
+
+
+def _overlap(counts: FloatArray) -> dict[str, Any]:
+    """Sizes of two sets, of counts (P, 4) of tokens in none, the first, the second and both, and how far they overlap."""
+    _, first, second, n_both = (int(each) for each in counts.sum(axis=0))
+    n_a, n_b = first + n_both, second + n_both
+    by_chance = n_a * n_b / float(counts.sum())
+    found = {"n_a": n_a, "n_b": n_b, "n_both": n_both, "iou": n_both / (n_a + n_b - n_both)}
+    return found | {"iou_chance": by_chance / (n_a + n_b - by_chance)}
+
+
+def _unions(counts: FloatArray) -> list[FloatArray]:
+    """(P, 1) tokens in both sets, in either, in one of them alone, and all."""
+    return [counts[:, which].sum(axis=1, keepdims=True) for which in ([3], [1, 2, 3], [1, 2], [0, 1, 2, 3])]

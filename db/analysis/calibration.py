@@ -56,13 +56,11 @@ def _thresholds(tokens: TokenValues, values: Values) -> dict[str, Bounds]:
     """The intervals of tau and lambda of a run."""
     bootstrap = bootstrap_of(tokens.n_problems, values)
     assert bootstrap is not None  # intervals are asked for
-    scores = tokens.columns[values["metric"]]
-    top = tokens.resampled(values["metric"], bootstrap).top(values["spike_ratio"])
-    codes = np.zeros(len(top.candidates), dtype=np.int64)
-    mass_above = top.having(codes, 1, tokens=top.candidates, signs=scores[top.candidates])[:, 0]
-    mass, n = (
-        bootstrap.sums(np.bincount(tokens.problem, each, tokens.n_problems)) for each in (scores, np.ones(len(scores)))
-    )
+    scores = tokens.resampled(values["metric"], bootstrap)
+    top = scores.top(values["spike_ratio"])
+    every = ((problem, each, np.zeros(len(each), np.int64), each) for problem, each in scores.scan())
+    mass_above = top.having(every, 1)[:, 0]
+    mass, n = (bootstrap.sums(each.sum(axis=1)) for each in (scores.masses, scores.counts))
     return {
         "tau": bootstrap.percentiles(top.threshold),
         "lambda": bootstrap.percentiles(mass_above / top.n / (mass / n)),

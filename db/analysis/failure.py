@@ -12,10 +12,9 @@ from rrti_sgl.db.analysis.notes import constant_note
 from rrti_sgl.db.analysis.parameters import counts, metrics
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
 from rrti_sgl.db.store import Store
-from rrti_sgl.records import BoolArray
-from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.records import BoolArray, FloatArray
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap, group_sums
-from rrti_sgl.statistics.roc import classes_of, quality_bounds, ranking_quality
+from rrti_sgl.statistics.roc import quality_bounds, ranking_quality
 
 ABOUT = """\
 Does large disagreement predict that the final answer is wrong?
@@ -54,26 +53,26 @@ def _compute(store: Store, values: Values) -> pa.Table:
                 if chosen.any():
                     about: dict[str, Any] = {"run_id": run, "predictor": predictor, "top_k": k or None}
                     about["with_k"] = float(np.mean(columns["has_k"][chosen].astype(np.float64))) if k else None
-                    ranking = Ranking.of(columns["value"][chosen])
                     problem, wrong = columns["problem"][chosen], columns["wrong"][chosen].astype(np.bool_)
-                    rows.append({**about, **_quality(ranking, problem, wrong, bootstrap)})
+                    rows.append({**about, **_quality(columns["value"][chosen], problem, wrong, bootstrap)})
     return table_of(rows, _SCHEMA, _ESTIMATES, values)
 
 
-def _quality(ranking: Ranking, problem: Any, wrong: BoolArray, bootstrap: ProblemBootstrap | None) -> dict[str, Any]:
-    found = ranking_quality(*(each[None] for each in classes_of(ranking, wrong)))
+def _quality(values: FloatArray, problem: Any, wrong: BoolArray, bootstrap: ProblemBootstrap | None) -> dict[str, Any]:
+    order = np.argsort(values)[::-1]
+    wrong, problem = wrong[order], problem[order]
+    starts = np.flatnonzero(np.diff(values[order], prepend=np.inf))
+    found = ranking_quality(*(np.add.reduceat(each[None] * 1.0, starts, axis=1) for each in (np.ones(len(wrong)), wrong)))
     estimates = {name: None if np.isnan(each[0]) else float(each[0]) for name, each in zip(_ESTIMATES, found, strict=True)}
     row: dict[str, Any] = {"n_samples": len(wrong), "n_wrong": int(np.count_nonzero(wrong)), **estimates}
-    row["note"] = constant_note("the predictor", is_constant=ranking.is_constant)
+    row["note"] = constant_note("the predictor", is_constant=len(starts) == 1)
     if bootstrap is None or estimates["auroc"] is None:
         return row
-    order = ranking.order[::-1]
-    starts = np.flatnonzero(np.r_[True, np.diff(ranking.ordered[::-1]) != 0])
     size = max(1, _BLOCK // len(order))
     parts = []
     for first in range(0, bootstrap.n, size):
-        weights = bootstrap.weights[first : first + size, problem[order]]
-        parts.append(ranking_quality(*(np.add.reduceat(each, starts, axis=1) for each in (weights, weights * wrong[order]))))
+        weights = bootstrap.weights[first : first + size, problem]
+        parts.append(ranking_quality(*(np.add.reduceat(each, starts, axis=1) for each in (weights, weights * wrong))))
     auroc, average = (np.concatenate(each) for each in zip(*parts, strict=True))
     kinds = (group_sums(mask, problem, bootstrap.n_problems) for mask in (wrong, ~wrong))
     bounds: tuple[Bounds, Bounds] = quality_bounds(bootstrap, found, (auroc, average), *kinds)

@@ -49,7 +49,6 @@ _METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
 _INTERVALS = ("spearman", "iou", "decisions_changed")
 # Half a code of the stored log-probabilities, and a little for the single precision in which they were made.
 _ROUNDING = 0.501 / CODES_PER_E
-_BLOCK = 1 << 18
 _CONSTANT = 1e-12  # a variance this small beside the mean square is rounding
 
 
@@ -84,10 +83,10 @@ def _compute(store: Store, values: Values) -> pa.Table:
 def _products(tokens: TokenValues) -> FloatArray:
     """(M + 1, M + 1) sums of products of M metrics, each less its smallest value, and of 1, over the tokens."""
     found = np.zeros((len(_METRICS) + 1, len(_METRICS) + 1))
-    smallest = [tokens.columns[name].min() for name in _METRICS]
-    for first in range(0, len(tokens), _BLOCK):
-        part = [tokens.columns[name][first : first + _BLOCK] - least for name, least in zip(_METRICS, smallest, strict=True)]
-        columns = np.stack([*part, np.ones(len(part[0]))])
+    smallest = [tokens.ranking(name).at(0) for name in _METRICS]
+    for block in tokens.blocks(*_METRICS):
+        parts = [block[name] - least for name, least in zip(_METRICS, smallest, strict=True)]
+        columns = np.stack([*parts, np.ones(len(block))])
         found += columns @ columns.T
     return found
 

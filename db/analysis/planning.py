@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
 from rrti_sgl.db.analysis.notes import top_note
 from rrti_sgl.db.analysis.parameters import count, metrics, share
-from rrti_sgl.db.analysis.query import Query, Values, run_sql
-from rrti_sgl.db.analysis.token_values import TokenValues
+from rrti_sgl.db.analysis.query import Query, Values
+from rrti_sgl.db.analysis.token_values import Block, TokenReader, TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
+from rrti_sgl.statistics.blocks import Blocks, problem_sums
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 
 ABOUT = """\
@@ -42,6 +44,7 @@ _ESTIMATES = ("odds_ratio", "enrichment", "share")
 _PARTS = ("planning", "category", "word")
 _SETS = ("all", "top_metric", "top_entropy", "takeovers")
 _ROUNDING = 1e-9
+_KIND = "kind"
 _SCHEMA = pa.schema(
     {
         **dict.fromkeys(("run_id", "part", "label", "tokens", "within"), pa.string()),
@@ -56,8 +59,8 @@ def _compute(store: Store, values: Values) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for run in values["runs"]:
         tokens = values["reader"].read(run, [values["metric"], "entropy_base", "fired"])
-        kinds = tokens.once(("kinds",), lambda run=run: _Kinds.of(run_sql(store, "_planning_kinds", {"run": run})))
-        rows += [{"run_id": run, **row} for row in _rows(_sets(tokens, kinds.of_token, values), kinds, values)]
+        kinds = tokens.once(("kinds",), partial(_Kinds.read, values["reader"], run, tokens))
+        rows += [{"run_id": run, **row} for row in _rows(_sets(tokens, values), kinds, values)]
     return table_of(rows, _SCHEMA, _ESTIMATES, values)
 
 
@@ -66,65 +69,86 @@ class _Kinds:
     """The K kinds of tokens of a run, which differ in text or planning tag.
 
     Attributes:
-        of_token: (N,) number of each token's kind.
         words, tags: (K,) the word of each, "" for white space, and the tag, None where there is none.
     """
 
-    of_token: IntArray
     words: NDArray[np.object_]
     tags: NDArray[np.object_]
 
     @classmethod
-    def of(cls, tokens: pa.Table) -> _Kinds:
-        """From the text and the tag of each token."""
-        text, tag = (pc.fill_null(tokens[name], "").combine_chunks().dictionary_encode() for name in ("token_text", "tag"))
-        n_tags = len(tag.dictionary)
-        kinds = text.indices.to_numpy() * n_tags + tag.indices.to_numpy()
-        there = np.flatnonzero(np.bincount(kinds))
-        number = np.zeros(len(text.dictionary) * n_tags, dtype=np.int32)
-        number[there] = np.arange(len(there))
+    def read(cls, reader: TokenReader, run: str, tokens: TokenValues) -> _Kinds:
+        """From the text and the tag of each token; their numbers become a column `_KIND` of the tokens."""
+        numbers: dict[tuple[str, str], int] = {}
+        column = Blocks()
+        for rows in reader.rows(run, "_planning_kinds", tokens):
+            text, tag = (pc.fill_null(rows[each], "").combine_chunks().dictionary_encode() for each in ("token_text", "tag"))
+            texts, tags = text.dictionary.to_pylist(), tag.dictionary.to_pylist()
+            codes = text.indices.to_numpy().astype(np.int64) * len(tags) + tag.indices.to_numpy()
+            there, code = np.unique(codes, return_inverse=True)
+            pairs = ((texts[at // len(tags)], tags[at % len(tags)]) for at in there.tolist())
+            column.append(np.array([numbers.setdefault(pair, len(numbers)) for pair in pairs], dtype=np.int32)[code])
+        tokens.columns[_KIND] = column
         # As DuckDB spells lower(trim(text)), which is not what Python does with some capitals.
-        words = pc.utf8_lower(pc.utf8_trim(text.dictionary, " \t\n\r")).to_numpy(zero_copy_only=False)
-        tags = np.array([name or None for name in tag.dictionary.to_pylist()], dtype=np.object_)
-        return cls(number[kinds], words[there // n_tags], tags[there % n_tags])
+        words = pc.utf8_lower(pc.utf8_trim(pa.array([text for text, _ in numbers], pa.string()), " \t\n\r"))
+        tags = np.array([tag or None for _, tag in numbers], dtype=np.object_)
+        return cls(words.to_numpy(zero_copy_only=False), tags)
 
 
 @dataclass(frozen=True, eq=False)
 class _Set:
-    """A set of the tokens of a run: of N that have a score, or of all, those of a mask (N,).
+    """A set of tokens of a run.
 
     Attributes:
         name, within: what it is called.
-        tokens: N of the run.
-        kinds: (N,) their kinds.
-        inside: (N,) which of them are in the set.
-        score: column whose top set it is, found again in every resample; None: the set is the same in every resample.
+        tokens: those of the run that may be in it.
+        inside: which tokens (n,) of a block are.
+        column: that this needs.
+        is_top: of the run, in the order of that column, to be found again in every resample.
     """
 
     name: str
     within: str | None
     tokens: TokenValues
-    kinds: IntArray
-    inside: BoolArray
-    score: str | None = None
+    inside: Callable[[Block], BoolArray]
+    column: str = "fired"
+    is_top: bool = False
+
+    def kinds(self, n: int) -> NDArray[np.int64]:
+        """(n,) tokens of the set by kind."""
+        found = np.zeros(n, dtype=np.int64)
+        for block in self.tokens.blocks(self.column, _KIND):
+            found += np.bincount(block[_KIND][self.inside(block)], minlength=n)
+        return found
 
 
-def _sets(tokens: TokenValues, kinds: IntArray, values: Values) -> list[_Set]:
+def _sets(tokens: TokenValues, values: Values) -> list[_Set]:
     found = [
-        _Set("all", None, tokens, kinds, np.ones(len(tokens), dtype=np.bool_)),
-        _Set("takeovers", None, tokens, kinds, tokens.columns["fired"] > 0),
+        _Set("all", None, tokens, lambda block: np.ones(len(block), dtype=np.bool_)),
+        _Set("takeovers", None, tokens, lambda block: block["fired"] > 0),
     ]
     for name, score in (("top_metric", values["metric"]), ("top_entropy", "entropy_base")):
         scored = tokens.complete(score)
-        own = kinds if scored is tokens else kinds[~np.isnan(tokens.columns[score])]
-        found.append(_Set(name, "run", scored, own, scored.in_top(score, values["p"]), score))
-        found.append(_Set(name, "sample", scored, own, scored.in_samples(score).in_top(values["p"])))
+        above, first = (
+            partial(_above, score, scored.ranking(score).threshold(values["p"])),
+            partial(_first, score, values["p"]),
+        )
+        found.append(_Set(name, "run", scored, above, score, is_top=True))
+        found.append(_Set(name, "sample", scored, first, score))
     return sorted(found, key=lambda each: (each.within == "sample", _SETS.index(each.name)))
+
+
+def _above(score: str, threshold: float, block: Block) -> BoolArray:
+    found: BoolArray = block[score] >= threshold
+    return found
+
+
+def _first(score: str, p: float, block: Block) -> BoolArray:
+    return block.in_samples(score).in_top(p)
 
 
 def _rows(sets: Sequence[_Set], kinds: _Kinds, values: Values) -> list[dict[str, Any]]:
     """The rows of a run: each label of each part, in each set."""
-    counts = {(each.name, each.within): np.bincount(each.kinds[each.inside], minlength=len(kinds.words)) for each in sets}
+    counts = {(each.name, each.within): each.kinds(len(kinds.words)) for each in sets}
     every, top = counts["all", None], counts["top_metric", "run"]
     labels: list[tuple[str, str | None]] = [("planning", None)]
     labels += [("category", tag) for tag in sorted({tag for tag in kinds.tags if tag is not None})]
@@ -200,16 +224,15 @@ class _Bounds:
     def __init__(self, whole: _Set, kinds: _Kinds, labels: Sequence[tuple[str, str | None]], values: Values) -> None:
         bootstrap = bootstrap_of(whole.tokens.n_problems, values)
         assert bootstrap is not None  # intervals are asked for
-        self.bootstrap, self.p = bootstrap, values["p"]
-        # For each part (K,) number of each kind's label, -1 for none, and how many labels there are.
-        self.codes: list[tuple[IntArray, int]] = []
+        self.bootstrap, self.p, self.n_labels = bootstrap, values["p"], len(labels)
+        # For each part (K,) place of each kind's label, -1 for none.
+        self.codes: list[IntArray] = []
         for part in _PARTS:
-            matching = [_matching(kinds, *label) for label in labels if label[0] == part]
-            if matching:
-                codes = np.full(len(kinds.words), -1, dtype=np.int32)
-                for code, mask in enumerate(matching):
-                    codes[mask] = code
-                self.codes.append((codes, len(matching)))
+            codes = np.full(len(kinds.words), -1, dtype=np.int32)
+            for place, label in enumerate(labels):
+                if label[0] == part:
+                    codes[_matching(kinds, *label)] = place
+            self.codes.append(codes)
         self.whole, self.all = whole, self._counts(whole)
 
     def of(self, chosen: _Set) -> dict[str, Bounds]:
@@ -217,30 +240,27 @@ class _Bounds:
         return _bounds(self.bootstrap, self.all if chosen is self.whole else self._counts(chosen), self.all)
 
     def _counts(self, chosen: _Set) -> _Counts:
-        problem, kinds = chosen.tokens.problem[chosen.inside].astype(np.int64), chosen.kinds[chosen.inside]
-        matching = []
-        for codes, n in self.codes:
-            code = codes[kinds]
-            there = code >= 0
-            cells = problem[there] * n + code[there]
-            matching.append(np.bincount(cells, minlength=self.bootstrap.n_problems * n).reshape(-1, n))
-        counts = np.concatenate(matching, axis=1).astype(np.float64)
-        sizes = np.bincount(problem, minlength=self.bootstrap.n_problems).astype(np.float64)
-        if chosen.score is None:
-            matching_of, sizes_of = self.bootstrap.sums(counts), self.bootstrap.sums(sizes)
-        else:
-            top = chosen.tokens.resampled(chosen.score, self.bootstrap).top(self.p)
-            of_candidates = chosen.kinds[top.candidates]
-            matching_of = np.concatenate(
-                [top.having(codes[of_candidates], n, tokens=top.candidates) for codes, n in self.codes], axis=1
+        blocks = (block.take(chosen.inside(block)) for block in chosen.tokens.blocks(chosen.column, _KIND))
+        # Beside the labels one place for all tokens.
+        every = [*self.codes, np.full(len(self.codes[0]), self.n_labels)]
+        parts = ((block.problem, codes[block[_KIND]], None) for block in blocks for codes in every)
+        counts = problem_sums(parts, self.bootstrap.n_problems, self.n_labels + 1)
+        if chosen.is_top:
+            top = chosen.tokens.resampled(chosen.column, self.bootstrap).top(self.p)
+            scored = chosen.tokens.blocks(chosen.column, _KIND)
+            of_top = (
+                (block.problem, block[chosen.column], codes[block[_KIND]], None) for block in scored for codes in every
             )
-            sizes_of = top.n
-        return _Counts(_beside(sizes, counts), counts, _beside(sizes_of, matching_of), matching_of)
+            counts_of = top.having(of_top, self.n_labels + 1)
+        else:
+            counts_of = self.bootstrap.sums(counts)
+        return _Counts(*_beside(counts), *_beside(counts_of))
 
 
-def _beside(sizes: FloatArray, matching: FloatArray) -> FloatArray:
-    """(..., K) sizes (...) of a set, the same for each label."""
-    return np.broadcast_to(sizes[:, None], matching.shape)
+def _beside(counts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(..., L) tokens of a set, the same for each label, and (..., L) those that match, of counts (..., L + 1)."""
+    matching = counts[:, :-1]
+    return np.broadcast_to(counts[:, -1:], matching.shape), matching
 
 
 def _bounds(bootstrap: ProblemBootstrap, chosen: _Counts, whole: _Counts) -> dict[str, Bounds]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
-from rrti_sgl.records import BoolArray
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.science.metrics import METRICS
+from rrti_sgl.statistics.ranking import Ranking
 from rrti_sgl.statistics.resampling import ProblemBootstrap
-from rrti_sgl.statistics.roc import classes_of, quality_bounds, ranking_quality
+from rrti_sgl.statistics.roc import quality_bounds, quality_of, ranking_quality
 
 ABOUT = """\
 Does disagreement find the decision points that a world has planted?
@@ -79,42 +80,62 @@ def _detector(
     tokens: TokenValues, metric: str, ps: Sequence[float], bootstrap: ProblemBootstrap | None
 ) -> list[dict[str, Any]]:
     """The rows of one metric: its ranking, then each top set."""
-    planted = tokens.columns["planted"] > 0
-    ranking = tokens.ranking(metric)
-    auroc, average = ranking_quality(*(each[None] for each in classes_of(ranking, planted)))
-    about = {"metric": metric, "n_tokens": len(planted), "n_planted": int(np.count_nonzero(planted))}
+    ranking, n_tokens = tokens.ranking(metric), len(tokens)
+    of_planted = Ranking.of_parts(block[metric][block["planted"] > 0] for block in tokens.blocks(metric, "planted"))
+    auroc, average = quality_of(ranking, of_planted)
+    about = {"metric": metric, "n_tokens": n_tokens, "n_planted": of_planted.n}
     first = {"part": "ranking", **about, "auroc": _or_none(auroc[0]), "average_precision": _or_none(average[0])}
     first["note"] = constant_note(metric, is_constant=ranking.is_constant)
-    rows = [first, *({"part": "top", **about, "p": p, **_quality(tokens.in_top(metric, p), planted)} for p in ps)]
-    for row in rows[1:]:
-        row["note"] = top_note(row["n_top"], len(planted), row["p"], metric)
+    inside = [_inside(tokens, metric, ranking.threshold(p)) for p in ps]
+    rows = [first]
+    for p, counts in zip(ps, inside, strict=True):
+        n, found = (int(each) for each in counts.sum(axis=0))
+        quality = _quality(n, found, of_planted.n)
+        note = top_note(quality["n_top"], n_tokens, p, metric)
+        rows.append({"part": "top", **about, "p": p, **quality, "note": note})
     if bootstrap is None:
         return rows
     scores = tokens.resampled(metric, bootstrap)
-    cases, hits = scores.by_problem(), scores.by_problem(planted)
-    binned = ranking_quality(*(each.sum(axis=0)[None] for each in (cases, hits)))
-    resampled = ranking_quality(bootstrap.sums(cases), bootstrap.sums(hits))
+    hits = scores.by_problem(_planted(tokens, metric))
+    binned = ranking_quality(*(each.sum(axis=0)[None] for each in (scores.counts, hits)))
+    resampled = ranking_quality(bootstrap.sums(scores.counts), bootstrap.sums(hits))
     auroc_of, average_of = (
         np.clip(each + exact - estimate, 0.0, 1.0)
         for each, exact, estimate in zip(resampled, (auroc, average), binned, strict=True)
     )
-    wanted = tokens.by_problem(planted)
-    bounds = quality_bounds(bootstrap, (auroc, average), (auroc_of, average_of), wanted, tokens.by_problem(~planted))
+    wanted = hits.sum(axis=1, keepdims=True)
+    others = scores.counts.sum(axis=1) - wanted[:, 0]
+    bounds = quality_bounds(bootstrap, (auroc, average), (auroc_of, average_of), wanted[:, 0], others)
     first |= named("auroc", bounds[0]) | named("average_precision", bounds[1])
-    for row, p in zip(rows[1:], ps, strict=True):
-        top, inside = scores.top(p), tokens.in_top(metric, p)
-        n, found = tokens.by_problem(inside)[:, None], tokens.by_problem(inside & planted)[:, None]
-        n_of, found_of = top.n[:, None], top.having(np.where(planted, 0, -1), 1)
-        wanted_of = bootstrap.sums(wanted[:, None])
-        row |= named("precision", bootstrap.shares(found, n, resampled=(found_of, n_of)))
-        row |= named("recall", bootstrap.shares(found, wanted[:, None], resampled=(found_of, wanted_of)))
+    for row, p, counts in zip(rows[1:], ps, inside, strict=True):
+        top = scores.top(p)
+        n_each, found_each = counts[:, :1], counts[:, 1:]
+        every = (
+            (problem, each, np.zeros(len(each), np.int64), planted) for problem, each, planted in _planted(tokens, metric)
+        )
+        n_of, found_of = top.n[:, None], top.having(every, 1)
+        wanted_of = bootstrap.sums(wanted)
+        row |= named("precision", bootstrap.shares(found_each, n_each, resampled=(found_of, n_of)))
+        row |= named("recall", bootstrap.shares(found_each, wanted, resampled=(found_of, wanted_of)))
         either = (2 * found_of, n_of + wanted_of)
-        row |= named("f1", bootstrap.shares(2 * found, n + wanted[:, None], resampled=either))
+        row |= named("f1", bootstrap.shares(2 * found_each, n_each + wanted, resampled=either))
     return rows
 
 
-def _quality(inside: BoolArray, planted: BoolArray) -> dict[str, Any]:
-    n, found, wanted = (int(np.count_nonzero(mask)) for mask in (inside, inside & planted, planted))
+def _planted(tokens: TokenValues, metric: str) -> Iterator[tuple[IntArray, FloatArray, BoolArray]]:
+    """In parts, of each token its problem, its metric, and whether it is planted."""
+    return ((block.problem, block[metric], block["planted"] > 0) for block in tokens.blocks(metric, "planted"))
+
+
+def _inside(tokens: TokenValues, metric: str, threshold: float) -> FloatArray:
+    """(P, 2) tokens of the top set of each problem, and planted ones among them."""
+    counts = tokens.sums(
+        2, lambda block: (np.where(block[metric] >= threshold, block["planted"] > 0, -1), None), metric, "planted"
+    )
+    return np.stack([counts.sum(axis=1), counts[:, 1]], axis=1)
+
+
+def _quality(n: int, found: int, wanted: int) -> dict[str, Any]:
     recall = found / wanted if wanted else None
     return {"n_top": n, "precision": found / n, "recall": recall, "f1": 2 * found / (n + wanted)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,12 @@ from rrti_sgl.db.analysis.intervals import bootstrap_of, table_of
 from rrti_sgl.db.analysis.notes import WITHIN, top_note
 from rrti_sgl.db.analysis.parameters import count, metrics, share, shares
 from rrti_sgl.db.analysis.query import Query, Values
-from rrti_sgl.db.analysis.token_values import TokenValues
+from rrti_sgl.db.analysis.token_values import Block, TokenValues
 from rrti_sgl.db.store import Store
-from rrti_sgl.records import FloatArray, IntArray
+from rrti_sgl.records import FloatArray
+from rrti_sgl.statistics.blocks import Counted, problem_sums
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
-from rrti_sgl.statistics.top_sets import Codes, TopSet
+from rrti_sgl.statistics.top_sets import Codes
 
 ABOUT = """\
 Where in a solution do the tokens of largest disagreement lie?
@@ -58,35 +60,48 @@ def _compute(store: Store, values: Values) -> pa.Table:
 
 
 def _rows(tokens: TokenValues, values: Values, within: str) -> list[dict[str, Any]]:
-    n_bins, edges = int(values["bins"]), values["edges"]
-    position, lengths = tokens.columns["position"].astype(np.int64), tokens.lengths[tokens.sample]
-    ranking, bootstrap = tokens.ranking(values["metric"]), bootstrap_of(tokens.n_problems, values)
-    if within == "run":
-        chosen: Codes = ranking.order[::-1][: np.count_nonzero(ranking.in_top(values["p"]))]
-    else:
-        chosen = np.flatnonzero(tokens.in_samples(values["metric"]).in_top(values["p"]))
+    metric, p, n_bins, edges = (values[name] for name in ("metric", "p", "bins", "edges"))
+    ranking, bootstrap = tokens.ranking(metric), bootstrap_of(tokens.n_problems, values)
+    least = ranking.threshold(p)
+
+    def chosen(block: Block) -> Codes:
+        inside = block[metric] >= least if within == "run" else block.in_samples(metric).in_top(p)
+        return np.flatnonzero(inside)
+
     kinds = {
-        "all": _Counted.once(np.arange(len(tokens))),
-        "top": _Counted.once(chosen),
-        "first": _Counted.first_of_samples(chosen, tokens.sample, position),
+        "all": lambda block: _Counted.once(np.arange(len(block))),
+        "top": lambda block: _Counted.once(chosen(block)),
+        "first": lambda block: _Counted.first_of_samples(chosen(block), block),
     }
-    top, resampled = None, {}
+    width = n_bins + len(edges) + 1
+    counts = {
+        kind: problem_sums(
+            ((problem, codes, signs) for problem, _, codes, signs in _counted(tokens, values, count)),
+            tokens.n_problems,
+            width,
+        )
+        for kind, count in kinds.items()
+    }
+    resampled = {}
     if bootstrap is not None and within == "run":
-        top = tokens.resampled(values["metric"], bootstrap).top(values["p"])
-        resampled = {
-            "top": _Counted.once(top.candidates),
-            "first": _Counted.first_of_samples(top.candidates, tokens.sample, position),
+        top = tokens.resampled(metric, bootstrap).top(p)
+
+        def entering(block: Block) -> Codes:
+            candidates = np.flatnonzero(top.places(block[metric]) >= 0)
+            return candidates[np.argsort(-block[metric][candidates])]
+
+        kinds = {
+            "top": lambda block: _Counted.once(entering(block)),
+            "first": lambda block: _Counted.first_of_samples(entering(block), block),
         }
+        resampled = {kind: top.having(_counted(tokens, values, count), width) for kind, count in kinds.items()}
     by_bin, by_segment = (
         _Places(
-            {kind: counted.by_problem(tokens, codes, n) for kind, counted in kinds.items()},
-            {kind: counted.in_top(top, codes, n) for kind, counted in resampled.items() if top is not None},
+            {kind: each[:, part] for kind, each in counts.items()},
+            {kind: each[:, part] for kind, each in resampled.items()},
             bootstrap,
         )
-        for codes, n in (
-            (((2 * position + 1) * n_bins) // (2 * lengths), n_bins),
-            (np.searchsorted(edges, (position + 0.5) / lengths, side="right"), len(edges) + 1),
-        )
+        for part in (slice(0, n_bins), slice(n_bins, None))
     )
     density = [{"part": "density", **by_bin.density(place, place / n_bins, (place + 1) / n_bins)} for place in range(n_bins)]
     rows = [*density, {**max(density, key=lambda row: row["density_ratio"] or 0.0), "part": "peak"}]
@@ -94,7 +109,7 @@ def _rows(tokens: TokenValues, values: Values, within: str) -> list[dict[str, An
         rows.append({"part": "within", "u_low": 0.0, "u_high": edge, **by_segment.share(slice(0, place + 1))})
     for place, edge in enumerate(edges):
         rows.append({"part": "beyond", "u_low": edge, "u_high": 1.0, **by_segment.share(slice(place + 1, None))})
-    note = top_note(len(chosen), len(tokens), values["p"], values["metric"], within)
+    note = top_note(int(counts["top"][:, :n_bins].sum()), len(tokens), p, metric, within)
     return [{**row, "middle": (row["u_low"] + row["u_high"]) / 2, "within": within, "note": note} for row in rows]
 
 
@@ -112,32 +127,36 @@ class _Counted:
         return cls(tokens, tokens)
 
     @classmethod
-    def first_of_samples(cls, ranked: Codes, sample: IntArray, position: Any) -> _Counted:
+    def first_of_samples(cls, ranked: Codes, block: Block) -> _Counted:
         """The first token of each sample that is in: one that enters before all that are in takes the place of theirs.
 
         Args:
-            ranked: (M,) tokens in the order in which they enter, the largest score first.
-            sample, position: (N,) of all tokens.
+            ranked: (M,) tokens of the block in the order in which they enter, the largest score first.
+            block: whole samples.
         """
-        tokens = ranked[np.argsort(sample[ranked], kind="stable")]
-        of_sample = sample[tokens]
+        tokens = ranked[np.argsort(block.sample[ranked], kind="stable")]
+        of_sample, position = block.sample[tokens].astype(np.int64), block["position"][tokens].astype(np.int64)
         # Later samples lie below all earlier ones, so that the running minimum begins anew with each.
-        place = position[tokens] - of_sample * (int(position.max()) + 1)
-        earlier = np.r_[True, place[1:] < np.minimum.accumulate(place)[:-1]]
+        place = position - of_sample * (int(position.max(initial=0)) + 1)
+        earlier = place < np.r_[np.inf, np.minimum.accumulate(place)][: len(place)]
         tokens, of_sample = tokens[earlier], of_sample[earlier]
-        replaced = np.r_[False, of_sample[1:] == of_sample[:-1]]
+        replaced = np.diff(of_sample, prepend=-1) == 0
         entering = np.r_[tokens, tokens[replaced]]
-        counting = np.r_[tokens, tokens[np.r_[replaced[1:], False]]]
+        counting = np.r_[tokens, tokens[np.roll(replaced, -1)]]
         return cls(entering, counting, np.r_[np.ones(len(tokens)), np.full(len(entering) - len(tokens), -1.0)])
 
-    def by_problem(self, tokens: TokenValues, codes: Codes, n: int) -> FloatArray:
-        """(P, n) what counts of each problem, by the code (N,) of each token."""
-        cells = tokens.problem[self.counting].astype(np.int64) * n + codes[self.counting]
-        return np.bincount(cells, self.signs, tokens.n_problems * n).reshape(-1, n).astype(np.float64)
 
-    def in_top(self, top: TopSet, codes: Codes, n: int) -> FloatArray:
-        """(B, n) what counts in the top set of each resample, by code."""
-        return top.having(codes[self.counting], n, tokens=self.entering, signs=self.signs)
+def _counted(
+    tokens: TokenValues, values: Values, count: Callable[[Block], _Counted]
+) -> Iterator[tuple[Codes, FloatArray, Codes, Counted]]:
+    """In parts: problem, score of what enters, place and sign of what counts; places are bins, then segments of edges."""
+    n_bins = int(values["bins"])
+    for block in tokens.blocks(values["metric"], "position"):
+        position, found = block["position"].astype(np.int64), count(block)
+        bins = ((2 * position + 1) * n_bins) // (2 * block.length.astype(np.int64))
+        segments = n_bins + np.searchsorted(values["edges"], (position + 0.5) / block.length, side="right")
+        for codes in (bins, segments):
+            yield block.problem[found.counting], block[values["metric"]][found.entering], codes[found.counting], found.signs
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ holds one distinct value (`rrti_sgl.statistics.lorenz`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from rrti_sgl.db.analysis.ratios import problems_of
 from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError, argument
-from rrti_sgl.records import FloatArray, RunRecord
-from rrti_sgl.statistics.lorenz import LorenzBins
+from rrti_sgl.records import FloatArray, IntArray, RunRecord
+from rrti_sgl.statistics.lorenz import LorenzBins, LorenzCurve
+from rrti_sgl.statistics.ranking import Ranking
+from rrti_sgl.statistics.top_sets import ResampledScores
 
 ABOUT = """\
 How concentrated is the disagreement on a few tokens?
@@ -49,7 +52,7 @@ _SCHEMA = pa.schema(
         **{"level": pa.float64(), "value": pa.float64(), "n_tokens": pa.int64()},
     }
 )
-_MEASURES: dict[str, Callable[[LorenzBins, Any], FloatArray]] = {
+_MEASURES: dict[str, Callable[[LorenzBins | LorenzCurve, Any], FloatArray]] = {
     "gini": lambda bins, level: bins.gini(),
     "tokens_carrying": lambda bins, level: bins.tokens_carrying(level),
     "carried_by_top": lambda bins, level: bins.carried_by_top(level),
@@ -88,68 +91,69 @@ def _compute(store: Store, values: Values) -> pa.Table:
         if values["by"] == "sample":
             rows += [{**about, **row} for row in _of_samples(store, of_unit[0].run_id, values)]
         else:
-            found = _of_unit(_pooled(store, [run.run_id for run in of_unit], values), values)
+            found = _of_unit(*_pooled(store, [run.run_id for run in of_unit], values), values)
             rows += [{**about, **row} for row in found]
     return table_of(rows, _SCHEMA, ["value"], values)
 
 
-def _pooled(store: Store, runs: Sequence[str], values: Values) -> TokenValues:
-    """The tokens of some runs that have the metric, with the problems of all of them."""
+def _pooled(store: Store, runs: Sequence[str], values: Values) -> tuple[Ranking, Callable[..., ResampledScores], int]:
+    """Of the tokens of some runs that have the metric: their ranking, how to resample them, and how many problems there are
+    in all of the runs.
+    """
     metric = values["metric"]
     read: list[TokenValues] = [values["reader"].read(run, [metric]).complete(metric) for run in runs]
     if len(runs) == 1:
-        return read[0]
+        return read[0].ranking(metric), partial(read[0].resampled, metric), read[0].n_problems
     problems = problems_of(store, runs)
     union = pc.unique(pa.concat_arrays(list(problems.values()))).sort()
-    first = np.cumsum([0, *(len(tokens.problems) for tokens in read)])
-    return TokenValues(
-        np.concatenate(
-            [pc.index_in(problems[run], union).to_numpy()[tokens.problems] for run, tokens in zip(runs, read, strict=True)]
-        ),
-        np.concatenate([tokens.lengths for tokens in read]),
-        np.concatenate([tokens.sample + start for start, tokens in zip(first, read, strict=False)]),
-        {metric: np.concatenate([tokens.columns[metric] for tokens in read])},
-    )
+    places = [pc.index_in(problems[run], union).to_numpy() for run in runs]
+
+    def scan() -> Iterator[tuple[IntArray, FloatArray]]:
+        for place, tokens in zip(places, read, strict=True):
+            yield from ((place[block.problem], block[metric]) for block in tokens.blocks(metric))
+
+    ranking = Ranking.of_parts(scores for _, scores in scan())
+    return ranking, partial(ResampledScores, ranking, scan), len(union)
 
 
 def _of_samples(store: Store, run: str, values: Values) -> Iterator[dict[str, Any]]:
     """The rows of each sample of a run, without intervals."""
-    tokens = values["reader"].read(run, [values["metric"]]).complete(values["metric"])
+    metric = values["metric"]
+    tokens = values["reader"].read(run, [metric]).complete(metric)
     ids = run_sql(store, "_run_samples", {"run": run})["sample_id"].to_pylist()
-    order = np.argsort(tokens.sample, kind="stable")
-    there, starts = np.unique(tokens.sample[order], return_index=True)
-    for sample, scores in zip(there, np.split(tokens.columns[values["metric"]][order], starts[1:]), strict=True):
-        if scores.any():
-            for row in _rows(LorenzBins.of(scores), values):
-                yield {**row, "sample_id": ids[sample]}
+    found = {}
+    for block in tokens.blocks(metric):
+        starts = np.flatnonzero(np.diff(block.sample, prepend=-1))
+        for start, scores in zip(starts, np.split(block[metric], starts[1:]), strict=True):
+            if scores.any():
+                found[int(block.sample[start])] = _rows(LorenzBins.of(scores), len(scores), values)
+    return ({**row, "sample_id": ids[sample]} for sample in sorted(found) for row in found[sample])
 
 
-def _of_unit(tokens: TokenValues, values: Values) -> list[dict[str, Any]]:
+def _of_unit(
+    ranking: Ranking, resample: Callable[..., ResampledScores], n_problems: int, values: Values
+) -> list[dict[str, Any]]:
     """The rows of the pooled tokens (N,) of a unit."""
-    scores = tokens.columns[values["metric"]]
-    if not scores.any():
-        return [{"statistic": "gini", "n_tokens": len(scores)}]
-    bootstrap = bootstrap_of(tokens.n_problems, values)
+    if ranking.is_constant and not ranking.at(0):
+        return [{"statistic": "gini", "n_tokens": ranking.n}]
+    rows = _rows(LorenzCurve(ranking), ranking.n, values)
+    bootstrap = bootstrap_of(n_problems, values)
     if bootstrap is None:
-        return _rows(LorenzBins.of(scores), values)
-    ranking, resampled = tokens.ranking(values["metric"]), tokens.resampled(values["metric"], bootstrap)
-    largest_first = ranking.largest(0, len(scores))
-    rows = _rows(LorenzBins.of(largest_first), values)
-    counts, masses = resampled.by_problem(), resampled.by_problem(scores)
-    edges = resampled.bins.edges
-    ends = (largest_first[edges[1:] - 1], largest_first[edges[:-1]], resampled.bins.tied, len(scores))
+        return rows
+    resampled = resample(bootstrap)
+    counts, masses, bins = resampled.counts, resampled.masses, resampled.bins
+    ends = (bins.lows, bins.highs, bins.tied, ranking.n)
     binned = LorenzBins(counts.sum(axis=0)[None], masses.sum(axis=0)[None], *ends, whole=True)
     of_resamples = LorenzBins(bootstrap.sums(counts), bootstrap.sums(masses), *ends)
     exact = np.array([row["value"] for row in rows])
     measured = [
-        np.stack([_MEASURES[row["statistic"]](bins, row["level"]) for row in rows], axis=1)
-        for bins in (of_resamples, binned)
+        np.stack([_MEASURES[row["statistic"]](of, row["level"]) for row in rows], axis=1) for of in (of_resamples, binned)
     ]
     found = np.clip(measured[0] + exact - measured[1], 0.0, 1.0)
     rows[0] |= named("value", bootstrap.percentiles(found[:, :1]))
     # What the shares are of, in tokens: all tokens, or their mass in units of a token's mean.
     of_tokens = np.array([row["statistic"] == "tokens_carrying" for row in rows[1:]])
-    whole = np.where(of_tokens, counts.sum(axis=1)[:, None], masses.sum(axis=1)[:, None] / scores.mean())
+    whole = np.where(of_tokens, counts.sum(axis=1)[:, None], masses.sum(axis=1)[:, None] * (ranking.n / masses.sum()))
     of_whole = bootstrap.sums(whole)
     bounds = bootstrap.shares(exact[1:] * whole, whole, resampled=(found[:, 1:] * of_whole, of_whole))
     for place, row in enumerate(rows[1:]):
@@ -157,11 +161,11 @@ def _of_unit(tokens: TokenValues, values: Values) -> list[dict[str, Any]]:
     return rows
 
 
-def _rows(bins: LorenzBins, values: Values) -> list[dict[str, Any]]:
+def _rows(bins: LorenzBins | LorenzCurve, n_tokens: int, values: Values) -> list[dict[str, Any]]:
     """The rows of one weighting of tokens, the Gini coefficient first."""
     levels = [("gini", None), *((name, level) for name, which in _LEVELS.items() for level in values[which])]
     return [
-        {"statistic": name, "level": level, "value": float(_MEASURES[name](bins, level)[0]), "n_tokens": bins.n_tokens}
+        {"statistic": name, "level": level, "value": float(_MEASURES[name](bins, level)[0]), "n_tokens": n_tokens}
         for name, level in levels
     ]
 

@@ -1,31 +1,65 @@
-"""Columns of a run's tokens as arrays, for statistics that sort all of them.
+"""Columns of a run's tokens in blocks of whole samples, for statistics that sort all of them.
 
-In SQL a rank is a window function, which sorts whole rows: several times slower than sorting one array, and in memory that
-grows with every metric. A `TokenReader` reads and sorts each column once for all statistics that are made with it.
+In SQL a rank is a window function, which sorts whole rows: several times slower than sorting one column, and in memory that
+grows with the tokens. A `TokenReader` reads and sorts each column once for all statistics that are made with it. What is
+longer than a block is kept in temporary files (`rrti_sgl.statistics.blocks`), so that memory does not grow with the tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from rrti_sgl.db.analysis.query import run_sql
+from rrti_sgl.db.analysis.query import run_sql, sql_text
 from rrti_sgl.db.store import Store
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
-from rrti_sgl.statistics.ranking import GroupRanking, Ranking, in_top
+from rrti_sgl.statistics.blocks import BLOCK, Blocks, Counted, problem_sums
+from rrti_sgl.statistics.ranking import GroupRanking, Ranking
 from rrti_sgl.statistics.resampling import ProblemBootstrap
-from rrti_sgl.statistics.top_sets import ResampledScores
+from rrti_sgl.statistics.top_sets import Codes, ResampledScores
 
 Made = TypeVar("Made")
-# What a reader keeps, if that is not of one run alone.
+# What a reader keeps, in memory and in files, if that is not of one run alone.
 MOST_BYTES = 1 << 29
+_READ = 1 << 17  # rows that are read at a time
+_IN_ORDER = "\nORDER BY sample_id, position"
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """n tokens of whole samples.
+
+    Attributes:
+        sample, problem: (n,) numbers of the token's sample and problem.
+        length: (n,) tokens of its sample.
+        columns: (n,) values by column; NaN where there is none.
+    """
+
+    sample: IntArray
+    problem: IntArray
+    length: IntArray
+    columns: dict[str, FloatArray]
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self.columns[name]
+
+    def take(self, chosen: BoolArray) -> Block:
+        """Some of the tokens, by a mask (n,)."""
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        return Block(self.sample[chosen], self.problem[chosen], self.length[chosen], columns)
+
+    def in_samples(self, name: str) -> GroupRanking:
+        """The order of a column, in which all have a value, within samples."""
+        return GroupRanking.of(self[name], self.sample - (self.sample.min() if len(self) else 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,69 +68,77 @@ class TokenValues:
 
     Attributes:
         problems: (S,) number of each sample's problem, from 0, in the order of problem ids.
-        lengths: (S,) tokens of each sample.
-        sample: (N,) number of the token's sample.
-        columns: (N,) values by column; NaN where there is none.
+        stretches: (T,) number of each sample that has tokens, as they are stored.
+        sizes: (T,) tokens of each of these samples.
+        edges: where blocks of them begin, and T; a sample is in one block.
+        columns: values by column, in these blocks; NaN where there is none.
+        needed: columns in which the tokens have a value: those that have none are left out.
     """
 
     problems: IntArray
-    lengths: IntArray
-    sample: IntArray
-    columns: dict[str, FloatArray]
-    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    stretches: IntArray
+    sizes: IntArray
+    edges: Sequence[int]
+    columns: dict[str, Blocks]
+    needed: tuple[str, ...] = ()
+    _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def n_problems(self) -> int:
         """P."""
         return int(self.problems.max()) + 1
 
-    @cached_property
-    def problem(self) -> IntArray:
-        """(N,) number of the token's problem."""
-        return self.problems[self.sample]
+    @property
+    def block_lengths(self) -> list[int]:
+        """Tokens of each block of the run."""
+        return [int(self.sizes[first:last].sum()) for first, last in pairwise(self.edges)]
+
+    def blocks(self, *names: str) -> Iterator[Block]:
+        """The tokens with these columns, block by block."""
+        problems = self.problems[self.stretches]
+        for at, (first, last) in enumerate(pairwise(self.edges)):
+            sizes = self.sizes[first:last]
+            sample, problem, length = (np.repeat(each[first:last], sizes) for each in (self.stretches, problems, self.sizes))
+            block = Block(sample, problem, length, {name: self.columns[name][at] for name in (*names, *self.needed)})
+            if self.needed:
+                there = np.logical_and.reduce([~np.isnan(block[name]) for name in self.needed])
+                block = block if there.all() else block.take(there)
+            yield block
 
     def __len__(self) -> int:
-        return len(self.sample)
-
-    def by_problem(self, mask: BoolArray | None = None) -> FloatArray:
-        """(P,) tokens of each problem, those of a mask (N,) only if there is one."""
-        problem = self.problem if mask is None else self.problem[mask]
-        return np.bincount(problem, minlength=self.n_problems).astype(np.float64)
-
-    def take(self, chosen: BoolArray | NDArray[np.integer[Any]]) -> TokenValues:
-        """Some of the tokens, by a mask (N,) or their indices."""
-        return replace(
-            self, sample=self.sample[chosen], columns={name: values[chosen] for name, values in self.columns.items()}
-        )
+        """N."""
+        key = ("length", self.needed)
+        return self.once(key, lambda: sum(map(len, self.blocks())) if self.needed else int(self.sizes.sum()))
 
     def complete(self, *names: str) -> TokenValues:
         """The tokens that have a value in each of these columns."""
-        there = np.logical_and.reduce([~np.isnan(self.columns[name]) for name in names])
-        return self if there.all() else self.take(there)
+        lacking = [name for name in dict.fromkeys((*self.needed, *names)) if self._has_gaps(name)]
+        return replace(self, needed=tuple(lacking))
+
+    def _has_gaps(self, name: str) -> bool:
+        return self.once(("gaps", name), lambda: any(np.isnan(values).any() for values in self.columns[name]))
 
     def ranking(self, name: str) -> Ranking:
         """The order of a column, in which all have a value."""
-        return self.once(("ranking", name), lambda: Ranking.of(self.columns[name]))
-
-    def in_top(self, name: str, p: float) -> BoolArray:
-        """(N,) which tokens are in the top-p set of a column, in which all have a value."""
-        made = self._made.get(("ranking", name))
-        return in_top(self.columns[name], p) if made is None else made.in_top(p)
-
-    def in_samples(self, name: str) -> GroupRanking:
-        """The order of a column within samples."""
-        others = [key for key in self._made if key[0] == "in_samples" and key[1] != name]
-        for key in others[:-1]:  # two are compared at a time; a third is not worth its memory
-            del self._made[key]
-        return self.once(("in_samples", name), lambda: GroupRanking.of(self.columns[name], self.sample))
+        return self.once(("ranking", name, self.needed), lambda: Ranking.of_parts(b[name] for b in self.blocks(name)))
 
     def resampled(self, name: str, bootstrap: ProblemBootstrap) -> ResampledScores:
-        """A column under the weights of resamples."""
-        key = ("resampled", name, bootstrap.n, bootstrap.seed)
-        return self.once(key, lambda: ResampledScores(self.ranking(name), self.problem, bootstrap))
+        """A column, in which all have a value, under the weights of resamples."""
+        key = ("resampled", name, self.needed, bootstrap.n, bootstrap.seed)
+
+        def scan() -> Iterator[tuple[IntArray, FloatArray]]:
+            return ((block.problem, block[name]) for block in self.blocks(name))
+
+        return self.once(key, lambda: ResampledScores(self.ranking(name), scan, bootstrap))
+
+    def sums(self, width: int, codes: Callable[[Block], tuple[Codes, Counted]], *names: str) -> FloatArray:
+        """(P, width) what tokens count, by problem and by what `codes` makes of blocks with these columns: the code of each
+        token (-1: not counted), and what it counts.
+        """
+        return problem_sums(((block.problem, *codes(block)) for block in self.blocks(*names)), self.n_problems, width)
 
     def once(self, key: Any, make: Callable[[], Made]) -> Made:
-        """What is made of the tokens, an object that holds its arrays as attributes: made once under a key."""
+        """What is made of the tokens: made once under a key."""
         if key not in self._made:
             self._made[key] = make()
         found: Made = self._made[key]
@@ -104,14 +146,14 @@ class TokenValues:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays, also of those that were made of them."""
-        held = (self.columns, *map(vars, (self, *self._made.values())))
-        return sum({id(a): a.nbytes for each in held for a in each.values() if isinstance(a, np.ndarray)}.values())
+        """Bytes of all columns, also of those that were sorted."""
+        rankings = [made for made in self._made.values() if isinstance(made, Ranking)]
+        return sum(each.nbytes for each in self.columns.values()) + sum(each.nbytes for each in rankings)
 
 
 class TokenReader:
     """Reads columns of runs, each once, and keeps them and what is made of them: of other runs than the one that was asked
-    for last, as many as fit into some memory.
+    for last, as many as fit into some space.
 
     What it has read stays what it was: it is made for one statistic, or for the statistics of one report.
     """
@@ -119,7 +161,8 @@ class TokenReader:
     def __init__(self, store: Store, most_bytes: int = MOST_BYTES) -> None:
         self.store, self._most_bytes = store, most_bytes
         self._runs: dict[str, TokenValues] = {}
-        self._tables: dict[Any, pa.Table] = {}
+        self._tables: dict[Any, Any] = {}
+        self._mixed: set[str] = set()  # runs in which the tokens of a sample do not stand together
 
     def read(self, run: str, columns: Sequence[str]) -> TokenValues:
         """The tokens of a run with these columns, numbers or flags all of them, and those that were asked for before."""
@@ -127,40 +170,62 @@ class TokenReader:
             self._runs[run] = self._without_columns(run)
         tokens = self._runs[run]
         if missing := [name for name in dict.fromkeys(columns) if name not in tokens.columns]:
-            # Rows that are only filtered come in the order in which they are stored, each time.
-            table = run_sql(self.store, "_token_values", {"run": run, "columns": missing})
-            tokens.columns.update({name: _floats(table[name]) for name in missing})
-        others = sorted((each for each in self._runs if each != run), key=lambda each: len(self._runs[each]))
+            found = {name: Blocks() for name in missing}
+            for rows in self.rows(run, "_token_values", tokens, columns=missing):
+                for name in missing:
+                    found[name].append(_floats(rows[name]))
+            tokens.columns.update(found)
+        others = sorted((each for each in self._runs if each != run), key=lambda each: self._runs[each].nbytes)
         while others and sum(each.nbytes for each in self._runs.values()) > self._most_bytes:
             del self._runs[others.pop(0)]  # the smallest: it is soon read again
         return tokens
 
-    def once(self, key: Any, make: Callable[[], pa.Table]) -> pa.Table:
-        """A small table about tokens, made once under a key."""
+    def rows(self, run: str, name: str, tokens: TokenValues, **params: Any) -> Iterator[pa.Table]:
+        """The rows of `db/queries/<name>.sql`, one for each token of a run, in the blocks of the run."""
+        # Rows that are only filtered come in the order in which they are stored, each time.
+        query = sql_text(name) + (_IN_ORDER if run in self._mixed else "")
+        batches = self.store.batches(query, {"run": run, **params}, runs=[run], rows=_READ)
+        waiting: list[pa.RecordBatch] = []
+        for length in tokens.block_lengths:
+            while sum(map(len, waiting)) < length:
+                waiting.append(next(batches))
+            table = pa.Table.from_batches(waiting)
+            yield table.slice(0, length)
+            waiting = table.slice(length).to_batches()
+
+    def once(self, key: Any, make: Callable[[], Made]) -> Made:
+        """A small thing about tokens, made once under a key."""
         if key not in self._tables:
             self._tables[key] = make()
-        return self._tables[key]
+        found: Made = self._tables[key]
+        return found
 
     def _without_columns(self, run: str) -> TokenValues:
         samples = run_sql(self.store, "_run_samples", {"run": run})
-        # Tokens of a sample are stored together, as a rule: the names of samples are looked up once for each stretch.
-        query = "SELECT sample_id FROM tokens WHERE run_id = $run"
-        ids = self.store.sql(query, {"run": run}, runs=[run])["sample_id"]
-        parts = [pc.run_end_encode(chunk) for chunk in ids.chunks]
-        names = pa.chunked_array([part.values for part in parts], pa.string())
-        sizes = [np.diff(part.run_ends.to_numpy(), prepend=0) for part in parts]
-        return TokenValues(
-            samples["problem"].to_numpy(),
-            samples["n_tokens"].to_numpy().astype(np.int32, copy=False),
-            np.repeat(
-                pc.index_in(names, samples["sample_id"].combine_chunks()).to_numpy(),
-                np.concatenate([[], *sizes]).astype(np.int64),
-            ),
-            {},
-        )
+        names = samples["sample_id"].combine_chunks()
+        # Tokens of a sample are stored together, as a rule.
+        stretches, sizes = self._stretches(run, names, "")
+        if len(np.unique(stretches)) < len(stretches):
+            self._mixed.add(run)
+            stretches, sizes = self._stretches(run, names, _IN_ORDER)
+        block = (np.cumsum(sizes) - 1) // BLOCK
+        edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(block)]
+        return TokenValues(samples["problem"].to_numpy(), stretches, sizes, edges, {})
+
+    def _stretches(self, run: str, names: pa.Array, order: str) -> tuple[IntArray, IntArray]:
+        """(T,) samples, and (T,) lengths, of stretches of tokens of one sample."""
+        query = f"SELECT sample_id FROM tokens WHERE run_id = $run{order}"
+        samples, sizes = [], []
+        for batch in self.store.batches(query, {"run": run}, runs=[run], rows=_READ):
+            encoded = pc.run_end_encode(batch["sample_id"])
+            samples.append(pc.index_in(encoded.values, names).to_numpy())
+            sizes.append(np.diff(encoded.run_ends.to_numpy(), prepend=0))
+        sample, size = (np.concatenate([np.zeros(0, np.int32), *each]) for each in (samples, sizes))
+        first = np.flatnonzero(np.diff(sample, prepend=-1))  # a stretch may go on in the next batch
+        return sample[first].astype(np.int32), np.add.reduceat(size, first).astype(np.int32) if len(first) else size
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:
-    """The values as they are, whole numbers and flags with NULL among them as floats."""
-    found = (column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column).to_numpy()
-    return found if found.dtype.kind == "i" else np.asarray(found, dtype=np.float64)
+    """The values, NaN where there is none."""
+    flags = pa.types.is_boolean(column.type)
+    return np.asarray((column.cast(pa.int8()) if flags else column).to_numpy(), dtype=np.float64)

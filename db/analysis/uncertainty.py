@@ -45,9 +45,9 @@ def _compute(store: Store, values: Values) -> pa.Table:
             continue
         agreement = Agreement(tokens, values)
         about = {"run_id": run, "n_tokens": len(tokens)}
-        for within, overlap in zip(WITHIN, (agreement.overlap, agreement.overlap_in_samples), strict=True):
-            for p in values["ps"]:
-                found = overlap(*pair, p)
+        found_of = ([agreement.overlap(*pair, p) for p in values["ps"]], agreement.overlaps_in_samples(*pair, values["ps"]))
+        for within, overlaps in zip(WITHIN, found_of, strict=True):
+            for p, found in zip(values["ps"], overlaps, strict=True):
                 sizes = [found.pop("n_a"), found.pop("n_b")]
                 note = joined(*(top_note(n, len(tokens), p, name, within) for n, name in zip(sizes, pair, strict=True)))
                 sets = {"within": within, "n_metric": sizes[0], "n_entropy": sizes[1], "note": note}

@@ -209,8 +209,7 @@ class Aggregates:
 
     def _threshold(self, run: str, metric: str, p: float) -> float:
         """The smallest value in the top set of a statistic."""
-        tokens = self._reader.read(run, [metric]).complete(metric)
-        return float(tokens.columns[metric][tokens.in_top(metric, p)].min())
+        return self._reader.read(run, [metric]).complete(metric).ranking(metric).least_in_top(p)
 
     def _scored(self, *, tagged: bool) -> list[str]:
         """The runs whose tokens are scored throughout: of base rollouts first, continuations of others' samples last.

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from collections.abc import Iterable
 
-from rrti_sgl.records import FloatArray, IntArray
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rrti_sgl.records import FloatArray
+from rrti_sgl.statistics.blocks import problem_sums
+from rrti_sgl.statistics.ranking import Places
 
 RANK_BINS = 32
-_BLOCK = 1 << 18  # tokens of which several arrays are made at a time
+# In parts: for each token a number of its problem, and twice its average rank by two scores.
+Ranked = Iterable[tuple[Places, Places, Places]]
 
 
-def spearman(x: IntArray, y: IntArray) -> float | None:
-    """Spearman's coefficient, that of Pearson, of average ranks, given twice, (N,) and (N,); None where all are equal."""
+def spearman(n: int, ranked: Ranked) -> float | None:
+    """Spearman's coefficient, that of Pearson, of average ranks of n tokens; None where all of them are equal."""
     products = np.zeros(3)
-    for first in range(0, len(x), _BLOCK):
-        a, b = (each[first : first + _BLOCK] - (len(x) + 1.0) for each in (x, y))
+    for _, x, y in ranked:
+        a, b = (each - (n + 1.0) for each in (x, y))
         products += np.dot(a, b), np.dot(a, a), np.dot(b, b)
     scale = float(np.sqrt(products[1]) * np.sqrt(products[2]))
     return float(products[0]) / scale if scale else None
 
 
-def rank_counts(x: IntArray, y: IntArray, groups: IntArray, n_groups: int) -> NDArray[np.int64]:
-    """(n_groups, bins of x, bins of y) tokens, in `RANK_BINS` bins a side of about as many values each.
+def rank_counts(n: int, ranked: Ranked, n_problems: int) -> FloatArray:
+    """(P, bins of x, bins of y) tokens, of n in all, in `RANK_BINS` bins a side of about as many values each.
 
-    Args:
-        x, y: (N,) average ranks, given twice; equal values are in one bin.
-        groups: (N,) the group of each token, from 0.
-        n_groups: how many groups there are.
+    Equal values are in one bin.
     """
-    shape = (n_groups, RANK_BINS, RANK_BINS)
-    counts = np.zeros(int(np.prod(shape)), dtype=np.int64)
-    block = max(_BLOCK, len(counts))  # each adds to all counts
-    for first in range(0, len(x), block):
-        part = slice(first, first + block)
-        bins = (((each[part] - 1) * (RANK_BINS / len(x) / 2)).astype(np.int32) for each in (x, y))
-        counts += np.bincount(np.ravel_multi_index((groups[part], *bins), shape), minlength=len(counts))
-    return counts.reshape(shape)
+
+    def bins(twice_ranks: Places) -> Places:
+        return ((twice_ranks - 1) * (RANK_BINS / n / 2)).astype(np.intp)
+
+    parts = ((problem, bins(x) * RANK_BINS + bins(y), None) for problem, x, y in ranked)
+    return problem_sums(parts, n_problems, RANK_BINS**2).reshape(-1, RANK_BINS, RANK_BINS)
 
 
 def binned_spearman(counts: ArrayLike) -> FloatArray:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, FloatArray
-from rrti_sgl.statistics.ranking import SLACK, Places, first_reaching, top_part
+from rrti_sgl.statistics.ranking import SLACK, Places, Ranking, first_reaching, top_part
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class LorenzBins:
         Raises:
             UsageError: no values, negative or non-finite ones, or a total of 0.
         """
-        found = np.sort(np.asarray(values, dtype=np.float64).ravel())[::-1]
-        if not found.size or not np.isfinite(found).all() or found[-1] < 0 or not found[0]:
+        found = np.asarray(values, dtype=np.float64).ravel()
+        if not found.size or not np.isfinite(found).all() or found.min() < 0 or not found.max():
             raise UsageError(
                 "Concentration needs values that are neither negative, NaN nor infinite, and not all 0.",
                 "Use scores that are divergences or entropies.",
             )
-        first = np.flatnonzero(np.r_[True, found[1:] != found[:-1]])
-        counts, each = np.diff(np.r_[first, len(found)]).astype(np.float64), found[first]
-        return cls(counts[None], (counts * each)[None], each, each, counts > 1, len(found), whole=True)
+        smallest_first, numbers = np.unique(found, return_counts=True)
+        each, counts = smallest_first[::-1], numbers[::-1]
+        return cls(counts[None].astype(np.float64), (counts * each)[None], each, each, counts > 1, len(found), whole=True)
 
     def gini(self) -> FloatArray:
         """(B,) Gini coefficients, 0 if all are equal, near 1 if one carries everything; short by at most `gini_error`."""
@@ -122,6 +122,62 @@ class LorenzBins:
             means = np.clip(self.masses / self.counts, self.lows, self.highs)
             most = (self.highs - means) * (means - self.lows) / (means * (self.highs - self.lows))
         return np.nan_to_num(most, nan=0.0, posinf=0.0)
+
+
+class LorenzCurve:
+    """Concentration of any number of values, each of weight 1: all results are exact.
+
+    What their blocks hold is kept; a block is looked into where a result lies in it.
+
+    Args:
+        ranking: of the values: none negative or infinite, and not all 0.
+    """
+
+    def __init__(self, ranking: Ranking) -> None:
+        self._ranking = ranking
+        self._area, carried, blocks = 0.0, 0.0, []
+        for values, counts, _ in ranking.descending():
+            masses = counts * values
+            up_to = carried + np.cumsum(masses)
+            self._area += float(np.dot(counts, up_to - masses / 2))
+            blocks.append((counts.sum(), up_to[-1] - carried))
+            carried = float(up_to[-1])
+        self._counts, self._masses = np.array(blocks, dtype=np.float64).T
+        self._looked_into: tuple[int, LorenzBins] | None = None
+
+    def gini(self) -> FloatArray:
+        """(1,) as `LorenzBins.gini`."""
+        return np.array([2 * self._area / (self._ranking.n * self._masses.sum()) - 1])
+
+    def carried(self, share: float) -> FloatArray:
+        """(1,) as `LorenzBins.carried`."""
+        return self._around(self._counts, share * self._ranking.n).carried(share)
+
+    def carried_by_top(self, p: float) -> FloatArray:
+        """(1,) as `LorenzBins.carried_by_top`."""
+        n = self._ranking.n
+        return self._around(self._counts, top_part(n, p) * n).carried_by_top(p)
+
+    def tokens_carrying(self, share: float) -> FloatArray:
+        """(1,) as `LorenzBins.tokens_carrying`."""
+        return self._around(self._masses, share * self._masses.sum() * (1 - SLACK)).tokens_carrying(share)
+
+    def _around(self, of_blocks: FloatArray, wanted: float) -> LorenzBins:
+        """The block in which the sums of all reach what is wanted by distinct values, and what is above and below it."""
+        at = int(first_reaching(np.cumsum(of_blocks)[None], np.array([wanted]))[0])
+        if self._looked_into is None or self._looked_into[0] != at:
+            first = int(self._counts[:at].sum())
+            [(values, counts, _)] = self._ranking.descending(first, first + int(self._counts[at]))
+            tokens, masses = (
+                np.r_[of[:at].sum(), each, of[at + 1 :].sum()]
+                for of, each in ((self._counts, counts), (self._masses, counts * values))
+            )
+            there = tokens > 0  # there may be no block above or below it
+            each = np.r_[values[0], values, values[-1]][there]
+            tied = np.r_[False, counts > 1, False][there]
+            bins = LorenzBins(tokens[None, there], masses[None, there], each, each, tied, self._ranking.n, whole=True)
+            self._looked_into = (at, bins)
+        return self._looked_into[1]
 
 
 def _at(values: FloatArray, bins: Places) -> FloatArray:

@@ -2,80 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from rrti_sgl.records import BoolArray, FloatArray, IntArray
+from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.statistics.blocks import BLOCK, Blocks
 
 Places = NDArray[np.intp]
-_BLOCK = 1 << 18  # values of which several arrays are made at a time
+# Every so many values of a sorted block are kept to divide several of them alike.
+_EVERY = 1 << 10
 # A threshold is lowered by this much, relatively: interpolation between equal values may end one rounding above them.
 SLACK = 1e-12
 
 
-@dataclass(frozen=True, eq=False)
 class Ranking:
-    """Values (N,) of which none is NaN.
+    """N values of which none is NaN, in order: the distinct ones, smallest first, and how often each is there.
 
-    Attributes:
-        values: (N,).
-        order: (N,) their indices, smallest first.
+    Args:
+        values: blocks of them.
+        counts: blocks of as many numbers.
     """
 
-    values: FloatArray
-    order: IntArray
+    def __init__(self, values: Blocks, counts: Blocks) -> None:
+        self.values, self.counts = values, counts
+        self._firsts = np.array([values.part(at, 0, 1)[0] for at in range(len(values))])
+        # Values up to each block, from 0.
+        self._up_to = np.cumsum([0, *(int(each.sum()) for each in counts)])
 
     @classmethod
-    def of(cls, values: ArrayLike) -> Ranking:
-        """Sort the values."""
-        found = np.asarray(values, dtype=np.float64)
-        return cls(found, np.argsort(found).astype(np.int32))
+    def of(cls, *parts: FloatArray) -> Ranking:
+        """Sort values that are in memory."""
+        return cls.of_parts(parts)
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[FloatArray]) -> Ranking:
+        """Sort values that come in parts: each by itself, then pieces of all of them that lie between the same values."""
+        values, counts = Blocks(), Blocks()
+        some = []
+        for part in parts:
+            if len(part):
+                found, each = np.unique(np.asarray(part, dtype=np.float64), return_counts=True)
+                values.append(found)
+                counts.append(each)
+                some.append(found[::_EVERY])
+        if len(values) < 2:
+            return cls(values, counts)
+        between = np.unique(np.sort(np.concatenate(some))[BLOCK // _EVERY :: BLOCK // _EVERY])
+        edges = [np.r_[0, np.searchsorted(each, between), len(each)] for each in values]
+        whole, how_many = Blocks(), Blocks()
+        for piece in range(len(between) + 1):
+            found, each = (
+                np.concatenate([of.part(at, *edge[piece : piece + 2]) for at, edge in enumerate(edges)])
+                for of in (values, counts)
+            )
+            if len(found):
+                order = np.argsort(found, kind="stable")
+                found = found[order]
+                starts = np.flatnonzero(np.r_[True, found[1:] != found[:-1]])
+                whole.append(found[starts])
+                how_many.append(np.add.reduceat(each[order], starts))
+        return cls(whole, how_many)
 
     @property
-    def ordered(self) -> FloatArray:
-        """(N,) the values, smallest first; looked up each time, not kept."""
-        return self.values[self.order]
+    def n(self) -> int:
+        """N."""
+        return int(self._up_to[-1])
 
-    def largest(self, first: int, last: int) -> FloatArray:
-        """Values number `first` to before `last` in descending order."""
-        return self.values[self.order[len(self.order) - last : len(self.order) - first][::-1]]
+    @property
+    def nbytes(self) -> int:
+        """Bytes of values and counts."""
+        return self.values.nbytes + self.counts.nbytes
 
     @property
     def is_constant(self) -> bool:
         """Whether all values are the same."""
-        return bool(self.values[self.order[0]] == self.values[self.order[-1]])
+        return len(self.values) == 1 and self.values.lengths[0] == 1
 
-    def ties(self, first: int, last: int) -> tuple[IntArray, IntArray]:
-        """For values number `first` to before `last` in descending order: how many are larger, and how many are equal.
+    def descending(self, first: int = 0, last: int | None = None) -> Iterator[tuple[FloatArray, Places, Places]]:
+        """The distinct values in blocks, the largest first: each, how often it is there, and how many values are larger.
 
-        Equal values are all in that range or none is.
+        Args:
+            first, last: only values number `first` to before `last`; equal values are all in that range or none is.
         """
-        values = self.largest(first, last)
-        differs = np.r_[True, values[1:] != values[:-1]]
-        if differs.all():
-            return np.arange(first, last, dtype=np.int32), np.ones(len(values), dtype=np.int32)
-        starts = np.flatnonzero(differs).astype(np.int32)
-        sizes = np.diff(np.r_[starts, np.int32(len(values))])
-        return np.repeat(starts + np.int32(first), sizes), np.repeat(sizes, sizes)
+        last = self.n if last is None else last
+        for at in reversed(range(len(self.values))):
+            larger = self.n - int(self._up_to[at + 1])
+            if larger >= last or self.n - self._up_to[at] <= first:
+                continue
+            counts = self.counts[at][::-1]
+            above = larger + np.cumsum(counts) - counts
+            inside = slice(*np.searchsorted(above, (first, last)))
+            yield self.values[at][::-1][inside], counts[inside], above[inside]
 
-    @cached_property
-    def twice_ranks(self) -> IntArray:
-        """(N,) twice the rank of each value from 1, equal values having the mean of theirs."""
-        larger, equal = self.ties(0, len(self.order))
-        ranks = np.empty(len(self.order), dtype=np.int32)
-        ranks[self.order[::-1]] = 2 * (len(self.order) - larger) - equal + 1
-        return ranks
+    def at(self, place: int) -> float:
+        """Value number `place` from 0, in ascending order."""
+        block = int(np.searchsorted(self._up_to, place, side="right")) - 1
+        reached = self._up_to[block] + np.cumsum(self.counts[block])
+        return float(self.values[block][np.searchsorted(reached, place, side="right")])
 
-    def in_top(self, p: float) -> BoolArray:
-        """(N,) which values are in the top-p set."""
-        below, above, part = _around(len(self.order), 1 - p)
-        found: BoolArray = self.values >= _lowered(self.values[self.order[below]], self.values[self.order[above]], part)
+    def threshold(self, p: float) -> float:
+        """The value from which on values are in the top-p set."""
+        below, above, part = _around(self.n, 1 - p)
+        return _lowered(self.at(below), self.at(above), part)
+
+    def least_in_top(self, p: float) -> float:
+        """The smallest value of the top-p set."""
+        below, above, _ = _around(self.n, 1 - p)
+        return next(value for value in (self.at(below), self.at(above)) if value >= self.threshold(p))
+
+    def in_top(self, values: FloatArray, p: float) -> BoolArray:
+        """(M,) which of some values are in the top-p set."""
+        found: BoolArray = values >= self.threshold(p)
         return found
+
+    def twice_ranks(self, values: FloatArray) -> Places:
+        """(M,) twice the rank, from 1, of some of the values; equal values have the mean of theirs."""
+        below, counts = self._looked_up(values)
+        return 2 * below + counts + 1
+
+    def counts_of(self, values: FloatArray) -> Places:
+        """(M,) how often each of some values is there."""
+        return self._looked_up(values)[1]
+
+    def _looked_up(self, values: FloatArray) -> tuple[Places, Places]:
+        """(M,) how many values are smaller, and how many equal."""
+        order = np.argsort(values)
+        ordered = values[order]
+        below, equal = np.zeros((2, len(values)), dtype=np.intp)
+        edges = [0, *np.searchsorted(ordered, self._firsts[1:]).tolist(), len(values)]
+        for at, (first, last) in enumerate(pairwise(edges)):
+            if first < last and len(self.values):
+                there, counts = self.values[at], self.counts[at]
+                smaller = self._up_to[at] + np.cumsum(counts) - counts
+                wanted = ordered[first:last]
+                found = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
+                below[order[first:last]] = smaller[found]
+                equal[order[first:last]] = np.where(there[found] == wanted, counts[found], 0)
+        return below, equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,49 +224,67 @@ def first_reaching(cumulative: FloatArray, wanted: FloatArray) -> Places:
 
 @dataclass(frozen=True, eq=False)
 class RankBins:
-    """Bins of M values in descending order.
+    """Bins of M values in descending order; equal values share a bin.
 
     Attributes:
-        edges: (n_bins + 1,) number of the first value of each, and M; equal values share a bin.
+        edges: (n_bins + 1,) number of the first value of each, and M.
         tied: (n_bins,) whether a bin is a single value that several have.
+        highs, lows: (n_bins,) the largest and the smallest value of each.
     """
 
     edges: Places
     tied: BoolArray
+    highs: FloatArray
+    lows: FloatArray
 
-    @property
-    def of_value(self) -> IntArray:
-        """(M,) bin of each value, from 0."""
-        return np.repeat(np.arange(len(self.tied), dtype=np.int32), np.diff(self.edges))
+    def of(self, values: FloatArray) -> Places:
+        """(K,) bin of each of some values, from 0: 0 for those above all, n_bins for those below all."""
+        found: Places = len(self.lows) - np.searchsorted(self.lows[::-1], values, side="right")
+        return found
 
     @classmethod
     def fine_at_the_top(cls, ranking: Ranking, fineness: int) -> RankBins:
         """All values: one value a bin among the first `fineness`, then bins of 1 / fineness of the values above them."""
-        above, sizes = ranking.ties(0, len(ranking.order))
-        bins = np.empty(len(above), dtype=np.int32)
-        with np.errstate(divide="ignore"):
-            for first in range(0, len(above), _BLOCK):
-                part = above[first : first + _BLOCK]
-                further = fineness * (1 + np.log(part / fineness))
-                bins[first : first + _BLOCK] = np.where(part < fineness, part, further)
-        return cls._with_ties(bins, above, sizes, lambda larger: larger / fineness)
+
+        def number(above: Places) -> Places:
+            further = fineness * (1 + np.log(np.maximum(above, 1) / fineness))
+            return np.where(above < fineness, above, further).astype(np.intp)
+
+        return cls._with_ties(ranking, (0, ranking.n), number, lambda larger: larger / fineness)
 
     @classmethod
     def even(cls, ranking: Ranking, first: int, last: int, most: int) -> RankBins:
         """Values number `first` to before `last`: one distinct value a bin, or about `most` bins where there are more."""
-        above, sizes = ranking.ties(first, last)
-        width = 1.0
-        if np.count_nonzero(np.diff(above)) >= most:
-            width = (last - first) / most
-        return cls._with_ties(((above - first) / width).astype(np.int32), above, sizes, lambda _: width)
+        distinct = sum(len(values) for values, _, _ in ranking.descending(first, last))
+        width = (last - first) / most if distinct > most else 1.0
+        return cls._with_ties(
+            ranking, (first, last), lambda above: ((above - first) / width).astype(np.intp), lambda _: width
+        )
 
     @classmethod
     def _with_ties(
-        cls, bins: IntArray, above: IntArray, sizes: IntArray, width_at: Callable[[IntArray], FloatArray | float]
+        cls,
+        ranking: Ranking,
+        within: tuple[int, int],
+        number: Callable[[Places], Places],
+        width_at: Callable[[Places], FloatArray | float],
     ) -> RankBins:
         """The bins, in which no equal values are apart, and values that fill half a bin have one of their own."""
-        own = sizes > 1
-        own[own] = 2 * sizes[own] >= width_at(above[own])
-        starts = (bins[1:] != bins[:-1]) | ((above[1:] != above[:-1]) & (own[1:] | own[:-1]))
-        first = np.flatnonzero(np.r_[True, starts])
-        return cls(np.r_[first, len(bins)], own[first])
+        found: tuple[list[Any], ...] = ([], [], [], [])  # edges, tied, highs, lows
+        before: tuple[int, bool] | None = None  # number of the last value, and whether it has a bin of its own
+        for values, counts, above in ranking.descending(*within):
+            own = (counts > 1) & (2 * counts >= width_at(above))
+            bins = number(above)
+            starts = np.r_[True, (bins[1:] != bins[:-1]) | own[1:] | own[:-1]]
+            if before is not None:
+                starts[0] = bins[0] != before[0] or own[0] or before[1]
+            first = np.flatnonzero(starts)
+            smallest = values[np.r_[first[first > 0] - 1, len(values) - 1]]
+            if not starts[0]:  # the last bin goes on
+                found[-1][-1][-1], smallest = smallest[0], smallest[1:]
+            if len(first):
+                for of, one in zip(found, (above[first] - within[0], own[first], values[first], smallest), strict=True):
+                    of.append(one)
+            before = (int(bins[-1]), bool(own[-1]))
+        edges, tied, highs, lows = map(np.concatenate, found)
+        return cls(np.r_[edges, within[1] - within[0]], tied, highs, lows)

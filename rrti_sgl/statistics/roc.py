@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.records import FloatArray
 from rrti_sgl.statistics.ranking import Ranking
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 
@@ -22,13 +24,20 @@ def ranking_quality(cases: FloatArray, hits: FloatArray) -> Quality:
         cases: (B, C) weight of the cases in each of C classes of equal values, the largest first.
         hits: (B, C) of them, positives.
     """
-    positives, total = hits.sum(axis=1), cases.sum(axis=1)
-    negatives = total - positives
-    flagged, caught, above, precise = np.zeros((4, len(cases), 1))
     block = max(1, _CELLS // len(cases))
+    return quality_of_parts(
+        ((cases[:, first : first + block], hits[:, first : first + block]) for first in range(0, cases.shape[1], block)),
+        hits.sum(axis=1),
+        cases.sum(axis=1),
+    )
+
+
+def quality_of_parts(parts: Iterable[Quality], positives: FloatArray, total: FloatArray) -> Quality:
+    """`ranking_quality` of classes that come in parts, where `positives` and `total` are (B,) weights of all of them."""
+    negatives = total - positives
+    flagged, caught, above, precise = np.zeros((4, len(total), 1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        for first in range(0, cases.shape[1], block):
-            some, right = cases[:, first : first + block], hits[:, first : first + block]
+        for some, right in parts:
             up_to, of_them = flagged + np.cumsum(some, axis=1), caught + np.cumsum(right, axis=1)
             below = negatives[:, None] - (up_to - of_them)
             above += (right * (below + (some - right) / 2)).sum(axis=1, keepdims=True)
@@ -38,12 +47,13 @@ def ranking_quality(cases: FloatArray, hits: FloatArray) -> Quality:
         return above[:, 0] / (positives * negatives), precise[:, 0] / positives
 
 
-def classes_of(ranking: Ranking, positive: BoolArray) -> Quality:
-    """(C,) cases and (C,) positives among them, given for each case (N,), at each distinct value, the largest first."""
-    values = ranking.largest(0, len(ranking.order))
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]).astype(np.int32)
-    hits = np.add.reduceat(positive[ranking.order[::-1]], starts, dtype=np.float64)
-    return np.diff(np.r_[starts, np.int32(len(values))]).astype(np.float64), hits
+def quality_of(every: Ranking, positive: Ranking) -> Quality:
+    """(1,) AUROC and (1,) average precision of cases, of which those in a second ranking are the positives."""
+    parts = (
+        (counts[None].astype(np.float64), positive.counts_of(values)[None].astype(np.float64))
+        for values, counts, _ in every.descending()
+    )
+    return quality_of_parts(parts, np.array([float(positive.n)]), np.array([float(every.n)]))
 
 
 def quality_bounds(

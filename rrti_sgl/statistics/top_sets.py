@@ -4,17 +4,21 @@ A resample weights problems; its top set is the tokens of largest score that hav
 estimate's top set has of the tokens. Tokens above every resample's threshold are counted by problem; those between the
 highest and the lowest are put into bins of rank, one or a few scores wide, so that a resample is a weighted sum of counts.
 A threshold inside a bin takes a part of it, unless the bin is a single value: ties are all in.
+
+Tokens come in parts and are counted part by part, as often as is needed: they need not be in memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.records import FloatArray
+from rrti_sgl.statistics.blocks import Counted, problem_sums
 from rrti_sgl.statistics.ranking import RankBins, Ranking, first_reaching, top_part
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 
@@ -28,37 +32,39 @@ class ResampledScores:
 
     Args:
         ranking: of the scores (N,).
-        problem: (N,) number of each token's problem, from 0.
+        scan: gives all tokens, in parts: the problem and the score of each.
         bootstrap: of the P problems.
     """
 
-    def __init__(self, ranking: Ranking, problem: Codes, bootstrap: ProblemBootstrap) -> None:
-        self.ranking, self.problem, self.bootstrap = ranking, problem, bootstrap
+    def __init__(
+        self, ranking: Ranking, scan: Callable[[], Iterable[tuple[Codes, FloatArray]]], bootstrap: ProblemBootstrap
+    ) -> None:
+        self.ranking, self.scan, self.bootstrap = ranking, scan, bootstrap
 
     @cached_property
     def bins(self) -> RankBins:
         """All tokens in bins, in descending order of score."""
         return RankBins.fine_at_the_top(self.ranking, FINENESS)
 
-    def _cells(self) -> Codes:
-        """(N,) number of each token's problem and bin."""
-        bins = np.empty(len(self.problem), dtype=np.int32)
-        bins[self.ranking.order[::-1]] = self.bins.of_value
-        return self.problem * len(self.bins.tied) + bins
+    def by_problem(self, tokens: Iterable[tuple[Codes, FloatArray, Counted]]) -> FloatArray:
+        """(P, n_bins) what some tokens, of these problems and scores, count in each bin."""
+        parts = ((problem, self.bins.of(scores), counted) for problem, scores, counted in tokens)
+        return problem_sums(parts, self.bootstrap.n_problems, len(self.bins.tied))
 
-    def by_problem(self, values: FloatArray | BoolArray | None = None) -> FloatArray:
-        """(P, n_bins) tokens in each bin, or those of a mask (N,), or the sums of values (N,) of theirs."""
-        shape = (self.bootstrap.n_problems, len(self.bins.tied))
-        if values is not None and values.dtype == np.bool_:
-            cells, values = self._cells()[values], None
-        else:
-            cells = self._cells()
-        return np.bincount(cells, values, int(np.prod(shape))).astype(np.float64, copy=False).reshape(shape)
+    @cached_property
+    def counts(self) -> FloatArray:
+        """(P, n_bins) tokens in each bin."""
+        return self.by_problem((*part, None) for part in self.scan())
+
+    @cached_property
+    def masses(self) -> FloatArray:
+        """(P, n_bins) sums of the scores in each bin."""
+        return self.by_problem((problem, scores, scores) for problem, scores in self.scan())
 
     @cached_property
     def reached(self) -> FloatArray:
         """(B, n_bins) weight of the tokens up to each bin."""
-        return np.cumsum(self.bootstrap.sums(self.by_problem()), axis=1)
+        return np.cumsum(self.bootstrap.sums(self.counts), axis=1)
 
     def top(self, p: float) -> TopSet:
         """The top-p set."""
@@ -69,25 +75,20 @@ class TopSet:
     """The top-p set of a score, in the data and in every resample.
 
     Attributes:
-        candidates: (M,) the tokens that are in the top set of some resample, the largest score first.
         n: (B,) weight of the tokens of each resample's.
         threshold: (B,) the score at which each resample's ends.
     """
 
     def __init__(self, scores: ResampledScores, p: float) -> None:
-        self.bootstrap, self._problem = scores.bootstrap, scores.problem
-        n_tokens = len(scores.problem)
-        wanted = top_part(n_tokens, p) * scores.reached[:, -1]
+        self.bootstrap = scores.bootstrap
+        wanted = top_part(scores.ranking.n, p) * scores.reached[:, -1]
         at = first_reaching(scores.reached, wanted)
         first, last = (int(place) for place in scores.bins.edges[[at.min(), at.max() + 1]])
         most = int(np.clip(np.sqrt(_MOST_CELLS / self.bootstrap.n_problems), 8, _MOST_BINS))
-        window = RankBins.even(scores.ranking, first, last, most)
-        self.candidates: Codes = scores.ranking.order[::-1][:last]
-        # Place of each token: 0 surely in, then bins of the window, -1 surely out.
+        self._window = window = RankBins.even(scores.ranking, first, last, most)
         self._n_places = 1 + len(window.tied)
-        self._places = np.full(n_tokens, -1, dtype=np.int16)
-        self._places[self.candidates] = np.r_[np.zeros(first, np.int16), 1 + window.of_value]
-        weights = self.bootstrap.sums(self._cells(self.candidates, np.zeros(last, np.int64), 1))[:, 0]
+        places = ((problem, self.places(found), None) for problem, found in scores.scan())
+        weights = self.bootstrap.sums(problem_sums(places, self.bootstrap.n_problems, self._n_places))
         reached = np.cumsum(weights, axis=1)
         at = first_reaching(reached, wanted)
         rows = np.arange(self.bootstrap.n)
@@ -97,50 +98,53 @@ class TopSet:
         self._inside = (np.arange(self._n_places) < at[:, None]).astype(np.float64)
         self._inside[rows, at] = inside
         self.n: FloatArray = (weights * self._inside).sum(axis=1)
-        scored = scores.ranking.largest(first, last)
-        highest, lowest = scored[window.edges[:-1]][at - 1], scored[window.edges[1:] - 1][at - 1]
+        highest, lowest = window.highs[at - 1], window.lows[at - 1]
         self.threshold: FloatArray = highest - inside * (highest - lowest)
 
-    def having(
-        self, codes: Codes, n_codes: int, *, tokens: Codes | None = None, signs: FloatArray | None = None
-    ) -> FloatArray:
-        """(B, n_codes) weight of the tokens of each resample's top set, by code.
+    def places(self, scores: FloatArray) -> Codes:
+        """(M,) where scores stand: 0 in the top set of every resample, then bins of the window, -1 in that of none."""
+        found = np.full(len(scores), -1, dtype=np.int16)
+        some = np.flatnonzero(scores >= self._window.lows[-1])
+        chosen = scores[some]
+        found[some] = np.where(chosen > self._window.highs[0], 0, 1 + self._window.of(chosen))
+        return found
+
+    def having(self, tokens: Iterable[tuple[Codes, FloatArray, Codes, Counted]], n_codes: int) -> FloatArray:
+        """(B, n_codes) what tokens count in each resample's top set, by code.
 
         Args:
-            codes: (N,) of all tokens, or (M,) of those that are named; -1: not counted.
+            tokens: in parts: the problem and the score of each, its code (-1: not counted) and what it counts.
             n_codes: how many codes there are.
-            tokens: (M,) indices, where not all tokens count once.
-            signs: (M,) what each of them counts; None: 1.
         """
-        if tokens is None:
-            tokens, codes = self.candidates, codes[self.candidates]
-        found: FloatArray = np.einsum(
-            "bki,bi->bk", self.bootstrap.sums(self._cells(tokens, codes, n_codes, signs)), self._inside
-        )
+
+        def cells(scores: FloatArray, codes: Codes) -> Codes:
+            places = self.places(scores).astype(np.int64)
+            return np.where((places < 0) | (codes < 0), -1, codes * self._n_places + places)
+
+        parts = ((problem, cells(scores, codes), counted) for problem, scores, codes, counted in tokens)
+        counts = problem_sums(parts, self.bootstrap.n_problems, n_codes * self._n_places)
+        counts = counts.reshape(-1, n_codes, self._n_places)
+        found: FloatArray = np.einsum("bki,bi->bk", self.bootstrap.sums(counts), self._inside)
         return found
 
-    def both(self, other: TopSet) -> FloatArray:
-        """(B,) weight of the tokens that are in both top sets of each resample, of the same tokens and problems."""
-        tokens = self.candidates[other._places[self.candidates] >= 0]
-        pairs = self._places[tokens] * np.int64(other._n_places) + other._places[tokens]
-        there = np.flatnonzero(np.bincount(pairs, minlength=self._n_places * other._n_places))
-        code = np.empty(self._n_places * other._n_places, dtype=np.int64)
-        code[there] = np.arange(len(there))
-        code, problem = code[pairs], self._problem[tokens].astype(np.int64)
+    def both(self, other: TopSet, tokens: Iterable[tuple[Codes, FloatArray, FloatArray]]) -> FloatArray:
+        """(B,) weight of the tokens that are in both top sets of each resample.
+
+        Args:
+            other: of the same tokens and problems.
+            tokens: all, in parts: the problem of each, and its score here and there.
+        """
+        n = self._n_places, other._n_places
+
+        def cells(mine: Codes, theirs: Codes) -> Codes:
+            return np.where((mine < 0) | (theirs < 0), -1, mine.astype(np.int64) * n[1] + theirs)
+
+        parts = ((problem, cells(self.places(here), other.places(there)), None) for problem, here, there in tokens)
+        counts = problem_sums(parts, self.bootstrap.n_problems, n[0] * n[1])
+        there = np.flatnonzero(counts.any(axis=0))
         found = np.zeros(self.bootstrap.n)
         for first in range(0, len(there), _MOST_PAIRS):  # all at once would be several arrays of B times their number
-            mine, theirs = np.divmod(there[first : first + _MOST_PAIRS], other._n_places)
-            chosen = (code >= first) & (code < first + _MOST_PAIRS)
-            cells = problem[chosen] * len(mine) + (code[chosen] - first)
-            counts = np.bincount(cells, minlength=self.bootstrap.n_problems * len(mine)).reshape(-1, len(mine))
-            found += (self.bootstrap.sums(counts) * self._inside[:, mine] * other._inside[:, theirs]).sum(axis=1)
+            pairs = there[first : first + _MOST_PAIRS]
+            mine, theirs = np.divmod(pairs, n[1])
+            found += (self.bootstrap.sums(counts[:, pairs]) * self._inside[:, mine] * other._inside[:, theirs]).sum(axis=1)
         return found
-
-    def _cells(self, tokens: Codes, codes: Codes, n_codes: int, signs: FloatArray | None = None) -> FloatArray:
-        """(P, n_codes, n_places) how many of some tokens (M,) there are, or the sums of their signs."""
-        shape = (self.bootstrap.n_problems, n_codes, self._n_places)
-        kept = (self._places[tokens] >= 0) & (codes >= 0)
-        tokens, codes = tokens[kept], codes[kept]
-        cells = np.ravel_multi_index((self._problem[tokens], codes, self._places[tokens]), shape)
-        weights = None if signs is None else signs[kept]
-        return np.bincount(cells, weights, int(np.prod(shape))).astype(np.float64).reshape(shape)

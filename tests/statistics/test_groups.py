@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrti_sgl.statistics.ranking import GroupRanking, in_top
+from rrti_sgl.statistics.ranking import GroupRanking, Ranking
 
 
 @given(st.data(), st.integers(1, 6), st.sampled_from([1, 70_000, 200_000]), st.floats(0.01, 1.0))
@@ -18,7 +18,7 @@ def test_each_group_has_its_own_top_set(data: st.DataObject, n_groups: int, stri
     found = GroupRanking.of(values, groups).in_top(p)
     for group in np.unique(groups):
         own = groups == group
-        assert found[own].tolist() == in_top(values[own], p).tolist()
+        assert found[own].tolist() == Ranking.of(values[own]).in_top(values[own], p).tolist()
 
 
 @pytest.mark.parametrize("most", [100, 65_536, 65_537, 3_000_000])

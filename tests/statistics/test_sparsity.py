@@ -105,10 +105,8 @@ def test_the_error_of_binning_is_within_its_bound(fineness, sigma):
     rng = np.random.default_rng(1)
     by_problem = np.array([np.exp(rng.normal(rng.normal(), sigma, 300)) for _ in range(8)])
     ranking = Ranking.of(by_problem.ravel())
-    rank = RankBins.fine_at_the_top(ranking, fineness).of_value
-    bins = np.empty(rank.shape, dtype=int)
-    bins[ranking.order[::-1]] = rank
-    n, per_problem = rank.max() + 1, bins.reshape(8, 300)
+    bins = RankBins.fine_at_the_top(ranking, fineness).of(by_problem.ravel())
+    n, per_problem = bins.max() + 1, bins.reshape(8, 300)
     counts = np.array([np.bincount(each, minlength=n) for each in per_problem], dtype=float)
     masses = np.array([np.bincount(each, x, n) for each, x in zip(per_problem, by_problem, strict=True)])
     lows, highs = (np.array([edge(by_problem.ravel()[bins == b]) for b in range(n)]) for edge in (np.min, np.max))
