@@ -29,7 +29,7 @@ from statistics import median
 from typing import Any
 
 from compared_numbers import COMPARED, Numbers, rows_of
-from synthetic_store import build
+from synthetic_store import BUILD, build
 
 RESULTS = Path("build") / "bench.json"
 CORES = 2
@@ -157,9 +157,9 @@ def check_equal(name: str, ours: list[Any], theirs: list[Any], engine: str) -> N
             raise RuntimeError(f"{name} {key}: {value} here, {expected[key]} by {engine}")
 
 
-def measure_statistic(folder: Path, tokens: int, name: str, repetitions: int) -> list[Row]:
-    """One statistic by every engine that has it."""
-    engines = ("store", *(LIBRARIES if name in COMPARED else ()))
+def measure_statistic(folder: Path, tokens: int, name: str, repetitions: int, *, alone: bool = False) -> list[Row]:
+    """One statistic by every engine that has it, or by the store alone."""
+    engines = ("store", *(LIBRARIES if name in COMPARED and not alone else ()))
     found: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
     for _ in range(repetitions):
         for engine in engines:
@@ -233,6 +233,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=10_000_000)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", nargs="+", help="statistics, or report")
+    parser.add_argument("--within", type=Path, default=BUILD, help="folder of the stores that are made")
+    parser.add_argument("--alone", action="store_true", help="no data-frame libraries, for stores beyond memory")
     parser.add_argument("--child", nargs=3, metavar=("ENGINE", "STATISTIC", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -247,13 +249,13 @@ def main() -> None:
         return
     from rrti_sgl.db.queries import QUERIES
 
-    folder = build(arguments.tokens)
+    folder = build(arguments.tokens, arguments.within, parquet=not arguments.alone)
     rows: list[Row] = []
     for name in arguments.only or [*QUERIES, "report"]:
         if name == "report":
             rows += measure_whole_report(folder, arguments.tokens)
         else:
-            rows += measure_statistic(folder, arguments.tokens, name, arguments.repetitions)
+            rows += measure_statistic(folder, arguments.tokens, name, arguments.repetitions, alone=arguments.alone)
         if not arguments.only:
             write_rows(rows, RESULTS)
     print(markdown(rows))

@@ -52,9 +52,9 @@ PLANS = (
 )
 
 
-def build(n_tokens: int) -> Path:
-    """The folder of a store of about so many tokens, `traces.duckdb` and `*.parquet`; made once."""
-    folder = BUILD / f"{n_tokens}"
+def build(n_tokens: int, within: Path = BUILD, *, parquet: bool = True) -> Path:
+    """The folder of a store of about so many tokens, `traces.duckdb` and, unless it is large, `*.parquet`; made once."""
+    folder = within / f"{n_tokens}"
     done = folder / "complete"
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,8 @@ def build(n_tokens: int) -> Path:
             store.add_problems([ProblemRecord(name, "synthetic", f"Question {name}?", "1") for name in problems])
             for plan in PLANS:
                 write_run(store, plan, round(plan.share * n_tokens), problems, hardness, rng)
-        export(folder)
+        if parquet:
+            export(folder)
         done.touch()
     return folder
 
