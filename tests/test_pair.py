@@ -26,10 +26,15 @@ def pair(base: int, reasoning: int) -> Pair:
         (
             (7, 4),
             4,
-            "base prompt has 7 tokens and max_new_tokens is 4, but the base server takes 10",
+            "base prompt has 7 tokens; with max_new_tokens=4 that is more than the 10 that the base server takes",
             "max_new_tokens=3 or less",
         ),
-        ((5, 20), 1, "reasoning prompt has 20 tokens .* takes 20 in all", "Shorten the prompt"),
+        (
+            (5, 20),
+            1,
+            "reasoning prompt has 20 tokens; with an answer that is more than the 20 that the reasoning server takes",
+            "Shorten the prompt",
+        ),
         ((30, 4), 1, "base prompt has 30 tokens", "Shorten the prompt"),
         ((0, 4), 1, "base prompt is empty", "template"),
         ((8, 19), 3, "base prompt has 8 .* The reasoning prompt has 19 ", "max_new_tokens=1 or less"),

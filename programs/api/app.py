@@ -108,9 +108,10 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     ) -> Response:
         route = _route(request)
         try:
-            with spelled(Fields()), endpoint.admission.reading():
+            with endpoint.admission.reading():
                 asked = read(await body_of(request, endpoint.limits), kind)
-                order = await endpoint.order(asked)
+                with spelled(Fields(asked.limit_field)):
+                    order = await endpoint.order(asked)
             answers = form(order, endpoint.pair.vocabulary)
             if asked.stream:
                 events = _events(endpoint, order, answers)

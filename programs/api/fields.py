@@ -179,9 +179,15 @@ class Request(_Strict):
     rrti: Steering = Steering()
 
     @property
+    def limit_field(self) -> str:
+        """The field that says how long an answer may be."""
+        return "max_tokens"
+
+    @property
     def limit(self) -> int | None:
         """Most tokens of an answer; None where the client does not say."""
-        return self.max_tokens
+        value: int | None = getattr(self, self.limit_field)
+        return value
 
     @property
     def top_logprobs_wanted(self) -> int | None:
@@ -229,9 +235,9 @@ class ChatRequest(Request):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     @property
-    def limit(self) -> int | None:
+    def limit_field(self) -> str:
         """See `Request`."""
-        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @property
     def top_logprobs_wanted(self) -> int | None:

@@ -11,15 +11,27 @@ from rrti_sgl.programs.api.request_ids import request_id
 logger = logging.getLogger(__name__)
 
 # Arguments of ours -> fields of a request.
-_FIELDS = {"max_new_tokens": "max_tokens", "tau": "rrti.tau", "lambda_": "rrti.lambda", "use_lambda": "rrti.lambda"}
+_FIELDS = {
+    **{name: name for name in ("temperature", "top_p", "seed")},
+    **{"tau": "rrti.tau", "lambda_": "rrti.lambda", "use_lambda": "rrti.lambda"},
+    "thinking": "chat_template_kwargs.enable_thinking",
+}
 
 
 class Fields(Spelling):
-    """Messages name fields of a request."""
+    """Messages name fields of a request; what is none is an option of whoever serves the endpoint.
+
+    Args:
+        limit: the field that says how long an answer may be.
+    """
+
+    def __init__(self, limit: str) -> None:
+        self._fields = _FIELDS | {"max_new_tokens": limit}
 
     def argument(self, name: str, value: Any, text: str) -> str:
         """A field, with its value."""
-        return f"{_FIELDS.get(name, name)} {text if value is ... else value}".rstrip()
+        named = self._fields.get(name) or f"--{name.replace('_', '-')} of `rrti api`"
+        return f"{named} {text if value is ... else value}".rstrip()
 
     def command(self, name: str, options: dict[str, Any]) -> str:
         """Commands are the operator's."""

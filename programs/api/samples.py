@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -137,7 +138,8 @@ class Endpoint:
         if wanted is not None and wanted > model.settings.k:
             name = "logprobs" if isinstance(request, CompletionRequest) else "top_logprobs"
             raise RefusedError(f"{name}: {wanted} is more than is known. Use at most {model.settings.k}.", param=name)
-        shown = await asyncio.get_running_loop().run_in_executor(self._thread, self._shown, request)
+        of_request = contextvars.copy_context()  # how its messages are spelled
+        shown = await asyncio.get_running_loop().run_in_executor(self._thread, of_request.run, self._shown, request)
         settings = replace(
             model.settings,
             temperature=self.settings.temperature if request.temperature is None else request.temperature,

@@ -17,9 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rrti_sgl.errors import PairMismatchError, RRTIError, StoreError, UsageError
+from rrti_sgl.errors import PairMismatchError, RRTIError, StoreError, UsageError, spelled
 from rrti_sgl.programs.explorer.asked import MissingError, read_body
-from rrti_sgl.programs.explorer.branching import BranchAsked, Branches, BusyError
+from rrti_sgl.programs.explorer.branching import BranchAsked, Branches, BranchFields, BusyError
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.explorer.samples import Payload
 from rrti_sgl.programs.explorer.shell import ASSETS, POLICY, asset, document, dumped
@@ -73,7 +73,8 @@ def create_app(
             if branches is None:
                 raise UsageError("Branching is not switched on.", explorer.info()["branchingRemedy"])
             body = await json_body(request, _BODY_BYTES, _BODY_S)
-            begun = await branches.prepare(read_body(BranchAsked, body))
+            with spelled(BranchFields()):
+                begun = await branches.prepare(read_body(BranchAsked, body))
         except BodyError as error:
             return failed(error.status, error.message)
         except ClientDisconnect:

@@ -21,7 +21,7 @@ from rrti_sgl.decoding.events import Finished, TextSettled
 from rrti_sgl.decoding.job import Prefix, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import PairMismatchError, RRTIError, UsageError
+from rrti_sgl.errors import PairMismatchError, RRTIError, Spelling, UsageError
 from rrti_sgl.programs.explorer.asked import Asked, Count, Number, Text
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.explorer.samples import Payload
@@ -56,6 +56,19 @@ class BranchAsked(Asked):
     temperature: Annotated[float | None, Field(ge=0, le=10)] = None
     seed: Count | None = None
     max_new_tokens: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
+
+
+class BranchFields(Spelling):
+    """Messages name fields of a request for a branch."""
+
+    def argument(self, name: str, value: Any, text: str) -> str:
+        """A field, with its value."""
+        field = BranchAsked.model_fields.get("lambda_" if name == "use_lambda" else name)
+        return f"{field.alias if field else name} {text if value is ... else value}".rstrip()
+
+    def command(self, name: str, options: dict[str, Any]) -> str:
+        """A command, whose options the page does not know."""
+        return f"rrti {name}"
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,12 @@ class EndpointDecoding:
         """
         body = sample_request(job, gate, options)
         trace = TraceBuilder(options.k, gate)
-        packed = await self._endpoint.sample(body, longest_answer(options.max_new_tokens, 2 * options.k))
+        limit = options.max_new_tokens
+        packed = await self._endpoint.sample(body, longest_answer(limit, 2 * options.k), limit)
         try:
             unpack(packed, trace, self._vocab_size)
-            if not 1 <= len(trace) <= options.max_new_tokens:
-                raise ValueError(f"{len(trace)} tokens where 1 to {options.max_new_tokens} were asked for")
+            if not 1 <= len(trace) <= limit:
+                raise ValueError(f"{len(trace)} tokens where 1 to {limit} were asked for")
         except UNREADABLE as error:
             raise unreadable(self._endpoint.info.name, error) from error
         yield trace

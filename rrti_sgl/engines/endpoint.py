@@ -17,7 +17,7 @@ from rrti_sgl.tokens.vocabulary import Vocabulary
 ROUTE, COMPLETIONS, SUFFIX = "/pair", "/completions", "/v1"
 FORMAT = 1
 """Of what is told of the pair, and of packed traces; who reads another one refuses."""
-_SAMPLE_S = 6 * 3600.0  # tens of thousands of tokens, and the time that it waits
+_WAITING_S = 6 * 3600.0  # for a place: other clients' samples may be long
 
 
 def is_endpoint(base_url: str | None, reasoning_url: str | None) -> bool:
@@ -73,17 +73,18 @@ class EndpointSide:
     def __init__(self, transport: Transport, info: EngineInfo, of: Mapping[str, Any]) -> None:
         self.info, self._transport, self._of = info, transport, of
 
-    async def sample(self, request: Mapping[str, Any], most: int) -> Mapping[str, Any]:
+    async def sample(self, request: Mapping[str, Any], most: int, new_tokens: int) -> Mapping[str, Any]:
         """One sample's whole trace, packed; cancelling the call ends its work.
 
         Args:
             request: the body of a completion that asks for it.
             most: bytes that the answer may have.
+            new_tokens: that the sample may have.
 
         Raises:
             EndpointError: it was refused or failed, or the answer has no trace.
         """
-        answer = await self._transport.post(COMPLETIONS, request, most=most)
+        answer = await self._transport.post(COMPLETIONS, request, most=most, new_tokens=new_tokens)
         try:
             trace: Mapping[str, Any] = answer["choices"][0]["rrti"]["trace"]
         except UNREADABLE as error:
@@ -131,13 +132,13 @@ async def connect_endpoint(
     Args:
         url: its address, with /v1.
         api_key: what it asks of clients.
-        limits: time limits and retries; a sample is one call, so that it may take hours.
+        limits: time limits and retries; a sample may wait for hours until others are done.
 
     Raises:
         EndpointError: it cannot be reached, is no endpoint of ours, or one of a version that packs traces otherwise.
     """
     limits = limits or TransportLimits()
-    transport = Transport(url, api_key=api_key, limits=replace(limits, timeout_s=max(limits.timeout_s, _SAMPLE_S)))
+    transport = Transport(url, api_key=api_key, limits=replace(limits, timeout_s=max(limits.timeout_s, _WAITING_S)))
     try:
         of = await transport.get(ROUTE)
         if of.get("format") != FORMAT:

@@ -99,7 +99,7 @@ class FusedServer:
         rid, start, finish, n = uuid.uuid4().hex, time.perf_counter(), None, 0
         most = longest_answer(len(request.input_ids) + request.max_new_tokens, request.steering.trace)
         try:
-            async with aclosing(self._told(request.payload(rid), streamed, most)) as told:
+            async with aclosing(self._told(request, rid, streamed, most)) as told:
                 async for answer in told:
                     piece = _answer(answer, 0 if self._incremental else n, (time.perf_counter() - start) * 1e3)
                     n += len(piece.output_ids)
@@ -116,9 +116,10 @@ class FusedServer:
             if finish is None:
                 await self._transport.abort([rid])
 
-    async def _told(self, payload: dict[str, Any], streamed: bool, most: int) -> AsyncGenerator[Any, None]:
+    async def _told(self, request: GuidedRequest, rid: str, streamed: bool, most: int) -> AsyncGenerator[Any, None]:
+        payload = request.payload(rid)
         if not streamed:
-            yield await self._transport.post("/generate", payload, most=most)
+            yield await self._transport.post("/generate", payload, most=most, new_tokens=request.max_new_tokens)
             return
         async with aclosing(self._transport.events("/generate", payload | {"stream": True}, most)) as events:
             async for event in events:

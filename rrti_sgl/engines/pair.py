@@ -66,9 +66,10 @@ class Pair:
             raise UsageError(
                 f"The {' and the '.join(empty)} prompt is empty.", "Check the problem's question and the prompt template."
             )
+        limit = {0: "", 1: "with an answer "}.get(max_new_tokens, f"with {argument('max_new_tokens', max_new_tokens)} ")
         wrong = [
-            f"The {side} prompt has {len(prompt)} tokens and max_new_tokens is {max_new_tokens}, but the {side} server "
-            f"takes {info.max_input_tokens} in all."
+            f"The {side} prompt has {len(prompt)} tokens; {limit}that is more than the {info.max_input_tokens} that the "
+            f"{side} server takes in all."
             for side, prompt, info in sides
             if len(prompt) + max_new_tokens > info.max_input_tokens
         ]

@@ -59,7 +59,12 @@ class SGLangEngine:
 
     async def _call(self, requests: Sequence[GenerateRequest], rids: Sequence[str]) -> Any:
         try:
-            return await self._transport.post("/generate", payload(requests, rids), most=sum(map(_longest, requests)))
+            return await self._transport.post(
+                "/generate",
+                payload(requests, rids),
+                most=sum(map(_longest, requests)),
+                new_tokens=max(request.max_new_tokens for request in requests),
+            )
         except asyncio.CancelledError:
             await self._transport.abort(rids)
             raise
@@ -95,6 +100,7 @@ class RoutedEngine(SGLangEngine):
                     single_payload(request, rid),
                     {_ROUTING_HEADER: request.sequence_key or rid},
                     most=_longest(request),
+                    new_tokens=request.max_new_tokens,
                 )
             )
             for request, rid in zip(requests, rids, strict=True)

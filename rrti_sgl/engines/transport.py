@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _REFUSED_STATUS = frozenset({401, 403})
 _LONGEST_WAIT_S = 5.0
+_CONNECT_S = 10.0
 _LONGEST_ANSWER = 2**24  # bytes, of what tells of a server
 
 
@@ -30,7 +31,9 @@ class TransportLimits:
     """How long to wait and how often to try again.
 
     Args:
-        timeout_s: for one call, queueing on the server included.
+        timeout_s: for one call beside the tokens that it asks for, queueing on the server included; of a stream, without a
+            further piece.
+        token_s: for each token that a call asks for.
         retries: further tries after a transport error.
         backoff_s: wait before the first retry; it doubles each time, up to 5 s.
         patience_s: so long tries go on where no server answers at all: one that is started again needs a while.
@@ -40,6 +43,7 @@ class TransportLimits:
     """
 
     timeout_s: float = 600.0
+    token_s: float = 1.0
     retries: int = 4
     backoff_s: float = 0.5
     patience_s: float = bounds.PATIENCE_S
@@ -76,7 +80,7 @@ class Transport:
         self.limits = limits or TransportLimits()
         self._key = api_key or found_key(self.url)
         self._session: aiohttp.ClientSession | None = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self.limits.timeout_s, connect=10.0),
+            timeout=self._timeout(),
             headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
             auto_decompress=False,  # what is packed may be a thousand times as long
             # The server closes connections that were idle for 5 s; let go of them before it does.
@@ -122,6 +126,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         most: int = _LONGEST_ANSWER,
+        new_tokens: int = 0,
     ) -> Any:
         """What a path answers to a JSON body: JSON as values, anything else as text.
 
@@ -130,14 +135,15 @@ class Transport:
             body: what is sent.
             headers: beside those of every call.
             most: bytes that the answer may have.
+            new_tokens: that are asked for, in the longest of several sequences: it may take the longer.
 
         Raises:
             EndpointError: no answer after all tries, a refusal, or an answer that is longer.
         """
-        return await self._request("POST", path, body, self.limits.retries, headers, most)
+        return await self._request("POST", path, body, self.limits.retries, headers, most, new_tokens)
 
     async def events(self, path: str, body: Mapping[str, Any], most: int = _LONGEST_ANSWER) -> AsyncGenerator[Any, None]:
-        """What a path answers to a JSON body piece by piece, as server-sent events; tried once.
+        """What a path answers to a JSON body piece by piece, as server-sent events; tried once, given up in silence alone.
 
         Args:
             path: of the route.
@@ -151,7 +157,11 @@ class Transport:
             raise EndpointError(f"The client of {self.url} is closed.", "Use it before it is closed.")
         try:
             async with self._session.post(
-                self.url + path, data=orjson.dumps(body), headers=self._authorization(), allow_redirects=False
+                self.url + path,
+                data=orjson.dumps(body),
+                headers=self._authorization(),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(connect=_CONNECT_S, sock_read=self.limits.timeout_s),
             ) as answer:
                 if answer.status != 200:
                     said = (await self._content(answer, path, most))[:300].decode(errors="replace")
@@ -178,6 +188,9 @@ class Transport:
     def _bounded(self, n_bytes: int, path: str, most: int) -> None:
         if n_bytes > most:
             raise EndpointError(f"{self.url}{path} answers with more than {most} bytes.", "Is it an SGLang server?")
+
+    def _timeout(self, new_tokens: int = 0) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(self.limits.timeout_s + new_tokens * self.limits.token_s, connect=_CONNECT_S)
 
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -210,6 +223,7 @@ class Transport:
         retries: int,
         headers: Mapping[str, str] | None = None,
         most: int = _LONGEST_ANSWER,
+        new_tokens: int = 0,
     ) -> Any:
         if self._session is None:
             raise EndpointError(f"The client of {self.url} is closed.", "Use it before it is closed.")
@@ -224,6 +238,7 @@ class Transport:
                     data=data,
                     headers={**(headers or {}), **self._authorization()},
                     allow_redirects=False,  # what was asked, and the key, are for this server
+                    timeout=self._timeout(new_tokens),
                 ) as answer:
                     content = await self._content(answer, path, most)
                     if answer.status == 200:
@@ -231,7 +246,7 @@ class Transport:
                     problem = f"HTTP {answer.status}: {content[:300].decode(errors='replace')}"
                     if answer.status in _REFUSED_STATUS:
                         if self._found_another_key():
-                            return await self._request(method, path, body, retries, headers, most)
+                            return await self._request(method, path, body, retries, headers, most, new_tokens)
                         raise EndpointError(
                             f"{self.url} refuses access ({problem}).",
                             f"Give its key: {argument('api_key')}, or RRTI_API_KEY in the environment of a command.",

@@ -126,7 +126,12 @@ def test_a_template_that_raises_gives_an_error_body() -> None:
     [
         ("{% for m in messages %}{{ m.role }} {{ m.content }} {% endfor %}", {}, "has no generation prompt"),
         ("{{ messages[7].content }}{% if add_generation_prompt %}w6{% endif %}", {}, "chat template fails"),
-        (RAISES, {"chat_template_kwargs": {"enable_thinking": False}}, "has no switch for thinking"),
+        (
+            RAISES,
+            {"chat_template_kwargs": {"enable_thinking": False}},
+            "thinking: chat_template_kwargs.enable_thinking False",
+        ),
+        (RAISES, {"chat_template_kwargs": {"enable_thinking": False}}, "--reasoning-prompt of `rrti api`"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_told(template: str, body: Any, said: str) -> None:

@@ -127,6 +127,22 @@ def test_messages_that_cannot_be_are_refused(messages: Any, param: str) -> None:
     refused(asked(CHATS, {"model": "guided", "messages": messages, "temperature": 0})[0], param)
 
 
+def test_a_length_is_refused_by_the_name_that_the_client_gave_it() -> None:
+    chat: dict[str, Any] = {"model": "guided", "messages": [TURN], "temperature": 0}
+    [completion] = asked(COMPLETIONS, {**BODY, "max_tokens": 10_000})
+    chats = asked(CHATS, *(chat | {name: 10_000} for name in ("max_tokens", "max_completion_tokens")))
+    for answer, param, field in (
+        (completion, "prompt", "max_tokens"),
+        (chats[0], "messages", "max_tokens"),
+        (chats[1], "messages", "max_completion_tokens"),
+    ):
+        error = refused(answer, param)
+        assert error["code"] == "context_length_exceeded"
+        assert f"with {field} 10000 that is more than" in error["message"]
+        assert f"Use {field} " in error["message"]
+        assert "max_new_tokens" not in error["message"]
+
+
 def test_a_chat_without_a_template_is_refused() -> None:
     [answer] = asked(CHATS, {"model": "guided", "messages": [TURN]}, settings={"reasoning_prompt": "chat"})
     assert "no chat template" in refused(answer, None)["message"]

@@ -174,7 +174,7 @@ def test_a_trace_that_cannot_be_read_is_none(changed: dict[str, Any]) -> None:
 class Garbled(EndpointSide):
     """Gives what is no trace."""
 
-    async def sample(self, request: Any, most: int) -> Any:
+    async def sample(self, request: Any, most: int, new_tokens: int) -> Any:
         return {"tokens": ""}
 
 

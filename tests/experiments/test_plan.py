@@ -186,8 +186,8 @@ def test_a_prompt_that_does_not_fit_with_its_solution(
     (problems / "aime24.jsonl").write_text(row)
     done = dry_run(qwen_folders, problems, monkeypatch)
     assert re.search(
-        r"line \d+, evaluations\[2\].max_new_tokens: The base prompt has 30\d\d tokens and max_new_tokens is 30720, but the "
-        r"base server takes 32762 in all",
+        r"line \d+, evaluations\[2\].max_new_tokens: The base prompt has 30\d\d tokens; with max_new_tokens = 30720 that is "
+        r"more than the 32762 that the base server takes in all",
         str(done.exception),
     )
 

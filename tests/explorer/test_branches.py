@@ -277,7 +277,7 @@ def test_lambda_can_be_set_and_left_out(store: Store, parent: SampleTrace) -> No
         ({"temperature": 11}, 400, "temperature"),
         ({"color": 1}, 400, "color"),
         ({"sample": "none"}, 404, "no sample 'none'"),
-        ({"maxNewTokens": 20_000}, 400, "max_new_tokens is 20000"),
+        ({"maxNewTokens": 20_000}, 400, "maxNewTokens 20000"),
     ],
 )  # fmt: skip
 def test_what_cannot_begin_is_refused(

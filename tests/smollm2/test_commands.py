@@ -131,7 +131,7 @@ def test_a_prompt_beyond_the_context_is_refused_before_a_run_begins(commands: Co
     )
     said = rrti("run", "diagnose", *commands.options, "--problems", "long.jsonl", "--db", "l", cwd=commands.folder, code=2)
     assert re.search(
-        r"The base prompt has \d+ tokens and max_new_tokens is 48, but the base server takes 81\d\d in all", said
+        r"The base prompt has \d+ tokens; with --max-new-tokens 48 that is more than the 81\d\d that the base server", said
     )
     assert "Shorten the prompt" in said
     with Store.open_readonly(commands.folder / "l") as store:

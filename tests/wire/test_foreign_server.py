@@ -69,6 +69,51 @@ def told(answer: Answer) -> str:
     return asyncio.run(go())
 
 
+ASKED = {"pieces": 20}
+
+
+async def silent(request: web.Request) -> web.StreamResponse:
+    """A piece, and then nothing."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b'data: {"piece": 0}\n\n')
+    await asyncio.Event().wait()
+    return response
+
+
+async def steady(request: web.Request) -> web.StreamResponse:
+    """As many pieces as are asked for, a while apart."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for piece in range((await request.json())["pieces"]):
+        await asyncio.sleep(0.1)
+        await response.write(b'data: {"piece": %d}\n\n' % piece)
+    return response
+
+
+def test_a_stream_is_given_up_in_silence_and_a_call_by_what_it_asks_for() -> None:
+    limits = TransportLimits(timeout_s=1.5, retries=0)
+
+    async def pieces(client: Transport) -> int:
+        return len([piece async for piece in client.events("/generate", ASKED)])
+
+    async def go() -> None:
+        async with serving(steady) as url, serving(silent) as other:
+            client, waiting = Transport(url, limits=limits), Transport(other, limits=limits)
+            try:
+                n, answer = await asyncio.gather(pieces(client), client.post("/generate", ASKED, new_tokens=10**4))
+                assert n == ASKED["pieces"]  # in all longer than the limit
+                assert answer
+                ends = await asyncio.gather(client.post("/generate", ASKED), pieces(waiting), return_exceptions=True)
+                assert [type(end) for end in ends] == [EndpointError, EndpointError], ends
+                assert all("timeout" in str(end).lower() for end in ends)
+            finally:
+                await client.close()
+                await waiting.close()
+
+    asyncio.run(go())
+
+
 async def endless(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
