@@ -36,7 +36,7 @@ STORED = 50
 LOWEST, HIGHEST, MANY = 0.92, 0.985, 100
 # What tells the rows of a statistic apart, beside its run and, in position and calibration, a place.
 KEYS = ("part", "program", "statistic", "level", "metric", "metric_a", "metric_b", "p", "label", "tokens", "predictor")
-KEYS += ("top_k", "quantity", "decile", "k", "within")
+KEYS += ("top_k", "quantity", "decile", "k", "within", "spike_ratio")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "sparsity": {"metric": "ce", "grid": [0.01, 0.08, 0.5]},
     "position": {"metric": "ce", "p": 0.05, "bins": 10},
@@ -45,6 +45,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "planted": {"ps": [0.05]},
     "failure": {"metric": "ce", "top_k": [10]},
     "takeovers": {"bins": 5, "top": 3},
+    "transfer": {"spike_ratios": [0.04, 0.08]},
 }
 OF_RUNS = dict.fromkeys(("sparsity", "position", "uncertainty", "planning", "failure", "metrics", "planted"), ("diagnose",))
 OF_RUNS |= {"takeovers": ("guided",), "calibration": ("diagnose", "guided"), "cost": ("guided",)}
@@ -117,7 +118,11 @@ def tables(store: Store, draws: Sequence[str], resamples: int) -> Iterator[tuple
             ("ablation", [base, guided, reasoning]),
         ):
             yield from ((name, row) for row in run_query(store, name, run=runs, resamples=resamples).to_pylist())
-    for two in zip(draws[::2], draws[1::2] or draws[:1], strict=True):  # of two problem sets, whose average is taken
+    for two in zip(draws[::2], draws[1::2] or draws[:1], strict=True):  # of two problem sets: their average, and thresholds
+        runs = [run_of("diagnose", draw) for draw in dict.fromkeys(two)]
+        found = run_query(store, "transfer", run=runs, resamples=resamples, **PARAMETERS["transfer"])
+        used = (row for row in found.to_pylist() if len(runs) == 1 or row["from_run_id"] != row["run_id"])
+        yield from (("transfer", row) for row in used)
         bases, guided, reasonings = zip(*map(_of_program, dict.fromkeys(two)), strict=True)
         given = {"run": [*bases, *guided, *reasonings], "base": [*bases], "reasoning": [*reasonings]}
         yield from (("accuracy", row) for row in run_query(store, "accuracy", resamples=resamples, **given).to_pylist())

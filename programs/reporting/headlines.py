@@ -82,11 +82,17 @@ def headline(store: Store, name: str, references: Sequence[str] = (), **params: 
         else:  # of those that nobody named, the ones that have what it needs
             found = _of_each(group.runs, lambda run: run_query(store, name, run=[run], **given))
             data = pa.concat_tables(found, promote_options="default")
-        rows = [{**row, "run": called(row, group.labels)} for row in data.to_pylist()]
+        rows = [{**row, **_called(row, group.labels)} for row in data.to_pylist()]
         return _drawn(shown.make(rows), name, group.title, shown.notes)
 
     first, *others = _of_each(_groups(store, name, references, params), table)
     return [replace(first, title="\n".join(filter(None, [question, first.title]))), *others]
+
+
+def _called(row: Row, labels: Mapping[str, str]) -> dict[str, str]:
+    """What the run of a row is called, and the one that its threshold is from."""
+    source = row.get("from_run_id")
+    return {"run": called(row, labels), **({} if source is None else {"from": labels.get(source, source)})}
 
 
 def everything(store: Store, name: str, references: Sequence[str] = (), **params: Any) -> pa.Table:
@@ -301,6 +307,14 @@ HEADLINES: Mapping[str, Headline] = {
         _wide(Column("metric"), Column("spike_ratio"), Column("n_tokens", "tokens"), column_of=_threshold),
         programs=("diagnose", "base"),
         params={"resamples": 0},
+    ),
+    "transfer": Headline(
+        _rows(
+            *(Column("from", "threshold of"), replace(RUN, label="used on"), Column("spike_ratio")),
+            *(Column("tau", kind=NUMBER), Column("rate", "tokens above"), Column("orders")),
+            keep=lambda row: row["from_run_id"] != row["run_id"],
+        ),
+        notes=["orders: of magnitude, log10 of the threshold over the one that the tokens give themselves."],
     ),
     "takeovers": Headline(_wide(RUN, column_of=_anatomy, value="share", bounds=()), programs=_TAKING, compared=True),
     "metrics": Headline(

@@ -104,6 +104,7 @@ POINTS = Kind(1, 100, signed=True)  # a difference of two shares, in percentage 
 RATE = Kind(3)  # takeovers per token
 COEFFICIENT = Kind(3)  # Gini, AUROC, correlations, overlaps
 RATIO = Kind(2)
+DIFFERENCE = Kind(2, signed=True)
 COUNT = Kind(0)
 IDENTIFIER = Kind(0, separated=False)  # ids, seeds, positions, k
 SETTING = Kind(trimmed=True)

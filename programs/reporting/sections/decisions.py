@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section, wide
 from rrti_sgl.programs.reporting.figures.strip import StripToken, strip_figure
@@ -156,6 +158,19 @@ def strip_tokens(trace: SampleTrace, metric: str) -> list[StripToken]:
     return found
 
 
+def _transfer(context: ReportContext) -> Content:
+    """Thresholds of each base rollouts on the tokens of all others."""
+    rollouts = context.selection.rollouts
+    if len(rollouts) < 2:
+        raise UsageError("There are base rollouts of one run only.", "Make others: rrti run diagnose --problems ...")
+    found = context.query("transfer", rollouts)
+    labels = context.selection.labels
+    sources = [labels[source] for source in found["from_run_id"].to_pylist()]
+    found = found.add_column(0, "from", pa.array(sources, pa.string()))
+    hidden = (*_IMPLIED, "from_run_id", "from_problem_set")
+    return Content(part_tables("transfer", "Thresholds on other problems", found, hidden=hidden, rule_by="run"))
+
+
 def _rollouts(context: ReportContext) -> Sequence[str]:
     return context.selection.rollouts
 
@@ -173,6 +188,7 @@ def _counterfactual(context: ReportContext) -> Sequence[str]:
 
 SECTIONS = (
     Section("calibration", "Thresholds", _of_runs("calibration", "Thresholds and budgets", _calibrated)),
+    Section("transfer", "Thresholds on other problems", _transfer),
     Section("takeovers", "Takeovers", _takeovers),
     Section("metrics", "Agreement of metrics", _of_runs("metrics", "Agreement of metrics", _rollouts)),
     *cost.SECTIONS,
