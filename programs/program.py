@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
@@ -16,6 +16,7 @@ from rrti_sgl.programs.options import Option, check
 from rrti_sgl.programs.stored.followed import Followed
 from rrti_sgl.programs.values import Count, Positive, Ratio, Share, Text, limited, one_of
 from rrti_sgl.records import CalibrationRecord
+from rrti_sgl.science.deferral import DeferralRule
 from rrti_sgl.science.gates import Gate, ThresholdRule
 from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.science.threshold import Warmup
@@ -59,8 +60,12 @@ class GateOptions:
     budget: Annotated[Share, _gate("Share of positions, for random and early.")] = 0.25
     like: Annotated[
         Text | None,
-        _gate("Take over as often as this run: random, early, entropy, matched.", metavar="RUN"),
+        _gate("Take over as often as this run: random, early, entropy, matched, deferral.", metavar="RUN"),
     ] = None
+    match: Annotated[
+        Literal["position", "token"], _gate("What matched has in common with that run: position, or the base's token.")
+    ] = "position"
+    deferral: Annotated[DeferralRule, _gate("Rule of deferral: chow, difference, opt or token.")] = "opt"
     relay_tokens: Annotated[Count, _gate("Tokens of a takeover, for relay.")] = 4
     mean_length: Annotated[Positive | None, _gate("Typical solution length, for early.")] = None
     gate: Annotated[Text | None, _gate("A gate of your own.", metavar="PKG.MODULE:CLASS")] = None

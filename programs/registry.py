@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.programs import base, diagnose, early, entropy, guided, matched, oracle, random, reasoning, relay
+from rrti_sgl.programs import base, deferral, diagnose, early, entropy, guided, matched, oracle, random, reasoning, relay
 from rrti_sgl.programs.program import Program
 
 PROGRAMS: dict[str, Program] = {
     module.PROGRAM.name: module.PROGRAM
-    for module in (base, reasoning, diagnose, guided, entropy, random, early, matched, oracle, relay)
+    for module in (base, reasoning, diagnose, guided, entropy, deferral, random, early, matched, oracle, relay)
 }
 
 

@@ -25,7 +25,7 @@ from rrti_sgl.tinypair.bundle import bundled_pair
 pytestmark = pytest.mark.server
 N = 30
 SPIKE_RATIO = 0.08
-_FOLLOWED = {"matched": "guided"}
+_FOLLOWED = {"matched": "guided", "deferral": "guided"}
 
 
 class Runs:

@@ -59,7 +59,7 @@ class _Thresholds:
         metric, taus = values["metric"], {}
         for ratio in values["spike_ratios"]:
             with suppress(UsageError):  # too few scores for the ratio, or equal ones
-                taus[ratio] = calibrate(tokens.columns[metric], ratio).tau
+                taus[ratio] = calibrate(np.concatenate([block[metric] for block in tokens.blocks(metric)]), ratio).tau
         scores = None if bootstrap is None else tokens.resampled(metric, bootstrap)
         return cls(taus, {} if scores is None else {ratio: scores.top(ratio).threshold for ratio in taus})
 
@@ -106,8 +106,8 @@ class _Target:
         """What a threshold takes of the tokens, and how far it is from their own."""
         bootstrap, own = self._resampled(paired)
         tokens, tau = self._tokens, thresholds.tau[ratio]
-        above = tokens.columns[self._values["metric"]] > tau
-        found = {"spike_ratio": ratio, "n_tokens": len(tokens), "tau": tau, "rate": float(above.mean())}
+        above = self._by_threshold(np.array([tau]))
+        found = {"spike_ratio": ratio, "n_tokens": len(tokens), "tau": tau, "rate": float(above.sum() / len(tokens))}
         comparable = min(tau, own.tau.get(ratio, 0.0)) > 0
         if comparable:
             found["orders"] = float(np.log10(tau / own.tau[ratio]))
@@ -117,9 +117,9 @@ class _Target:
         found |= named("tau", _as_columns(bootstrap.percentiles(taus)))
         if itself:
             return found  # its rate is the spike ratio in every resample
-        trials = tokens.by_problem()[:, None]
+        trials = self._by_threshold(np.array([-np.inf]))
         resampled = self._weight_above(taus, bootstrap)[:, None], bootstrap.sums(trials)
-        found |= named("rate", bootstrap.shares(tokens.by_problem(above)[:, None], trials, resampled=resampled))
+        found |= named("rate", bootstrap.shares(above, trials, resampled=resampled))
         if comparable:
             with np.errstate(divide="ignore", invalid="ignore"):
                 replicates = np.log10(taus / own.resampled[ratio])
@@ -138,15 +138,19 @@ class _Target:
 
     def _weight_above(self, thresholds: FloatArray, bootstrap: ProblemBootstrap) -> FloatArray:
         """(B,) weight of the tokens above the threshold (B,) of each resample."""
-        order, scores = np.argsort(thresholds), self._tokens.columns[self._values["metric"]]
-        passed = np.searchsorted(thresholds[order], scores)  # how many thresholds a score is above
-        shape = (bootstrap.n_problems, len(thresholds) + 1)
-        cells = self._tokens.problem.astype(np.int64) * shape[1] + passed
-        counts = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-        above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # (P, B), thresholds ascending
+        order = np.argsort(thresholds)
         weights = np.empty(len(thresholds))
-        weights[order] = np.einsum("bp,pb->b", bootstrap.weights[order], above)
+        weights[order] = np.einsum("bp,pb->b", bootstrap.weights[order], self._by_threshold(thresholds[order]))
         return weights
+
+    def _by_threshold(self, ascending: FloatArray) -> FloatArray:
+        """(P, B) tokens of each problem above each of B thresholds."""
+        metric = self._values["metric"]
+        # By how many thresholds a score is above.
+        counts = self._tokens.sums(
+            len(ascending) + 1, lambda block: (np.searchsorted(ascending, block[metric]), None), metric
+        )
+        return counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
 
 
 def _as_columns(bounds: Bounds) -> Bounds:

@@ -39,6 +39,7 @@ class Headline:
         ends: what the statistic measures from or to, of those that a comparison knows.
         params: in place of the statistic's defaults.
         notes: under the table.
+        together: made of all runs at once, because its rows are of several.
     """
 
     make: Callable[[Sequence[Row]], Table]
@@ -47,6 +48,7 @@ class Headline:
     ends: Sequence[str] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def headline(store: Store, name: str, references: Sequence[str] = (), **params: 
 
     def table(group: Group) -> Table:
         given = {**shown.params, **group.params, **params}
-        if references or shown.compared or not group.runs:
+        if references or shown.compared or shown.together or not group.runs:
             data = run_query(store, name, run=[*group.runs] or None, **given)
         else:  # of those that nobody named, the ones that have what it needs
             found = _of_each(group.runs, lambda run: run_query(store, name, run=[run], **given))
@@ -254,7 +256,7 @@ def _planted(row: Row) -> Column | None:
     return Column("auroc", "AUROC", COEFFICIENT) if row["part"] == "ranking" else None
 
 
-_TAKING = ("guided", "entropy", "random", "matched", "early", "oracle", "relay")
+_TAKING = ("guided", "entropy", "deferral", "random", "matched", "early", "oracle", "relay")
 HEADLINES: Mapping[str, Headline] = {
     "sparsity": Headline(
         _wide(RUN, Column("metric"), column_of=_sparsity),
@@ -314,6 +316,7 @@ HEADLINES: Mapping[str, Headline] = {
             *(Column("tau", kind=NUMBER), Column("rate", "tokens above"), Column("orders")),
             keep=lambda row: row["from_run_id"] != row["run_id"],
         ),
+        together=True,
         notes=["orders: of magnitude, log10 of the threshold over the one that the tokens give themselves."],
     ),
     "takeovers": Headline(_wide(RUN, column_of=_anatomy, value="share", bounds=()), programs=_TAKING, compared=True),

@@ -30,7 +30,7 @@ DRAFT_TOKENS = 12
 # In a run's configuration beside its settings: what made it, what became of it later, the token that a branch was given.
 BESIDE = ("kind", "regraded", "forced")
 
-_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0}, ("like",)
+_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0}, ("like", "match", "deferral")
 _NO_GATE = GateOptions()
 
 _problems = partial(Option, panel="Problems", tables=("problems",))

@@ -8,7 +8,9 @@ import numpy as np
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError, command
-from rrti_sgl.records import FloatArray, IntArray, RunRecord
+from rrti_sgl.records import FloatArray, IntArray, RunRecord, TokenColumns
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.gates import Gate, Steps
 
 BINS = 100
 
@@ -42,6 +44,46 @@ class Followed:
     def rates(self) -> tuple[list[int], list[float]]:
         """First positions of at most `BINS` bins, and the share of takeovers in each; see `takeover_rates`."""
         return takeover_rates(self.tokens, self.takeovers)
+
+    def token_rates(self) -> tuple[list[int], list[float]]:
+        """The tokens that the base model drew and that were taken over, and the share of each that was."""
+        counted = self.store.sql(
+            """
+            SELECT base_token_id AS id, count(*) FILTER (source = 'reasoning') / count(*) AS rate
+            FROM tokens WHERE run_id = $run AND base_token_id IS NOT NULL GROUP BY id HAVING rate > 0 ORDER BY id
+            """,
+            {"run": self.run.run_id},
+            runs=[self.run.run_id],
+        )
+        return counted["id"].to_pylist(), counted["rate"].to_pylist()
+
+    def signals(self, gate: Gate) -> FloatArray:
+        """What another gate would see at all tokens of the run, from the lists that are stored of them.
+
+        Raises:
+            UsageError: a token lacks what the gate reads.
+        """
+        runs = [self.run.run_id]
+        query = "SELECT sample_id FROM samples WHERE run_id = $run ORDER BY sample_id"
+        found = []
+        for sample_id in self.store.sql(query, {"run": runs[0]}, runs=runs)["sample_id"].to_pylist():
+            tokens = self.store.load_sample(sample_id, runs=runs).tokens
+            ids = [tokens.base_topk_ids, *([tokens.reasoning_topk_ids] if gate.needs_reasoning else [])]
+            if any((side < 0).all(axis=1).any() or not side.shape[1] for side in ids):
+                raise UsageError(
+                    f"Sample {sample_id} of run {runs[0]} lacks lists of a model at some of its tokens.",
+                    "Follow a run whose gate scored all of them, such as one of guided.",
+                )
+            found.append(gate.signal(self._steps(tokens, gate)))
+        return np.concatenate(found)
+
+    def _steps(self, tokens: TokenColumns, gate: Gate) -> Steps:
+        size = self.run.vocab_size or int(max(tokens.base_topk_ids.max(), tokens.reasoning_topk_ids.max())) + 1
+        base = Distributions(tokens.base_topk_ids, tokens.base_topk_logprobs, size)
+        reasoning = Distributions(tokens.reasoning_topk_ids, tokens.reasoning_topk_logprobs, size)
+        positions = np.arange(len(tokens.token_id), dtype=np.int32)
+        drafted = tokens.base_token_id.tolist()
+        return Steps(positions, base, reasoning if gate.needs_reasoning else None, 0, drafted=drafted)
 
     def scores(self, metric: str) -> FloatArray:
         """The values of a metric at all tokens of the run.

@@ -310,7 +310,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
             return column
         n = rows.stop - rows.start
         k = guide.steering.k or self._vocab_size
-        asked = guide.gate.needs_reasoning or guide.steering.k or ":" in guide.steering.gate
+        asked = guide.gate.needs_base or guide.steering.k or ":" in guide.steering.gate
         base = _distributions(round_.base[rows], k) if asked else Distributions.empty(k, self._vocab_size)
         reasoning = _distributions(round_.reasoning[rows], k) if asked else None
         given = request.origin_input_ids[len(request.origin_input_ids) - guide.steering.position :]

@@ -67,13 +67,15 @@ class Gate(ABC):
     """What every decoding loop asks of a gate.
 
     `name` and `params()` are stored with the run. `needs_reasoning` says whether `signal` reads the reasoning model's
-    distributions; if not, the reasoning model is only asked at takeovers. `foregone` says that one model writes every token,
-    whatever the scores are, so that nothing interrupts a draft. `rule` and `metric` describe the gate to the store where it
-    is a threshold on a metric, and are None where it is not.
+    distributions; if not, the reasoning model is only asked at takeovers. `needs_base` says the same of the base model's,
+    which a server for both models then need not gather. `foregone` says that one model writes every token, whatever the
+    scores are, so that nothing interrupts a draft. `rule` and `metric` describe the gate to the store where it is a threshold
+    on a metric, and are None where it is not.
     """
 
     name: str
     needs_reasoning: bool = True
+    needs_base: bool = True
     foregone: bool = False
     made_of: tuple[str, Mapping[str, Json]] | None = None
     """Of a gate that was named: class and parameters, from which another process makes the same one."""
@@ -142,6 +144,7 @@ class MetricGate(ThresholdGate):
             raise UsageError(f"metric = {metric!r} is unknown.", f"Use one of {', '.join(METRICS)}.")
         super().__init__(rule, metric)
         self.needs_reasoning = metric is not None and METRICS[metric].kind != "base"
+        self.needs_base = metric is not None
 
     @property
     def measures(self) -> bool:
@@ -184,6 +187,7 @@ class RandomGate(ThresholdGate):
 
     name = "random"
     needs_reasoning = False
+    needs_base = False
 
     def __init__(self, rho: float) -> None:
         if not is_number(rho) or not 0 <= rho <= 1:
@@ -208,6 +212,7 @@ class EarlyGate(ThresholdGate):
 
     name = "early"
     needs_reasoning = False
+    needs_base = False
 
     def __init__(self, horizon: float) -> None:
         if not is_number(horizon) or not 0 <= horizon <= bounds.COUNT:
@@ -238,6 +243,7 @@ class PositionGate(ThresholdGate):
 
     name = "position"
     needs_reasoning = False
+    needs_base = False
 
     def __init__(self, edges: Sequence[int], rates: Sequence[float]) -> None:
         super().__init__(ThresholdRule(0.0))
@@ -281,6 +287,7 @@ class AlwaysGate(ThresholdGate):
 
     name = "always"
     needs_reasoning = False
+    needs_base = False
     foregone = True
 
     def __init__(self) -> None:
@@ -342,9 +349,9 @@ def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
     Raises:
         UsageError: no gate of this package has the name, or not with these parameters.
     """
-    found = _NAMED.get(name)
+    found = load_class(_ELSEWHERE[name], "gate") if name in _ELSEWHERE else _NAMED.get(name)
     if found is None:
-        raise UsageError(f"gate = {name!r} is unknown.", f"Use one of {', '.join(_NAMED)}.")
+        raise UsageError(f"gate = {name!r} is unknown.", f"Use one of {', '.join((*_NAMED, *_ELSEWHERE))}.")
     values = {{"lambda": "lambda_"}.get(key, key): value for key, value in params.items()}
     if found in (DivergenceGate, EntropyGate):
         rule = {key: values.pop(key) for key in ("tau", "lambda_", "window", "warmup") if key in values}
@@ -356,7 +363,8 @@ def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
             values.setdefault("metric", "ce")
         values["rule"] = ThresholdRule(**rule)
     try:
-        return found(**values)
+        gate: Gate = found(**values)
+        return gate
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"gate = {name!r} cannot be made from {dict(params)}: {error}.", "Check its parameters.") from error
 
@@ -384,4 +392,8 @@ def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
 
 _NAMED: Final[Mapping[str, type[Gate]]] = {
     gate.name: gate for gate in (DivergenceGate, EntropyGate, RandomGate, EarlyGate, PositionGate, NeverGate, AlwaysGate)
+}
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "deferral": "rrti_sgl.science.deferral:DeferralGate",
+    "token": "rrti_sgl.science.deferral:TokenGate",
 }

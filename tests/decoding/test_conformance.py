@@ -17,6 +17,7 @@ from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.records import ProblemRecord
+from rrti_sgl.science.deferral import DeferralGate, TokenGate
 from rrti_sgl.science.gates import (
     AlwaysGate,
     DivergenceGate,
@@ -43,6 +44,11 @@ GATES: dict[str, Gate] = {
     "early": EarlyGate(5),
     "early, one more in some samples": EarlyGate(2.5),
     "by position": PositionGate([0, 1, 4], [0.9, 0.2, 0.4]),
+    "by token": TokenGate([1, 2, 5], [0.3, 1.0, 0.6]),
+    "chow": DeferralGate("chow", 0.5),
+    "difference": DeferralGate("difference", 0.1),
+    "opt": DeferralGate("opt", 0.3),
+    "token": DeferralGate("token", 0.6),
     "reasoning takes over everywhere": RandomGate(1.0),
 }
 

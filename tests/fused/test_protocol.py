@@ -10,6 +10,7 @@ import pytest
 from rrti_sgl.decoding.fused import as_data
 from rrti_sgl.errors import UsageError
 from rrti_sgl.fused.protocol import Steering, decode, encode, record_type
+from rrti_sgl.science.deferral import DeferralGate, TokenGate
 from rrti_sgl.science.gates import (
     AlwaysGate,
     DivergenceGate,
@@ -28,6 +29,7 @@ RULE = ThresholdRule(0.4, 1.5, 8, "partial")
 GATES = [
     *(DivergenceGate("js", RULE), EntropyGate(RULE), RandomGate(0.2), EarlyGate(3.5), AlwaysGate()),
     *(PositionGate([0, 4], [0.5, 0.1]), NeverGate("ce"), NeverGate()),
+    *(*(DeferralGate(rule, 0.25) for rule in ("chow", "difference", "opt", "token")), TokenGate([7, 3], [0.5, 0.25])),
 ]
 
 

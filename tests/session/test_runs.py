@@ -28,9 +28,10 @@ from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.programs.stored.followed import takeover_rates
+from rrti_sgl.programs.stored.followed import followed_run, takeover_rates
 from rrti_sgl.prompts import load_template
 from rrti_sgl.records import ProblemRecord, RunRecord, SampleTrace
+from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.sinks.memory import MemorySink
 from tests.toy_pair import STOP, ToyEngine, toy_pair
 
@@ -283,6 +284,33 @@ def test_controls_take_over_as_often_as_the_run_that_they_follow(store: Store, m
     assert (np.abs(own["takeovers"] - expected) <= 5 * spread + 1).all()  # the draws follow the run's id
 
 
+def test_controls_that_choose_by_the_drawn_token_follow_a_run(store: Store, many: RunSettings) -> None:
+    """Deferral rules at that budget, the threshold from stored lists; takeovers of the very tokens that were taken there."""
+    guided = run(store, replace(many, gate=GateOptions(tau=3.0)))
+    [rho] = store.sql("SELECT rho FROM run_view").column(0).to_pylist()
+    # The score of a rule, asked again for the stored tokens, is what its gate saw.
+    rule = run(store, replace(many, program="deferral", samples=1, gate=GateOptions(deferral="token", tau=0.6)))
+    followed = followed_run(store, rule.run_id)
+    np.testing.assert_array_equal(followed.signals(DeferralGate("token", 0.6)), store.scores(rule.run_id))
+    like = GateOptions(like=guided.run_id)
+    for name in ("chow", "difference", "opt", "token"):
+        record = run(store, replace(many, program="deferral", gate=replace(like, deferral=name)))
+        signals = followed_run(store, guided.run_id).signals(DeferralGate(name, 0.0))
+        assert np.mean(signals > record.tau) <= rho + 1e-9 <= np.mean(signals >= record.tau) + 1 / len(signals)
+        assert record.gate_params == {"rule": name, "tau": record.tau}
+    record = run(store, replace(many, program="matched", gate=replace(like, match="token")))
+    by_token = """
+        SELECT base_token_id AS id, count(*) AS n, count(*) FILTER (source = 'reasoning') AS taken
+        FROM tokens WHERE run_id = $run GROUP BY id HAVING taken > 0 ORDER BY id
+    """
+    theirs, own = (store.sql(by_token, {"run": each.run_id}).to_pandas() for each in (guided, record))
+    assert record.gate_params == {"ids": theirs["id"].tolist(), "rates": (theirs["taken"] / theirs["n"]).tolist()}
+    joined = own.merge(theirs, on="id", how="left", suffixes=("", "_there"))
+    rate = joined["taken_there"] / joined["n_there"]
+    spread = np.sqrt(joined["n"] * rate * (1 - rate))
+    assert (np.abs(joined["taken"] - joined["n"] * rate) <= 5 * spread + 1).all()
+
+
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=300), st.data())
 def test_rates_by_position_add_up_to_the_takeovers(lengths: list[int], data: st.DataObject) -> None:
     tokens = np.sort(np.array(lengths))[::-1].astype(np.int32)  # samples end, none begins late
@@ -310,7 +338,7 @@ def test_rates_by_position_add_up_to_the_takeovers(lengths: list[int], data: st.
         (
             {"program": "guided"},
             {"like": "guided", "tau": 2.0},
-            "guided does not take over like .* for entropy, random, early, m",
+            "guided does not take over like .* for entropy, deferral, random, early, m",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rrti_sgl.programs.reporting.figures import style
 from rrti_sgl.programs.tables.numbers import COUNT, RATE
 
-_KNOWN = {"guided": 0, "entropy": 1, "random": 2, "early": 3, "oracle": 4, "relay": 5, "matched": 6}
+_KNOWN = {"guided": 0, "entropy": 1, "random": 2, "early": 3, "oracle": 4, "relay": 5, "matched": 6, "deferral": 7}
 
 
 @dataclass(frozen=True, slots=True)

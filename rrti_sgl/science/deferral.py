@@ -1,0 +1,135 @@
+"""Deferral rules of speculative cascades as gates (Narasimhan et al., ICLR 2025, arXiv 2405.19261), and a control by tokens.
+
+A rule defers a token to the larger model. In our names, with p_b of the base and p_r of the reasoning model, y the token
+that the base model drew and a the rule's own parameter, it defers where ::
+
+    chow        max p_b < 1 - a                    confidence of the base model alone (Chow 1970)
+    difference  max p_b < max p_r - a
+    opt         max p_b < max p_r - a TV(p_b, p_r)      the plug-in of the rule that is optimal for 0-1 loss
+    token       p_r(y) < (1 - a) max p_r                 token-specific: of the drawn token, not of the position
+
+Each is written as a signal above tau = a, so that a stored score replays. A takeover draws from p_r, where the paper's
+decoding keeps what it can of the draft and draws the rest from a residual distribution.
+
+On top-k lists the largest probabilities are exact. TV is a lower bound, so `opt` defers on lists no less than on whole
+distributions; a token that the reasoning model's list does not hold has at most its last probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrti_sgl.errors import UsageError
+from rrti_sgl.records import FloatArray, Json
+from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.divergences import Models, total_variation
+from rrti_sgl.science.gates import Steps, ThresholdGate, ThresholdRule, counter_uniform
+
+DeferralRule = Literal["chow", "difference", "opt", "token"]
+
+
+class DeferralGate(ThresholdGate):
+    """Defers to the reasoning model by a rule of speculative cascades.
+
+    Args:
+        rule: which one.
+        tau: its parameter, a.
+    """
+
+    name = "deferral"
+
+    def __init__(self, rule: DeferralRule, tau: float) -> None:
+        if rule not in get_args(DeferralRule):
+            raise UsageError(f"rule = {rule!r} is no deferral rule.", f"Use one of {', '.join(get_args(DeferralRule))}.")
+        super().__init__(ThresholdRule(tau))
+        self.deferral: DeferralRule = rule
+        self.needs_reasoning = rule != "chow"
+
+    def params(self) -> dict[str, Json]:
+        """`rule` and `tau`."""
+        return {"rule": self.deferral, "tau": self.rule.tau}
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """What exceeds a where the rule defers, from -1 to 1."""
+        return _SIGNALS[self.deferral](steps)
+
+
+def _largest(distributions: Distributions) -> FloatArray:
+    """(n,) the largest probability; lists are descending."""
+    largest: FloatArray = np.exp(distributions.logprobs[:, 0].astype(np.float64))
+    return largest
+
+
+def _reasoning(steps: Steps) -> Distributions:
+    if steps.reasoning is None:
+        raise ValueError("the deferral rule needs the reasoning model's distributions")
+    return steps.reasoning
+
+
+def _difference(steps: Steps) -> FloatArray:
+    return _largest(_reasoning(steps)) - _largest(steps.base)
+
+
+def _opt(steps: Steps) -> FloatArray:
+    """The difference over TV, which it never exceeds; -1 where the models agree, so that nothing is deferred."""
+    distance = total_variation(Models(steps.base, _reasoning(steps)))
+    apart = distance > 0
+    return np.where(apart, np.clip(_difference(steps) / np.where(apart, distance, 1.0), -1.0, 1.0), -1.0)
+
+
+def _token(steps: Steps) -> FloatArray:
+    """1 - p_r(y) / max p_r."""
+    reasoning = _reasoning(steps)
+    known = reasoning.logprob_of(np.asarray(steps.drafted))
+    logprob = np.where(np.isnan(known), reasoning.logprobs[:, -1].astype(np.float64), known)
+    signal: FloatArray = 1.0 - np.exp(logprob - reasoning.logprobs[:, 0].astype(np.float64))
+    return signal
+
+
+_SIGNALS: Final[Mapping[str, Callable[[Steps], FloatArray]]] = {
+    "chow": lambda steps: 1.0 - _largest(steps.base),
+    "difference": _difference,
+    "opt": _opt,
+    "token": _token,
+}
+
+
+class TokenGate(ThresholdGate):
+    """Control: takeovers at random, with a probability for each token that the base model draws.
+
+    The signal is that probability less a hash of (sample seed, position), uniform in (0, 1), and tau = 0.
+
+    Args:
+        ids: (n,) tokens, each once.
+        rates: (n,) probability of a takeover where the base model draws it; that of all other tokens is 0.
+    """
+
+    name = "token"
+    needs_reasoning = False
+    needs_base = False
+
+    def __init__(self, ids: Sequence[int], rates: Sequence[float]) -> None:
+        super().__init__(ThresholdRule(0.0))
+        order = np.argsort(np.asarray(ids, dtype=np.int64), kind="stable")
+        self.ids: NDArray[np.int64] = np.asarray(ids, dtype=np.int64)[order]
+        if len(ids) != len(rates) or not len(ids) or (np.diff(self.ids) == 0).any():
+            raise UsageError(f"ids holds {len(ids)} tokens, rates {len(rates)}.", "Give each token once, with its rate.")
+        self.rates: FloatArray = np.asarray(rates, dtype=np.float64)[order]
+        if not ((self.rates >= 0) & (self.rates <= 1)).all():
+            raise UsageError("rates hold what is no probability.", "Give numbers from 0 to 1.")
+
+    def params(self) -> dict[str, Json]:
+        """`ids` and `rates`."""
+        return {"ids": self.ids.tolist(), "rates": self.rates.tolist()}
+
+    def signal(self, steps: Steps) -> FloatArray:
+        """What the probabilities exceed uniform numbers by."""
+        drafted = np.asarray(steps.drafted, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self.ids, drafted), len(self.ids) - 1)
+        rates = np.where(self.ids[places] == drafted, self.rates[places], 0.0)
+        excess: FloatArray = rates - counter_uniform(steps.sample_seed, steps.positions)
+        return excess
