@@ -69,8 +69,8 @@ class Gate(ABC):
     `name` and `params()` are stored with the run. `needs_reasoning` says whether `signal` reads the reasoning model's
     distributions; if not, the reasoning model is only asked at takeovers. `needs_base` says the same of the base model's,
     which a server for both models then need not gather. `foregone` says that one model writes every token, whatever the
-    scores are, so that nothing interrupts a draft. `rule` and `metric` describe the gate to the store where it is a threshold
-    on a metric, and are None where it is not.
+    scores are, so that nothing interrupts a draft. `rule` and `metric` describe the gate to the store where it is a
+    threshold on a metric, and are None where it is not.
     """
 
     name: str
