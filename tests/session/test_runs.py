@@ -227,7 +227,7 @@ def test_what_was_finished_is_kept_and_the_same_command_goes_on(store: Store, se
         ({"k": 8}, "k = 8 is outside 1..7"),
         ({"gate": GateOptions()}, "no calibration for these models with metric ce, k = 4"),
         ({"program": "oracle"}, "plants no decision points"),
-        ({"max_new_tokens": 10_000}, "the base server takes 10000 in all"),
+        ({"max_new_tokens": 10_000}, "the 10000 that the base server takes in all"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_is_stored(
