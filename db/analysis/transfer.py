@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,8 @@ from rrti_sgl.db.analysis.query import Query, Row, Values
 from rrti_sgl.db.analysis.ratios import problems_of
 from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray
-from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.science.calibration import most_above
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap
 
 ABOUT = """\
@@ -57,9 +55,11 @@ class _Thresholds:
     def of(cls, tokens: TokenValues, values: Values, bootstrap: ProblemBootstrap | None) -> _Thresholds:
         """By the scores of a run."""
         metric, taus = values["metric"], {}
-        for ratio in values["spike_ratios"]:
-            with suppress(UsageError):  # too few scores for the ratio, or equal ones
-                taus[ratio] = calibrate(np.concatenate([block[metric] for block in tokens.blocks(metric)]), ratio).tau
+        scored = tokens.ranking(metric)
+        for ratio in values["spike_ratios"] if scored.n else ():
+            tau = scored.at(scored.n - 1 - most_above(scored.n, ratio))
+            if tau < scored.at(scored.n - 1):  # else there are too few scores for the ratio, or equal ones
+                taus[ratio] = tau
         scores = None if bootstrap is None else tokens.resampled(metric, bootstrap)
         return cls(taus, {} if scores is None else {ratio: scores.top(ratio).threshold for ratio in taus})
 

@@ -65,9 +65,7 @@ def _thresholds(ascending: FloatArray, spike_ratio: float) -> Thresholds:
         given = argument("spike_ratio", spike_ratio)
         raise UsageError(f"{given} is no share of the tokens.", "Give a number between 0 and 1.")
     total = ascending.size
-    above = math.floor(spike_ratio * total)
-    above += (above + 1) / total <= spike_ratio  # the product was rounded down, as in 0.29 * 100
-    above -= above / total > spike_ratio
+    above = most_above(total, spike_ratio)
     tau = float(ascending[total - 1 - above])
     spikes = ascending[np.searchsorted(ascending, tau, side="right") :]
     if spikes.size == 0:
@@ -84,6 +82,14 @@ def _thresholds(ascending: FloatArray, spike_ratio: float) -> Thresholds:
     if mean_score <= 0:
         raise UsageError(f"the mean score is {mean_score:g}; lambda needs a positive one.", "Use a divergence as score.")
     return Thresholds(spike_ratio, tau, mean_spike / mean_score, mean_score, total, spikes.size / total)
+
+
+def most_above(total: int, spike_ratio: float) -> int:
+    """The largest number of `total` scores that is no larger share of them than the ratio."""
+    above = math.floor(spike_ratio * total)
+    above += (above + 1) / total <= spike_ratio  # the product was rounded down, as in 0.29 * 100
+    above -= above / total > spike_ratio
+    return above
 
 
 def check_compatible(
