@@ -256,6 +256,21 @@ def _planted(row: Row) -> Column | None:
     return Column("auroc", "AUROC", COEFFICIENT) if row["part"] == "ranking" else None
 
 
+_TRANSFER = _rows(
+    *(Column("from", "threshold of"), replace(RUN, label="used on"), Column("spike_ratio")),
+    *(Column("rate", "tokens above"), Column("orders"), Column("tau", kind=NUMBER)),
+    keep=lambda row: row["from_run_id"] != row["run_id"],
+)
+
+
+def _transfer(rows: Sequence[Row]) -> Table:
+    """Runs by their problem sets alone, where that tells them apart: both names leave little of a terminal to numbers."""
+    sets = {row["run_id"]: row["problem_set"] for row in rows}
+    if len(set(sets.values())) == len(sets):
+        rows = [{**row, "run": row["problem_set"], "from": row["from_problem_set"]} for row in rows]
+    return _TRANSFER(rows)
+
+
 _TAKING = ("guided", "entropy", "deferral", "random", "matched", "early", "oracle", "relay")
 HEADLINES: Mapping[str, Headline] = {
     "sparsity": Headline(
@@ -311,11 +326,7 @@ HEADLINES: Mapping[str, Headline] = {
         params={"resamples": 0},
     ),
     "transfer": Headline(
-        _rows(
-            *(Column("from", "threshold of"), replace(RUN, label="used on"), Column("spike_ratio")),
-            *(Column("tau", kind=NUMBER), Column("rate", "tokens above"), Column("orders")),
-            keep=lambda row: row["from_run_id"] != row["run_id"],
-        ),
+        _transfer,
         together=True,
         notes=["orders: of magnitude, log10 of the threshold over the one that the tokens give themselves."],
     ),

@@ -168,7 +168,8 @@ def test_a_long_context_is_decoded_from_the_cache_and_a_longer_one_is_refused(sm
             assert calls.prompt_tokens - calls.cached_tokens < len(prompt) + 100 * calls.calls
         limit = pair.base.info.max_input_tokens
         too_long = [base[0]] * (limit - 23)
-        with pytest.raises(UsageError, match=f"base prompt has {limit - 23} tokens .* the {limit} that the base server takes in all") as error:
+        said = rf"base prompt has {limit - 23} tokens.* the {limit} that the base server takes in all"
+        with pytest.raises(UsageError, match=said) as error:
             pair.check_lengths(too_long, reasoning, 24)
         assert "max_new_tokens=23 or less" in error.value.remedy
 
