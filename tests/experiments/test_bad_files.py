@@ -55,7 +55,8 @@ def assert_told(pattern: str, faults: list[str]) -> None:
         (
             "limit = 4",
             "max_new_tokens = 500",
-            r"line 14, .*max_new_tokens: The base prompt has \d+ .*506 that the base server takes in all. The .* max_new_tokens = 4\d\d or less",
+            r"line 14, .*max_new_tokens: The base prompt has .* the 506 that the base server takes in all. The .*"
+            r" max_new_tokens = 4\d\d or less",
         ),
         ('"world:heldout"', '"gsm8q"', r"line 13, evaluations\[0\].problems: Problem set 'gsm8q' is neither"),
         (
