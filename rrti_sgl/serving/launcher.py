@@ -18,6 +18,7 @@ if os.environ.get("RRTI_STAND_INS") == "1":
 
     stand_ins.install()
 if __name__ == "__mp_main__":
+    lifeline.die_with_launcher()
     closed.keep_store_on_its_address()
 
 

@@ -6,13 +6,17 @@ The first line that comes through it is the key that the process is to ask for.
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 
 LIFELINE_VARIABLE = "RRTI_LIFELINE_FD"
 GRACE_S = 3.0
+_PR_SET_PDEATHSIG = 1
 
 
 def hold() -> str:
@@ -38,3 +42,16 @@ def _die_with_parent(lifeline_fd: int) -> None:
     os.killpg(os.getpgrp(), signal.SIGTERM)
     time.sleep(GRACE_S)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def die_with_launcher() -> None:
+    """In a process that the started one spawns: end with it from the first moment on.
+
+    SGLang's processes ask for that themselves, after seconds of imports; who is killed before, as Ray kills an actor's
+    children with it, would leave them behind.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        os._exit(1)
