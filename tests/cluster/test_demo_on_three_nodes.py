@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -69,7 +70,9 @@ def none_left_behind() -> Iterator[None]:
     """No server is there afterwards that was not before."""
 
     def servers() -> set[int]:
-        return {each.pid for each in psutil.process_iter(["cmdline"]) if SERVER in (each.info["cmdline"] or ())}
+        """Servers, and what they spawned: its processes are named anew."""
+        found = psutil.process_iter(["cmdline"])
+        return {each.pid for each in found if any(map(re.compile(f"{SERVER}$|sglang::").match, each.info["cmdline"] or ()))}
 
     before = servers()
     yield
