@@ -85,7 +85,7 @@ def stored(folder: Path, precision: Literal["compact", "exact"]) -> dict[str, An
 def decoded(run_id: str, gate: Gate) -> SampleTrace:
     """A sample of the toy pair."""
     from rrti_sgl.decoding.finishing import Finisher
-    from rrti_sgl.programs.frontend.recording import Ungraded
+    from rrti_sgl.programs.frontend.session import Ungraded
     from rrti_sgl.science.planning import LexicalTagger
     from tests.decoding.test_conformance import make_job, options, run_decoding
 

@@ -26,9 +26,9 @@ DASHES: tuple[Any, ...] = (
     (0, (8, 2)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-INK, GREY, LIGHT = "#1a1a1a", "#767676", "#d8d8d8"
-SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK, GREY, LIGHT, BROWN = "#1a1a1a", "#767676", "#d8d8d8", "#7f4f24"
+SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, BROWN)
 FORMATS = ("svg", "png", "pdf")
 PNG_DPI = 300
 

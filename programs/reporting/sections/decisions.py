@@ -162,7 +162,7 @@ def _transfer(context: ReportContext) -> Content:
     """Thresholds of each base rollouts on the tokens of all others."""
     rollouts = context.selection.rollouts
     if len(rollouts) < 2:
-        raise UsageError("There are base rollouts of one run only.", "Make others: rrti run diagnose --problems ...")
+        raise UsageError("There are base rollouts of one run only.", "Make some of other problems: rrti run diagnose.")
     found = context.query("transfer", rollouts)
     labels = context.selection.labels
     sources = [labels[source] for source in found["from_run_id"].to_pylist()]
