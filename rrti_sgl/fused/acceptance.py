@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rrti_sgl.fused.pacing import Changes
 from rrti_sgl.fused.protocol import Steering
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.science.gates import AlwaysGate, Gate, GateState, ThresholdGate
@@ -28,6 +29,7 @@ class Guidance:
     relay_left: int = 0  # tokens that the reasoning model still writes without asking the gate
     base_prompt_tokens: int = 0
     base_cached_tokens: int = 0
+    changes: Changes | None = None  # what is known of its gate, once it drafts
     _recent: list[float] = field(default_factory=list)
     _state: GateState | None = None  # of a gate that is no threshold rule of ours
 

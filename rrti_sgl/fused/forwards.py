@@ -138,7 +138,7 @@ def draft(
         limits: of each, most tokens, at least one.
         stops: says of (m,) sequences and tokens which of them end the sequence, (m,) bool.
         doubts: (batch,) entropy above which a draft ends; NaN: where one more token does not pay.
-        pace: knows what pays.
+        pace: knows what pays; its round has begun.
         given: (batch, steps) tokens that are drafted whatever is drawn, -1 where the draw counts; None: it does everywhere.
     """
     device = table.device
@@ -151,7 +151,7 @@ def draft(
     forward = forward_batch(own, runner)
     on_host = torch.tensor(base_lengths)
     places, by_pace = np.arange(len(active), dtype=np.int32), doubts[sequences].isnan().cpu().numpy()
-    pace.begin(len(active))
+    pace.stepping()
     steps: list[tuple[torch.Tensor, ...]] = []
     for step in range(max(limits)):
         rows = batch.req_pool_indices[sequences]

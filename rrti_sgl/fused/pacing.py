@@ -4,7 +4,7 @@ In the long run a kept token takes R seconds. One more step of drafting takes a 
 sequences that still draft, and what their tokens add to the verification. It brings a token of each sequence, with the
 probability that nothing in its draft was taken over before. Going on pays where that is worth more, at R a token: the
 condition of Dinkelbach for the least ratio of two sums, in ecology Charnov's marginal value theorem. How often a takeover
-changes a token is counted by the base model's entropy there.
+changes a token is counted by the base model's entropy there, for each gate by itself: at a lower threshold more are changed.
 
 Greedy tokens do not depend on where drafts end, and drawn ones do not in distribution: whether a draft goes on depends on
 nothing that is drawn after it, and every kept token passes the gate. Which numbers a seed draws does depend on it.
@@ -12,20 +12,24 @@ nothing that is drawn after it, and every kept token passes the gate. Which numb
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
+from rrti_sgl.science.gates import Gate
 
 FIRST_ROUNDS, FIRST_LENGTH = 8, 8
 """So many rounds are drafted so far at most, before anything is known."""
 _ENTROPIES: Final = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5])  # nats, ends of the classes
 _ASKED, _CHANGED = 2.0, 0.1  # what every class has seen before anything is known
 _REMEMBERED_TOKENS, _REMEMBERED_ROUNDS, _REMEMBERED_TIMES = 0.9998, 0.98, 0.995  # weights of what was, at each new one
+_GATES = 64  # whose changes are kept
 _FLAT = 0.01  # how much costs are held to be proportional, where sizes do not vary enough to tell
 
 
@@ -56,8 +60,29 @@ class Line:
         return fixed, (self._y - self._n * fixed) / self._x
 
 
+class Changes:
+    """How often one gate's takeovers changed a token, by the base model's entropy there: recent tokens, in classes."""
+
+    def __init__(self) -> None:
+        self._asked, self._changed = (np.full(len(_ENTROPIES) + 1, value) for value in (_ASKED, _CHANGED))
+
+    @property
+    def rates(self) -> FloatArray:
+        """(c,) the share of each class."""
+        rates: FloatArray = self._changed / self._asked
+        return rates
+
+    def add(self, entropies: FloatArray, changed: BoolArray) -> None:
+        """(n,) tokens that the gate was asked about, nats, and whether a takeover changed them."""
+        classes = _class_of(entropies)
+        forgotten = math.pow(_REMEMBERED_TOKENS, len(classes))
+        for counts, new in ((self._asked, np.ones(len(classes))), (self._changed, changed.astype(np.float64))):
+            counts *= forgotten
+            counts += np.bincount(classes, new, len(counts))
+
+
 class Pace:
-    """What a server has learned of its rounds. Of each round: `begin`, `going_on` at each step, `end`.
+    """What a server has learned of its rounds. Of each round: `begin`, `stepping`, `going_on` at each step, `end`.
 
     Args:
         clock: seconds.
@@ -65,14 +90,32 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._asked, self._changed = (np.full(len(_ENTROPIES) + 1, value) for value in (_ASKED, _CHANGED))
+        self._known: OrderedDict[str, Changes] = OrderedDict()
         self._steps, self._rest = Line(), Line()
         self._means = np.zeros(4)  # weights of recent rounds; times steps, tokens drafted and kept of a sequence
         self._rounds = 0
 
-    def begin(self, n: int) -> None:
-        """A round of n sequences begins."""
-        self._survival, self._depth, self._lapped = np.ones(n), 0, self._clock()
+    def changes_of(self, gate: Gate) -> Changes:
+        """Those of gates of this name and these parameters; forgotten where many others were asked for since."""
+        key = f"{gate.name} {json.dumps(gate.params(), default=str)}"
+        found = self._known.setdefault(key, Changes())
+        self._known.move_to_end(key)
+        if len(self._known) > _GATES:
+            self._known.popitem(last=False)
+        return found
+
+    def begin(self, changes: Sequence[Changes]) -> None:
+        """A round of n sequences begins.
+
+        Args:
+            changes: (n,) those of each sequence's gate.
+        """
+        self._changes, self._rates = changes, np.array([each.rates for each in changes])
+        self._survival, self._depth = np.ones(len(changes)), 0
+
+    def stepping(self) -> None:
+        """The first step begins."""
+        self._lapped = self._clock()
 
     def going_on(self, places: IntArray, entropies: FloatArray, may: BoolArray) -> BoolArray:
         """After a step: whose draft should go on.
@@ -87,7 +130,7 @@ class Pace:
         """
         self._steps.add(len(places), self._lap())
         self._depth += 1
-        self._survival[places] *= 1 - (self._changed / self._asked)[_class_of(entropies)]
+        self._survival[places] *= 1 - self._rates[places, _class_of(entropies)]
         if self._rounds < FIRST_ROUNDS:
             return may & (self._depth < FIRST_LENGTH)
         (fixed, of_each), (_, of_token) = self._steps.parts, self._rest.parts
@@ -100,24 +143,21 @@ class Pace:
             goes[surest[: int(gains.argmax()) + 1]] = True
         return goes
 
-    def end(self, drafted: int, entropies: FloatArray, changed: BoolArray, kept: int) -> None:
+    def end(self, drafted: int, asked: Sequence[tuple[FloatArray, BoolArray]], kept: int) -> None:
         """The round is over.
 
         Args:
             drafted: tokens that were verified.
-            entropies: (n,) of the base model at kept tokens that a gate was asked about.
-            changed: (n,) whether a takeover changed them.
+            asked: of each sequence, its kept tokens that its gate was asked about: entropies of the base model there, and
+                whether a takeover changed them.
             kept: tokens.
         """
         self._rest.add(drafted, self._lap())
         n = len(self._survival)
         self._means = _REMEMBERED_ROUNDS * self._means + (1, self._depth, drafted / n, kept / n)
         self._rounds += bool(kept)
-        classes = _class_of(entropies)
-        forgotten = math.pow(_REMEMBERED_TOKENS, len(classes))
-        for counts, new in ((self._asked, np.ones(len(classes))), (self._changed, changed.astype(np.float64))):
-            counts *= forgotten
-            counts += np.bincount(classes, new, len(counts))
+        for changes, tokens in zip(self._changes, asked, strict=True):
+            changes.add(*tokens)
 
     @property
     def _rate(self) -> float:

@@ -20,7 +20,7 @@ from rrti_sgl.fused.admission import Door, base_prompt, guidance_of, open_door
 from rrti_sgl.fused.base_side import BaseSide
 from rrti_sgl.fused.drawing import draw
 from rrti_sgl.fused.forwards import Carried, Draft, draft, forward_batch, read, verify
-from rrti_sgl.fused.pacing import Pace, clock_of
+from rrti_sgl.fused.pacing import Changes, Pace, clock_of
 from rrti_sgl.fused.scoring import measure
 from rrti_sgl.fused.tracing import Round, tell
 from rrti_sgl.records import FloatArray
@@ -194,6 +194,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
                 limits = [self._limit(batch.reqs[index]) for index in active]
                 stops, doubts = _stops(batch, self._device), _doubts(batch, self._device)
                 given = _given(batch, max(limits), self._device)
+                self._pace.begin([self._changes(batch.reqs[index]) for index in active])
                 drafted = draft(
                     batch, self._base, self._side.table, active, lengths, limits, stops, doubts, self._pace, given
                 )
@@ -291,15 +292,23 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
     def _learn(self, batch: Any, active: Sequence[int], drafted: Draft, kept: Sequence[Kept | None], round_: Round) -> None:
         """Note what the round kept, and where its gates changed a token."""
         assert drafted.entropies is not None
-        rows: list[int] = []
-        changed: list[bool] = []
+        entropies = drafted.entropies.numpy().astype(np.float64)
+        asked = []
         for index, begin, keeps in zip(active, round_.begins, kept, strict=True):
             guide = guidance_of(batch.reqs[index])
-            if keeps is not None and not keeps.relayed and guide is not None and not guide.gate.foregone:
-                rows += range(begin, begin + keeps.n)
-                changed += [False] * (keeps.n - 1) + [keeps.took]
-        entropies = drafted.entropies.numpy().astype(np.float64)[rows]
-        self._pace.end(len(round_.drafted), entropies, np.array(changed, np.bool_), sum(k.n for k in kept if k is not None))
+            n = 0 if keeps is None or keeps.relayed or guide is None or guide.gate.foregone else keeps.n
+            changed = np.zeros(n, np.bool_)
+            changed[n - 1 :] = keeps is not None and keeps.took
+            asked.append((entropies[begin : begin + n], changed))
+        self._pace.end(len(round_.drafted), asked, sum(keeps.n for keeps in kept if keeps is not None))
+
+    def _changes(self, request: Any) -> Changes:
+        """What is known of a request's gate."""
+        guide = guidance_of(request)
+        assert guide is not None
+        if guide.changes is None:
+            guide.changes = self._pace.changes_of(guide.gate)
+        return guide.changes
 
     def _signal(
         self, request: Any, guide: Guidance, round_: Round, rows: slice, position: int, names: Sequence[str]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrti_sgl.fused.pacing import FIRST_LENGTH, FIRST_ROUNDS, Line, Pace
+from rrti_sgl.science.gates import RandomGate
 
 SURE, DOUBTFUL = 0.0, 2.0  # nats
 
@@ -19,13 +20,15 @@ class Server:
 
     def __init__(self, n: int, step: float, verify: float, of_token: float = 0.0, doubtful: float = 0.1) -> None:
         self.n, self.step, self.verify, self.of_token, self.doubtful = n, step, verify, of_token, doubtful
+        self.gate, self.firing = RandomGate(0.8), 0.8
         self.now, self.kept = 0.0, 0
         self.pace = Pace(lambda: self.now)
         self.random = np.random.default_rng(0)
 
     def round(self, most: int = 32) -> tuple[list[int], list[list[float]]]:
         """Lengths and entropies of the drafts of one round."""
-        self.pace.begin(self.n)
+        self.pace.begin([self.pace.changes_of(self.gate)] * self.n)
+        self.pace.stepping()
         entropies: list[list[float]] = [[] for _ in range(self.n)]
         places = np.arange(self.n, dtype=np.int32)
         while len(places):
@@ -42,22 +45,32 @@ class Server:
         kept = [
             next((at + 1 for at, entropy in enumerate(found) if self.changes(entropy)), len(found)) for found in entropies
         ]
-        rows = [
-            (found[at], at + 1 == n and n < len(found)) for found, n in zip(entropies, kept, strict=True) for at in range(n)
+        asked = [
+            (np.array(found[:n]), np.array([at + 1 == n and n < len(found) for at in range(n)], np.bool_))
+            for found, n in zip(entropies, kept, strict=True)
         ]
         self.kept += sum(kept)
-        self.pace.end(sum(lengths), np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), sum(kept))
+        self.pace.end(sum(lengths), asked, sum(kept))
         return lengths, entropies
 
     def changes(self, entropy: float) -> bool:
         """Whether a takeover changes a token."""
-        return entropy == DOUBTFUL and self.random.random() < 0.8
+        return entropy == DOUBTFUL and self.random.random() < self.firing
 
     def lengths(self, rounds: int = 200, most: int = 32) -> float:
         """Mean length of drafts once much was seen."""
         for _ in range(rounds):
             self.round(most)
         return float(np.mean([self.round(most)[0] for _ in range(50)]))
+
+
+def test_what_one_gate_changes_says_nothing_of_another() -> None:
+    server = Server(1, 1, 5, doubtful=0.3)
+    often = server.lengths()
+    server.gate, server.firing = RandomGate(0.05), 0.05
+    rarely = server.lengths()
+    server.gate, server.firing = RandomGate(0.8), 0.8
+    assert server.lengths(rounds=0) < 1.2 * often < 0.6 * rarely
 
 
 def test_nothing_is_known_at_first() -> None:
