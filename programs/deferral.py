@@ -11,6 +11,7 @@ import numpy as np
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.programs.program import GateContext, GateOptions, Program
+from rrti_sgl.science.calibration import most_above
 from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.gates import Gate
 
@@ -19,7 +20,7 @@ def _make_gate(options: GateOptions, context: GateContext) -> Gate:
     if options.like:
         followed = context.follow(options)
         signals = np.sort(followed.signals(DeferralGate(options.deferral, 0.0)))
-        above = int(followed.rho * len(signals))  # at most so many lie above tau, fewer only for ties
+        above = min(most_above(len(signals), followed.rho), len(signals) - 1)
         return DeferralGate(options.deferral, float(signals[len(signals) - 1 - above]))
     if options.tau is None:
         remedy = f"Give {argument('tau')}, or a run to take over as often as: {argument('like')}."

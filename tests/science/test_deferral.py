@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.deferral import PROGRAM
+from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.science.deferral import DeferralGate, TokenGate
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Steps, gate_of
@@ -93,3 +98,14 @@ def test_tokens_are_taken_at_their_rates() -> None:
 def test_what_does_not_fit_is_named(name: str, params: dict[str, object], wrong: str) -> None:
     with pytest.raises(UsageError, match=wrong):
         gate_of(name, params)
+
+
+@pytest.mark.parametrize(("rho", "above"), [(0.29, 29), (0.0, 0), (1.0, 99)])
+def test_the_threshold_lets_as_many_above_as_the_followed_run_took(rho: float, above: int) -> None:
+    """The product 0.29 * 100 is rounded below 29; of a run that took over everywhere, all but the smallest lie above."""
+    signals = np.random.default_rng(0).permutation(np.arange(100.0))
+    followed = SimpleNamespace(rho=rho, signals=lambda gate: signals)
+    context: Any = SimpleNamespace(follow=lambda options: followed)
+    gate = PROGRAM.make_gate(GateOptions(like="run"), context)
+    assert isinstance(gate, DeferralGate)
+    assert (signals > gate.rule.tau).sum() == above
