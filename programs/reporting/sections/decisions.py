@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section, wide
@@ -161,13 +162,17 @@ def strip_tokens(trace: SampleTrace, metric: str) -> list[StripToken]:
 def _transfer(context: ReportContext) -> Content:
     """Thresholds of each base rollouts on the tokens of all others."""
     rollouts = context.selection.rollouts
-    if len(rollouts) < 2:
-        raise UsageError("There are base rollouts of one run only.", "Make some of other problems: rrti run diagnose.")
     found = context.query("transfer", rollouts)
+    found = found.filter(pc.not_equal(found["from_run_id"], found["run_id"]))
+    if not found.num_rows:
+        raise UsageError(
+            "No two base rollouts have the same models and scores.",
+            "Make some of other problems: rrti run diagnose.",
+        )
     labels = context.selection.labels
     sources = [labels[source] for source in found["from_run_id"].to_pylist()]
-    found = found.add_column(0, "from", pa.array(sources, pa.string()))
-    hidden = (*_IMPLIED, "from_run_id", "from_problem_set")
+    found = found.add_column(0, "threshold of", pa.array(sources, pa.string()))
+    hidden = (*_IMPLIED, "from_run_id", "from_problem_set", "n_tokens")
     return Content(part_tables("transfer", "Thresholds on other problems", found, hidden=hidden, rule_by="run"))
 
 
