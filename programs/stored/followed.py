@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rrti_sgl.db.store import Store
-from rrti_sgl.errors import UsageError, command
+from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.records import FloatArray, IntArray, RunRecord, TokenColumns
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Gate, Steps
@@ -61,18 +61,29 @@ class Followed:
         """What another gate would see at all tokens of the run, from the lists that are stored of them.
 
         Raises:
-            UsageError: a token lacks what the gate reads.
+            UsageError: a token lacks what the gate reads, or lists are rounded: most are so nearly certain that rounding
+                decides on which side of a threshold they lie.
         """
         runs = [self.run.run_id]
+        rounded = """
+            SELECT count(*) FROM (
+                SELECT run_id FROM compact_tokens UNION ALL BY NAME SELECT run_id FROM sealed_compact_tokens
+            ) WHERE run_id = $run
+        """
+        if self.store.sql(rounded, {"run": runs[0]}, runs=runs).column(0)[0].as_py():
+            raise UsageError(
+                f"Run {runs[0]} is stored with rounded lists, of which no threshold of {gate.name} follows.",
+                f"Give {argument('tau')}, or store such a run as computed: rrti db precision exact FILE, before it is made.",
+            )
         query = "SELECT sample_id FROM samples WHERE run_id = $run ORDER BY sample_id"
         found = []
         for sample_id in self.store.sql(query, {"run": runs[0]}, runs=runs)["sample_id"].to_pylist():
             tokens = self.store.load_sample(sample_id, runs=runs).tokens
             ids = [tokens.base_topk_ids, *([tokens.reasoning_topk_ids] if gate.needs_reasoning else [])]
-            if any((side < 0).all(axis=1).any() or not side.shape[1] for side in ids):
+            if any((side < 0).any() or not side.shape[1] for side in ids):
                 raise UsageError(
-                    f"Sample {sample_id} of run {runs[0]} lacks lists of a model at some of its tokens.",
-                    "Follow a run whose gate scored all of them, such as one of guided.",
+                    f"Sample {sample_id} of run {runs[0]} lacks lists of a model at some tokens, or has shorter ones.",
+                    "Follow a run whose gate scored all of them, such as one of guided, and that keeps whole lists.",
                 )
             found.append(gate.signal(self._steps(tokens, gate)))
         return np.concatenate(found)

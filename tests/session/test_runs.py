@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrti_sgl.db import checking, sealing
+from rrti_sgl.db.layouts import Precision
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
@@ -282,6 +283,17 @@ def test_controls_take_over_as_often_as_the_run_that_they_follow(store: Store, m
     asked = np.repeat(rates, np.diff([*edges, len(own)]))
     expected, spread = own["tokens"] * asked, np.sqrt(own["tokens"] * asked * (1 - asked))
     assert (np.abs(own["takeovers"] - expected) <= 5 * spread + 1).all()  # the draws follow the run's id
+
+
+@pytest.mark.parametrize(("precision", "mass", "said"), [("compact", 1.0, "rounded lists"), ("exact", 0.9, "shorter ones")])
+def test_a_deferral_rule_takes_no_threshold_from_lists_that_are_not_what_its_gate_sees(
+    tmp_path: Path, settings: RunSettings, precision: Precision, mass: float, said: str
+) -> None:
+    """Nearly certain tokens lie around 0: rounded, 84 of 100 had one value, and the rule took over at half of all tokens."""
+    with Store.open(tmp_path / "other.duckdb", precision=precision) as store:
+        guided = run(store, replace(settings, top_k_mass=mass))
+        with pytest.raises(UsageError, match=said):
+            run(store, replace(settings, program="deferral", gate=GateOptions(like=guided.run_id, deferral="opt")))
 
 
 def test_controls_that_choose_by_the_drawn_token_follow_a_run(store: Store, many: RunSettings) -> None:
