@@ -16,8 +16,15 @@ from rrti_sgl.cli.terminal import say
 @with_options(())
 def experiment(
     source: Annotated[
-        str, typer.Argument(metavar="FILE", help="A TOML file, or demo, paper-qwen3-0.6b, paper-qwen3-1.7b, paper-llama-8b.")
+        str,
+        typer.Argument(
+            metavar="FILE|compare",
+            help="A TOML file, or demo, paper-qwen3-0.6b, paper-qwen3-1.7b, paper-llama-8b; or compare, and folders.",
+        ),
     ],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[OUT]...", help="After compare: the folders of finished experiments.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print plan, prompts, requests and disk; start nothing.")
     ] = False,
@@ -44,7 +51,8 @@ def experiment(
 ) -> None:
     """Run a grid: calibrate once, then every program on every evaluation, then write the report.
 
-    The same command continues what ended early; runs that the store has are not run again.
+    The same command continues what ended early; runs that the store has are not run again. `rrti experiment compare OUT OUT`
+    puts finished experiments into one table for each problem set.
     """
     from rrti_sgl.cli import experiment_output
     from rrti_sgl.cli.experiment_run import run_experiment
@@ -54,6 +62,12 @@ def experiment(
     from rrti_sgl.programs.experiments.plan import make_plan
     from rrti_sgl.programs.experiments.preflight import check_experiment
 
+    if source == "compare":
+        return experiment_output.print_compared(folders or (), as_json=json)
+    if folders:
+        raise UsageError(
+            f"One file is run at a time; {folders[0]} is another.", "To compare: rrti experiment compare OUT OUT"
+        )
     if show:
         say(shipped_text(source), nl=False)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from rrti_sgl.cli.terminal import console as safe_console
 from rrti_sgl.cli.terminal import say
 from rrti_sgl.programs.experiments import ModelSpec
 from rrti_sgl.programs.experiments.plan import Plan, PlannedCell, ShownPrompts, ShownRequest
+from rrti_sgl.programs.experiments.results import compared_tables
 from rrti_sgl.programs.tables.numbers import BYTES, ROUGH
 from rrti_sgl.programs.tables.safe_text import json_text, one_line, visible
 from rrti_sgl.programs.tables.table import Column, rows_table
@@ -39,6 +41,15 @@ def print_results(result: ExperimentResult, *, as_json: bool) -> None:
     tables.print_tables([*(replace(table, notes=()) for table in result.tables[:-1]), *result.tables[-1:]])
     say("")
     tables.print_facts({"Store": result.store, "Report": result.report})
+
+
+def print_compared(folders: Sequence[Path], *, as_json: bool) -> None:
+    """Finished experiments side by side, one table for each problem set."""
+    found = compared_tables(folders)
+    if as_json:
+        tables.print_json([{"title": table.title, "rows": table.data.to_pylist()} for table in found])
+        return
+    tables.print_tables([*(replace(table, notes=()) for table in found[:-1]), *found[-1:]])
 
 
 def print_plan(plan: Plan, source: str, *, as_json: bool) -> None:

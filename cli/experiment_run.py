@@ -18,6 +18,7 @@ from rrti_sgl.errors import spelled
 from rrti_sgl.programs.cluster.member import PairOpening
 from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.complaints import Keys
+from rrti_sgl.programs.experiments.finished import STORE, FinishedExperiment
 from rrti_sgl.programs.experiments.grid import Grid
 from rrti_sgl.programs.experiments.models import model_of, serving_options
 from rrti_sgl.programs.experiments.preflight import Findings
@@ -59,7 +60,7 @@ def run_experiment(
     Raises:
         RRTIError: a server or the store fails; what was finished is stored.
     """
-    path = spec.out / "traces.duckdb"
+    path = spec.out / STORE
     runs = GridRuns()
     n_problems = {name: len(problem_set.problems) for name, problem_set in findings.problem_sets.items()}
     with spelled(Keys()), Store.open(path, parts=cluster.folder(path)) as store:
@@ -74,7 +75,9 @@ def run_experiment(
             run_pair = _run_pair if cluster.ray is None else partial(_share_out, cluster)
             run_pair(spec, grid, runner, progress, runs, reference=reference)
         with console(stderr=True).status("Writing the report ..."):
-            tables = result_tables(store, spec, runs)
+            finished = FinishedExperiment.of(spec, runs.runs)
+            tables = result_tables(store, finished)
+            finished.write(spec.out)
             files = write_report(make_report(store, runs.ids), spec.out / "report")
     return ExperimentResult(tables, runs, path, files[1])
 

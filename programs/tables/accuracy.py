@@ -12,7 +12,14 @@ ALONE = ("base", "reasoning", "diagnose")
 _INTERVAL = ("accuracy", "accuracy_low", "accuracy_high")
 
 
-def accuracy_table(title: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], upper: str = "reasoning") -> Table:
+def accuracy_table(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    upper: str = "reasoning",
+    *,
+    changed: bool = True,
+) -> Table:
     """The rows of the statistic `accuracy`.
 
     Args:
@@ -20,6 +27,7 @@ def accuracy_table(title: str, rows: Sequence[Mapping[str, Any]], labels: Sequen
         rows: of the statistic, one a run, all with the same k.
         labels: what each is called.
         upper: what recovery is on the way to.
+        changed: whether to show the takeovers that changed a token.
     """
     k = rows[0]["k"]
     several = k > 1
@@ -33,11 +41,14 @@ def accuracy_table(title: str, rows: Sequence[Mapping[str, Any]], labels: Sequen
         *([Column("pass_at_k", f"pass@{k}")] if several else []),
         Column("recovery_accuracy", "recovery", beside=("recovery_pass",) if several else ()),
     ]
-    note = (
-        "rho: takeovers per token. changed: takeovers that differ from what the base model drew, per token. "
-        f"recovery: share of the way from base to {upper}" + (f", on accuracy / pass@{k}." if several else ".")
-    )
-    return rows_table(title, shown, columns, notes=[note])
+    notes = [
+        "rho: takeovers per token.",
+        "changed: takeovers that differ from what the base model drew, per token.",
+        f"recovery: share of the way from base to {upper}" + (f", on accuracy / pass@{k}." if several else "."),
+    ]
+    if not changed:
+        del columns[2], notes[1]
+    return rows_table(title, shown, columns, notes=[" ".join(notes)])
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
