@@ -21,10 +21,11 @@ _OPTIONS = [name for name, entry in RUN_OPTIONS.items() if entry.option.panel ==
 def score(
     context: typer.Context,
     source: Annotated[
-        Path | None, typer.Option("--input", help="JSONL, CSV, Parquet, an lm-eval samples file or an inspect_ai log.")
+        Path | None,
+        typer.Option("--input", help="JSONL, CSV, Parquet, or what lm-eval, inspect_ai or a trainer wrote."),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="auto, jsonl, csv, parquet, lm-eval or inspect.", rich_help_panel=_TEXTS)
+        str, typer.Option(help="auto, jsonl, csv, parquet, lm-eval, inspect, verl, trl or slime.", rich_help_panel=_TEXTS)
     ] = "auto",
     field: Annotated[
         list[str] | None,

@@ -221,9 +221,9 @@ class ModelPair:
         """Score texts that are there already, at every position by both models; nothing is generated.
 
         Args:
-            path: a JSONL or Parquet file, an lm-eval samples file, or an inspect_ai log.
+            path: a JSONL or Parquet file, samples of lm-eval, a log of inspect_ai, or rollouts of a trainer.
             problems: the problem set that the texts answer; None: the file itself holds the questions.
-            format: jsonl, parquet, lm-eval, inspect, or auto.
+            format: jsonl, csv, parquet, lm-eval, inspect, verl, trl, slime, or auto.
             fields: which field of the file holds what, where it is not named so: `{"text": "response"}`.
             end_token: put the end token after texts that stopped.
             thoughts: put the reasoning parts of an inspect_ai log back before the answer, as `<think>`.

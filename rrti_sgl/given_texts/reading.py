@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rrti_sgl.errors import UsageError, argument
-from rrti_sgl.given_texts import inspect_log, lm_eval
+from rrti_sgl.given_texts import inspect_log, lm_eval, rollouts
 from rrti_sgl.given_texts.fields import TextFields, given_texts
 from rrti_sgl.given_texts.given import GivenText
 from rrti_sgl.rows import Complaints, Place, Row, is_file, kind_of, rows_of
@@ -20,6 +20,9 @@ FORMATS: dict[str, Rows] = {
     "parquet": functools.partial(rows_of, kind="parquet"),
     "lm-eval": lm_eval.rows,
     "inspect": inspect_log.rows,
+    "verl": rollouts.verl,
+    "trl": rollouts.trl,
+    "slime": rollouts.slime,
 }
 AUTO = "auto"
 
@@ -71,7 +74,10 @@ def detect(path: Path, format_name: str = AUTO) -> str:
         raise UsageError(f"{argument('format', text=repr(format_name))} is unknown.", f"Use {AUTO}, {', '.join(FORMATS)}.")
     if inspect_log.is_log(path):
         return "inspect"
-    first = next(rows_of(path, Complaints()), None)
-    if first is not None and lm_eval.is_sample(first[1]):
+    row = None
+    if path.suffix != ".pt":
+        first = next(rows_of(path, Complaints()), None)
+        row = None if first is None else first[1]
+    if row is not None and lm_eval.is_sample(row):
         return "lm-eval"
-    return kind_of(path)
+    return rollouts.kind_of_rollouts(path, row) or kind_of(path)
