@@ -1,4 +1,4 @@
-"""`rrti export`: the rows of a statistic, a table or a SELECT as a file."""
+"""`rrti export`: the rows of a statistic, a training set, a table or a SELECT as a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STDOUT = Path("-")
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A statistic, a table or view of the store, or one SELECT.")],
+    source: Annotated[str, typer.Argument(help="A statistic, preferences, distillation, a table or view, or one SELECT.")],
     format: Annotated[str, typer.Option(help="csv, json, parquet, arrow, latex, markdown, tsv or html.")] = "csv",
     out: Annotated[Path, typer.Option(help="The file; - is standard output.")] = STDOUT,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
     run: Annotated[
-        list[str] | None, typer.Option(help="Of a statistic: run id, prefix of one, or program; may be repeated.")
+        list[str] | None, typer.Option(help="Of a statistic or training set: run id, prefix of one, or program; repeat.")
     ] = None,
     parameter: Annotated[list[str] | None, typer.Option("--set", help="Of a statistic: parameter, name=value.")] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Stop a SELECT after so many seconds.")] = 300.0,

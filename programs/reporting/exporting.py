@@ -1,4 +1,4 @@
-"""What `rrti export` can be asked for: a statistic, a table or view of the store, or one SELECT."""
+"""What `rrti export` can be asked for: a statistic, a training set, a table or view of the store, or one SELECT."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from rrti_sgl.db.queries import QUERIES, Runs, run_query
 from rrti_sgl.db.store import Store
+from rrti_sgl.db.training_sets import TRAINING_SETS, training_rows
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.tables.table import Table, plain_table, stored_table
 
@@ -22,12 +23,12 @@ def rows_of(
     most_bytes: int | None = None,
     **params: Any,
 ) -> pa.Table:
-    """The rows of a statistic, of a table or view, or of one SELECT.
+    """The rows of a statistic, of a training set, of a table or view, or of one SELECT.
 
     Args:
         store: where they are.
-        source: the name of a statistic or of a relation, or SQL.
-        run: of a statistic: its runs.
+        source: the name of a statistic, of a training set or of a relation, or SQL.
+        run: of a statistic or a training set: its runs.
         timeout_s: of a SELECT: stop after so many seconds.
         most_bytes: of a SELECT, a table or a view: that its rows may take.
         **params: of a statistic: its parameters.
@@ -38,6 +39,8 @@ def rows_of(
     """
     if source in QUERIES:
         return run_query(store, source, run=run, **params)
+    if source in TRAINING_SETS and not params:
+        return training_rows(store, source, run)
     if run is not None or params:
         raise UsageError(
             f"Runs and parameters belong to a statistic; {source!r} is none.", "Filter with a SELECT ... WHERE."
@@ -48,7 +51,8 @@ def rows_of(
     if source not in relations:
         raise UsageError(
             f"There is no statistic, table or view {source!r}.",
-            f"Statistics: {', '.join(QUERIES)}. Tables and views: {', '.join(relations)}. Or give one SELECT.",
+            f"Statistics: {', '.join(QUERIES)}. Training sets: {', '.join(TRAINING_SETS)}. Tables and views: "
+            f"{', '.join(relations)}. Or give one SELECT.",
         )
     return store.sql(f'SELECT * FROM "{source}"', timeout_s=timeout_s, most_bytes=most_bytes)
 

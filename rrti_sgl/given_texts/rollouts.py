@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.rows import Complaints, Place, Row, is_list, rows_of
@@ -25,7 +26,8 @@ def verl(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
 def trl(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
     """(place, row) of each completion; of a conversation the turns before it, and the last turn's text."""
     for place, row in rows_of(path, complaints):
-        prompt, completion = row.get("prompt"), row.get("completion")
+        prompt: Any = row.get("prompt")
+        completion: Any = row.get("completion")
         chat = is_list(prompt)
         if is_list(completion):
             turns = [turn for turn in completion if isinstance(turn, Mapping)]
