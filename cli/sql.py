@@ -45,7 +45,7 @@ def sql(
         raise UsageError("Parquet goes to a file, and only Parquet does.", "Give both: --format parquet --out FILE.")
     opened = Store.open_snapshot if snapshot else Store.open_sealed if sealed else Store.open_readonly
     most = bytes_of(memory)
-    with opened(db, memory_limit=memory) as store, bounds.memory(most):
+    with opened(db, memory_limit=memory, spill=False) as store, bounds.memory(most):
         result = store.sql(query, timeout_s=timeout, most_bytes=most)
     if out is not None:
         write_atomically(out, formats.to_parquet(result))

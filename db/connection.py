@@ -7,12 +7,14 @@ Python variables as tables, and the settings are locked. What runs through a sto
 from __future__ import annotations
 
 import re
+import secrets
 from pathlib import Path
 
 import duckdb
 
 from rrti_sgl import migrations
 from rrti_sgl.db import run_ids
+from rrti_sgl.db.spilling import spill_folder
 from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError, UsageError, argument
 
 OFFLINE = {
@@ -44,14 +46,17 @@ def connect(
         path: the DuckDB file; created unless `read_only`.
         read_only: open for reading.
         memory_limit: DuckDB's limit, such as "2GB"; None leaves its own default (80 % of the memory).
-        spill: let large intermediate results go to a temporary folder beside the file.
+        spill: let what is more than that go to temporary files: beside the file where it is written, and else in a folder of
+            the process (`rrti_sgl.db.spilling`).
         lasting: it is written for a long time: what it holds in memory is bounded.
 
     Raises:
         StoreLockedError: another process holds the file.
         StoreError: the file cannot be opened, is none, or no DuckDB file.
     """
-    settings = OFFLINE | ({} if read_only else WRITING) | (LASTING if lasting else {}) | _limits(memory_limit, spill)
+    settings = OFFLINE | ({} if read_only else WRITING) | (LASTING if lasting else {}) | _limit(memory_limit)
+    if read_only or not spill:
+        settings |= _temporary_files(str(Path.cwd() / path) if spill else None)
     if str(path).startswith(":memory:"):
         raise StoreError(f"The store {path} would be in memory, and gone with the command.", "Name a file.")
     if path.is_dir():
@@ -122,14 +127,15 @@ def identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def connect_memory(memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+def connect_memory(memory_limit: str | None = None, *, spill: bool = False) -> duckdb.DuckDBPyConnection:
     """An empty database in memory, with the same settings.
 
     Raises:
         StoreError: the limit is none.
     """
+    settings = OFFLINE | _limit(memory_limit) | _temporary_files(secrets.token_hex(8) if spill else None)
     try:
-        return duckdb.connect(":memory:", config=dict(OFFLINE | _limits(memory_limit, spill=False)))
+        return duckdb.connect(":memory:", config=dict(settings))
     except duckdb.Error as error:
         raise translate(error) from error
 
@@ -166,10 +172,17 @@ def bytes_of(memory_limit: str) -> int:
     return int(size)
 
 
-def _limits(memory_limit: str | None, spill: bool) -> dict[str, str]:
-    if memory_limit is not None:
-        bytes_of(memory_limit)
-    return ({} if memory_limit is None else {"memory_limit": memory_limit}) | ({} if spill else {"temp_directory": ""})
+def _limit(memory_limit: str | None) -> dict[str, str]:
+    if memory_limit is None:
+        return {}
+    bytes_of(memory_limit)
+    return {"memory_limit": memory_limit}
+
+
+def _temporary_files(database: str | None) -> dict[str, str]:
+    """Where they go, of a database that has such a name in this process; None: nowhere."""
+    folder = None if database is None else spill_folder(database)
+    return {"temp_directory": "" if folder is None else str(folder)}
 
 
 def open_error(path: Path, message: str) -> StoreError:
@@ -197,12 +210,12 @@ def already_open(path: Path) -> StoreLockedError:
     return StoreLockedError(f"The store {path} is already open in this process.", "Use the open store, or close it first.")
 
 
-def translate(error: duckdb.Error) -> StoreError:
+def translate(error: Exception) -> StoreError:
     """The error for what DuckDB said while a store was in use: its first line, without DuckDB's class names."""
     return StoreError(f"The store refused: {first_line(error)}")
 
 
-def first_line(error: duckdb.Error | str) -> str:
+def first_line(error: Exception | str) -> str:
     """What DuckDB said, in one line and without the name of its error class."""
     line = next((line for line in str(error).splitlines() if line.strip()), str(error))
     return re.sub(r"^[A-Z][\w ]* Error: ", "", line).strip()

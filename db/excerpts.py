@@ -41,7 +41,7 @@ def excerpt(store: Store, samples: Collection[tuple[str, str]]) -> Store:
     """
     runs, ids = zip(*samples, strict=True) if samples else ((), ())
     chosen = {"runs": list(runs), "samples": list(ids)}
-    connection = opening.connect_memory(MEMORY_LIMIT)
+    connection = opening.connect_memory(MEMORY_LIMIT, spill=True)
     try:
         relations.create_empty(connection)
         for name, rows in _ROWS.items():

@@ -8,6 +8,7 @@ long.
 from __future__ import annotations
 
 import re
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -112,7 +113,7 @@ def fetch(
         raise StoreError(
             f"The query took longer than {timeout_s:g} s.", f"Narrow it, or raise {argument('timeout_s')}."
         ) from error
-    except (duckdb.Error, MemoryError) as error:
+    except (duckdb.Error, MemoryError, OSError) as error:  # OSError: of Arrow, what DuckDB said in the midst of rows
         raise _refused(error) from error
     finally:
         if timer is not None:
@@ -127,14 +128,17 @@ def fetch_batches(
     try:
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         yield from cursor.execute(query, dict(params) if params else None).to_arrow_reader(rows)
-    except (duckdb.Error, MemoryError) as error:
+    except (duckdb.Error, MemoryError, OSError) as error:  # OSError: of Arrow, what DuckDB said in the midst of rows
         raise _refused(error) from error
     finally:
         cursor.close()
 
 
-def _refused(error: duckdb.Error | MemoryError) -> StoreError:
+def _refused(error: Exception) -> StoreError:
     """The error for what a statement needed and could not have."""
-    if not isinstance(error, duckdb.OutOfMemoryException | MemoryError):
-        return translate(error)
-    return StoreError("The query needs more memory than the limit.", f"Narrow it, or raise {argument('memory_limit')}.")
+    if re.search("failed to offload|No space left", str(error)):
+        message = f"The query's temporary files do not fit into {tempfile.gettempdir()}."
+        return StoreError(message, "Make room there, or name another folder in the variable TMPDIR.")
+    if isinstance(error, MemoryError) or "Out of Memory" in str(error):
+        return StoreError("The query needs more memory than the limit.", f"Narrow it, or raise {argument('memory_limit')}.")
+    return translate(error)

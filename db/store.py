@@ -29,7 +29,8 @@ from rrti_sgl.errors import StoreError, StoreLockedError, command
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
 from rrti_sgl.sinks.refusals import check_trace
 
-MEMORY_LIMIT = "4GB"
+# Of queries; what is more goes to temporary files.
+MEMORY_LIMIT = "1GB"
 
 
 class Store(StoreReader):
@@ -107,8 +108,13 @@ class Store(StoreReader):
         return cls(path, connection, read_only=False)
 
     @classmethod
-    def open_readonly(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT) -> Self:
-        """Open for reading, without spilling to disk.
+    def open_readonly(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT, spill: bool = True) -> Self:
+        """Open for reading.
+
+        Args:
+            path: the DuckDB file.
+            memory_limit: of DuckDB, such as "2GB".
+            spill: let queries that need more use temporary files (`rrti_sgl.db.spilling`); else they are refused.
 
         Raises:
             StoreLockedError: another process writes; the message says what can be read meanwhile.
@@ -116,7 +122,7 @@ class Store(StoreReader):
         """
         path = Path(path)
         try:
-            connection = opening.connect_current(path, read_only=True, memory_limit=memory_limit, spill=False)
+            connection = opening.connect_current(path, read_only=True, memory_limit=memory_limit, spill=spill)
         except StoreLockedError as error:
             error.remedy += (
                 f" Meanwhile `rrti db snapshot {path}` makes what it holds readable: {command('sql', snapshot=True)}"
@@ -132,8 +138,11 @@ class Store(StoreReader):
         return cls(path, connection, read_only=True)
 
     @classmethod
-    def open_sealed(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT) -> Self:
+    def open_sealed(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT, spill: bool = True) -> Self:
         """Read the sealed runs of a store without opening its file, so while another process writes it, too.
+
+        Args:
+            path, memory_limit, spill: as `open_readonly`.
 
         Raises:
             StoreError: the store has no sealed runs, or their files are of another schema.
@@ -142,11 +151,14 @@ class Store(StoreReader):
         folders = relations.complete_folders(path)
         if not folders:
             raise StoreError(f"The store {path} has no sealed runs.", "Seal one: rrti db seal RUN.")
-        return cls._over_files(path, folders, memory_limit)
+        return cls._over_files(path, folders, memory_limit, spill)
 
     @classmethod
-    def open_snapshot(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT) -> Self:
+    def open_snapshot(cls, path: str | Path, *, memory_limit: str = MEMORY_LIMIT, spill: bool = True) -> Self:
         """Read the sealed runs of a store and the newest snapshot of the others without opening its file.
+
+        Args:
+            path, memory_limit, spill: as `open_readonly`.
 
         Raises:
             StoreError: there is neither, or their files are of another schema.
@@ -158,14 +170,14 @@ class Store(StoreReader):
         if not folders:
             message = f"The store {path} has no snapshot and no sealed runs."
             raise StoreError(message, f"While a process writes it: `rrti db snapshot {path}`. Else read it as it is.")
-        return cls._over_files(path, folders, memory_limit)
+        return cls._over_files(path, folders, memory_limit, spill)
 
     @classmethod
-    def _over_files(cls, path: Path, folders: Sequence[Path], memory_limit: str) -> Self:
+    def _over_files(cls, path: Path, folders: Sequence[Path], memory_limit: str, spill: bool) -> Self:
         manifests = {folder: Manifest.read(folder) for folder in folders}
         for folder, manifest in manifests.items():
             manifest.check_revision(folder)
-        connection = opening.connect_memory(memory_limit)
+        connection = opening.connect_memory(memory_limit, spill=spill)
         try:
             relations.create_over_files(connection, folders)
             opening.confine(connection, relations.runs_folder(path))
