@@ -25,7 +25,7 @@ def spill_folder(database: str) -> Path | None:
         database: tells the databases of this process apart; one that is opened twice has one folder.
 
     Returns:
-        None where there is no folder for temporary files, or the system has no such locks: queries do with their memory then.
+        None where there is no folder for temporary files, or the system has no such locks: queries keep to their memory.
     """
     ours = _folder_of_process()
     return None if ours is None else ours / hashlib.sha256(database.encode(errors="surrogateescape")).hexdigest()[:16]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,14 @@ from rrti_sgl.db.analysis.intervals import bootstrap_of, insert_interval
 from rrti_sgl.db.analysis.parameters import count, metric, share, shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
 from rrti_sgl.db.analysis.ratios import run_by_problem
+from rrti_sgl.db.analysis.subset_thresholds import SubsetThresholds, subset_thresholds
 from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.statistics.resampling import Bounds
+
+# Parameters of the SQL: what subsets of samples gave, one entry a subset.
+_SUBSETS = tuple(f"subset_{name}" for name in ("run", "share", "samples", "tokens", "tau", "lambda"))
 
 
 def _check_sources(store: Store, coverage: Sequence[Row], values: Values) -> Values:
@@ -28,13 +33,34 @@ def _check_sources(store: Store, coverage: Sequence[Row], values: Values) -> Val
             f"{values['metric']} is NULL for every token.",
             "Name a run of `diagnose`, or another metric.",
         )
-    return {**values, "runs": usable}
+    return {**values, "runs": usable, "scored": [run for run in usable if sources[run]["scored"]]}
+
+
+def _compute(store: Store, values: Values) -> pa.Table:
+    found: dict[str, list[Any]] = {name: [] for name in _SUBSETS}
+    for run in values["scored"]:
+        for each in _of_subsets(store, run, values):
+            of_subset = (run, each.share, each.n_samples, each.n_tokens, each.tau, each.lambda_)
+            for column, value in zip(found.values(), of_subset, strict=True):
+                column.append(value)
+    table = run_sql(store, "calibration", {**values, **found})
+    return _add_intervals(store, table, values) if values["resamples"] else table
+
+
+def _of_subsets(store: Store, run: str, values: Values) -> Iterator[SubsetThresholds]:
+    """Of a run's subsets of each seed; the whole once."""
+    tokens = values["reader"].read(run, [values["metric"]]).complete(values["metric"])
+    samples = run_sql(store, "_calibration_orders", {"run": run, "seeds": values["seeds"]})["sample"].to_numpy()
+    orders = samples.reshape(values["seeds"], -1)
+    shares = sorted(set(values["shares"]))
+    found = subset_thresholds(tokens, values["metric"], orders, [*shares, 1.0], values["spike_ratio"])
+    return (each for number, of_order in enumerate(found) for each in of_order if each.share < 1 or not number)
 
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     lows, highs = np.full((2, len(table)), np.nan)
     rows = table.select(["part", "run_id", "quantity", "share", "n_tokens"]).to_pylist()
-    by_problem = run_by_problem(store, "calibration", values)
+    by_problem = run_by_problem(store, "calibration", {**values, **{key: [] for key in _SUBSETS}})
     for at, row in enumerate(rows):
         if row["part"] == "rho":
             cells = by_problem.filter(pc.equal(by_problem["run_id"], row["run_id"])).sort_by("problem_id")
@@ -76,5 +102,5 @@ QUERY = Query(
         "seeds": count(5),
     },
     prepare=_check_sources,
-    intervals=_add_intervals,
+    compute=_compute,
 )

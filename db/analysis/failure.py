@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
 from rrti_sgl.db.analysis.notes import constant_note
 from rrti_sgl.db.analysis.parameters import counts, metrics
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
+from rrti_sgl.db.analysis.token_values import TokenReader, TokenValues
 from rrti_sgl.db.store import Store
-from rrti_sgl.records import BoolArray, FloatArray
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap, group_sums
 from rrti_sgl.statistics.roc import quality_bounds, ranking_quality
 
@@ -40,22 +42,54 @@ _BLOCK = 1 << 20
 
 
 def _compute(store: Store, values: Values) -> pa.Table:
-    samples = run_sql(store, "_failure_samples", values)
-    columns: dict[str, Any] = {name: samples[name].to_numpy(zero_copy_only=False) for name in samples.column_names}
-    top_k = np.nan_to_num(columns["top_k"].astype(np.float64))
     rows = []
-    for place, run in enumerate(values["runs"]):
-        of_run = columns["run"] == place
-        bootstrap = bootstrap_of(int(columns["problem"][of_run].max()) + 1, values)
-        for predictor in dict.fromkeys((values["metric"], "entropy_base", "length")):
-            for k in [0] if predictor == "length" else values["top_k"]:
-                chosen = of_run & (columns["predictor"] == predictor) & (top_k == k)
-                if chosen.any():
-                    about: dict[str, Any] = {"run_id": run, "predictor": predictor, "top_k": k or None}
-                    about["with_k"] = float(np.mean(columns["has_k"][chosen].astype(np.float64))) if k else None
-                    problem, wrong = columns["problem"][chosen], columns["wrong"][chosen].astype(np.bool_)
-                    rows.append({**about, **_quality(columns["value"][chosen], problem, wrong, bootstrap)})
+    for run in values["runs"]:
+        samples = run_sql(store, "_run_samples", {"run": run})
+        graded = np.flatnonzero(samples["correct"].is_valid())
+        wrong = ~samples["correct"].drop_null().to_numpy().astype(np.bool_)
+        problem = np.unique(samples["problem"].to_numpy()[graded], return_inverse=True)[1]
+        bootstrap = bootstrap_of(int(problem.max()) + 1, values)
+        for predictor, k, found, with_k in _predictors(samples, values["reader"], run, values):
+            there = ~np.isnan(found[graded])
+            if there.any():
+                about: dict[str, Any] = {"run_id": run, "predictor": predictor, "top_k": k}
+                about["with_k"] = None if with_k is None else float(np.mean(with_k[graded][there]))
+                rows.append({**about, **_quality(found[graded][there], problem[there], wrong[there], bootstrap)})
     return table_of(rows, _SCHEMA, _ESTIMATES, values)
+
+
+def _predictors(
+    samples: pa.Table, reader: TokenReader, run: str, values: Values
+) -> Iterator[tuple[str, int | None, FloatArray, BoolArray | None]]:
+    """Each predictor of a run and its K, what it is of each sample (S,), NaN where it has no value, and who has K values."""
+    names = list(dict.fromkeys((values["metric"], "entropy_base")))
+    tokens = reader.read(run, names)
+    for name in names:
+        means, n_values = largest_means(tokens, name, values["top_k"])
+        for k, of_k in zip(values["top_k"], means, strict=True):
+            yield name, k, of_k, n_values >= k
+    yield "length", None, samples["n_tokens"].to_numpy().astype(np.float64), None
+
+
+def largest_means(tokens: TokenValues, name: str, ks: Sequence[int]) -> tuple[FloatArray, IntArray]:
+    """(K, S) means of each sample's k largest values, or of all, NaN where it has none, and (S,) how many it has."""
+    n_values = np.zeros(len(tokens.problems), dtype=np.int64)
+    means = np.full((len(ks), len(n_values)), np.nan)
+    for whole in tokens.blocks(name):
+        block = whole.take(~np.isnan(whole[name]))
+        if not len(block):
+            continue
+        order, first = block.in_samples(name), int(block.sample.min())
+        sizes = order.sizes
+        n_values[first : first + len(sizes)] += sizes
+        falling = np.r_[order.ordered[::-1], 0.0]
+        of, n = first + np.flatnonzero(sizes)[::-1], sizes[sizes > 0][::-1]
+        starts = np.cumsum(n) - n
+        for row, k in zip(means, ks, strict=True):
+            taken = np.minimum(n, k)
+            # Equal samples have equal sums, to the last bit: each is summed by itself, in one order.
+            row[of] = np.add.reduceat(falling, np.stack([starts, starts + taken], axis=1).ravel())[::2] / taken
+    return means, n_values
 
 
 def _quality(values: FloatArray, problem: Any, wrong: BoolArray, bootstrap: ProblemBootstrap | None) -> dict[str, Any]:

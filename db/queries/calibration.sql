@@ -11,8 +11,8 @@
 --   run.
 --   Intervals of tau and lambda are those of share 1.
 -- Paper: tau keeps its order of magnitude across benchmarks; rho varies little between problems (intervention).
--- Parameters: $runs run ids; $metric column of tokens; $spike_ratio r (8 decimals); $shares of the samples; $seeds number of
---   seeds
+-- Parameters: $runs run ids; $metric column of tokens; $spike_ratio r; $shares of the samples; $seeds number of
+--   seeds; $subset_run, ... what the subsets gave, one entry for each of them
 WITH rho_of AS (
     SELECT
         run_id,
@@ -28,66 +28,19 @@ WITH rho_of AS (
 guided AS (
     SELECT run_id FROM rho_of GROUP BY run_id HAVING sum(n_takeovers) > 0
 ),
-scored AS NOT MATERIALIZED (
-    -- NOT MATERIALIZED: a second scan of a few columns costs less than keeping every row.
-    SELECT run_id, sample_id, COLUMNS(lambda name: name = $metric) AS value
-    FROM tokens
-    WHERE run_id IN (SELECT unnest($runs)) AND run_id NOT IN (SELECT run_id FROM guided)
-),
-rollouts AS (
-    SELECT run_id, sample_id, problem_id
-    FROM samples
-    WHERE (run_id, sample_id) IN (SELECT DISTINCT run_id, sample_id FROM scored WHERE value IS NOT NULL)
-),
-shuffled AS (
-    SELECT
-        run_id,
-        sample_id,
-        seed,
-        row_number() OVER (PARTITION BY run_id, seed ORDER BY md5(concat(sample_id, ' ', seed)), sample_id) AS place,
-        count(*) OVER (PARTITION BY run_id, seed) AS n
-    FROM rollouts
-    CROSS JOIN (SELECT unnest(range(1, $seeds + 1)) AS seed)
-),
 subsets AS (
-    SELECT run_id, sample_id, seed, share
-    FROM shuffled
-    CROSS JOIN (SELECT unnest(list_append($shares, 1.0))::DOUBLE AS share)
-    WHERE (share < 1 OR seed = 1) AND place <= ceil(share * n)
-),
-thresholds AS (
     SELECT
-        run_id,
-        share,
-        seed,
-        count(DISTINCT sample_id) AS n_samples,
-        count(*) AS n_tokens,
-        quantile_disc(value, 1 - $spike_ratio::DECIMAL(9, 8)) AS tau,
-        avg(value) AS mean_score
-    FROM subsets
-    JOIN scored USING (run_id, sample_id)
-    WHERE value IS NOT NULL
-    GROUP BY run_id, share, seed
-),
-calibrated AS (
-    SELECT
-        run_id,
-        share,
-        seed,
-        any_value(n_samples) AS n_samples,
-        any_value(n_tokens) AS n_tokens,
-        any_value(tau) AS tau,
-        avg(value) / NULLIF(any_value(mean_score), 0) AS lambda_
-    FROM thresholds
-    JOIN subsets USING (run_id, share, seed)
-    JOIN scored USING (run_id, sample_id)
-    WHERE value > tau
-    GROUP BY run_id, share, seed
+        unnest($subset_run::VARCHAR[]) AS run_id,
+        unnest($subset_share::DOUBLE[]) AS share,
+        unnest($subset_samples::BIGINT[]) AS n_samples,
+        unnest($subset_tokens::BIGINT[]) AS n_tokens,
+        unnest($subset_tau::DOUBLE[]) AS tau,
+        unnest($subset_lambda::DOUBLE[]) AS lambda_
 ),
 measured AS (
-    SELECT 'recomputed' AS part, run_id, share, n_samples, n_tokens, 'tau' AS quantity, tau AS value FROM calibrated
+    SELECT 'recomputed' AS part, run_id, share, n_samples, n_tokens, 'tau' AS quantity, tau AS value FROM subsets
     UNION ALL
-    SELECT 'recomputed', run_id, share, n_samples, n_tokens, 'lambda', lambda_ FROM calibrated
+    SELECT 'recomputed', run_id, share, n_samples, n_tokens, 'lambda', lambda_ FROM subsets
     UNION ALL
     SELECT 'rho', run_id, 1, n_samples, n_tokens, 'rho', rho FROM rho_of WHERE run_id IN (SELECT run_id FROM guided)
 ),

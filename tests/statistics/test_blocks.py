@@ -125,13 +125,13 @@ def test_sums_by_problem():
 @pytest.mark.parametrize("mixed", [False, True])
 def test_statistics_do_not_depend_on_blocks(store, monkeypatch, mixed):
     """Nor on whether the tokens of a sample stand together."""
-    traces = random_traces(np.random.default_rng(4), "r", problems=8, longest=30)
+    traces = random_traces(np.random.default_rng(4), "r", problems=8, longest=30, fires=0.0)
     for trace in traces:
         trace.tokens.planning_tag[:] = np.random.default_rng(len(trace.tokens.ce)).choice(
             np.array([None, "goal", "revision"]), len(trace.tokens.ce)
         )
     write_run(store, "r", traces)
-    names = ("sparsity", "position", "uncertainty", "planning", "metrics", "planted", "calibration")
+    names = ("sparsity", "position", "uncertainty", "planning", "metrics", "planted", "calibration", "failure")
 
     def made():
         found = {}
@@ -143,7 +143,7 @@ def test_statistics_do_not_depend_on_blocks(store, monkeypatch, mixed):
         return found
 
     whole = made()
-    assert sum(isinstance(each, list) for each in whole.values()) >= 6, whole
+    assert sum(isinstance(each, list) for each in whole.values()) >= 7, whole
     if mixed:
         with store.writing("r") as cursor:
             for table in ("compact_tokens", "exact_tokens"):

@@ -1,0 +1,156 @@
+-- How stable are the gate's thresholds, and how much does the budget vary between problems?
+-- Definitions: for spike ratio r and N scores of base rollouts: tau is the (m + 1)-th largest score, m the largest whole
+--   number with m / N <= r; lambda = E[s | s > tau] / E[s]. tau is in the unit of the metric, lambda a factor.
+--   part stored: the calibrations taken from these runs, as they are stored, of any metric and ratio.
+--   part recomputed: of runs without takeovers, on subsets of their samples: of n samples the first ceil(share n) in an
+--   order drawn by md5(sample_id, seed), so that the subsets of a seed are nested; seeds 1 to $seeds, share 1 once. value:
+--   mean over n_values seeds (those with a score above tau).
+--   part rho: of runs with takeovers, over n_values problems: takeovers per token of each problem; value: their mean.
+--   sd: sample standard deviation over the values (NULL of one value); smallest, q25, median, q75, largest: of the values,
+--   quantiles linearly interpolated. n_samples, n_tokens: size of the subsets (tokens: the mean, rounded), or all of the
+--   run.
+--   Intervals of tau and lambda are those of share 1.
+-- Paper: tau keeps its order of magnitude across benchmarks; rho varies little between problems (intervention).
+-- Parameters: $runs run ids; $metric column of tokens; $spike_ratio r (8 decimals); $shares of the samples; $seeds number of
+--   seeds
+WITH rho_of AS (
+    SELECT
+        run_id,
+        problem_id,
+        sum(n_takeovers) / sum(n_tokens) AS rho,
+        sum(n_takeovers) AS n_takeovers,
+        count(*) AS n_samples,
+        sum(n_tokens) AS n_tokens
+    FROM samples
+    WHERE run_id IN (SELECT unnest($runs)) AND n_tokens > 0
+    GROUP BY run_id, problem_id
+),
+guided AS (
+    SELECT run_id FROM rho_of GROUP BY run_id HAVING sum(n_takeovers) > 0
+),
+scored AS NOT MATERIALIZED (
+    -- NOT MATERIALIZED: a second scan of a few columns costs less than keeping every row.
+    SELECT run_id, sample_id, COLUMNS(lambda name: name = $metric) AS value
+    FROM tokens
+    WHERE run_id IN (SELECT unnest($runs)) AND run_id NOT IN (SELECT run_id FROM guided)
+),
+rollouts AS (
+    SELECT run_id, sample_id, problem_id
+    FROM samples
+    WHERE (run_id, sample_id) IN (SELECT DISTINCT run_id, sample_id FROM scored WHERE value IS NOT NULL)
+),
+shuffled AS (
+    SELECT
+        run_id,
+        sample_id,
+        seed,
+        row_number() OVER (PARTITION BY run_id, seed ORDER BY md5(concat(sample_id, ' ', seed)), sample_id) AS place,
+        count(*) OVER (PARTITION BY run_id, seed) AS n
+    FROM rollouts
+    CROSS JOIN (SELECT unnest(range(1, $seeds + 1)) AS seed)
+),
+subsets AS (
+    SELECT run_id, sample_id, seed, share
+    FROM shuffled
+    CROSS JOIN (SELECT unnest(list_append($shares, 1.0))::DOUBLE AS share)
+    WHERE (share < 1 OR seed = 1) AND place <= ceil(share * n)
+),
+thresholds AS (
+    SELECT
+        run_id,
+        share,
+        seed,
+        count(DISTINCT sample_id) AS n_samples,
+        count(*) AS n_tokens,
+        quantile_disc(value, 1 - $spike_ratio::DECIMAL(9, 8)) AS tau,
+        avg(value) AS mean_score
+    FROM subsets
+    JOIN scored USING (run_id, sample_id)
+    WHERE value IS NOT NULL
+    GROUP BY run_id, share, seed
+),
+calibrated AS (
+    SELECT
+        run_id,
+        share,
+        seed,
+        any_value(n_samples) AS n_samples,
+        any_value(n_tokens) AS n_tokens,
+        any_value(tau) AS tau,
+        avg(value) / NULLIF(any_value(mean_score), 0) AS lambda_
+    FROM thresholds
+    JOIN subsets USING (run_id, share, seed)
+    JOIN scored USING (run_id, sample_id)
+    WHERE value > tau
+    GROUP BY run_id, share, seed
+),
+measured AS (
+    SELECT 'recomputed' AS part, run_id, share, n_samples, n_tokens, 'tau' AS quantity, tau AS value FROM calibrated
+    UNION ALL
+    SELECT 'recomputed', run_id, share, n_samples, n_tokens, 'lambda', lambda_ FROM calibrated
+    UNION ALL
+    SELECT 'rho', run_id, 1, n_samples, n_tokens, 'rho', rho FROM rho_of WHERE run_id IN (SELECT run_id FROM guided)
+),
+by_problem AS (
+    SELECT run_id, problem_id, rho FROM rho_of WHERE run_id IN (SELECT run_id FROM guided)
+)
+SELECT
+    part,
+    run_id,
+    runs.problem_set,
+    described.metric,
+    described.spike_ratio,
+    quantity,
+    share,
+    described.n_samples,
+    described.n_tokens,
+    n_values,
+    described.value,
+    sd,
+    smallest,
+    q25,
+    median,
+    q75,
+    largest
+FROM (
+    SELECT
+        part,
+        run_id,
+        CASE part WHEN 'recomputed' THEN $metric END AS metric,
+        CASE part WHEN 'recomputed' THEN $spike_ratio END AS spike_ratio,
+        quantity,
+        share,
+        CASE part WHEN 'rho' THEN sum(n_samples) ELSE max(n_samples) END::BIGINT AS n_samples,
+        CASE part WHEN 'rho' THEN sum(n_tokens) ELSE round(avg(n_tokens)) END::BIGINT AS n_tokens,
+        count(*) AS n_values,
+        avg(value) AS value,
+        stddev_samp(value) AS sd,
+        min(value) AS smallest,
+        quantile_cont(value, 0.25) AS q25,
+        quantile_cont(value, 0.5) AS median,
+        quantile_cont(value, 0.75) AS q75,
+        max(value) AS largest
+    FROM measured
+    GROUP BY part, run_id, quantity, share
+    UNION ALL BY NAME
+    SELECT
+        'stored' AS part,
+        run_id,
+        metric,
+        spike_ratio,
+        unnest(['tau', 'lambda']) AS quantity,
+        n_samples,
+        n_tokens,
+        1 AS n_values,
+        unnest([tau, lambda_]) AS value
+    FROM calibrations
+    WHERE run_id IN (SELECT unnest($runs))
+) AS described
+JOIN runs USING (run_id)
+ORDER BY
+    list_position(['stored', 'recomputed', 'rho'], part),
+    list_position($runs, run_id),
+    described.metric,
+    described.spike_ratio,
+    quantity DESC,
+    share
