@@ -19,6 +19,22 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.statistics.resampling import Bounds
 
+ABOUT = """\
+How stable are the gate's thresholds, and how much does the budget vary between problems?
+Definitions: for spike ratio r and N scores of base rollouts: tau is the (m + 1)-th largest score, m the largest whole
+  number with m / N <= r; lambda = E[s | s > tau] / E[s]. tau is in the unit of the metric, lambda a factor.
+  part stored: the calibrations taken from these runs, as they are stored, of any metric and ratio.
+  part recomputed: of runs without takeovers, on subsets of their samples: of n samples the first ceil(share n) in an
+  order drawn by md5(sample_id, seed), so that the subsets of a seed are nested; seeds 1 to $seeds, share 1 once. value:
+  mean over n_values seeds (those with a score above tau).
+  part rho: of runs with takeovers, over n_values problems: takeovers per token of each problem; value: their mean.
+  sd: sample standard deviation over the values (NULL of one value); smallest, q25, median, q75, largest: of the values,
+  quantiles linearly interpolated. n_samples, n_tokens: size of the subsets (tokens: the mean, rounded), or all of the
+  run.
+  Intervals of tau and lambda are those of share 1.
+Paper: tau keeps its order of magnitude across benchmarks; rho varies little between problems (intervention).
+Parameters: $runs run ids; $metric column of tokens; $spike_ratio r; $shares of the samples; $seeds number of seeds
+"""
 # Parameters of the SQL: what subsets of samples gave, one entry a subset.
 _SUBSETS = tuple(f"subset_{name}" for name in ("run", "share", "samples", "tokens", "tau", "lambda"))
 
@@ -43,7 +59,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
             of_subset = (run, each.share, each.n_samples, each.n_tokens, each.tau, each.lambda_)
             for column, value in zip(found.values(), of_subset, strict=True):
                 column.append(value)
-    table = run_sql(store, "calibration", {**values, **found})
+    table = run_sql(store, "_calibration_described", {**values, **found})
     return _add_intervals(store, table, values) if values["resamples"] else table
 
 
@@ -60,7 +76,7 @@ def _of_subsets(store: Store, run: str, values: Values) -> Iterator[SubsetThresh
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     lows, highs = np.full((2, len(table)), np.nan)
     rows = table.select(["part", "run_id", "quantity", "share", "n_tokens"]).to_pylist()
-    by_problem = run_by_problem(store, "calibration", {**values, **{key: [] for key in _SUBSETS}})
+    by_problem = run_by_problem(store, "_calibration_described", {**values, **{key: [] for key in _SUBSETS}})
     for at, row in enumerate(rows):
         if row["part"] == "rho":
             cells = by_problem.filter(pc.equal(by_problem["run_id"], row["run_id"])).sort_by("problem_id")
@@ -101,6 +117,7 @@ QUERY = Query(
         "shares": shares(0.125, 0.25, 0.5),
         "seeds": count(5),
     },
+    about=ABOUT,
     prepare=_check_sources,
     compute=_compute,
 )

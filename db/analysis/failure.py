@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from rrti_sgl.db.analysis.parameters import counts, metrics
 from rrti_sgl.db.analysis.query import Query, Values, run_sql
 from rrti_sgl.db.analysis.token_values import TokenReader, TokenValues
 from rrti_sgl.db.store import Store
-from rrti_sgl.records import BoolArray, FloatArray, IntArray
+from rrti_sgl.records import BoolArray, FloatArray
 from rrti_sgl.statistics.resampling import Bounds, ProblemBootstrap, group_sums
 from rrti_sgl.statistics.roc import quality_bounds, ranking_quality
+from rrti_sgl.statistics.top_sets import Codes
 
 ABOUT = """\
 Does large disagreement predict that the final answer is wrong?
@@ -42,39 +44,71 @@ _BLOCK = 1 << 20
 
 
 def _compute(store: Store, values: Values) -> pa.Table:
-    rows = []
+    reader, rows = values["reader"], []
     for run in values["runs"]:
-        samples = run_sql(store, "_run_samples", {"run": run})
-        graded = np.flatnonzero(samples["correct"].is_valid())
-        wrong = ~samples["correct"].drop_null().to_numpy().astype(np.bool_)
-        problem = np.unique(samples["problem"].to_numpy()[graded], return_inverse=True)[1]
-        bootstrap = bootstrap_of(int(problem.max()) + 1, values)
-        for predictor, k, found, with_k in _predictors(samples, values["reader"], run, values):
-            there = ~np.isnan(found[graded])
+        samples = _Graded.of(store, run)
+        bootstrap = bootstrap_of(int(samples.problem.max()) + 1, values)
+        for predictor, k, found, with_k in _predictors(reader, run, samples, values):
+            there = ~np.isnan(found)
             if there.any():
                 about: dict[str, Any] = {"run_id": run, "predictor": predictor, "top_k": k}
-                about["with_k"] = None if with_k is None else float(np.mean(with_k[graded][there]))
-                rows.append({**about, **_quality(found[graded][there], problem[there], wrong[there], bootstrap)})
+                about["with_k"] = None if with_k is None else float(np.mean(with_k[there]))
+                rows.append({**about, **_quality(found[there], samples.problem[there], samples.wrong[there], bootstrap)})
     return table_of(rows, _SCHEMA, _ESTIMATES, values)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Graded:
+    """The n graded samples of a run: (n,) numbers of each and of its problem, its tokens, and whether it is wrong."""
+
+    sample: Codes
+    problem: Codes
+    n_tokens: Codes
+    wrong: BoolArray
+
+    @classmethod
+    def of(cls, store: Store, run: str) -> _Graded:
+        samples = run_sql(store, "_run_samples", {"run": run})
+        graded = samples.filter(samples["correct"].is_valid())
+        problem = np.unique(graded["problem"].to_numpy(), return_inverse=True)[1]
+        wrong = ~graded["correct"].to_numpy().astype(np.bool_)
+        return cls(np.flatnonzero(samples["correct"].is_valid()), problem, graded["n_tokens"].to_numpy(), wrong)
+
+
+def flagged(reader: TokenReader, run: str, predictor: str, k: int) -> tuple[Codes, Codes]:
+    """(C,) graded samples that are wrong, and (C,) that are right, whose predictor is at least each of its C values.
+
+    Args:
+        reader: of the store.
+        run: its id.
+        predictor: a column of tokens; the mean of a sample's k largest values.
+        k: how many.
+    """
+    samples = _Graded.of(reader.store, run)
+    values = largest_means(reader.read(run, [predictor]), predictor, [k])[0][0, samples.sample]
+    order = np.argsort(-values)[: np.count_nonzero(~np.isnan(values))]
+    last = np.flatnonzero(np.diff(values[order], append=-np.inf))
+    n_wrong = np.cumsum(samples.wrong[order], dtype=np.int64)[last]
+    return n_wrong, last + 1 - n_wrong
+
+
 def _predictors(
-    samples: pa.Table, reader: TokenReader, run: str, values: Values
+    reader: TokenReader, run: str, samples: _Graded, values: Values
 ) -> Iterator[tuple[str, int | None, FloatArray, BoolArray | None]]:
-    """Each predictor of a run and its K, what it is of each sample (S,), NaN where it has no value, and who has K values."""
+    """Each predictor of a run and its K, what it is of each sample (n,), NaN where it has no value, and who has K values."""
     names = list(dict.fromkeys((values["metric"], "entropy_base")))
     tokens = reader.read(run, names)
     for name in names:
         means, n_values = largest_means(tokens, name, values["top_k"])
         for k, of_k in zip(values["top_k"], means, strict=True):
-            yield name, k, of_k, n_values >= k
-    yield "length", None, samples["n_tokens"].to_numpy().astype(np.float64), None
+            yield name, k, of_k[samples.sample], n_values[samples.sample] >= k
+    yield "length", None, samples.n_tokens.astype(np.float64), None
 
 
-def largest_means(tokens: TokenValues, name: str, ks: Sequence[int]) -> tuple[FloatArray, IntArray]:
+def largest_means(tokens: TokenValues, name: str, ks: Sequence[int]) -> tuple[FloatArray, Codes]:
     """(K, S) means of each sample's k largest values, or of all, NaN where it has none, and (S,) how many it has."""
     n_values = np.zeros(len(tokens.problems), dtype=np.int64)
-    means = np.full((len(ks), len(n_values)), np.nan)
+    means: FloatArray = np.full((len(ks), len(n_values)), np.nan)
     for whole in tokens.blocks(name):
         block = whole.take(~np.isnan(whole[name]))
         if not len(block):

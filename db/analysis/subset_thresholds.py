@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rrti_sgl.db.analysis.token_values import TokenValues
-from rrti_sgl.records import FloatArray, IntArray
+from rrti_sgl.records import FloatArray
 from rrti_sgl.science.calibration import most_above
 from rrti_sgl.statistics.ranking import RankBins
-from rrti_sgl.statistics.top_sets import FINENESS
+from rrti_sgl.statistics.top_sets import FINENESS, Codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class SubsetThresholds:
 
 
 def subset_thresholds(
-    tokens: TokenValues, name: str, orders: Sequence[IntArray], shares: Sequence[float], spike_ratio: float
+    tokens: TokenValues, name: str, orders: Sequence[Codes], shares: Sequence[float], spike_ratio: float
 ) -> list[list[SubsetThresholds]]:
     """Of each order, the thresholds by its first samples, in as many shares; those that no score is above are left out.
 
@@ -73,9 +73,7 @@ def subset_thresholds(
     return found
 
 
-def _in_bins(
-    tokens: TokenValues, name: str, within: IntArray, bins: RankBins, n_levels: int
-) -> tuple[FloatArray, FloatArray]:
+def _in_bins(tokens: TokenValues, name: str, within: Codes, bins: RankBins, n_levels: int) -> tuple[FloatArray, FloatArray]:
     """(O, L, n_bins) tokens, and their mass, of each order's subsets, from the smallest on."""
     width = len(bins.tied)
     counts, masses = np.zeros((2, len(within), n_levels * width))
@@ -90,7 +88,7 @@ def _in_bins(
     return of_counts, of_masses
 
 
-def _scores_of(tokens: TokenValues, name: str, bins: RankBins, wanted: IntArray) -> tuple[IntArray, FloatArray]:
+def _scores_of(tokens: TokenValues, name: str, bins: RankBins, wanted: Codes) -> tuple[Codes, FloatArray]:
     """The tokens in those of some bins that hold more than one value: the sample and the score of each."""
     is_wanted = np.zeros(len(bins.tied), dtype=np.bool_)
     is_wanted[wanted] = True

@@ -31,6 +31,12 @@ stretches AS (
     FROM islands
     QUALIFY lag(start) OVER (PARTITION BY run_id, sample_id ORDER BY start) IS NOT NULL
 ),
+frequent AS (
+    SELECT run_id, base_token_id, token_id
+    FROM taken
+    GROUP BY run_id, base_token_id, token_id
+    QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY count(*) DESC, base_token_id, token_id) <= $top
+),
 entropies AS (
     SELECT run_id, problem_id, place, entropy_base
     FROM (
@@ -77,18 +83,26 @@ contributions AS (
     FROM taken
     GROUP BY ALL
     UNION ALL
+    -- All other pairs are one, at place 1: they count in the sum that shares are of. One each would be a row a takeover.
     SELECT
-        run_id,
+        taken.run_id,
         problem_id,
         'pair',
-        0,
-        base_token_id,
-        token_id,
-        concat(COALESCE(trim(min(base_token_text)), 'not asked'), ' -> ', trim(min(token_text))),
+        CASE WHEN frequent.token_id IS NULL THEN 1 ELSE 0 END AS rank,
+        frequent.base_token_id,
+        frequent.token_id,
+        CASE
+            WHEN rank = 0
+                THEN concat(COALESCE(trim(min(base_token_text)), 'not asked'), ' -> ', trim(min(token_text)))
+        END,
         count(*),
         NULL
     FROM taken
-    GROUP BY run_id, problem_id, base_token_id, token_id
+    LEFT JOIN frequent
+        ON taken.run_id = frequent.run_id
+        AND taken.token_id = frequent.token_id
+        AND taken.base_token_id IS NOT DISTINCT FROM frequent.base_token_id
+    GROUP BY taken.run_id, problem_id, rank, frequent.base_token_id, frequent.token_id
     UNION ALL
     SELECT run_id, problem_id, 'entropy', place, NULL, NULL, NULL, count(entropy_base), sum(entropy_base)
     FROM entropies
@@ -134,8 +148,7 @@ FROM (
     FROM by_problem
     GROUP BY run_id, part, place, label, base_token_id, token_id
 )
-QUALIFY part <> 'pair'
-    OR row_number() OVER (PARTITION BY run_id, part ORDER BY n DESC, base_token_id, token_id) <= $top
+QUALIFY part <> 'pair' OR place = 0
 ORDER BY
     list_position($runs, run_id),
     list_position(['position', 'run', 'gap', 'choice', 'pair', 'entropy'], part),

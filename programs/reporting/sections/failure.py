@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rrti_sgl.db.analysis.failure import flagged
 from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportContext, Section, by_run, with_column
 from rrti_sgl.programs.reporting.figures.roc import RocCurve, roc_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
@@ -16,7 +16,6 @@ from rrti_sgl.programs.tables.table import Column, Table
 
 TOP_K = 100
 LEAST_WITH_K = 0.5
-_ROC_SQL = Path(__file__).resolve().parents[1] / "queries" / "roc.sql"
 _KEYS = {"ce": "failure.auroc.metric", "entropy_base": "failure.auroc.entropy"}
 
 
@@ -68,9 +67,7 @@ def _roc(context: ReportContext, run: str, rows: list[dict[str, Any]], name: str
     for row in by_run(rows)[label]:
         if row["top_k"] != TOP_K:
             continue
-        values = {"run": run, "metric": row["predictor"], "top_k": TOP_K}
-        points = context.store.sql(_ROC_SQL.read_text(encoding="utf-8"), values, runs=[run])
-        wrong, right = (points[column].to_numpy() for column in ("n_wrong", "n_right"))
+        wrong, right = flagged(context.reader, run, row["predictor"], TOP_K)
         totals = max(totals, (int(wrong[-1]), int(right[-1])))
         false, true = (np.concatenate([[0.0], counts / counts[-1]]) for counts in (right, wrong))
         predictor = "base entropy" if row["predictor"] == "entropy_base" else str(row["predictor"])

@@ -1,18 +1,7 @@
--- How stable are the gate's thresholds, and how much does the budget vary between problems?
--- Definitions: for spike ratio r and N scores of base rollouts: tau is the (m + 1)-th largest score, m the largest whole
---   number with m / N <= r; lambda = E[s | s > tau] / E[s]. tau is in the unit of the metric, lambda a factor.
---   part stored: the calibrations taken from these runs, as they are stored, of any metric and ratio.
---   part recomputed: of runs without takeovers, on subsets of their samples: of n samples the first ceil(share n) in an
---   order drawn by md5(sample_id, seed), so that the subsets of a seed are nested; seeds 1 to $seeds, share 1 once. value:
---   mean over n_values seeds (those with a score above tau).
---   part rho: of runs with takeovers, over n_values problems: takeovers per token of each problem; value: their mean.
---   sd: sample standard deviation over the values (NULL of one value); smallest, q25, median, q75, largest: of the values,
---   quantiles linearly interpolated. n_samples, n_tokens: size of the subsets (tokens: the mean, rounded), or all of the
---   run.
---   Intervals of tau and lambda are those of share 1.
--- Paper: tau keeps its order of magnitude across benchmarks; rho varies little between problems (intervention).
--- Parameters: $runs run ids; $metric column of tokens; $spike_ratio r; $shares of the samples; $seeds number of
---   seeds; $subset_run, ... what the subsets gave, one entry for each of them
+-- How are thresholds and budgets spread?
+-- Definitions: of the statistic calibration. What subsets of samples gave comes as parameters, one entry for each subset.
+-- Parameters: $runs run ids; $metric column of tokens; $spike_ratio r; $subset_run run ids; $subset_share of the samples;
+--   $subset_samples, $subset_tokens how many; $subset_tau, $subset_lambda thresholds
 WITH rho_of AS (
     SELECT
         run_id,
