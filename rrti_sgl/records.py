@@ -101,8 +101,8 @@ class RunRecord:
         Column("Every option of the run, defaults included, and its kind: run, score, frontend, counterfactual, api."),
     ]
     config_hash: Annotated[str, Column("Hash of `config`: equal configurations have equal hashes.")]
-    base_model: Annotated[str | None, Column("Model id of the base model.")]
-    reasoning_model: Annotated[str | None, Column("Model id of the reasoning model.")]
+    base_model: Annotated[str | None, Column("Model id of the base model; in exchanged roles of the model that writes.")]
+    reasoning_model: Annotated[str | None, Column("Model id of the reasoning model; in exchanged roles of the guest.")]
     tokenizer_hash: Annotated[str, Column("Hash of the vocabulary that both models share.")]
     vocab_size: Annotated[int, Column("Size of that vocabulary, in tokens.")]
     problem_set: Annotated[str, Column("Problem set, with `problems.problem_id` the key of a problem.")]

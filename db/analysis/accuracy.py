@@ -28,6 +28,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.records import RunRecord
 
 _INTERVALS = ("recovery_accuracy", "recovery_pass", "rho_mean", "rho_pooled", "changed", "accuracy", "pass_at_k")
+_ENDS = ("base", "reasoning")
 _DRAWING, _ALIKE = ("temperature", "top_p"), "Recovery compares runs that decode alike"
 # What may differ between the runs of an average: the problems, and what is chosen by problem set.
 OF_PROBLEM_SET = (
@@ -40,7 +41,7 @@ def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> V
     """The k of pass@k, the runs that each run is compared with, and which runs are averaged."""
     records = store.get_runs([row["run_id"] for row in coverage])
     seeds = [record.seed for record in records]
-    references = {name: _references(coverage, seeds, name, values[name]) for name in ("base", "reasoning")}
+    references = {name: _references(coverage, seeds, name, values) for name in _ENDS}
     by_id = {record.run_id: record for record in records}
     for found in references.values():
         for record, reference in zip(records, found, strict=True):
@@ -56,10 +57,32 @@ def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> V
     }
 
 
-def _references(coverage: Sequence[Row], seeds: Sequence[int], name: str, named: Sequence[str] | None) -> list[str | None]:
-    """For each run the base (or reasoning) run on its problems, of several that of its seed; None where none are named."""
-    if named is None:
-        return [None] * len(coverage)
+def _references(coverage: Sequence[Row], seeds: Sequence[int], name: str, values: Values) -> list[str | None]:
+    """For each run the base (or reasoning) run on its problems, of several that of its seed; None where none are named.
+
+    Of the runs in exchanged roles the ends are exchanged: the named reasoning run is of the model that writes there.
+    """
+    by_id = {row["run_id"]: row for row in coverage}
+    base, reasoning = (by_id[values[end][0]] if values[end] else None for end in _ENDS)
+    writers = {base["base_model"], reasoning["reasoning_model"]} if base and reasoning else set()
+    exchanged = [
+        len(writers) == 2 and reasoning is not None and row["base_model"] == reasoning["reasoning_model"] for row in coverage
+    ]
+    found: list[str | None] = [None] * len(coverage)
+    for swapped in set(exchanged):
+        end = name if not swapped else _ENDS[name == "base"]
+        places = [place for place, other in enumerate(exchanged) if other is swapped]
+        if values[end] is not None:
+            chosen = _of_each(coverage, seeds, places, end, values[end], same_base=name == end == "base")
+            for place, run in zip(places, chosen, strict=True):
+                found[place] = run
+    return found
+
+
+def _of_each(
+    coverage: Sequence[Row], seeds: Sequence[int], places: Sequence[int], name: str, named: Sequence[str], *, same_base: bool
+) -> list[str]:
+    """The one of the named runs that each run at some places is compared with."""
     by_set: dict[str, dict[int, Row]] = {}
     for row, seed in zip(coverage, seeds, strict=True):
         if row["run_id"] in named:
@@ -68,7 +91,7 @@ def _references(coverage: Sequence[Row], seeds: Sequence[int], name: str, named:
                 ids = f"{other['run_id']}, {row['run_id']}"
                 raise UsageError(f"The {name} run of {row['problem_set']} could be any of {ids}.", "Give one id.")
     chosen: list[Row] = []
-    for row, seed in zip(coverage, seeds, strict=True):
+    for row, seed in ((coverage[place], seeds[place]) for place in places):
         of_set = by_set.get(row["problem_set"], {})
         reference = of_set.get(seed) or next(iter(of_set.values()), None)
         if len(of_set) > 1 and seed not in of_set:
@@ -84,7 +107,7 @@ def _references(coverage: Sequence[Row], seeds: Sequence[int], name: str, named:
                 f"{reference['problem_set']}.",
                 "Name the runs that belong together.",
             )
-        if name == "base":
+        if same_base:
             require_same([reference, row], ("base_model",), "Recovery compares runs of one base model")
         chosen.append(reference)
     return [row["run_id"] for row in chosen]
@@ -158,7 +181,7 @@ def _ends(row: Row, places: Sequence[int], outcomes: Sequence[Mapping[str, Outco
     """The intervals of a row: a run, or the mean over several problem sets."""
     runs = [values["runs"][place] for place in places]
     found = share_bounds([outcomes[number][run] for number, run in enumerate(runs)])
-    references = [[values[f"{name}_runs"][place] for place in places] for name in ("base", "reasoning")]
+    references = [[values[f"{name}_runs"][place] for place in places] for name in _ENDS]
     for column, of in (("recovery_accuracy", "accuracy"), ("recovery_pass", "pass_at_k")):
         # Base and reasoning recover 0 and 1 by definition.
         if row[column] is not None and runs not in references:

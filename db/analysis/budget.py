@@ -54,6 +54,7 @@ def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
         budgets = {rows[i]["rho"] for i in places} - {0}
         if len(budgets) >= MIN_BUDGETS and all(points[i].of_graded.has_spread for i in places):
             rho, height = (np.stack([points[i].plain[name] for i in places], axis=1) for name in ("rho", values["of"]))
+            rho[:, [rows[i]["rho"] == 0 for i in places]] = 0  # also of the other direction's run, which is rho 1 there
             support[places] = knee_support(rho, height)
     place = table.column_names.index("knee") + 1
     table = table.add_column(place, "knee_support", pa.array(support, pa.float64(), from_pandas=True))

@@ -6,6 +6,8 @@
 --   its n graded samples that are right (c / n). pass_at_k: mean over problems of the unbiased estimate
 --   1 - C(n - c, k) / C(n, k). recovery_accuracy, recovery_pass: (run - base) / (reasoning - base), 1 is all of the
 --   lead, base and reasoning being the named runs on the same problem set; NULL when none are named or when they are equal.
+--   Of runs in exchanged roles, whose base model is that of the named reasoning run alone, the ends are exchanged: 0 is the
+--   model that writes, 1 its guest.
 --   All are shares from 0 to 1.
 --   part run: one run on one problem set. part average: runs of one configuration, each on another problem set; the mean over
 --   problem sets of every column, of base and reasoning too, recovery from those means; n_problems and n_samples are sums.

@@ -4,6 +4,9 @@
 --   problems at the same temperature, where there is one (of several: program base, then the first). rho: takeovers over
 --   tokens, all samples. accuracy: mean over problems of the share of graded samples that are right; pass_at_k: mean of
 --   the unbiased estimate 1 - C(n - c, k) / C(n, k); k is common to a curve. All are shares from 0 to 1.
+--   Of exchanged runs the model that writes is the base model of their rows, and their curve begins with the run of that model
+--   alone: their own without takeovers, or, with rho 0, the run `reasoning` of the other direction. curve: program, metric and
+--   lambda rule; and the models, the one that writes first, where the runs are of several pairs.
 --   distance: of the point above the chord from the first to the last point of its curve, measured along $value, both
 --   axes scaled to 0..1 over the curve. knee: the point of largest positive distance, of equal ones that of smaller rho
 --   (after Satopaa et al. 2011, without smoothing), of a curve with at least five budgets, distinct rho above 0: the bend of
@@ -34,6 +37,7 @@ described AS (
         program,
         problem_set,
         base_model,
+        reasoning_model,
         temperature,
         top_p,
         problems,
@@ -42,18 +46,33 @@ described AS (
         concat_ws(
             ', ', program, metric, CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END, reasoning_model
         ) AS kind,
-        concat_ws(', ', program, metric, CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END) AS curve
+        concat_ws(
+            ', ',
+            program,
+            metric,
+            CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END,
+            CASE
+                WHEN count(DISTINCT concat_ws(' ', base_model, reasoning_model)) OVER () > 1
+                    THEN concat_ws(' + ', regexp_extract(base_model, '[^/]*$'), regexp_extract(reasoning_model, '[^/]*$'))
+            END
+        ) AS curve
     FROM runs
     JOIN budgets USING (run_id)
     JOIN problems_of USING (run_id)
 ),
-anchors AS (
-    SELECT *
+alone AS (
+    SELECT *, false AS of_other_direction FROM described WHERE rho = 0
+    UNION ALL BY NAME
+    SELECT * REPLACE (reasoning_model AS base_model, 0::DOUBLE AS rho), true AS of_other_direction
     FROM described
-    WHERE rho = 0
+    WHERE program = 'reasoning' AND rho = 1 AND reasoning_model <> base_model
+),
+anchors AS (
+    SELECT * EXCLUDE (of_other_direction)
+    FROM alone
     QUALIFY row_number() OVER (
         PARTITION BY problem_set, base_model, temperature, top_p, problems
-        ORDER BY program <> 'base', list_position($runs, run_id)
+        ORDER BY of_other_direction, program <> 'base', list_position($runs, run_id)
     ) = 1
 ),
 members AS (

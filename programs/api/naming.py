@@ -153,6 +153,8 @@ def check_served(settings: RunSettings) -> None:
     Raises:
         UsageError: names them.
     """
+    if settings.exchanged:
+        raise UsageError("An endpoint does not exchange its models' roles.", f"Leave {argument('exchanged')} out.")
     if settings.gate.gate is not None or settings.gate.like is not None:
         raise UsageError(
             "The endpoint's gates are those of the programs.", f"Leave {argument('gate')} and {argument('like')} out."

@@ -12,7 +12,7 @@ from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.experiments.grid import Cell
 from rrti_sgl.programs.running.gating import choose_gate
 from rrti_sgl.programs.running.preconditions import check_special_tokens
-from rrti_sgl.programs.running.preparing import check_room, first_jobs
+from rrti_sgl.programs.running.preparing import check_room, first_jobs, in_roles
 from rrti_sgl.programs.running.settings import RunSettings
 
 # What is checked, in this order; an error of it is about a field of the file that goes by another name.
@@ -42,7 +42,7 @@ def check_cells(pair: Pair, cells: Sequence[Cell], problem_sets: Mapping[str, Pr
             settings = cell.settings
             k = settings.k or pair.vocab_size
             with noting(cell, "gate"):
-                choose_gate(pair, settings.program, settings.gate, k=k, planted=problem_set.planted)
+                choose_gate(in_roles(pair, settings), settings.program, settings.gate, k=k, planted=problem_set.planted)
 
 
 def _check_prompts(pair: Pair, cell: Cell, problem_set: ProblemSet, noting: Noting) -> None:
@@ -54,7 +54,7 @@ def _check_prompts(pair: Pair, cell: Cell, problem_set: ProblemSet, noting: Noti
             check_k(settings.k, pair.vocab_size)
             check_special_tokens(pair, settings)
         with noting(cell, "templates"):
-            jobs += first_jobs(pair, settings, problem_set)
+            jobs += first_jobs(in_roles(pair, settings), settings, problem_set)
         if jobs:
             with noting(cell, "room"):
-                check_room(pair, jobs, settings.max_new_tokens or problem_set.max_new_tokens)
+                check_room(in_roles(pair, settings), jobs, settings.max_new_tokens or problem_set.max_new_tokens)

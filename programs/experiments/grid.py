@@ -182,7 +182,8 @@ def _reference_cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[C
         return
     for evaluation in spec.evaluations:
         for seed in evaluation.seeds:
-            settings = _settings(spec, spec.models.reference, evaluation, "reasoning", seed, complaints)
+            # It writes alone, whoever writes in the runs of the pair.
+            settings = _settings(spec, spec.models.reference, evaluation, "reasoning", seed, complaints, exchanged=False)
             if settings is not None:
                 yield Cell(f"reference{_seed_suffix(evaluation, seed)}", evaluation, settings, reference=True)
 

@@ -242,6 +242,8 @@ def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
             complaints.add(("models", side, "flags"), message)
     if spec.decoding.option("decoding") == "lockstep":
         complaints.add(("decoding", "decoding"), f"lockstep decoding needs two servers. Leave it out, or {two}.")
+    if spec.decoding.option("exchanged"):
+        complaints.add(("decoding", "exchanged"), f"exchanged roles need two servers. Leave it out, or {two}.")
     for program in spec.programs:
         if program.program == "oracle":
             message = f"its gate knows the problem, which one server for both models does not. Leave it out, or {two}."
@@ -255,6 +257,7 @@ def _check_endpoint(spec: ExperimentSpec, complaints: Complaints) -> None:
         complaints.add(("models", "reference"), f"an endpoint has no third model. Leave it out, or {two}.")
     for option, value, what in (
         ("decoding", "lockstep", "lockstep decoding does"), ("score_kind", "plugin", "the servers' exact numbers do"),
+        ("exchanged", True, "exchanged roles do"),
     ):  # fmt: skip
         if spec.decoding.option(option) == value:
             complaints.add(("decoding", option), f"{what} not go through an endpoint. Leave it out, or {two}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from rrti_sgl.programs.experiments.models import context_of
 from rrti_sgl.programs.experiments.preflight import Findings
 from rrti_sgl.programs.experiments.spec import ServerSpec
 from rrti_sgl.programs.running.gating import ChosenGate
-from rrti_sgl.programs.running.preparing import PreparedRun, ResolvedRun, build
+from rrti_sgl.programs.running.preparing import PreparedRun, ResolvedRun, build, in_roles
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import NeverGate
 from rrti_sgl.science.planning import LexicalTagger
@@ -128,13 +128,17 @@ def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
     prompts, requests = None, list[ShownRequest]()
     shown, pair = _shown_cell(grid), findings.pairs.get("reasoning")
     if shown is not None and pair is not None:
+        pair = in_roles(pair, shown.settings)
         run = _first_problem(shown, pair, findings.problem_sets[shown.evaluation.name])
         requests = [whole_request(run, pair, spec.servers)] if spec.servers.whole_samples else first_requests(run, pair)
         [job] = run.jobs[:1]
-        own = pair.reasoning_vocabulary.renumbered.inverse.ids(job.reasoning_prompt_ids)
-        contexts = (context_of(spec, findings.sizes, "base"), context_of(spec, findings.sizes, "reasoning"))
-        job = replace(job, reasoning_prompt_ids=own)
-        prompts = ShownPrompts(shown.evaluation.name, job, run.options.max_new_tokens, contexts)
+        contexts = [context_of(spec, findings.sizes, side) for side in _sides(pair)]
+        job = replace(
+            job,
+            base_prompt_ids=pair.vocabulary.renumbered.inverse.ids(job.base_prompt_ids),
+            reasoning_prompt_ids=pair.reasoning_vocabulary.renumbered.inverse.ids(job.reasoning_prompt_ids),
+        )
+        prompts = ShownPrompts(shown.evaluation.name, job, run.options.max_new_tokens, (contexts[0], contexts[1]))
     return Plan(spec, planned, prompts, requests, list(dict.fromkeys(findings.notes)))
 
 
@@ -161,12 +165,21 @@ def first_requests(run: PreparedRun, pair: Pair) -> list[ShownRequest]:
     sample.receive(_stand_in(draft.request, pair.vocabulary.encode(run.problems[0].question), pair.vocab_size))
     scores = sample.next_call()
     assert scores is not None
-    renumbered = renumber_request(scores.request, pair.reasoning_vocabulary.renumbered.inverse)
+    first, second = (
+        renumber_request(call.request, known.renumbered.inverse)
+        for call, known in ((draft, pair.vocabulary), (scores, pair.reasoning_vocabulary))
+    )
+    host, guest = _sides(pair)
     purpose = f"the scores of a draft, top {run.options.k} at each"
     return [
-        ShownRequest("base", f"a draft of {draft.request.max_new_tokens} tokens", payload([draft.request], ["base-1"])),
-        ShownRequest("reasoning", purpose, payload([renumbered], ["reasoning-1"])),
+        ShownRequest(host, f"a draft of {first.max_new_tokens} tokens", payload([first], [f"{host}-1"])),
+        ShownRequest(guest, purpose, payload([second], [f"{guest}-1"])),
     ]
+
+
+def _sides(pair: Pair) -> tuple[Literal["base", "reasoning"], Literal["base", "reasoning"]]:
+    """Which model of the file writes, and which takes over."""
+    return ("reasoning", "base") if pair.is_exchanged else ("base", "reasoning")
 
 
 def whole_request(run: PreparedRun, pair: Pair, servers: ServerSpec) -> ShownRequest:

@@ -71,7 +71,7 @@ class PairIdentity:
     def of(cls, pair: Pair) -> PairIdentity:
         """Of a connected pair."""
         models = pair.base.info.model, pair.reasoning.info.model
-        return cls(*models, pair.vocabulary.digest, pair.vocab_size, pair.fused)
+        return cls(*models, pair.tokenizer_hash, pair.vocab_size, pair.fused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,7 @@ def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | No
     """The stored run of exactly these settings, problems and models: a finished one, or else the newest."""
     problem_set = cell.settings.load_problems()
     settings = cell.settings.resolved(problem_set, identity.vocab_size)
+    models = (identity.base_model, identity.reasoning_model)[:: -1 if settings.exchanged else 1]
     rows = store.sql(
         """
         SELECT run_id FROM runs
@@ -190,8 +191,8 @@ def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | No
             "hash": settings.digest(problem_set),
             "program": settings.program,
             "tokenizer": identity.tokenizer_hash,
-            "base": identity.base_model,
-            "reasoning": identity.reasoning_model,
+            "base": models[0],
+            "reasoning": models[1],
             "kind": "full" if identity.fused or settings.k >= identity.vocab_size else settings.score_kind,
         },
     ).to_pylist()

@@ -226,7 +226,7 @@ def _scores(trace: SampleTrace, end: int) -> tuple[float, ...]:
 
 
 def _check_token(pair: Pair, parent: RunRecord, trace: SampleTrace, asked: BranchAsked) -> None:
-    if parent.tokenizer_hash != pair.vocabulary.digest:
+    if parent.tokenizer_hash != pair.tokenizer_hash:
         raise PairMismatchError(
             f"Run {parent.run_id} is of another vocabulary than these models.",
             f"Name servers of {parent.base_model} and {parent.reasoning_model}.",

@@ -21,7 +21,7 @@ from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import problem_set_of
 from rrti_sgl.problems.given_rows import PREFIX as ROWS
-from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
+from rrti_sgl.programs.running.preparing import PreparedRun, build, in_roles, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
@@ -102,8 +102,8 @@ async def run_counterfactual(
         raise UsageError(f"Sample {trace.sample.sample_id} is not graded.", "Choose a problem with a gold answer.")
     chosen = _positions(trace, positions)
     n = continuations or (1 if settings.temperature == 0 else 8)
-    pair = session.pair
-    prepared = prepare_continuation(pair, store, trace.sample, settings)
+    pair = in_roles(session.pair, settings)
+    prepared = prepare_continuation(session.pair, store, trace.sample, settings)
     prepared = replace(prepared, jobs=_jobs(pair, prepared.jobs[0], trace, chosen, n))
     record = await execute_into(store, session, prepared, on_progress=on_progress)
     return record, effects(store, record.run_id, pair.vocabulary)

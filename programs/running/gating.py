@@ -110,7 +110,7 @@ def choose_gate(
             k=k,
             base_model=pair.base.info.model,
             reasoning_model=pair.reasoning.info.model,
-            tokenizer_hash=pair.vocabulary.digest,
+            tokenizer_hash=pair.tokenizer_hash,
         )
     if options.like is not None and not found.follows:
         able = ", ".join(name for name, known in PROGRAMS.items() if known.follows)

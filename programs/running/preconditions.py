@@ -23,7 +23,8 @@ def check_special_tokens(pair: Pair, settings: RunSettings) -> None:
     Raises:
         UsageError: names both.
     """
-    if pair.special_tokens != settings.special_tokens and pair.reasoning_vocabulary.renumbered:
+    renumbered = pair.reasoning_vocabulary.renumbered or pair.vocabulary.renumbered
+    if pair.special_tokens != settings.special_tokens and renumbered:
         raise UsageError(
             f"The run takes special tokens {settings.special_tokens!r}, the pair is connected with {pair.special_tokens!r}.",
             f"Give the same {argument('special_tokens')}.",

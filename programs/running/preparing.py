@@ -123,6 +123,7 @@ def resolve(
     if pair.base.info.model == BASE_NAME and problem_set.base_template == ProblemSet.base_template:
         problem_set = in_world(problem_set, grade=settings.grader is None)
     settings = settings.resolved(problem_set, pair.vocab_size)
+    pair = in_roles(pair, settings)
     wrong: list[RRTIError] = []
 
     def tried(check: Callable[[], T]) -> T | None:
@@ -171,6 +172,7 @@ def build(pair: Pair, resolved: ResolvedRun, run_id: str) -> PreparedRun:
         UsageError: a prompt that a model cannot be shown, or that does not fit.
     """
     settings, problem_set, chosen = resolved.settings, resolved.problem_set, resolved.chosen
+    pair = in_roles(pair, settings)
     record = run_record(pair, settings, problem_set, chosen, resolved.tagger, run_id)
     limit = record.max_new_tokens
     first = first_jobs(pair, settings, problem_set, run_id)
@@ -204,7 +206,17 @@ def decode_options(pair: Pair, settings: RunSettings, chosen: ChosenGate, *, in_
         takeover_tokens=chosen.takeover_tokens,
         exact=pair.score_kind(settings.k, settings.score_kind) == "plugin",
         loop=settings.decoding,
+        exchanged=settings.exchanged,
     )
+
+
+def in_roles(pair: Pair, settings: RunSettings) -> Pair:
+    """A connected pair in the roles of a run: `base` is the model that writes, `reasoning` the one that takes over.
+
+    Raises:
+        UsageError: the roles are exchanged, which the pair's servers do not do.
+    """
+    return pair.exchanged() if settings.exchanged else pair
 
 
 def solution_stops(settings: RunSettings, *, whole: bool) -> tuple[str, ...]:
@@ -212,10 +224,9 @@ def solution_stops(settings: RunSettings, *, whole: bool) -> tuple[str, ...]:
 
     Args:
         settings: resolved.
-        whole: whether the reasoning model writes all of it.
+        whole: whether the guest writes all of it.
     """
-    template = settings.reasoning_prompt if whole else settings.base_prompt
-    return template.stops if template is not None else ()
+    return settings.prompts[whole].stops
 
 
 def run_record(
@@ -253,15 +264,20 @@ def run_record(
 
 def pair_fields(pair: Pair) -> dict[str, Any]:
     """What a run's record says of the models, and of the package that asks them."""
-    renumbered = pair.reasoning_vocabulary.renumbered.to_pair
-    details = dict(pair.reasoning.info.details)
+    servers = {
+        side: dict(engine.info.details)
+        | ({"renumbered_tokens": dict(known.renumbered.to_pair)} if known.renumbered.to_pair else {})
+        for side, engine, known in (
+            ("base_server", pair.base, pair.vocabulary),
+            ("reasoning_server", pair.reasoning, pair.reasoning_vocabulary),
+        )
+    }
     return {
         "base_model": pair.base.info.model,
         "reasoning_model": pair.reasoning.info.model,
-        "tokenizer_hash": pair.vocabulary.digest,
+        "tokenizer_hash": pair.tokenizer_hash,
         "vocab_size": pair.vocab_size,
-        "base_server": dict(pair.base.info.details),
-        "reasoning_server": details | ({"renumbered_tokens": dict(renumbered)} if renumbered else {}),
+        **servers,
         "package_version": __version__,
     }
 
@@ -285,7 +301,7 @@ def first_jobs(pair: Pair, settings: RunSettings, problem_set: ProblemSet, run_i
     """One sample of every problem, with its prompts as both models are shown them.
 
     Args:
-        pair: the models; nothing is asked of them.
+        pair: the models in the roles of the run; nothing is asked of them.
         settings: resolved.
         problem_set: the problems.
         run_id: of their run.
@@ -293,14 +309,13 @@ def first_jobs(pair: Pair, settings: RunSettings, problem_set: ProblemSet, run_i
     Raises:
         UsageError: a template that a model cannot be shown.
     """
-    assert settings.base_prompt is not None
-    assert settings.reasoning_prompt is not None  # resolved
-    settings.base_prompt.check(pair.vocabulary)
-    settings.reasoning_prompt.check(pair.reasoning_vocabulary)
+    host, guest = settings.prompts
+    host.check(pair.vocabulary)
+    guest.check(pair.reasoning_vocabulary)
     jobs = []
     for problem in problem_set.problems:
-        base_text, base_ids = settings.base_prompt.render(problem.question, pair.vocabulary)
-        reasoning_text, reasoning_ids = settings.reasoning_prompt.render(problem.question, pair.reasoning_vocabulary)
+        base_text, base_ids = host.render(problem.question, pair.vocabulary)
+        reasoning_text, reasoning_ids = guest.render(problem.question, pair.reasoning_vocabulary)
         jobs.append(SampleJob(run_id, problem, 0, settings.seed, base_text, base_ids, reasoning_text, reasoning_ids))
     return jobs
 

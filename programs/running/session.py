@@ -170,6 +170,8 @@ class PairSession:
         Raises:
             EndpointError: names the engine and what to start it with.
         """
+        if options.exchanged:
+            self.pair.exchanged()
         if self._guided is not None:
             return  # it says itself what it cannot do
         if not options.sampling.greedy:
@@ -177,8 +179,12 @@ class PairSession:
         if options.exact:
             await self._probe("exact numbers", check_exact)
 
-    async def prefill(self, base_ids: Sequence[int], reasoning_ids: Sequence[int], gate: Gate) -> None:
+    async def prefill(
+        self, base_ids: Sequence[int], reasoning_ids: Sequence[int], gate: Gate, *, exchanged: bool = False
+    ) -> None:
         """Put a beginning into the prefix caches of the models that the gate will ask; once, however many ask for it.
+
+        Where the roles are exchanged, the reasoning model is shown the `base_ids`.
 
         An engine that decodes whole samples itself is asked for nothing else.
         """
@@ -191,9 +197,9 @@ class PairSession:
             del shown["reasoning"]
         if not all(shown.values()):
             return
-        key = tuple(shown.items())
+        key = tuple((_in_role(role, exchanged), ids) for role, ids in shown.items())
         if key not in self._prefills:
-            requests = [(role, GenerateRequest(ids, 0, k=0)) for role, ids in shown.items()]
+            requests = [(role, GenerateRequest(ids, 0, k=0)) for role, ids in key]
             self._prefills[key] = asyncio.create_task(self._prefill(requests))
             while len(self._prefills) > _REMEMBERED_PREFILLS:
                 self._prefills.popitem(last=False)
@@ -223,7 +229,7 @@ class PairSession:
 
     async def _finish(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> Finished:
         if job.prefix is not None and not options.sampling.greedy:  # several continuations begin with it
-            await self.prefill(job.base_ids(()), job.reasoning_ids(()), gate)
+            await self.prefill(job.base_ids(()), job.reasoning_ids(()), gate, exchanged=options.exchanged)
         async with self._slots, aclosing(self._events(job, gate, options)) as settled:
             async for event in settled:
                 if isinstance(event, Finished):
@@ -242,7 +248,8 @@ class PairSession:
         whole = options.whole or options.loop == "lockstep"
 
         async def ask(call: Call) -> Generation:
-            return await self.ask(call.role, replace(call.request, sequence_key=job.sample_id), whole=whole)
+            role = _in_role(call.role, options.exchanged)
+            return await self.ask(role, replace(call.request, sequence_key=job.sample_id), whole=whole)
 
         if self._guided is None:
             growing = grow(job, gate, options, ask)
@@ -261,6 +268,11 @@ class PairSession:
 
     async def _prefill(self, requests: Sequence[tuple[Role, GenerateRequest]]) -> None:
         await asyncio.gather(*(self.ask(role, request) for role, request in requests))
+
+
+def _in_role(role: Role, exchanged: bool) -> Role:
+    """Which model of the pair is asked what a sample asks of a role."""
+    return role if not exchanged else "reasoning" if role == "base" else "base"
 
 
 def _first_error(group: BaseExceptionGroup[Exception]) -> Exception:

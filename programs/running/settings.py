@@ -30,7 +30,7 @@ DRAFT_TOKENS = 12
 # In a run's configuration beside its settings: what made it, what became of it later, the token that a branch was given.
 BESIDE = ("kind", "regraded", "forced")
 
-_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0}, ("like", "match", "deferral")
+_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0, "exchanged": False}, ("like", "match", "deferral")
 _NO_GATE = GateOptions()
 
 _problems = partial(Option, panel="Problems", tables=("problems",))
@@ -104,6 +104,9 @@ class RunSettings:
     max_new_tokens: Annotated[Count | None, _sampling("Most tokens of a solution.")] = None
     seed: Annotated[Seed, Option("Of all draws on our side, and the servers' where they draw by seeds.", "Decoding")] = 0
     decoding: Annotated[Decoding, _decoding("chunked, or lockstep (the reference).")] = "chunked"
+    exchanged: Annotated[
+        bool, _decoding("The reasoning model writes, and the base model takes over.", flag="--exchanged")
+    ] = False
     draft_tokens: Annotated[Count, _decoding("Drafted tokens a round.")] = DRAFT_TOKENS
     score_kind: Annotated[ScoreKind, _decoding("topk, or plugin: exact numbers from the servers.")] = "topk"
     calibration_id: Annotated[
@@ -163,6 +166,14 @@ class RunSettings:
             base_prompt=base.few_shot(shots if self.few_shot is None else self.few_shot),
             reasoning_prompt=replace(reasoning, thinking=self.thinking and reasoning.thinking),
         )
+
+    @property
+    def prompts(self) -> tuple[PromptTemplate, PromptTemplate]:
+        """Of settings that are resolved, what the model that writes is shown and what its guest is: each its own."""
+        assert self.base_prompt is not None
+        assert self.reasoning_prompt is not None
+        own = self.base_prompt, self.reasoning_prompt
+        return own[::-1] if self.exchanged else own
 
     @property
     def sampling(self) -> Sampling:

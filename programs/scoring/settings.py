@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.given_texts import GivenText, TextFields, read_texts
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.settings import RunSettings, settings_from
@@ -66,6 +67,10 @@ class ScoreSettings:
 
     input: TextInput
     run: RunSettings
+
+    def __post_init__(self) -> None:
+        if self.run.exchanged:
+            raise UsageError(f"{argument('exchanged', True)} does nothing: nobody writes given texts.", "Leave it out.")
 
     @classmethod
     def of(cls, source: TextInput, **options: Any) -> ScoreSettings:

@@ -95,7 +95,7 @@ def newest_calibration(
             "base": pair.base.info.model,
             "reasoning": pair.reasoning.info.model,
             "ratio": spike_ratio,
-            "tokenizer": pair.vocabulary.digest,
+            "tokenizer": pair.tokenizer_hash,
         },
     ).to_pylist()
     if not rows:

@@ -119,6 +119,7 @@ class DecodeOptions:
         exact: ask the servers' plugin for exact entropies, and for the reasoning model's log-probabilities at the base's
             top k.
         loop: "chunked", or "lockstep" for the reference.
+        exchanged: the roles are those of the pair exchanged: the reasoning model is asked what "base" is asked.
     """
 
     k: int
@@ -129,6 +130,7 @@ class DecodeOptions:
     takeover_tokens: int = 1
     exact: bool = False
     loop: Decoding = "chunked"
+    exchanged: bool = False
 
     @property
     def whole(self) -> bool:

@@ -28,6 +28,7 @@ class Pair:
 
     `vocabulary` is the base model's and the pair's. `reasoning_vocabulary` has the same ids, with the reasoning model's own
     tokenizer and chat template; where `special_tokens` is "mapped", its special tokens were renumbered to meet the base's.
+    In exchanged roles `base` is the reasoning model, which writes, and `reasoning` the base model, its guest.
     """
 
     base: Engine
@@ -35,6 +36,12 @@ class Pair:
     vocabulary: Vocabulary
     reasoning_vocabulary: Vocabulary
     special_tokens: SpecialTokens = "mapped"
+    is_exchanged: bool = False
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Hash of what the pair's ids mean; the same in exchanged roles."""
+        return (self.reasoning_vocabulary if self.is_exchanged else self.vocabulary).digest
 
     @property
     def stop_token_ids(self) -> frozenset[int]:
@@ -50,6 +57,24 @@ class Pair:
     def fused(self) -> bool:
         """Whether one server holds both models, which then scores over the whole vocabulary, whatever k is kept."""
         return bool(self.base.info.details.get("fused"))
+
+    def exchanged(self) -> Pair:
+        """The same models in exchanged roles: the reasoning model is the one that writes, the base model the guest.
+
+        Ids stay those of this pair.
+
+        Raises:
+            UsageError: one server holds both models, or an endpoint stands before them.
+        """
+        if self.fused or isinstance(self.base, EndpointSide):
+            where = "One server for both models" if self.fused else "An endpoint"
+            raise UsageError(
+                f"{where} does not exchange their roles.",
+                f"Use two servers, {argument('base_url')} and {argument('reasoning_url')}, or leave "
+                f"{argument('exchanged')} out.",
+            )
+        swapped = replace(self, base=self.reasoning, reasoning=self.base, is_exchanged=not self.is_exchanged)
+        return replace(swapped, vocabulary=self.reasoning_vocabulary, reasoning_vocabulary=self.vocabulary)
 
     def score_kind(self, k: int, asked: ScoreKind = "topk") -> ScoreKind:
         """The kind of the scores that k top log-probabilities give: the whole vocabulary needs nothing beside them."""

@@ -117,6 +117,25 @@ def test_greedy_chunked_equals_lockstep(name: str, data: st.DataObject) -> None:
         assert_same(one, other)
 
 
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("name", ["ce", "entropy", "token", "early", "never", "always"])
+def test_exchanged_roles_are_those_of_the_exchanged_pair(name: str, tokens: int) -> None:
+    """Both loops ask the reasoning model what they ask the base model, and the other way round."""
+    gate = AlwaysGate() if name == "always" else GATES[name]
+    asked = options(exchanged=True, takeover_tokens=tokens)
+    beginning = [given_beginning(make_job(seed), [1, 2], [0.5, 0.5]) for seed in range(6)]
+    jobs = [make_job(seed) for seed in range(12)] + [replace(job, sample_index=1) for job in beginning]
+    chunked, lockstep = (run_decoding(loop, gate, asked, jobs) for loop in ("chunked", "lockstep"))
+    there = asyncio.run(decode(toy_pair().exchanged(), jobs, gate, options(takeover_tokens=tokens)))
+    plain = run_decoding("chunked", gate, options(takeover_tokens=tokens), jobs)
+    if name != "always":  # alone, the guest is asked in pieces, and what the host would have drawn is not known
+        for one, other in zip(chunked, lockstep, strict=True):
+            assert_same(one, other)
+    for one, other in zip(chunked, there, strict=True):
+        assert_same(one, other)
+    assert [trace.token_ids for trace in chunked] != [trace.token_ids for trace in plain]
+
+
 @pytest.mark.parametrize("loop", ["chunked", "lockstep"])
 @pytest.mark.parametrize("name", ["ce", "entropy", "random", "never", "always"])
 def test_a_given_beginning_is_what_the_rest_goes_on_from(name: str, loop: Decoding) -> None:

@@ -73,6 +73,10 @@ def test_chunked_equals_lockstep(served_pair: ServedPair, name: str) -> None:
     assert asyncio.run(compare(served_pair, name, 8, max_new_tokens=30)) == []
 
 
+def test_chunked_equals_lockstep_in_exchanged_roles(served_pair: ServedPair) -> None:
+    assert asyncio.run(compare(served_pair, "ce", 8, max_new_tokens=30, exchanged=True)) == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", GATES)

@@ -24,6 +24,7 @@ IN_FILE = SMALL.replace("[decoding]", f'[servers]\nbase_url = "{URL}/v1"\nreason
     ("old", "new", "fault"),
     [
         ("k = 0", 'decoding = "lockstep"', "decoding.decoding: lockstep decoding does not go through an endpoint"),
+        ("k = 0", "exchanged = true", "decoding.exchanged: exchanged roles do not go through an endpoint"),
         ("k = 0", 'k = 5\nscore_kind = "plugin"', "decoding.score_kind: the servers' exact numbers do not go through"),
         ('program = "base"', 'program = "oracle"', r"programs\[0\].program: its gate knows the problem"),
         (

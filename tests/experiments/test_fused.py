@@ -47,6 +47,7 @@ def gpu_pair(folder: Path, more: str) -> str:
         ),
         ('model = "bundled"', 'model = "bundled"\nflags = "--x"', "line 4, models.base.flags: one server holds both"),
         ("k = 20", 'decoding = "lockstep"', "line 10, decoding.decoding: lockstep decoding needs two servers"),
+        ("k = 20", "exchanged = true", "line 10, decoding.exchanged: exchanged roles need two servers"),
         ('program = "base"', 'program = "oracle"', r"programs\[0\].program: its gate knows the problem"),
     ],
     ids=lambda value: value[:32] if isinstance(value, str) else None,

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,9 +224,10 @@ def test_a_server_that_is_started_for_a_run_knows_its_gate(monkeypatch: pytest.M
     assert CliRunner().invoke(app, command).exception.args == (gate,)  # type: ignore[union-attr]
 
 
-def test_what_needs_two_servers_says_so(fused: BothModels, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [{"decoding": "lockstep"}, {"exchanged": True}], ids=str)
+def test_what_needs_two_servers_says_so(fused: BothModels, tmp_path: Path, asked: Any) -> None:
     with Store.open(tmp_path / "traces.duckdb") as store, pytest.raises(UsageError, match="two servers"):
-        run(store, (fused.url, fused.url), RunSettings("guided", limit=1, decoding="lockstep", gate=GateOptions(tau=0.5)))
+        run(store, (fused.url, fused.url), RunSettings("guided", limit=1, gate=GateOptions(tau=0.5), **asked))
 
 
 def test_one_model_beside_itself_is_a_pair_but_not_where_both_are_asked_for(served_pair: ServedPair, tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.programs.stored.followed import followed_run, takeover_rates
-from rrti_sgl.prompts import load_template
+from rrti_sgl.prompts import PromptTemplate, load_template
 from rrti_sgl.records import ProblemRecord, RunRecord, SampleTrace
 from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.sinks.memory import MemorySink
@@ -106,6 +107,46 @@ def test_lockstep_and_chunked_runs_store_the_same_tokens(program: str, store: St
             np.testing.assert_allclose(one.tokens.score, other.tokens.score, rtol=1e-6)
 
 
+def test_exchanged_roles_swap_the_models_and_leave_them_their_prompts(store: Store, settings: RunSettings) -> None:
+    """The record names the model that writes as base; either model alone writes the same in both directions."""
+    own = PromptTemplate("w2 {question}")
+    given = replace(settings, reasoning_prompt=own)
+    exchanged = replace(given, exchanged=True)
+    base, reasoning = ToyEngine(3), ToyEngine(1003)
+    base.info, reasoning.info = (replace(base.info, model=name) for name in ("b", "r"))
+
+    def runs(settings: RunSettings, **options: Any) -> RunRecord:
+        async def go() -> RunRecord:
+            pair = replace(toy_pair(3), base=base, reasoning=reasoning)
+            async with PairSession(pair, Concurrency(4)) as session:
+                return await run_program(session, store, settings, **options)
+
+        return asyncio.run(go())
+
+    for host, guest in (("base", "reasoning"), ("reasoning", "base")):
+        alone, other = (runs(replace(each, program=end)) for each, end in ((given, host), (exchanged, guest)))
+        assert (alone.base_model, alone.reasoning_model) == (other.reasoning_model, other.base_model) == ("b", "r")
+        assert alone.tokenizer_hash == other.tokenizer_hash
+        for one, same in zip(traces(store, alone.run_id), traces(store, other.run_id), strict=True):
+            np.testing.assert_array_equal(one.tokens.token_id, same.tokens.token_id)
+            assert one.sample.base_prompt == same.sample.reasoning_prompt
+    guided = runs(exchanged)
+    assert guided.config["exchanged"] is True
+    assert "exchanged" not in runs(given).config
+    [first, *_] = traces(store, guided.run_id)
+    assert (first.sample.base_prompt or "").startswith("w2 ")
+    assert not (first.sample.reasoning_prompt or "").startswith("w2 ")
+    assert 0 < first.sample.n_takeovers < first.sample.n_tokens
+
+    # Thresholds are of a direction, and a counterfactual stays in that of its sample.
+    calibrated = replace(exchanged, gate=GateOptions(), allow_overlap=True)
+    calibrate_on_run(store, runs(replace(given, program="diagnose")).run_id, metric="ce", spike_ratio=0.2)
+    with pytest.raises(UsageError, match=r"no calibration for these models .*, b \+ r\)"):
+        runs(calibrated)
+    calibrate_on_run(store, runs(replace(exchanged, program="diagnose")).run_id, metric="ce", spike_ratio=0.2)
+    assert runs(calibrated).status == "finished"
+
+
 @pytest.mark.parametrize("precision", ["compact", "exact"])
 def test_lists_that_end_at_a_mass_leave_everything_else_as_it_was(
     precision: Any, tmp_path: Path, settings: RunSettings
@@ -137,10 +178,12 @@ def test_lists_that_end_at_a_mass_leave_everything_else_as_it_was(
     assert checking.check(tmp_path / "mass.duckdb") == []
 
 
-@pytest.mark.parametrize("decoding", ["chunked", "lockstep"])
-def test_a_counterfactual_goes_on_from_its_token(decoding: Decoding, store: Store, settings: RunSettings) -> None:
+@pytest.mark.parametrize(("decoding", "exchanged"), [("chunked", False), ("lockstep", False), ("chunked", True)])
+def test_a_counterfactual_goes_on_from_its_token(
+    decoding: Decoding, exchanged: bool, store: Store, settings: RunSettings
+) -> None:
     """With the takeover the sample ends as it ended; without, the base model's token is what the rest goes on from."""
-    parents = traces(store, run(store, replace(settings, decoding=decoding)).run_id)
+    parents = traces(store, run(store, replace(settings, decoding=decoding, exchanged=exchanged)).run_id)
     parent = next(trace for trace in parents if trace.sample.n_changed > 1)
     work = lambda session: run_counterfactual(session, store, parent.sample.sample_id, trust=[GRADER])  # noqa: E731
     record, effects = on_session(work)

@@ -177,6 +177,22 @@ def test_two_runs_on_one_problem_set_have_no_average(store, build):
     assert [row["part"] for row in rows(store, "accuracy", run=["g2", "g3"])] == ["run", "run", "average"]
 
 
+def test_in_exchanged_roles_recovery_is_the_way_from_the_host_to_its_guest(store, build):
+    """Both directions are compared with the same two runs of one model alone."""
+    directions = {"x": {"base_model": "R", "reasoning_model": "B"}}
+    for run_id, right in (RIGHT | {"x": "1110"}).items():
+        program = {"b": "base", "t": "reasoning"}.get(run_id, "guided")
+        models = directions.get(run_id, {"base_model": "B", "reasoning_model": "R"})
+        write_run(store, run_id, graded(build, run_id, right), program=program, **models)
+    found = {row["run_id"]: row for row in run_query(store, "accuracy", base="b", reasoning="t").to_pylist()}
+    assert {run: row["recovery_accuracy"] for run, row in found.items()} == pytest.approx(
+        {"b": 0, "t": 1, "g": 2 / 3, "x": 1 / 3}
+    )
+    assert found["x"]["recovery_accuracy"] == (0.75 - 1.0) / (0.25 - 1.0)
+    with pytest.raises(UsageError, match=r"runs of one base model: run x has base_model 'R', run b 'B'"):
+        run_query(store, "accuracy", base="b")
+
+
 def test_recovery_is_of_the_same_problem_set(store, build):
     write_run(store, "b", graded(build, "b", "0100"), program="base", problem_set="easy")
     write_run(store, "g", graded(build, "g", "0111"), problem_set="hard")

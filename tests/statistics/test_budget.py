@@ -74,6 +74,27 @@ def test_curves_are_kept_apart(store, build):
     assert [row["run_id"] for row in rows(store, "budget", run="b")] == ["b"]
 
 
+def test_a_curve_in_exchanged_roles_begins_with_the_other_direction(store, build):
+    """What the model that writes reaches alone is known from `reasoning`; its own run without takeovers goes first."""
+    here, there = ({"base_model": a, "reasoning_model": b} for a, b in (("x/B", "x/R"), ("x/R", "x/B")))
+    for run_id, takeovers, right in (("b", 0, 2), ("g", 1, 6)):
+        point(store, build, run_id, takeovers, right, **here)
+    for run_id, takeovers, right in (("e1", 1, 8), ("e2", 2, 7), ("e3", 3, 6), ("e4", 4, 3), ("e5", 5, 1)):
+        point(store, build, run_id, takeovers, right, **there)
+    traces = [build["trace"]("t", f"p{p}", 0, np.ones(10), correct=p < 9, tokens={"fired": [True] * 10}) for p in range(10)]
+    write_run(store, "t", traces, program="reasoning", **here)
+    found = {}
+    for row in run_query(store, "budget", resamples=RESAMPLES).to_pylist():
+        found.setdefault(row["curve"], []).append((row["run_id"], row["rho"], row["accuracy"]))
+        assert row["run_id"] != "t" or row["rho_low"] is None
+    assert found["guided, ce, B + R"] == [("b", 0, 0.2), ("g", 0.1, 0.6)]
+    assert [run for run, *_ in found["guided, ce, R + B"]] == ["t", "e1", "e2", "e3", "e4", "e5"]
+    assert found["guided, ce, R + B"][0] == ("t", 0, 0.9)
+    assert found["reasoning, ce, B + R"] == [("b", 0, 0.2), ("t", 1, 0.9)]
+    point(store, build, "own", 0, 9, **there)
+    assert next(row["run_id"] for row in rows(store, "budget") if row["curve"] == "guided, ce, R + B") == "own"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_to_an_independent_computation(store, seed):
     rng = np.random.default_rng(seed)
