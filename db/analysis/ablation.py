@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from rrti_sgl.db.analysis.comparison import require_same_settings
+from rrti_sgl.db.analysis.comparison import require_same_settings, require_same_writer
 from rrti_sgl.db.analysis.graded import (
     Ends,
     Outcomes,
@@ -28,14 +28,16 @@ _COLUMNS = (
     *("rho", "changed", "accuracy", "pass_at_k", "recovery_accuracy", "recovery_pass"),
     *("accuracy_over_base", "pass_over_base", "accuracy_over_guided", "pass_over_guided"),
 )
-_SETTINGS = ("problem_set", "base_model", "grader", "temperature", "top_p")
+_SETTINGS = ("problem_set", "grader", "temperature", "top_p")
 
 
 def _with_references(store: Store, coverage: Sequence[Row], values: Values) -> Values:
     """Base, guided and reasoning run: as named, else the only run of that program."""
     purpose = "An ablation"
     require_same_problems(coverage, purpose)
-    require_same_settings(store.get_runs(values["runs"]), _SETTINGS, f"{purpose} compares runs that decode alike")
+    records = store.get_runs(values["runs"])
+    require_same_settings(records, _SETTINGS, f"{purpose} compares runs that decode alike")
+    require_same_writer(records, f"{purpose} compares runs that decode alike")
     found = dict(values)
     for reference in ("base", "guided", "reasoning"):
         runs = [row["run_id"] for row in coverage if row["program"] == reference]

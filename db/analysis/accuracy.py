@@ -64,9 +64,10 @@ def _references(coverage: Sequence[Row], seeds: Sequence[int], name: str, values
     """
     by_id = {row["run_id"]: row for row in coverage}
     base, reasoning = (by_id[values[end][0]] if values[end] else None for end in _ENDS)
-    writers = {base["base_model"], reasoning["reasoning_model"]} if base and reasoning else set()
+    host, guest = (None if end is None else _writer(end) for end in (base, reasoning))
+    named = {run for end in _ENDS for run in values[end] or ()}
     exchanged = [
-        len(writers) == 2 and reasoning is not None and row["base_model"] == reasoning["reasoning_model"] for row in coverage
+        None not in (host, guest) and row["base_model"] == guest != host and row["run_id"] not in named for row in coverage
     ]
     found: list[str | None] = [None] * len(coverage)
     for swapped in set(exchanged):
@@ -77,6 +78,12 @@ def _references(coverage: Sequence[Row], seeds: Sequence[int], name: str, values
             for place, run in zip(places, chosen, strict=True):
                 found[place] = run
     return found
+
+
+def _writer(row: Row) -> str | None:
+    """The model that wrote most of a run's tokens."""
+    writer: str | None = row["reasoning_model" if row["program"] == "reasoning" else "base_model"]
+    return writer
 
 
 def _of_each(
@@ -107,7 +114,7 @@ def _of_each(
                 f"{reference['problem_set']}.",
                 "Name the runs that belong together.",
             )
-        if same_base:
+        if same_base and _writer(reference) != row["base_model"]:
             require_same([reference, row], ("base_model",), "Recovery compares runs of one base model")
         chosen.append(reference)
     return [row["run_id"] for row in chosen]

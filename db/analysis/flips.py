@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from rrti_sgl.db.analysis.comparison import require_same_settings
+from rrti_sgl.db.analysis.comparison import require_same_settings, require_same_writer
 from rrti_sgl.db.analysis.parameters import one_run
 from rrti_sgl.db.analysis.query import Query, Row, Values
 from rrti_sgl.db.analysis.ratios import Ratio, insert_ratio_intervals, run_by_problem
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 
-_SETTINGS = ("problem_set", "base_model", "grader", "temperature", "top_p")
+_SETTINGS = ("problem_set", "grader", "temperature", "top_p")
 
 
 def _check_pair(store: Store, coverage: Sequence[Row], values: Values) -> Values:
@@ -22,7 +22,9 @@ def _check_pair(store: Store, coverage: Sequence[Row], values: Values) -> Values
         raise UsageError(
             f"Flips compare two runs; there is {coverage[0]['run_id']} alone.", "Name two runs, the reference first."
         )
-    require_same_settings(store.get_runs(values["runs"]), _SETTINGS, "Flips compare runs that decode alike")
+    records = store.get_runs(values["runs"])
+    require_same_settings(records, _SETTINGS, "Flips compare runs that decode alike")
+    require_same_writer(records, "Flips compare runs that decode alike")
     reference = set(coverage[0]["graded_problems"])
     for row in coverage[1:]:
         if reference.isdisjoint(row["graded_problems"]):

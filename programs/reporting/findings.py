@@ -41,7 +41,8 @@ def _achieved(selection: RunSelection, comparison: Comparison, rows: Mapping[str
     text = f"On {comparison.title}, {label} took over {share} of the tokens"
     text += "" if guided["changed"] is None else f", changed {SHARE.text(guided['changed'])}"
     text += f" and answered {_accuracy(guided)} right"
-    ends = (("base", rows.get(comparison.base or "")), ("reasoning", rows.get(comparison.reasoning or "")))
+    names = ("reasoning", "base") if comparison.exchanged else ("base", "reasoning")
+    ends = zip(names, (rows.get(run or "") for run in (comparison.base, comparison.reasoning)), strict=True)
     alone = [f"the {name} model alone {_accuracy(row)}" for name, row in ends if row is not None]
     text += f"; {', '.join(alone)}" if alone else ""
     if guided.get("recovery_accuracy") is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rrti_sgl.db.store import Store
@@ -26,9 +27,12 @@ class Comparison:
         title: what is compared, in words.
         runs: their ids.
         labels: what each is called among them, by id.
-        base: id of the newest run of the base model alone, if there is one.
-        reasoning: id of the newest run of the reasoning model alone, if there is one.
+        base: id of the newest run of the model that writes alone, if there is one: the base model, in exchanged roles the
+            reasoning model. Where these runs have none it is that of the other direction.
+        reasoning: id of the newest run of its guest alone, likewise.
         n_problems, n_samples: problems, and samples of each.
+        mirror: place among the comparisons of the same in the other direction; None: there is none.
+        exchanged: whether the roles are exchanged.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Comparison:
     reasoning: str | None
     n_problems: int
     n_samples: int
+    mirror: int | None = None
+    exchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
 
 def _gate_label(run: RunRecord) -> str:
     gate: Mapping[str, Any] = run.config.get("gate") or {}
-    parts = [run.program]
+    parts = [run.program, *(["exchanged"] if run.config.get("exchanged") else [])]
     if gate.get("like") is not None:
         parts.append("at equal ρ")
     elif run.program in ("random", "early") and gate.get("budget") is not None:
@@ -184,16 +190,32 @@ def _comparisons(store: Store, records: Sequence[RunRecord]) -> list[Comparison]
             models = (run.base_model, run.reasoning_model, run.tokenizer_hash)
             key = (*models, run.problem_set, covered[run.run_id]["problems"], *sampling)
             groups.setdefault(key, []).append(run)
-    return [_comparison(group, covered[group[0].run_id]) for group in groups.values()]
+    keys, names, found = list(groups), Counter[str](), []
+    for key, group in groups.items():
+        base, reasoning, *rest = key
+        other = groups.get((reasoning, base, *rest), []) if base != reasoning else []
+        comparison = _comparison(group, other, covered[group[0].run_id])
+        names[comparison.name] += 1
+        number = names[comparison.name]
+        name = comparison.name + (f"-{number}" if number > 1 else "")
+        found.append(replace(comparison, name=name, mirror=keys.index((reasoning, base, *rest)) if other else None))
+    return found
 
 
-def _comparison(runs: Sequence[RunRecord], covered: Mapping[str, Any]) -> Comparison:
+def _comparison(runs: Sequence[RunRecord], other: Sequence[RunRecord], covered: Mapping[str, Any]) -> Comparison:
     first, n_problems = runs[0], int(covered["n_problems"])
     n_samples = first.samples_per_problem
     sampling = f"temperature {SETTING.text(first.temperature)}" if first.temperature else "greedy"
     counted = f"{COUNT.text(n_problems)} problems of {first.problem_set}"
     title = f"{counted}, {sampling}" + (f", {n_samples} samples each" if n_samples > 1 else "")
-    name = "".join(c if c.isalnum() else "-" for c in f"{first.problem_set[:LONGEST_NAME]} {n_problems}x{n_samples}")
-    ends = {run.program: run.run_id for run in runs if run.program in ("base", "reasoning")}
+    exchanged = bool(first.config.get("exchanged"))
+    named = f"{first.problem_set[:LONGEST_NAME]} {n_problems}x{n_samples}{' exchanged' if exchanged else ''}"
+    name = "".join(c if c.isalnum() else "-" for c in named)
+    title += ", exchanged roles" if exchanged else ""
+    alone = {"base": "reasoning", "reasoning": "base"}
+    ends = {alone[run.program]: run for run in other if run.program in alone}
+    ends |= {run.program: run for run in runs if run.program in alone}
+    labels = _labels([*runs, *(run for run in ends.values() if run not in runs)])
+    base, reasoning = (ends[end].run_id if end in ends else None for end in alone)
     ids = [run.run_id for run in runs]
-    return Comparison(name, title, ids, _labels(runs), ends.get("base"), ends.get("reasoning"), n_problems, n_samples)
+    return Comparison(name, title, ids, labels, base, reasoning, n_problems, n_samples, exchanged=exchanged)

@@ -6,13 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
+from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.context import ReportContext
 from rrti_sgl.programs.reporting.listing import SampleFilter, compare_runs, list_runs, list_samples
+from rrti_sgl.programs.reporting.published import load_published
+from rrti_sgl.programs.reporting.runs import select_runs
+from rrti_sgl.programs.reporting.sections.directions import both_directions
 from tests.db.conftest import make_problem, make_run, make_trace
 
 
@@ -116,3 +122,30 @@ def test_the_commands_fit_and_say_what_comes_next(tiny_path: Path, monkeypatch: 
     assert len(json.loads(rrti("samples", "--limit", "2", *db, "--json"))) == 2
     assert set(json.loads(rrti("compare", "base", "guided", *db, "--json"))[0]) == {"compared", "difference", "differing"}
     assert CliRunner().invoke(app, ["samples", "--right", "--wrong", *db]).exception is not None
+
+
+def test_runs_in_exchanged_roles_are_a_group_whose_ends_are_the_other_direction(tiny_path: Path, tmp_path: Path) -> None:
+    """And the report shows both directions side by side, each from its writer alone to its guest alone."""
+    path = tmp_path / "both.duckdb"
+    path.write_bytes(tiny_path.read_bytes())
+    models = {"base_model": "reasoning", "reasoning_model": "base", "config": {"exchanged": True}}
+    with Store.open(path) as store:
+        store.begin_run(make_run("other-1", n_problems=4, samples_per_problem=1, gate="divergence", **models))
+        fired = {"fired": np.arange(12) < 3}
+        flags = zip(range(4), "1100", strict=True)
+        store.write_samples(
+            [make_trace("other-1", f"p{i}", 0, np.ones(12), correct=f == "1", tokens=fired) for i, f in flags]
+        )
+        here, there = select_runs(store).comparisons
+        assert (there.runs, there.base, there.reasoning) == (["other-1"], "reasoning-1", "base-1")
+        assert there.labels["other-1"] == "guided exchanged τ=0.5"
+        assert here.name != there.name
+        assert list_runs(store)[-1].title == "4 problems of tiny, temperature 0.6, exchanged roles"
+        [(table, drawing)] = both_directions(ReportContext(TokenReader(store), select_runs(store), load_published()))
+    rows = [(row["writes"], row["run_id"], row["rho_pooled"], row["recovery_accuracy"]) for row in table.data.to_pylist()]
+    assert [row[:2] for row in rows] == [
+        *(("base", f"{program}-1") for program in ("base", "guided", "reasoning")),
+        *(("reasoning", run) for run in ("reasoning-1", "other-1", "base-1")),
+    ]
+    assert [row[2:] for row in rows[3:]] == [(0, 0), (0.25, pytest.approx(2 / 3)), (1, 1)]
+    assert drawing.files["png"]

@@ -189,6 +189,8 @@ def test_in_exchanged_roles_recovery_is_the_way_from_the_host_to_its_guest(store
         {"b": 0, "t": 1, "g": 2 / 3, "x": 1 / 3}
     )
     assert found["x"]["recovery_accuracy"] == (0.75 - 1.0) / (0.25 - 1.0)
+    named = rows(store, "accuracy", run="x", base="t", reasoning="b")
+    assert {row["run_id"]: row["recovery_accuracy"] for row in named} == pytest.approx({"t": 0, "b": 1, "x": 1 / 3})
     with pytest.raises(UsageError, match=r"runs of one base model: run x has base_model 'R', run b 'B'"):
         run_query(store, "accuracy", base="b")
 

@@ -32,6 +32,8 @@ def budget_figure(
     base: float | None = None,
     reasoning: float | None = None,
     knee: float | None = None,
+    *,
+    exchanged: bool = False,
 ) -> Figure:
     """Points by program, joined where a program ran at several budgets; base and reasoning as levels, the knee marked.
 
@@ -39,13 +41,14 @@ def budget_figure(
         points: the runs.
         quantity: what `value` is.
         n_problems: n.
-        base: level of the base model alone.
-        reasoning: level of the reasoning model alone.
+        base: level of the base model alone; in exchanged roles of the model that writes.
+        reasoning: level of the reasoning model alone; in exchanged roles of its guest.
         knee: rho of the knee.
+        exchanged: the reasoning model writes.
     """
     figure, axes = style.column_figure(2.5)
     right = 1.12 * max(point.rho for point in points)
-    for level, name in ((base, "base"), (reasoning, "reasoning")):
+    for level, name in zip((base, reasoning), ("reasoning", "base") if exchanged else ("base", "reasoning"), strict=True):
         if level is not None:
             axes.axhline(level, color=style.GREY, linewidth=0.9, linestyle=style.DASHES[2])
             above = name == "reasoning"

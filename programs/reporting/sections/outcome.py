@@ -14,6 +14,7 @@ from rrti_sgl.programs.reporting.figures.flips import Flips, flips_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import MEASURED, PUBLISHED
 from rrti_sgl.programs.reporting.runs import Comparison, called, leading_guided
+from rrti_sgl.programs.reporting.sections.directions import both_directions
 from rrti_sgl.programs.tables.table import Column, Table
 
 Build = Callable[[ReportContext, Comparison], tuple[Table, Sequence[Drawing]]]
@@ -103,12 +104,13 @@ def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
 
 def _of_every_seed(context: ReportContext, comparison: Comparison, newest: str | None) -> str | list[str] | None:
     """The runs like a reference, where there is one for each seed of those that are compared; else the reference alone."""
-    records = {run.run_id: run for run in context.selection.records if run.run_id in comparison.runs}
     if newest is None:
         return None
-    alike = [run for run in records.values() if run.program == records[newest].program]
-    seeds = sorted(run.seed for run in alike)
-    return [run.run_id for run in alike] if seeds == sorted({run.seed for run in records.values()}) else newest
+    home = next(each.runs for each in context.selection.comparisons if newest in each.runs)
+    records = {run.run_id: run for run in context.selection.records}
+    alike = [records[run] for run in home if records[run].program == records[newest].program]
+    seeds = sorted({records[run].seed for run in comparison.runs})
+    return [run.run_id for run in alike] if seeds == sorted(run.seed for run in alike) else newest
 
 
 def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
@@ -168,7 +170,11 @@ def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Seque
 
 
 def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
-    data = _query(context, "budget", comparison, [run for run in comparison.runs if run != comparison.reasoning])
+    asked = [run for run in comparison.runs if run != comparison.reasoning]
+    begun = [comparison.base] if comparison.base is not None and comparison.base not in asked else []
+    data = _query(context, "budget", comparison, [*begun, *asked])
+    own = {row["curve_id"] for row in data.to_pylist() if row["run_id"] in asked}
+    data = data.filter(pa.array([curve in own for curve in data["curve_id"].to_pylist()]))
     rows = data.to_pylist()
     k = rows[0]["k"]
     table = Table(
@@ -207,8 +213,15 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
         "condition. "
         + ("" if knee is not None else "No knee is marked: a curve needs five budgets and a point above its chord.")
     )
-    make = lambda: budget_figure(points, quantity, comparison.n_problems, *ends, knee)  # noqa: E731
+    make = lambda: budget_figure(points, quantity, comparison.n_problems, *ends, knee, exchanged=comparison.exchanged)  # noqa: E731
     return table, [draw(f"budget-{comparison.name}", caption.strip(), make)]
+
+
+def _budgets(context: ReportContext) -> Content:
+    """The curves of each direction, then both directions side by side."""
+    content = _each_comparison(_budget)(context)
+    tables, drawings = zip(*both, strict=True) if (both := [*both_directions(context)]) else ((), ())
+    return Content([*content.tables, *tables], [*content.drawings, *drawings], content.missing)
 
 
 def _ends(context: ReportContext, comparison: Comparison, height: str) -> tuple[float | None, float | None]:
@@ -254,6 +267,6 @@ def _with_published(data: pa.Table, published: Sequence[Mapping[str, Any]]) -> p
 SECTIONS = (
     Section("accuracy", "Accuracy and recovery", _each_comparison(_accuracy)),
     Section("flips", "Flips", _each_comparison(_flips)),
-    Section("budget", "Budget", _each_comparison(_budget)),
+    Section("budget", "Budget", _budgets),
     Section("ablation", "Ablation", _each_comparison(_ablation)),
 )

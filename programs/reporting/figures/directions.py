@@ -1,0 +1,63 @@
+"""What tokens of the other model do to a text, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.tables.numbers import COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """One model's text with tokens of the other.
+
+    Args:
+        writes: whose text it is, "base" or "reasoning".
+        alone: accuracy of that model alone; None: it is not known.
+        rows: runs with `rho_pooled`, `accuracy` and the ends of its interval.
+    """
+
+    writes: str
+    alone: float | None
+    rows: Sequence[Mapping[str, Any]]
+
+
+def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figure:
+    """A curve for each direction, from the writer alone at 0; the levels of both models alone are drawn through.
+
+    Args:
+        directions: one or two.
+        n_problems: n.
+    """
+    figure, axes = style.column_figure(2.5)
+    right = 1.12 * max([0.01, *(row["rho_pooled"] for direction in directions for row in direction.rows)])
+    for index, direction in enumerate(directions):
+        colour, guest = style.SERIES[index], {"base": "reasoning", "reasoning": "base"}[direction.writes]
+        points = sorted((row["rho_pooled"], row["accuracy"]) for row in direction.rows)
+        if direction.alone is not None:
+            axes.axhline(direction.alone, color=style.GREY, linewidth=0.9, linestyle=style.DASHES[2])
+            place: dict[str, Any] = {"xytext": (0, 2), "textcoords": "offset points", "va": "bottom"}
+            axes.annotate(f"{direction.writes} alone", (right, direction.alone), ha="right", color=style.GREY, **place)
+            points.insert(0, (0.0, direction.alone))
+        label = f"{direction.writes} writes, {guest} takes over"
+        mark = {"color": colour, "marker": style.MARKERS[index], "markersize": 4.5, "linestyle": style.DASHES[index]}
+        axes.plot([x for x, _ in points], [y for _, y in points], label=label, clip_on=False, zorder=3, **mark)
+        for row in direction.rows:
+            if row.get("accuracy_low") is not None:
+                ends = [row["accuracy_low"], row["accuracy_high"]]
+                axes.plot([row["rho_pooled"]] * 2, ends, color=colour, linewidth=0.9, zorder=2)
+    axes.set(
+        xlim=(0, right),
+        ylim=(0, 1.06),
+        xlabel="Tokens of the guest per token, ρ",
+        ylabel=f"Accuracy (%), {COUNT.text(n_problems)} problems",
+    )
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    style.percent_axis(axes.yaxis)
+    style.legend_above(axes, 1)
+    return figure
