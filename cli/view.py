@@ -54,6 +54,14 @@ def view(
     sample: Annotated[
         list[str] | None, typer.Option(help="This sample: id, or its first digits; repeat.", rich_help_panel=_EXPORT)
     ] = None,
+    filters: Annotated[
+        str,
+        typer.Option(
+            metavar="QUERY",
+            help="That the page's filters leave, as in its address: outcome=wrong&word=wait.",
+            rich_help_panel=_EXPORT,
+        ),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.", rich_help_panel=_EXPORT)] = 100,
     branch: Annotated[
         bool,
@@ -81,14 +89,16 @@ def view(
         raise UsageError(
             "--sealed and --snapshot were both given.", "A snapshot has the sealed runs, too: leave --sealed out."
         )
-    if export is None and (run or sample):
-        raise UsageError("--run and --sample choose what is written.", "Give --export FOLDER, or filter on the page.")
+    if export is None and (run or sample or filters):
+        raise UsageError(
+            "--run, --sample and --filters choose what is written.", "Give --export FOLDER, or filter on the page."
+        )
     pair.check_servers("a branch")
     path = store or db
     opened = Store.open_snapshot if snapshot else Store.open_sealed if sealed else Store.open_readonly
     if export is not None:
         with opened(path) as found, Explorer(found) as explorer:
-            return _written(explorer, run or (), sample or (), limit, export)
+            return _written(explorer, run or (), sample or (), filters, limit, export)
     from rrti_sgl.programs.explorer import check_installed
 
     check_installed()
@@ -110,11 +120,18 @@ def view(
         say("The explorer is stopped.")
 
 
-def _written(explorer: Explorer, runs: Sequence[str], samples: Sequence[str], limit: int, folder: Path) -> None:
+def _written(
+    explorer: Explorer, runs: Sequence[str], samples: Sequence[str], filters: str, limit: int, folder: Path
+) -> None:
     """Write chosen samples as a folder, and say what it is."""
+    from urllib.parse import parse_qs
+
+    from rrti_sgl.programs.explorer.asked import FiltersAsked, read
     from rrti_sgl.programs.explorer.export import chosen_samples, export
 
-    made = export(explorer, chosen_samples(explorer, runs, samples, limit), folder)
+    address, mark, query = filters.partition("?")
+    asked = read(FiltersAsked, parse_qs(query if mark and "=" not in address else filters))
+    made = export(explorer, chosen_samples(explorer, runs, samples, limit, asked), folder)
     say(f"{made.samples} samples, {made.bytes / 1e6:.1f} MB: open {made.page}")
 
 

@@ -29,8 +29,8 @@ class Asked(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
 
-class SamplesAsked(Asked):
-    """Which samples, in which order, and which part of them.
+class FiltersAsked(Asked):
+    """Which samples, and in which order.
 
     Of `word`, `tagged`, `from`, `to`, `scoreMin` and `scoreMax` those that are given must hold of one and the same token;
     positions alone ask for a takeover there. `tagged` false asks for samples without a planning word.
@@ -52,6 +52,11 @@ class SamplesAsked(Asked):
     text: Text | None = None
     sort: Sort = "run"
     order: Literal["up", "down"] | None = None
+
+
+class SamplesAsked(FiltersAsked):
+    """The same, and which part of them."""
+
     offset: Count = 0
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 100
 

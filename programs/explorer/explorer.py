@@ -51,9 +51,9 @@ class Explorer:
         self.lists = SampleLists(self.index)
         self._texts = TokenTexts(store, vocabulary)
         self._runs: dict[str, Payload] = {}
-        self._samples = Samples(store, self.index, self.lists, self._texts, self._runs)
-        self._trees = Trees(self.index, self.lists, self._texts)
-        self._aggregates = Aggregates(store, self.index)
+        self.samples = Samples(store, self.index, self.lists, self._texts, self._runs)
+        self.trees = Trees(self.index, self.lists, self._texts)
+        self.aggregates = Aggregates(store, self.index)
         self._read_runs()
 
     def __enter__(self) -> Explorer:
@@ -91,20 +91,20 @@ class Explorer:
                 return self.lists.page(read(SamplesAsked, query))
             case ["sample", run, sample]:
                 read(NothingAsked, query)
-                return self._samples.sample(run, sample)
+                return self.samples.sample(run, sample)
             case ["candidates", run, sample]:
-                return self._samples.candidates(run, sample, read(PartAsked, query))
+                return self.samples.candidates(run, sample, read(PartAsked, query))
             case ["partners", run, sample]:
                 read(NothingAsked, query)
                 return self.lists.partners(run, sample)
             case ["tree", run, sample]:
                 read(NothingAsked, query)
-                return self._trees.nodes(run, sample)
+                return self.trees.nodes(run, sample)
             case ["export", "tree", run, sample]:
                 read(NothingAsked, query)
-                return self._trees.export(run, sample)
+                return self.trees.export(run, sample)
             case ["statistics", name]:
-                return self._aggregates.of(name, read(StatisticAsked, query))
+                return self.aggregates.of(name, read(StatisticAsked, query))
             case ["tokens"]:
                 return tokens_behind(self.index, read(TokensAsked, query))
         raise MissingError(f"There is no address {path[:100]!r}.", "Go to the list of runs and samples: /.")
@@ -119,7 +119,7 @@ class Explorer:
             "branchingRemedy": self._remedy,
             "runs": list(self._runs.values()),
             "metrics": [_SCORE, *metrics],
-            "statistics": self._aggregates.names(),
+            "statistics": self.aggregates.names(),
         }
 
     def first(self, path: str, query: Query, search: str = "") -> dict[str, Any]:
@@ -152,12 +152,13 @@ class Explorer:
             SELECT
                 runs.run_id AS run, program, status, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ') AS "createdAt",
                 problem_set AS "problemSet", base_model AS "baseModel", reasoning_model AS "reasoningModel",
-                coalesce(n.samples, 0) AS samples, n.right, coalesce(n.tokens, 0) AS tokens,
+                coalesce(n.samples, 0) AS samples, coalesce(n.graded, 0) AS graded, coalesce(n."right", 0) AS "right",
+                coalesce(n.tokens, 0) AS tokens,
                 coalesce(n.takeovers, 0) AS takeovers, metric, score_kind AS "scoreKind", temperature,
                 gate, tau, lambda_ AS lambda, "window", warmup
             FROM runs LEFT JOIN (
                 SELECT
-                    run_id, count(*) AS samples, if(count(correct) > 0, count(*) FILTER (correct), NULL) AS right,
+                    run_id, count(*) AS samples, count(correct) AS graded, count(*) FILTER (correct) AS "right",
                     sum(n_tokens)::BIGINT AS tokens, sum(n_takeovers)::BIGINT AS takeovers
                 FROM sample_index GROUP BY run_id
             ) AS n USING (run_id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,33 @@ import pyarrow as pa
 from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.explorer.asked import MOST_TOKENS, PartAsked
-from rrti_sgl.programs.explorer.samples import Payload, SampleLists
+from rrti_sgl.programs.explorer.samples import Payload, SampleLists, keys_of
 from rrti_sgl.programs.explorer.texts import TokenTexts
 from rrti_sgl.science.metrics import METRICS
 
-_REMEMBERED = 64  # samples, with their tokens
+TOGETHER = 64  # samples whose tokens are read at once, and remembered
+# Lists of ids are values of the statements, so that only their rows are read.
+_TOLD = """
+    SELECT run_id, sample_id, base_prompt, reasoning_prompt, text, k, score_kind, vocab_size, problems.question
+    FROM samples JOIN runs USING (run_id) LEFT JOIN problems USING (problem_set, problem_id)
+    WHERE list_contains($runs, run_id) AND list_contains($samples, sample_id)
+"""
+_TOKENS = """
+    SELECT * FROM tokens WHERE list_contains($runs, run_id) AND list_contains($samples, sample_id)
+    ORDER BY run_id, sample_id, position
+"""
+_BEFORE = """
+    WITH RECURSIVE chain AS (
+        SELECT run_id, sample_id, parent_sample_id, parent_position FROM sample_index
+        WHERE list_contains($runs, run_id) AND list_contains($samples, sample_id) AND parent_sample_id IS NOT NULL
+        UNION
+        SELECT chain.run_id, chain.sample_id, s.parent_sample_id, s.parent_position
+        FROM chain JOIN sample_index AS s ON s.sample_id = chain.parent_sample_id
+    )
+    SELECT chain.run_id, chain.sample_id, count(tokens.score) AS n FROM chain
+    JOIN tokens ON tokens.sample_id = chain.parent_sample_id AND tokens.position <= chain.parent_position
+    GROUP BY ALL
+"""
 
 
 class Samples:
@@ -45,25 +68,31 @@ class Samples:
         Raises:
             MissingError: there is none.
         """
-        row = self._lists.row(run, sample)
-        tokens = self.tokens(run, sample)
-        query = """
-            SELECT base_prompt, reasoning_prompt, text FROM samples WHERE run_id = $run AND sample_id = $sample
+        [found] = self.of([self._lists.row(run, sample)])
+        return found
+
+    def of(self, rows: Sequence[Payload]) -> Iterator[Payload]:
+        """Everything about some samples but the candidates; what is read is read for all of them at once.
+
+        Args:
+            rows: of at most `TOGETHER` samples, as lists have them.
         """
-        of_run = """
-            SELECT k, score_kind, vocab_size, question
-            FROM runs LEFT JOIN (FROM problems WHERE problem_id = $problem) USING (problem_set) WHERE run_id = $run
-        """
-        [told] = self._store.sql(query, {"run": run, "sample": sample}).to_pylist()
-        [of] = self._store.sql(of_run, {"run": run, "problem": row["problem"]}).to_pylist()
-        text_of = self._texts.of_run(run)
+        keys = keys_of(rows)
+        told = {(one["run_id"], one["sample_id"]): one for one in self._store.sql(_TOLD, keys).to_pylist()}
+        before = self._scores_before([row for row in rows if row["parent"] is not None])
+        tokens = self._read(rows)
+        for row in rows:
+            key = row["run"], row["sample"]
+            yield self._payload(row, told[key], tokens[key], before.get(key, 0))
+
+    def _payload(self, row: Payload, told: Payload, tokens: pa.Table, before: int) -> Payload:
+        text_of = self._texts.of_run(row["run"])
         score = _numbers(tokens, "score")
         scored = np.asarray([value is not None for value in score])
-        before = self._scores_before(row)
         return {
             "row": row,
-            "runInfo": self._runs[run],
-            "question": of["question"] or "",
+            "runInfo": self._runs[row["run"]],
+            "question": told["question"] or "",
             "basePrompt": told["base_prompt"],
             "reasoningPrompt": told["reasoning_prompt"],
             "text": told["text"],
@@ -81,7 +110,7 @@ class Samples:
             "metrics": {name: _numbers(tokens, name) for name in METRICS},
             "baseLogprob": _numbers(tokens, "base_logprob"),
             "reasoningLogprob": _numbers(tokens, "reasoning_logprob"),
-            "bounds": _bounds(of),
+            "bounds": _bounds(told),
         }
 
     def candidates(self, run: str, sample: str, asked: PartAsked) -> Payload:
@@ -113,30 +142,25 @@ class Samples:
             if known is not None:
                 self._tokens.move_to_end((run, sample))
                 return known
-        self._lists.row(run, sample)
-        query = "SELECT * FROM tokens WHERE run_id = $run AND sample_id = $sample ORDER BY position"
-        found = self._store.sql(query, {"run": run, "sample": sample})
-        with self._lock:
-            self._tokens[run, sample] = found
-            while len(self._tokens) > _REMEMBERED:
-                self._tokens.popitem(last=False)
-        return found
+        return self._read([self._lists.row(run, sample)])[run, sample]
 
-    def _scores_before(self, row: Payload) -> int:
+    def _read(self, rows: Sequence[Payload]) -> dict[tuple[str, str], pa.Table]:
+        """The tokens of some samples, each in order of position, by run and sample; they are remembered."""
+        found = self._store.sql(_TOKENS, keys_of(rows))
+        tables, start = {(row["run"], row["sample"]): found.slice(0, 0) for row in rows}, 0
+        for key, own in groupby(zip(found["run_id"].to_pylist(), found["sample_id"].to_pylist(), strict=True)):
+            tables[key] = found.slice(start, n := sum(1 for _ in own))
+            start += n
+        with self._lock:
+            self._tokens |= tables
+            while len(self._tokens) > TOGETHER:
+                self._tokens.popitem(last=False)
+        return tables
+
+    def _scores_before(self, rows: Sequence[Payload]) -> dict[tuple[str, str], int]:
         """Scores that the gate had seen before the first token: those of the beginning that a continuation was given."""
-        query = """
-            WITH RECURSIVE chain AS (
-                SELECT parent_sample_id, parent_position FROM sample_index WHERE run_id = $run AND sample_id = $sample
-                UNION
-                SELECT s.parent_sample_id, s.parent_position
-                FROM chain JOIN sample_index AS s ON s.sample_id = chain.parent_sample_id
-            )
-            SELECT count(tokens.score) AS n FROM chain
-            JOIN tokens ON tokens.sample_id = chain.parent_sample_id AND tokens.position <= chain.parent_position
-        """
-        if row["parent"] is None:
-            return 0
-        return int(self._index.sql(query, {"run": row["run"], "sample": row["sample"]})["n"][0].as_py())
+        found = self._index.sql(_BEFORE, keys_of(rows)).to_pylist() if rows else []
+        return {(one["run_id"], one["sample_id"]): one["n"] for one in found}
 
 
 def _numbers(tokens: pa.Table, name: str) -> list[float | None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrti_sgl.db.sample_index import SampleIndex
-from rrti_sgl.programs.explorer.asked import WORD, MissingError, SamplesAsked
+from rrti_sgl.programs.explorer.asked import WORD, FiltersAsked, MissingError, SamplesAsked
 
 Payload = dict[str, Any]
 _REMEMBERED = 32  # lists of samples, a number each
@@ -66,13 +66,13 @@ class SampleLists:
 
     def __init__(self, index: SampleIndex) -> None:
         self._index = index
-        self._found: OrderedDict[tuple[int, SamplesAsked], NDArray[np.int32]] = OrderedDict()
+        self._found: OrderedDict[tuple[int, str, str], NDArray[np.int32]] = OrderedDict()
         self._dropping = threading.Lock()
 
     def page(self, asked: SamplesAsked) -> Payload:
         """A part of a list, and how long the list is."""
-        numbers = self._numbers(asked)
-        rows = self._rows(numbers[asked.offset : asked.offset + asked.limit].tolist())
+        numbers = self.numbers(asked)
+        rows = self.rows(numbers[asked.offset : asked.offset + asked.limit].tolist())
         return {"total": len(numbers), "offset": asked.offset, "rows": rows}
 
     def row(self, run: str, sample: str) -> Payload:
@@ -102,19 +102,22 @@ class SampleLists:
         rows: list[Payload] = self._index.sql(query, {"run": run, "sample": sample}).to_pylist()
         return rows
 
-    def _rows(self, numbers: Sequence[int]) -> list[Payload]:
+    def rows(self, numbers: Sequence[int]) -> list[Payload]:
+        """The rows of samples by their numbers, in the same order."""
         query = f"""
-            SELECT {_COLUMNS} FROM sample_index WHERE number IN (SELECT unnest($numbers))
-            ORDER BY list_position($numbers, number)
+            SELECT {_COLUMNS}
+            FROM (SELECT unnest($numbers) AS number, generate_subscripts($numbers, 1) AS place)
+            JOIN sample_index USING (number) ORDER BY place
         """
         rows: list[Payload] = self._index.sql(query, {"numbers": list(numbers)}).to_pylist() if len(numbers) else []
         return rows
 
-    def _numbers(self, asked: SamplesAsked) -> NDArray[np.int32]:
-        key = (self._index.version, asked.model_copy(update={"offset": 0, "limit": 1}))
+    def numbers(self, asked: FiltersAsked) -> NDArray[np.int32]:
+        """The numbers of the samples of a list, in its order."""
+        query, values = statement(asked)
+        key = (self._index.version, query, repr(values))
         found = self._found.get(key)  # another thread may drop it meanwhile
         if found is None:
-            query, values = statement(asked)
             self._found[key] = found = self._index.sql(query, values).column(0).to_numpy()
             with self._dropping:
                 while len(self._found) > _REMEMBERED:
@@ -122,7 +125,13 @@ class SampleLists:
         return found
 
 
-def statement(asked: SamplesAsked) -> tuple[str, Payload]:
+def keys_of(rows: Iterable[Payload]) -> Payload:
+    """Which samples some rows are of, as the values `$runs` and `$samples` of a statement."""
+    pairs = [(row["run"], row["sample"]) for row in rows]
+    return {"runs": list({run for run, _ in pairs}), "samples": [sample for _, sample in pairs]}
+
+
+def statement(asked: FiltersAsked) -> tuple[str, Payload]:
     """The statement for the numbers of the samples of a list, in order, and its values."""
     given = {name: value for name, value in asked if value not in (None, ())}
     used = [name for name in _OF_SAMPLES if name in given]

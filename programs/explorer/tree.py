@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rrti_sgl.db.sample_index import SampleIndex
-from rrti_sgl.programs.explorer.samples import Payload, SampleLists
+from rrti_sgl.programs.explorer.samples import Payload, SampleLists, keys_of
 from rrti_sgl.programs.explorer.texts import TokenTexts
 
 MOST_NODES = 2000
 
 _NODES = """
     WITH RECURSIVE nodes AS (
-        SELECT s.*, 1 AS depth FROM sample_index AS s WHERE s.parent_sample_id = $sample
+        SELECT s.*, s.parent_sample_id AS root, 1 AS depth FROM sample_index AS s
+        WHERE s.parent_sample_id IN (SELECT unnest($samples))
         UNION
-        SELECT s.*, depth + 1 FROM nodes JOIN sample_index AS s ON s.parent_sample_id = nodes.sample_id
+        SELECT s.*, root, depth + 1 FROM nodes JOIN sample_index AS s ON s.parent_sample_id = nodes.sample_id
         WHERE depth < $most
     )
     SELECT
-        run_id AS run, sample_id AS sample, parent_sample_id AS parent, parent_position AS position, arm,
+        root, run_id AS run, sample_id AS sample, parent_sample_id AS parent, parent_position AS position, arm,
         coalesce(json_extract_string(config, '$.program'), runs.program) AS program, answer, correct, n_tokens AS tokens,
         try_cast(json_extract_string(config, '$.forced') AS INTEGER) AS forced
     FROM nodes JOIN runs USING (run_id)
-    ORDER BY depth, number
-    LIMIT $most
+    QUALIFY row_number() OVER (PARTITION BY root ORDER BY depth, number) <= $most
+    ORDER BY root, depth, number
 """
 # Lists of ids are values of the statement, so that only their rows are read.
 _TEXTS = """
@@ -52,23 +55,27 @@ class Trees:
         Raises:
             MissingError: there is no such sample.
         """
-        self._lists.row(run, sample)
-        nodes: list[Payload] = self._index.sql(_NODES, {"sample": sample, "most": MOST_NODES}).to_pylist()
+        return self.of([self._lists.row(run, sample)]).get((run, sample), [])
+
+    def of(self, rows: Sequence[Payload]) -> dict[tuple[str, str], list[Payload]]:
+        """The nodes of those of some samples that have any, by run and sample."""
+        runs = {row["sample"]: row["run"] for row in rows}
+        nodes: list[Payload] = self._index.sql(_NODES, {"samples": [*runs], "most": MOST_NODES}).to_pylist()
         if not nodes:
-            return []
-        ids: Payload = {
-            "runs": [run, *{row["run"] for row in nodes}],
-            "samples": [sample, *(row["sample"] for row in nodes)],
-        }
+            return {}
+        ids = keys_of([*rows, *nodes])
         texts = {row["sample_id"]: row["text"] for row in self._index.sql(_TEXTS, ids).to_pylist()}
         positions = {row["position"] for row in nodes}
-        rows = self._index.sql(_CHOICES, ids | {"positions": [*positions]}).to_pylist()
-        choices = {(row["sample_id"], row["position"]): row for row in rows}
+        chosen = self._index.sql(_CHOICES, ids | {"positions": [*positions]}).to_pylist()
+        choices = {(one["sample_id"], one["position"]): one for one in chosen}
+        found: dict[tuple[str, str], list[Payload]] = {}
         for node in nodes:
+            root = node.pop("root")
             forced, choice = node.pop("forced"), choices.get((node["parent"], node["position"]), {})
             token = choice.get(node["arm"]) if forced is None else forced
-            node |= {"token": "" if token is None else self._texts.of_run(run)(token), "text": texts[node["sample"]]}
-        return nodes
+            node |= {"token": "" if token is None else self._texts.of_run(runs[root])(token), "text": texts[node["sample"]]}
+            found.setdefault((runs[root], root), []).append(node)
+        return found
 
     def export(self, run: str, sample: str) -> Payload:
         """The tree with its root, as one document."""

@@ -12,11 +12,12 @@ import orjson
 import pytest
 
 from rrti_sgl.cli.main import run
+from rrti_sgl.db.sample_index import SampleIndex
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.explorer import export as exporting
 from rrti_sgl.programs.explorer.aggregates import SHARES
-from rrti_sgl.programs.explorer.asked import MOST_TOKENS
+from rrti_sgl.programs.explorer.asked import MOST_TOKENS, FiltersAsked, read
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.explorer.export import MARK, chosen_samples, export
 from rrti_sgl.programs.explorer.shell import ASSETS
@@ -46,18 +47,51 @@ def test_every_payload_is_the_servers(explored: Explorer, tmp_path: Path) -> Non
     made = export(explored, rows, tmp_path / "page")
     found = read_back(made.folder)
     samples = [f"{row['run']}/{row['sample']}" for row in rows]
-    kinds = ("sample", "candidates", "partners", "tree")
+    kinds = ("sample", "candidates")
     statistics = {key for key in found if key.startswith("statistics/")}
-    assert set(found) == {"store", "samples", *(f"{kind}/{each}" for kind in kinds for each in samples), *statistics}
+    assert set(found) == {
+        "store",
+        "samples",
+        "tokens",
+        "trees",
+        *(f"{kind}/{each}" for kind in kinds for each in samples),
+        *statistics,
+    }
     assert found["samples"] == {"total": 7, "offset": 0, "rows": rows}
     for each in samples:
-        for kind in ("sample", "candidates"):
-            assert found[f"{kind}/{each}"] == orjson.loads(orjson.dumps(explored.answer(f"{kind}/{each}", {})))
-        among = {f"{row['run']}/{row['sample']}" for row in found[f"partners/{each}"]}
-        assert among < set(samples)
-    assert {row["run"] for row in found[f"partners/{samples[0]}"]} == {"guided-1", "base-1"}
-    assert [run["run"] for run in found["store"]["runs"]] == ["base-1", "guided-1"]
+        for kind in kinds:
+            told = orjson.loads(orjson.dumps(explored.answer(f"{kind}/{each}", {})))
+            assert {**found[f"{kind}/{each}"], "runInfo": None} == {**told, "runInfo": None}
+    infos = found["store"]["runs"]
+    assert [info["run"] for info in infos] == ["base-1", "guided-1"]
+    for info in infos:  # numbers are those of the rows that are here
+        own = [row for row in rows if row["run"] == info["run"]]
+        graded = [row["correct"] for row in own if row["correct"] is not None]
+        assert 0 < len(own) < 2 * PROBLEMS
+        assert (info["samples"], info["graded"], info["right"]) == (len(own), len(graded), sum(graded))
+        assert info["tokens"] == sum(row["tokens"] for row in own)
+        assert info["takeovers"] == sum(row["takeovers"] for row in own)
+        assert all(found[f"sample/{row['run']}/{row['sample']}"]["runInfo"] == info for row in own)
     assert (found["store"]["static"], found["store"]["branching"]) == (True, False)
+
+
+def test_many_samples_are_written_with_as_many_queries_as_few(
+    explored: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for kind in (Store, SampleIndex):
+
+        def noted(self: Any, query: str, *values: Any, was: Any = kind.sql, **named: Any) -> Any:
+            asked.append(query)
+            return was(self, query, *values, **named)
+
+        monkeypatch.setattr(kind, "sql", noted)
+    counts = []
+    for limit in (8, 30):
+        export(explored, chosen_samples(explored, ["guided", "base-1"], limit=limit), tmp_path / f"{limit}")
+        counts.append(len(asked))
+        asked.clear()
+    assert counts[0] == counts[1] > 0
 
 
 def test_statistics_are_those_of_a_store_that_has_the_chosen_samples_alone(explored: Explorer, tmp_path: Path) -> None:
@@ -192,12 +226,36 @@ def test_samples_are_chosen_by_run_and_by_id(explored: Explorer) -> None:
         chosen_samples(explored, ["nothing"])
 
 
+def test_samples_are_chosen_by_the_filters_of_the_page(explored: Explorer) -> None:
+    query = {"outcome": ["wrong"], "word": ["then"], "scoreMin": ["0.5"]}
+    listed = [row["sample"] for row in explored.answer("samples", query | {"limit": ["1000"]})["rows"]]
+    rows = chosen_samples(explored, asked=read(FiltersAsked, query), limit=1000)
+    assert sorted(row["sample"] for row in rows) == sorted(listed) != []
+    assert [row["problem"] for row in rows] == sorted(row["problem"] for row in rows)
+    own = chosen_samples(explored, ["guided"], asked=read(FiltersAsked, query))
+    assert own == [row for row in rows if row["run"] == "guided-1"]
+    query["sort"] = ["maxScore"]
+    rows = chosen_samples(explored, asked=read(FiltersAsked, query), limit=3)
+    assert rows == explored.answer("samples", query | {"limit": ["3"]})["rows"]
+    with pytest.raises(UsageError, match="other filters"):
+        chosen_samples(explored, asked=FiltersAsked(word="nothing"))
+
+
 def test_the_command_says_what_it_wrote(random_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["view", str(random_path), "--export", str(tmp_path / "page"), "--run", "guided", "--limit", "5"]) == 0
     told = capsys.readouterr().out
     assert re.fullmatch(rf"5 samples, \d+\.\d MB: open {re.escape(str(tmp_path))}/page/index.html\n", told)
-    assert run(["view", str(random_path), "--run", "guided"]) == 2
-    assert "--export" in capsys.readouterr().err
+    filtered = ["view", str(random_path), "--export", str(tmp_path / "page"), "--filters"]
+    for query in ("outcome=right&run=guided-1", "http://127.0.0.1:8000/?outcome=right&run=guided-1"):
+        assert run([*filtered, query]) == 0
+        rows = read_back(tmp_path / "page")["samples"]["rows"]
+        assert {(row["run"], row["correct"]) for row in rows} == {("guided-1", True)}
+    capsys.readouterr()
+    assert run([*filtered, "limit=3"]) == 2
+    assert "limit: Extra inputs" in capsys.readouterr().err
+    for option in ("--run", "--filters"):
+        assert run(["view", str(random_path), option, "guided"]) == 2
+        assert "--export" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("drawn_once")
@@ -211,8 +269,7 @@ def test_a_report_links_the_sample_that_it_shows(tmp_path: Path, capsys: pytest.
     assert f"(explorer/index.html#/{link})" in (out / "report.md").read_text(encoding="utf-8")
     found = read_back(out / "explorer")
     assert found[link]["runInfo"]["program"] == "guided"
-    partners = found[link.replace("sample/", "partners/")]
-    assert [row["run"] for row in partners] == ["base-1"], "of the report's runs alone"
+    assert [row["run"] for row in found["samples"]["rows"]] == ["guided-1", "base-1"], "of the report's runs alone"
     assert run(["report", "base", "--db", str(tmp_path / "traces.duckdb"), "--out", str(out), "--explorer"]) == 2
     assert "shows no sample" in capsys.readouterr().err
 

@@ -72,6 +72,16 @@ def test_filters_select_what_the_server_selects(page: Any, explored: Explorer) -
     assert len(sizes) > 10
 
 
+def test_partners_are_the_servers(page: Any, explored: Explorer) -> None:
+    for row in explored.answer("samples", {"limit": ["1000"]})["rows"][::7]:
+        at = f"{row['run']}/{row['sample']}"
+        show(page, f"/sample/{at}")
+        page.wait_for_selector(f".partners a[href*='compare/{at}/']")
+        links = page.locator(".partners a[href*=compare]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+        partners = explored.answer(f"partners/{at}", {})
+        assert links == [f"#/compare/{at}/{other['run']}/{other['sample']}" for other in partners]
+
+
 STATISTICS = ["budget?run=guided-1", "position?run=guided-1", "position?p=0.2", "planning?run=guided-1&p=0.2", "planning"]
 
 

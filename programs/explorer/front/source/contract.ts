@@ -13,7 +13,7 @@ export interface StoreInfo {
 export interface RunInfo {
   run: string; program: string; status: string; createdAt: string; problemSet: string;
   baseModel: string | null; reasoningModel: string | null;
-  samples: number; right: number | null; tokens: number; takeovers: number;
+  samples: number; graded: number; right: number; tokens: number; takeovers: number;
   metric: string | null; scoreKind: string; temperature: number;
   gate: Gate | null;
 }
@@ -48,6 +48,12 @@ export interface Sample {
   metrics: Record<string, (number | null)[]>;                             // every stored metric of StoreInfo.metrics
   baseLogprob: (number | null)[]; reasoningLogprob: (number | null)[];
   bounds: string | null;         // "lower bounds: top-k of 20" or null when exact
+}
+/** What filters ask of a sample's tokens, in a static export: one entry a token, or the positions of those that are something. */
+export interface SearchedTokens {
+  question: string; text: string; texts: string[]; score: (number | null)[]; metrics: Record<string, (number | null)[]>;
+  taken: number[]; fired: number[]; changed: number[]; planning: number[];
+  tested: number[];              // both arms were graded
 }
 export interface Candidates { from: number; to: number; tokens: TokenCandidates[] }
 export interface TokenCandidates {

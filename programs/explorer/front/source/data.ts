@@ -1,8 +1,8 @@
 // Data of the store: from the server, from the first view's payload in the page, or from the files of a static export.
 
 import { isStatic, joined } from "./address";
-import type { Candidates, Sample, SampleRow, SamplesPage, StoreInfo, TokenCandidates, TokensQuery, TreeNode, Aggregate, TokenHit } from "./contract";
-import { hitsOf, selected } from "./selection";
+import type { Candidates, Sample, SampleRow, SamplesPage, SearchedTokens, StoreInfo, TokenCandidates, TokensQuery, TreeNode, Aggregate, TokenHit } from "./contract";
+import { type Exported, hitsOf, partnersOf, selected } from "./selection";
 
 /** What went wrong and what to do, as the server says it. */
 export class Failure extends Error {
@@ -70,13 +70,15 @@ function once<T>(key: string): Promise<T> {
 
 export const readStore = (): Promise<StoreInfo> => once("store");
 export const readSample = (run: string, sample: string): Promise<Sample> => once(`sample/${joined(run, sample)}`);
-export const readPartners = (run: string, sample: string): Promise<SampleRow[]> => once(`partners/${joined(run, sample)}`);
+export const readPartners = async (run: string, sample: string): Promise<SampleRow[]> =>
+  isStatic ? partnersOf((await once<SamplesPage>("samples")).rows, (await readStore()).runs, run, sample) : once(`partners/${joined(run, sample)}`);
 export const readAggregate = (name: string, search: string): Promise<Aggregate> => once(`statistics/${joined(name)}${search}`);
 
 /** Not kept: branches are added while one looks. */
 export async function readTree(run: string, sample: string): Promise<TreeNode[]> {
-  const key = `tree/${joined(run, sample)}`;
-  return (await (isStatic ? loadFile(key) : ask(key))) as TreeNode[];
+  const key = joined(run, sample);
+  if (isStatic) return (await once<Record<string, TreeNode[]>>("trees"))[key] ?? [];
+  return (await ask(`tree/${key}`)) as TreeNode[];
 }
 
 export const PAGE = 100; // rows a request
@@ -84,7 +86,8 @@ export const PAGE = 100; // rows a request
 /** One page of the samples that a query selects, `offset` rows in. */
 export async function readSamples(query: URLSearchParams, offset: number): Promise<SamplesPage> {
   if (isStatic) {
-    const found = await selected(await exported(), query, readSample);
+    const { rows } = await once<SamplesPage>("samples");
+    const found = await selected(rows, (await readStore()).runs, query, exported);
     return { total: found.length, offset: 0, rows: found };
   }
   if (offset === 0) {
@@ -97,15 +100,18 @@ export async function readSamples(query: URLSearchParams, offset: number): Promi
   return (await ask(`samples?${asked}`)) as SamplesPage;
 }
 
-/** The rows of a static export. */
-const exported = async (): Promise<SampleRow[]> => (await once<SamplesPage>("samples")).rows;
+/** The rows of a static export with what is searched in. */
+async function exported(): Promise<Exported[]> {
+  const [{ rows }, tokens] = await Promise.all([once<SamplesPage>("samples"), once<SearchedTokens[]>("tokens")]);
+  return rows.map((row, place) => ({ row, tokens: tokens[place] as SearchedTokens }));
+}
 
 let found: { query: TokensQuery; hits: Promise<TokenHit[]> } | null = null;
 
 /** The tokens behind a point of an aggregate. */
 export async function readTokens(query: TokensQuery, offset: number): Promise<TokenHit[]> {
   if (isStatic) {
-    if (found?.query !== query) found = { query, hits: exported().then((rows) => hitsOf(rows, query, readSample, readTree)) };
+    if (found?.query !== query) found = { query, hits: exported().then((all) => hitsOf(all, query)) };
     return (await found.hits).slice(offset, offset + PAGE);
   }
   const asked = new URLSearchParams();

@@ -186,9 +186,9 @@ function Runs({ runs, query }: { runs: RunInfo[]; query: URLSearchParams }) {
             {run.status !== "finished" && <span class="dim"> {run.status}</span>}
           </span>
           <span class="meter" aria-hidden="true">
-            <span style={{ width: `${run.right !== null && run.samples ? (100 * run.right) / run.samples : 0}%` }} />
+            <span style={{ width: `${run.graded ? (100 * run.right) / run.graded : 0}%` }} />
           </span>
-          <span class="share">{run.right === null ? "–" : percent(run.right / run.samples)}</span>
+          <span class="share">{percent(run.graded ? run.right / run.graded : null)}</span>
         </label>,
       ])}
     </fieldset>

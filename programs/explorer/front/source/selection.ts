@@ -1,9 +1,13 @@
 // Filters and order of samples, and the tokens behind a point, where there is no server: as the server's queries have them.
 
-import type { Sample, SampleRow, TokenHit, TokensQuery, TreeNode } from "./contract";
+import type { RunInfo, SampleRow, SearchedTokens, TokenHit, TokensQuery } from "./contract";
 
 type Key = (row: SampleRow) => number | string | null;
-type Reads<T> = (run: string, sample: string) => Promise<T>;
+/** A sample of the export. */
+export interface Exported {
+  row: SampleRow;
+  tokens: SearchedTokens;
+}
 
 const KEYS: Record<string, Key> = {
   problem: (row) => row.problem,
@@ -14,17 +18,13 @@ const KEYS: Record<string, Key> = {
   outcome: (row) => (row.correct === null ? null : Number(!row.correct)), // right first
 };
 const FROM_THE_TOP = new Set(["tokens", "takeovers", "changed", "maxScore"]);
-const TOGETHER = 64; // samples that are read at once
 const AROUND = 12; // tokens that are shown before and after each
 
-/** The rows that a query selects, in its order; samples are read only where a filter looks into their tokens or text. */
-export async function selected(rows: readonly SampleRow[], query: URLSearchParams, read: Reads<Sample>): Promise<SampleRow[]> {
-  let found = rows.filter(ofRows(rows, query));
+/** The rows that a query selects, in its order; tokens and texts are read only where a filter looks into them. */
+export async function selected(rows: readonly SampleRow[], runs: readonly RunInfo[], query: URLSearchParams, read: () => Promise<Exported[]>): Promise<SampleRow[]> {
   const inside = insideOf(query);
-  if (inside) {
-    const kept = await inTurn(found, async (row) => inside(await read(row.run, row.sample)));
-    found = found.filter((_, place) => kept[place]);
-  }
+  const searched = inside ? (await read()).filter(({ tokens }) => inside(tokens)).map(({ row }) => row) : rows;
+  const found = searched.filter(ofRows(rows, runs, query));
   const sort = query.get("sort") ?? "run";
   if (sort === "run") return query.get("order") === "down" ? found.reverse() : found; // the order of the export
   const key = KEYS[sort] ?? (KEYS.problem as Key);
@@ -33,21 +33,28 @@ export async function selected(rows: readonly SampleRow[], query: URLSearchParam
 }
 
 /** What a row itself says. */
-function ofRows(rows: readonly SampleRow[], query: URLSearchParams): (row: SampleRow) => boolean {
-  const [runs, programs] = [new Set(query.getAll("run")), new Set(query.getAll("program"))];
+function ofRows(rows: readonly SampleRow[], runs: readonly RunInfo[], query: URLSearchParams): (row: SampleRow) => boolean {
+  const [chosen, programs] = [new Set(query.getAll("run")), new Set(query.getAll("program"))];
   const [outcome, flipped, flip] = [query.get("outcome"), query.get("flipped"), query.get("flip") ?? "any"];
   const takeovers = within(numberOf(query, "takeoversMin"), numberOf(query, "takeoversMax"));
-  const there = new Map(rows.filter((row) => row.run === flipped).map((row) => [`${row.problem} ${row.index}`, row.correct]));
+  const draw = drawOf(runs);
+  const there = new Map(rows.filter((row) => row.run === flipped).map((row) => [draw(row), row.correct]));
   return (row) =>
-    (!runs.size || runs.has(row.run)) &&
+    (!chosen.size || chosen.has(row.run)) &&
     (!programs.size || programs.has(row.program)) &&
     (!outcome || outcome === outcomeOf(row)) &&
-    (!flipped || hasFlipped(row, there.get(`${row.problem} ${row.index}`) ?? null, flip)) &&
+    (!flipped || hasFlipped(row, there.get(draw(row)) ?? null, flip)) &&
     takeovers(row.takeovers);
 }
 
+/** Names a sample's problem and which draw of it the sample is. */
+function drawOf(runs: readonly RunInfo[]): (row: SampleRow) => string {
+  const sets = new Map(runs.map((info) => [info.run, info.problemSet]));
+  return (row) => JSON.stringify([sets.get(row.run), row.problem, row.index]);
+}
+
 /** What only its tokens and its text say; null where nothing of them is asked for. One token must be all that is asked of one. */
-function insideOf(query: URLSearchParams): ((sample: Sample) => boolean) | null {
+function insideOf(query: URLSearchParams): ((tokens: SearchedTokens) => boolean) | null {
   const [text, tagged] = [query.get("text")?.toLowerCase(), query.get("tagged")];
   const [word, from, to] = [query.get("word"), numberOf(query, "from"), numberOf(query, "to")];
   const [scoreMin, scoreMax] = [numberOf(query, "scoreMin"), numberOf(query, "scoreMax")];
@@ -55,49 +62,54 @@ function insideOf(query: URLSearchParams): ((sample: Sample) => boolean) | null 
   const scored = scoreMin !== null || scoreMax !== null;
   const ofToken = Boolean(word) || scored || from !== null || to !== null;
   if (!text && !tagged && !ofToken) return null;
-  const takeover = !word && !scored && tagged !== "true";
-  const holds = (sample: Sample, at: number): boolean =>
-    place(at) &&
-    (!word || plain(sample.texts[at]) === plain(word)) &&
-    (!scored || score(sample.score[at])) &&
-    (tagged !== "true" || sample.planning[at] != null) &&
-    (!takeover || sample.source[at] === "reasoning");
-  return (sample) =>
-    (!text || sample.question.toLowerCase().includes(text) || sample.text.toLowerCase().includes(text)) &&
-    (tagged !== "true" || sample.planning.some((tag) => tag !== null)) &&
-    (tagged !== "false" || sample.planning.every((tag) => tag === null)) &&
-    (!ofToken || sample.ids.some((_, at) => holds(sample, at)));
+  const holds = (tokens: SearchedTokens, at: number): boolean =>
+    place(at) && (!word || plain(tokens.texts[at]) === plain(word)) && (!scored || score(tokens.score[at]));
+  // Those that may hold: with a planning word, takeovers where positions alone are asked for, or all.
+  const among = (tokens: SearchedTokens): Iterable<number> =>
+    tagged === "true" ? tokens.planning : word || scored ? tokens.texts.keys() : tokens.taken;
+  return (tokens) =>
+    (!text || tokens.question.toLowerCase().includes(text) || tokens.text.toLowerCase().includes(text)) &&
+    (!tagged || tokens.planning.length > 0 === (tagged === "true")) &&
+    (!ofToken || [...among(tokens)].some((at) => holds(tokens, at)));
+}
+
+/** Other samples of the same problem: those of other runs with the same index first, then other draws. */
+export function partnersOf(rows: readonly SampleRow[], runs: readonly RunInfo[], run: string, sample: string): SampleRow[] {
+  const own = rows.find((row) => row.run === run && row.sample === sample);
+  if (!own) return [];
+  const places = new Map(runs.map((info, place) => [info.run, place]));
+  const draw = drawOf(runs);
+  const order = (row: SampleRow): number[] => [Number(row.parent !== null), Number(row.index !== own.index), places.get(row.run) ?? 0, row.index];
+  return rows
+    .filter((row) => row !== own && draw({ ...row, index: 0 }) === draw({ ...own, index: 0 }))
+    .map((row) => ({ row, order: order(row) }))
+    .sort((a, b) => a.order.reduce((found, value, at) => found || value - (b.order[at] ?? 0), 0))
+    .map(({ row }) => row);
 }
 
 /** The tokens of a run that a query asks for, in the order of its samples. */
-export async function hitsOf(rows: readonly SampleRow[], query: TokensQuery, read: Reads<Sample>, readTree: Reads<TreeNode[]>): Promise<TokenHit[]> {
-  const own = rows.filter((row) => row.run === query.run);
-  const found = await inTurn(own, async ({ run, sample }) => {
-    const tested = query.tested ? testedIn(sample, await readTree(run, sample)) : null;
-    return hitsIn(await read(run, sample), query, tested);
-  });
-  return found.flat();
-}
+export const hitsOf = (all: readonly Exported[], query: TokensQuery): TokenHit[] =>
+  all.filter(({ row }) => row.run === query.run).flatMap((one) => hitsIn(one, query));
 
-function hitsIn(sample: Sample, query: TokensQuery, tested: Set<number> | null): TokenHit[] {
-  const { row, ids, texts, fired, baseDrewIds } = sample;
-  const scores = (query.metric ?? "score") === "score" ? sample.score : (sample.metrics[query.metric ?? ""] ?? []);
+function hitsIn({ row, tokens }: Exported, query: TokensQuery): TokenHit[] {
+  const { texts } = tokens;
+  const scores = (query.metric ?? "score") === "score" ? tokens.score : (tokens.metrics[query.metric ?? ""] ?? []);
   const bounded = query.scoreMin !== undefined || query.scoreMax !== undefined;
   const [score, place] = [within(query.scoreMin, query.scoreMax), within(query.positionFrom, query.positionTo)];
   const relative = (at: number): boolean => {
-    const u = (at + 0.5) / ids.length;
+    const u = (at + 0.5) / texts.length;
     return u >= (query.positionFrom ?? 0) && u < (query.positionTo ?? Infinity);
   };
-  const changed = (at: number): boolean => fired[at] === true && baseDrewIds[at] != null && baseDrewIds[at] !== ids[at];
-  return [...ids.keys()]
+  const [fired, changed, tested] = [new Set(tokens.fired), new Set(tokens.changed), new Set(tokens.tested)];
+  return [...texts.keys()]
     .filter(
       (at) =>
         (query.relative ? relative(at) : place(at)) &&
         (query.word === undefined || plain(texts[at]) === plain(query.word)) &&
         (!bounded || score(scores[at])) &&
-        (query.fired === undefined || fired[at] === query.fired) &&
-        (query.changed === undefined || changed(at) === query.changed) &&
-        (tested === null || tested.has(at)),
+        (query.fired === undefined || fired.has(at) === query.fired) &&
+        (query.changed === undefined || changed.has(at) === query.changed) &&
+        (!query.tested || tested.has(at)),
     )
     .map((at) => ({
       run: row.run,
@@ -107,24 +119,9 @@ function hitsIn(sample: Sample, query: TokensQuery, tested: Set<number> | null):
       before: texts.slice(Math.max(0, at - AROUND), at).join(""),
       after: texts.slice(at + 1, at + 1 + AROUND).join(""),
       score: scores[at] ?? null,
-      fired: fired[at] === true,
+      fired: fired.has(at),
       correct: row.correct,
     }));
-}
-
-/** Positions at which both arms were graded. */
-function testedIn(sample: string, nodes: readonly TreeNode[]): Set<number> {
-  const graded = nodes.filter((node) => node.parent === sample && node.correct !== null);
-  const at = (arm: string): Set<number> => new Set(graded.filter((node) => node.arm === arm).map((node) => node.position));
-  const denied = at("denied");
-  return new Set([...at("taken")].filter((position) => denied.has(position)));
-}
-
-/** Some at a time: a browser that is asked for thousands of files at once gives up on some. */
-async function inTurn<T, R>(all: readonly T[], one: (each: T) => Promise<R>): Promise<R[]> {
-  const found: R[] = [];
-  for (let start = 0; start < all.length; start += TOGETHER) found.push(...(await Promise.all(all.slice(start, start + TOGETHER).map(one))));
-  return found;
 }
 
 export const outcomeOf = (row: { correct: boolean | null }): "right" | "wrong" | "ungraded" =>
