@@ -15,6 +15,8 @@ from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.explorer.asked import MissingError, StatisticAsked
 from rrti_sgl.programs.explorer.samples import Payload
+from rrti_sgl.programs.tables.kinds import KINDS, named_text
+from rrti_sgl.programs.tables.numbers import LEVEL, NUMBER, Kind
 
 Row = Mapping[str, Any]
 Key = TypeVar("Key")
@@ -105,9 +107,10 @@ class Aggregates:
             "title": f"What a budget buys: {curve[-1]['curve']}",
             "x": "takeovers per token",
             "y": "accuracy" if k == 1 else f"pass@{k}",
+            "ticks": _ticks(value),
             "note": _said("Behind a point are its run's takeovers.", curve[0]["knee_note"]),
             "points": [
-                {**_point(row["run_id"], row["rho"], row, value, row["n_problems"]),
+                {**_point(row["run_id"], "rho", row, value, row["n_problems"]),
                  "tokens": {"run": row["run_id"], "fired": True} if row["rho"] else None}
                 for row in curve
             ],
@@ -120,12 +123,13 @@ class Aggregates:
         least = self._threshold(run, metric, p)
         return {
             **chosen,
-            "title": f"Where the {_percent(p)} of tokens of largest {metric} lie",
+            "title": f"Where the {LEVEL.text(p)} of tokens of largest {metric} lie",
             "x": "position in the solution, 0 to 1",
             "y": "density of these tokens; 1 is evenly spread",
+            "ticks": _ticks("density_top"),
             "note": rows[0]["note"],
             "points": [
-                {**_point(f"{row['u_low']:.3f} to {row['u_high']:.3f}", row["middle"], row, "density_top", row["n_top"]),
+                {**_point(_between(row, "u"), "middle", row, "density_top", row["n_top"]),
                  "tokens": {"run": run, "positionFrom": row["u_low"], "positionTo": row["u_high"], "relative": True,
                             "metric": metric, "scoreMin": least}}
                 for row in rows if row["part"] == "density"
@@ -139,12 +143,13 @@ class Aggregates:
         least = self._threshold(run, metric, p)
         return {
             **chosen,
-            "title": f"Words that are frequent among the {_percent(p)} of tokens of largest {metric}",
+            "title": f"Words that are frequent among the {LEVEL.text(p)} of tokens of largest {metric}",
             "x": "word, by keyness",
             "y": "enrichment: share there over share in the run",
+            "ticks": _ticks("enrichment"),
             "note": rows[0]["note"] if rows else "No word is there often enough.",
             "points": [
-                {**_point(row["label"], place, row, "enrichment", row["n_matching"]),
+                {**_point(row["label"], "place", {**row, "place": place}, "enrichment", row["n_matching"]),
                  "tokens": {"run": run, "word": row["label"], "metric": metric, "scoreMin": least}}
                 for place, row in enumerate(rows, 1)
             ],
@@ -192,10 +197,11 @@ class Aggregates:
             "runs": list(dict.fromkeys(row["parent"] for row in arms)),
             "title": "What a takeover does to the share of right solutions, by score",
             "x": "decile of the score",
-            "y": "share of right solutions with the takeover, less without",
+            "y": "right solutions with the takeover, less without, in percentage points",
+            "ticks": _ticks("effect"),
             "note": "Over positions of stored samples at which both arms were continued and graded.",
             "points": [
-                {**_point(_between(row), row["decile"], row, "effect", row["n_positions"]),
+                {**_point(f"decile {row['decile']}: {_between(row, 'score')}", "decile", row, "effect", row["n_positions"]),
                  "tokens": {"run": parent, "scoreMin": row["score_low"], "scoreMax": row["score_high"], "tested": True}}
                 for row in rows if row["part"] == "decile" and row["run_id"] == parent
             ],
@@ -226,10 +232,22 @@ class Aggregates:
         return found
 
 
-def _point(label: str, x: float, row: Row, value: str, n: int) -> Payload:
-    return {
-        "label": label, "x": x, "y": row[value], "low": row.get(f"{value}_low"), "high": row.get(f"{value}_high"), "n": n,
-    }  # fmt: skip
+def _point(label: str, x: str, row: Row, value: str, n: int) -> Payload:
+    """One point, of the columns that are its place and its value, and both as tables write them."""
+    y, low, high = (row.get(name) for name in (value, f"{value}_low", f"{value}_high"))
+    written, _, interval = _kind(value).interval(y, low, high).partition(" ")
+    said = {"x": named_text(x, row[x]), "y": written, "interval": interval or None}
+    return {"label": label, "x": row[x], "y": y, "low": low, "high": high, "n": n, "said": said}
+
+
+def _kind(column: str) -> Kind:
+    kind = KINDS.get(column)
+    return kind if isinstance(kind, Kind) else NUMBER
+
+
+def _ticks(column: str) -> Payload:
+    """How an axis writes the numbers of a column."""
+    return {"factor": _kind(column).factor, "suffix": _kind(column).suffix}
 
 
 def _keep(made: dict[Key, Value], key: Key, value: Value) -> None:
@@ -239,12 +257,8 @@ def _keep(made: dict[Key, Value], key: Key, value: Value) -> None:
         del made[next(iter(made))]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g}%"
-
-
-def _between(row: Row) -> str:
-    return f"decile {row['decile']}: {row['score_low']:.2g} to {row['score_high']:.2g}"
+def _between(row: Row, column: str) -> str:
+    return " to ".join(named_text(name, row[name]) for name in (f"{column}_low", f"{column}_high"))
 
 
 def _said(*notes: str | None) -> str:

@@ -222,7 +222,7 @@ def test_a_dragged_threshold_fires_as_the_library_does(page: Any, url: str, samp
     tau, found = lit(page)
     assert (tau, found) == (RULE.tau, [t["position"] for t in sample["tokens"] if t["fired"]])
     seen = {len(found)}
-    box = page.locator(".u-over").bounding_box()
+    box = page.locator(".field").bounding_box()
     page.hover(".threshold", position={"x": 60, "y": 9})
     page.mouse.down()
     for share in (0.95, 0.8, 0.6, 0.3, 0.02):

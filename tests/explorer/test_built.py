@@ -52,4 +52,4 @@ def test_locked() -> None:
 
 
 def test_size() -> None:
-    assert (PAGE / "explorer.js").stat().st_size < 150_000
+    assert (PAGE / "explorer.js").stat().st_size < 120_000

@@ -115,6 +115,6 @@ def test_points_lead_to_the_tokens_that_the_server_finds(address: str, page: Any
 def test_a_share_of_the_tokens_is_chosen_on_the_page(page: Any) -> None:
     show(page, "/statistics/position?run=guided-1&point=3")
     title = page.inner_text("h1")
-    page.select_option(".choices select >> nth=1", label="20.0%")
+    page.select_option(".choices select >> nth=1", label="20%")
     page.wait_for_selector(f"h1:text-is('{title.replace('1%', '20%')}')")
     assert page.url.endswith("#/statistics/position?run=guided-1&p=0.2")

@@ -16,6 +16,7 @@ from rrti_sgl.programs.explorer import aggregates
 from rrti_sgl.programs.explorer.aggregates import SHARES, Aggregates
 from rrti_sgl.programs.explorer.asked import StatisticAsked
 from rrti_sgl.programs.explorer.explorer import Explorer
+from rrti_sgl.programs.tables.numbers import MINUS, NUMBER
 from tests.db.conftest import make_problem, make_run, make_trace
 
 WORDS = [" then", " So", "wait", " 7", " add", "\tthen\n"]
@@ -106,7 +107,7 @@ def test_the_share_and_the_metric_can_be_chosen(name: str, explorer: Explorer) -
     assert (told["run"], told["metric"], told["share"], told["shares"]) == (
         "base-1", "entropy_base", 0.13, sorted({*SHARES, 0.13}),
     )  # fmt: skip
-    assert "13%" in told["title"]
+    assert " 13% " in told["title"]
     assert told["metrics"] == ["score", "ce", "entropy_base"], "those that the run has"
     tagged = {"diagnose-1", "base-1", "guided-1"}
     assert set(told["runs"][:3]) == tagged
@@ -138,6 +139,11 @@ def test_a_decile_has_the_positions_that_were_tested(explorer: Explorer) -> None
     rows = run_query(explorer.store, "causality", run=["counterfactual-1"]).to_pylist()
     rows = [row for row in rows if row["part"] == "decile"]
     assert [point["y"] for point in told["points"]] == [row["effect"] for row in rows]
+    points = [f"{100 * row['effect']:+.1f}".replace("-", MINUS).replace("+0.0", "0.0") for row in rows]
+    assert [point["said"]["y"] for point in told["points"]] == points
+    assert [point["label"] for point in told["points"]] == [
+        f"decile {row['decile']}: {NUMBER.text(row['score_low'])} to {NUMBER.text(row['score_high'])}" for row in rows
+    ]
     assert [len(behind(explorer, point["tokens"])) for point in told["points"]] == [row["n_positions"] for row in rows]
 
 
@@ -148,7 +154,10 @@ def test_a_budget_has_the_takeovers_of_its_run(explorer: Explorer) -> None:
     [run] = [run for run in explorer.info()["runs"] if run["run"] == "guided-1"]
     assert len(behind(explorer, guided["tokens"])) == run["takeovers"] > 0
     assert guided["x"] == run["takeovers"] / run["tokens"]
-    assert guided["y"] == run["right"] / run["samples"]
+    assert guided["y"] == run["right"] / run["graded"]
+    low, high = (f"{100 * guided[bound]:.1f}" for bound in ("low", "high"))
+    said = {"x": f"{guided['x']:.3f}", "y": f"{100 * guided['y']:.1f}%", "interval": f"[{low}, {high}]"}
+    assert (guided["said"], told["ticks"]) == (said, {"factor": 100, "suffix": "%"}), "as every table writes them"
 
 
 @pytest.mark.parametrize(

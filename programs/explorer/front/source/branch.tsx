@@ -5,7 +5,7 @@ import { href } from "./address";
 import { decodeBranch } from "./branches";
 import type { BranchRequest, Sample, StoreInfo } from "./contract";
 import { Failure } from "./data";
-import { count, number, visible } from "./format";
+import { number, times, visible } from "./format";
 import { Said } from "./loading";
 import { Outcome } from "./outcome";
 import { LAMBDA } from "./rule";
@@ -218,13 +218,13 @@ export function Word({ text, forced = false, taken = false }: { text: string; fo
 function Ending({ branch }: { branch: Live }) {
   switch (branch.state) {
     case "running":
-      return <span class="dim">{count(branch.texts.length)} tokens …</span>;
+      return <span class="dim">{times(branch.texts.length, "token")} …</span>;
     case "finished":
       return (
         <span role="status">
           <Outcome correct={branch.correct} word /> answer {branch.answer ?? "none"}
           <span class="dim">
-            , {count(branch.texts.length)} tokens{branch.program === "guided" && `, ${count(branch.takeovers)} takeovers`}
+            , {times(branch.texts.length, "token")}{branch.program === "guided" && `, ${times(branch.takeovers, "takeover")}`}
           </span>
         </span>
       );

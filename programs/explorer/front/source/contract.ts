@@ -70,7 +70,12 @@ export interface Aggregate {
   runs: string[];               // that have this statistic
   metric: string | null; metrics: string[]; // of which it is, and could be; none: it is not of a metric
   share: number | null; shares: number[];   // of the tokens, likewise
-  points: { label: string; x: number; y: number; low: number | null; high: number | null; n: number; tokens: TokensQuery | null }[];
+  ticks: { factor: number; suffix: string }; // how the axis of y writes its numbers
+  points: AggregatePoint[];
+}
+export interface AggregatePoint {
+  label: string; x: number; y: number; low: number | null; high: number | null; n: number; tokens: TokensQuery | null;
+  said: { x: string; y: string; interval: string | null };       // as tables write them
 }
 export interface TokensQuery { run: string; positionFrom?: number; positionTo?: number; relative?: boolean; word?: string; metric?: string; tested?: boolean; scoreMin?: number; scoreMax?: number; fired?: boolean; changed?: boolean; limit?: number; offset?: number }
 export interface TokenHit { run: string; sample: string; position: number; token: string; before: string; after: string; score: number | null; fired: boolean; correct: boolean | null }

@@ -4,7 +4,7 @@ import type { ComponentChildren, InputHTMLAttributes } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { href } from "./address";
 import type { RunInfo, StoreInfo } from "./contract";
-import { percent, runLabel, shortRun, times } from "./format";
+import { percentOf, runLabel, shortRun, times } from "./format";
 import { apply, useNarrow } from "./samples";
 
 const FILTERS = ["run", "program", "outcome", "flipped", "flip", "takeoversMin", "takeoversMax", "word", "tagged", "from", "to", "scoreMin", "scoreMax", "text"];
@@ -188,7 +188,7 @@ function Runs({ runs, query }: { runs: RunInfo[]; query: URLSearchParams }) {
           <span class="meter" aria-hidden="true">
             <span style={{ width: `${run.graded ? (100 * run.right) / run.graded : 0}%` }} />
           </span>
-          <span class="share">{percent(run.graded ? run.right / run.graded : null)}</span>
+          <span class="share">{percentOf(run.right, run.graded)}</span>
         </label>,
       ])}
     </fieldset>

@@ -20,6 +20,12 @@ export function percent(share: number | null | undefined): string {
   return `${value >= 99.95 || value === 0 ? value.toFixed(0) : value.toFixed(1)}%`;
 }
 
+/** A part of a whole that may be nothing. */
+export const percentOf = (part: number, whole: number): string => percent(whole > 0 ? part / whole : null);
+
+/** A share that somebody chose: three digits, without zeros at the end. */
+export const level = (share: number): string => `${Number((100 * share).toPrecision(3))}%`;
+
 /** A token as one word of a line: what cannot be seen gets a sign. */
 export function visible(text: string): string {
   if (text === "") return "∅";

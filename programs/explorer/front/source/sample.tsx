@@ -8,7 +8,7 @@ import { CandidateBars, TokenFacts, useLookedAt } from "./candidates";
 import { Cell } from "./cell";
 import type { Sample, StoreInfo } from "./contract";
 import { CandidateReader, readSample } from "./data";
-import { count, number, percent, runLabel, times } from "./format";
+import { count, number, percentOf, runLabel, times } from "./format";
 import { Awaited, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
 import { Partners } from "./partners";
@@ -153,7 +153,7 @@ function Head({ sample }: { sample: Sample }) {
         {row.correct !== true && row.gold !== null && <span>reference {row.gold}</span>}
         <span>{times(row.tokens, "token")}</span>
         <span>
-          {times(row.takeovers, "takeover")} ({percent(row.takeovers / Math.max(1, row.tokens))}), {count(row.changed)} changed the token
+          {times(row.takeovers, "takeover")} ({percentOf(row.takeovers, row.tokens)}), {count(row.changed)} changed the token
         </span>
         {row.finish !== "stop" && <span>ended by {row.finish}</span>}
         <a href={href(["tree", row.run, row.sample])}>branches</a>
@@ -233,7 +233,7 @@ function Counts({ sample, fired, own }: { sample: Sample; fired: Uint8Array; own
   });
   return (
     <output class="counts" aria-live="polite" data-fires={now}>
-      <strong>{count(now)}</strong> of {count(scored)} fire ({percent(now / Math.max(1, scored))})
+      <strong>{count(now)}</strong> of {count(scored)} fire ({percentOf(now, scored)})
       {own && (
         <span class="dim">
           {" "}

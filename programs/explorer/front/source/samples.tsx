@@ -5,7 +5,7 @@ import { href, isStatic, keep } from "./address";
 import type { RunInfo, SampleRow, StoreInfo } from "./contract";
 import { PAGE, readSamples } from "./data";
 import { Filters } from "./filters";
-import { count, number, percent, runLabel, times } from "./format";
+import { count, number, percentOf, runLabel, times } from "./format";
 import { moveAmongRows, useList } from "./list";
 import { Trouble, useTitle } from "./loading";
 import { Outcome } from "./outcome";
@@ -233,7 +233,7 @@ function Row({ row, index, top, height, runs }: RowProps) {
       <span role="cell" class="c-tokens n">
         {count(row.tokens)}
       </span>
-      <span role="cell" class="c-takeovers n" title={percent(row.takeovers / row.tokens)}>
+      <span role="cell" class="c-takeovers n" title={percentOf(row.takeovers, row.tokens)}>
         {count(row.takeovers)}
       </span>
       <span role="cell" class="c-changed n">

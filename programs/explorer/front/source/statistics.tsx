@@ -5,7 +5,7 @@ import { go, href, keep } from "./address";
 import { Chart } from "./chart";
 import type { Aggregate, StoreInfo, TokenHit, TokensQuery } from "./contract";
 import { PAGE, readAggregate, readTokens } from "./data";
-import { count, number, percent, runLabel, shortRun, visible } from "./format";
+import { count, level, number, runLabel, shortRun, times, visible } from "./format";
 import { moveAmongRows, useList } from "./list";
 import { Awaited, Trouble, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
@@ -56,7 +56,7 @@ function Shown({ store, aggregate, name, query }: StatisticsProps & { aggregate:
         <p class="choices">
           <Choice label="Run" value={aggregate.run} values={aggregate.runs} text={(run) => `${runs.get(run) ?? ""} · ${shortRun(run)}`} set={(run) => ask("run", run)} />
           <Choice label="Metric" value={aggregate.metric} values={aggregate.metrics} text={(metric) => metric} set={(metric) => ask("metric", metric)} />
-          <Choice label="Tokens of largest value" value={aggregate.share} values={aggregate.shares} text={percent} set={(share) => ask("p", String(share))} />
+          <Choice label="Tokens of largest value" value={aggregate.share} values={aggregate.shares} text={level} set={(share) => ask("p", String(share))} />
         </p>
         {aggregate.note && <p class="dim">{aggregate.note}</p>}
       </header>
@@ -169,9 +169,9 @@ function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: M
                   {runs.get(point.label) ?? point.label}
                 </button>
               </th>
-              {named && <td class="n">{number(point.x)}</td>}
-              <td class="n">{number(point.y)}</td>
-              {interval && <td class="n dim">{point.low === null ? "–" : `[${number(point.low)}, ${number(point.high)}]`}</td>}
+              {named && <td class="n">{point.said.x}</td>}
+              <td class="n">{point.said.y}</td>
+              {interval && <td class="n dim">{point.said.interval ?? "–"}</td>}
               <td class="n">{count(point.n)}</td>
               <td class="track" aria-hidden="true">
                 <span style={{ width: `${Math.max(0, (100 * point.y) / top)}%` }} />
@@ -216,7 +216,7 @@ function Hits({ query }: { query: TokensQuery }) {
   return (
     <>
       <p class="dim" role="status">
-        {state === "reading" && hits.length === 0 ? " " : `${count(hits.length)}${state === "all" ? "" : "+"} tokens`}
+        {state === "reading" && hits.length === 0 ? " " : state === "all" ? times(hits.length, "token") : `${count(hits.length)}+ tokens`}
       </p>
       <div class="kwic" role="list" aria-label="Tokens" ref={body} style={{ height: `${list.virtualizer.getTotalSize()}px` }} onKeyDown={(event) => moveAmongRows(event, list, hits.length)}>
         {items.map((item) => {

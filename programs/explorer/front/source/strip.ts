@@ -1,9 +1,7 @@
 // The score along the text, and the threshold as a line that can be dragged, by pointer or by key.
 
-import uPlot from "uplot";
-import { colour } from "./colours";
 import { number } from "./format";
-import { FittedPlot } from "./plot";
+import { Plot, steps, written } from "./plot";
 import { NARROW } from "./samples";
 
 export interface StripListener {
@@ -15,14 +13,13 @@ export interface StripListener {
 const [HEIGHT, LOW] = [170, 120]; // in pixels, the lower one where the page is narrow
 
 export class Strip {
-  readonly #plot: FittedPlot;
+  readonly #plot: Plot;
   #tau: number;
   #fired: Uint8Array;
   #chosen = 0;
   readonly #mark = document.createElement("div");
   readonly #line: HTMLElement;
   readonly #top: number;
-  readonly #height: number;
 
   /** `mean`: what a score must exceed besides tau, drawn where a rule has lambda; null entries are left out. */
   constructor(
@@ -39,8 +36,13 @@ export class Strip {
     this.#top = extreme(finite(scores), Math.max, 0) * 1.04 || 1;
     this.#mark.className = "lookedat";
     this.#line = this.#threshold();
-    this.#height = NARROW.matches ? LOW : HEIGHT;
-    this.#plot = new FittedPlot(root, this.#height, () => this.#drawn(), () => this.#place());
+    this.#plot = new Plot(root, NARROW.matches ? LOW : HEIGHT, 26, () => this.#draw());
+    const { field } = this.#plot;
+    field.append(this.#mark, this.#line);
+    field.addEventListener("click", (event) => !this.#onLine(event) && this.listener.choose(this.#indexAt(event)));
+    field.addEventListener("pointermove", (event) => !this.#line.classList.contains("dragged") && this.listener.point(this.#indexAt(event)));
+    field.addEventListener("pointerleave", () => this.listener.point(null));
+    this.#plot.redraw();
   }
 
   remove(): void {
@@ -51,81 +53,66 @@ export class Strip {
     this.#tau = tau;
     this.#fired = fired;
     this.mean = mean;
-    this.#plot.current.setData(this.#data(), false);
-    this.#plot.current.redraw();
-    this.#place();
+    this.#plot.redraw();
   }
 
   /** Shows which token is looked at; an element is moved, as a hover must not draw thousands of bars again. */
   choose(index: number): void {
     this.#chosen = index;
-    this.#mark.style.transform = `translateX(${this.#plot.current.valToPos(index + 0.5, "x")}px)`;
+    this.#mark.style.transform = `translateX(${(index + 0.5) * this.#slot}px)`;
   }
 
-  #data(): uPlot.AlignedData {
-    const quiet = this.scores.map((score, index) => (this.#fired[index] ? null : score));
-    const loud = this.scores.map((score, index) => (this.#fired[index] ? score : null));
-    return [Array.from(this.scores, (_, index) => index), quiet, loud, [...this.mean]] as uPlot.AlignedData;
+  /** The width of a token, in pixels. */
+  get #slot(): number {
+    return this.#plot.width / Math.max(1, this.scores.length);
   }
 
-  #drawn(): uPlot {
-    const bars = uPlot.paths.bars as uPlot.Series.BarsPathBuilderFactory;
-    const paths = bars({ size: [0.8, 22, 1], align: 1 });
-    const ink = colour("dim");
-    const axis = { stroke: ink, font: "12px system-ui, sans-serif", ticks: { stroke: colour("line"), size: 4 }, grid: { show: false } };
-    const plot = new uPlot(
-      {
-        width: Math.max(120, this.root.clientWidth),
-        height: this.#height,
-        padding: [10, 8, 0, 0],
-        legend: { show: false },
-        cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-        scales: {
-          x: { time: false, range: [0, Math.max(1, this.scores.length)] },
-          // Square roots: most scores are near zero, and a threshold lies among the small ones.
-          y: { range: [0, this.#top], distr: 100, fwd: (v: number) => Math.sqrt(Math.max(0, v)), bwd: (v: number) => v * v } as uPlot.Scale,
-        },
-        axes: [
-          { ...axis, size: 26, gap: 4, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
-          { ...axis, size: 46, gap: 4, splits: () => splits(this.#top), values: (_, all) => all.map((value: number | null) => (value === null ? "" : String(Number(value.toPrecision(3))))) },
-        ],
-        series: [
-          {},
-          { stroke: colour("bar"), fill: colour("bar"), width: 0, paths, points: { show: false } },
-          { stroke: colour("accent"), fill: colour("accent"), width: 0, paths, points: { show: false } },
-          { stroke: colour("warm"), width: 1.2, dash: [3, 3], points: { show: false }, paths: uPlot.paths.stepped?.({ align: 1 }) as uPlot.Series.PathBuilder },
-        ],
-        hooks: {
-          setCursor: [(u) => this.#cursor(u)],
-          ready: [
-            (u) => {
-              u.over.append(this.#mark, this.#line);
-              u.over.addEventListener("click", (event) => this.#click(u, event));
-              u.over.addEventListener("pointerleave", () => this.listener.point(null));
-            },
-          ],
-        },
-      },
-      this.#data(),
-      this.root,
-    );
-    queueMicrotask(() => this.#place());
-    return plot;
+  /** Square roots: most scores are near zero, and a threshold lies among the small ones. */
+  #height(score: number): number {
+    return this.#plot.height * (1 - Math.sqrt(Math.min(1, Math.max(0, score / this.#top))));
   }
 
-  #cursor(u: uPlot): void {
-    const { left } = u.cursor;
-    if (left === undefined || left < 0 || this.#line.classList.contains("dragged")) return;
-    this.listener.point(this.#indexAt(u, left));
+  #draw(): void {
+    const plot = this.#plot;
+    const slot = this.#slot;
+    const x = steps(0, this.scores.length, plot.width / 60, 1).map((index) => ({ at: index * slot, text: String(index) }));
+    const y = splits(this.#top).map((score) => ({ at: this.#height(score), text: written(score) }));
+    plot.axes(x, y);
+    const width = Math.min(22, Math.max(1, 0.8 * slot));
+    for (const [name, fires] of [["bar", 0], ["accent", 1]] as const) {
+      plot.fill(name, (context) =>
+        this.scores.forEach((score, index) => {
+          if (score === null || this.#fired[index] !== fires) return;
+          const top = this.#height(score);
+          context.rect(index * slot, top, width, plot.height - top);
+        }),
+      );
+    }
+    plot.context.setLineDash([3, 3]);
+    plot.stroke("warm", 1.2, (context) => this.#limit(context));
+    plot.context.setLineDash([]);
+    this.#place();
   }
 
-  #indexAt(u: uPlot, left: number): number {
-    return Math.min(this.scores.length - 1, Math.max(0, Math.floor(u.posToVal(left, "x"))));
+  #limit(context: CanvasRenderingContext2D): void {
+    let drawn = false;
+    this.mean.forEach((mean, index) => {
+      if (mean !== null) {
+        if (!drawn) context.moveTo(index * this.#slot, this.#height(mean));
+        context.lineTo(index * this.#slot, this.#height(mean));
+        context.lineTo((index + 1) * this.#slot, this.#height(mean));
+      }
+      drawn = mean !== null;
+    });
   }
 
-  #click(u: uPlot, event: MouseEvent): void {
-    if (event.target instanceof Node && this.#line.contains(event.target)) return;
-    this.listener.choose(this.#indexAt(u, event.clientX - u.over.getBoundingClientRect().left));
+  #indexAt(event: MouseEvent): number {
+    const left = event.clientX - this.#plot.field.getBoundingClientRect().left;
+    return Math.min(this.scores.length - 1, Math.max(0, Math.floor(left / this.#slot)));
+  }
+
+  #onLine(event: MouseEvent): boolean {
+    return event.target instanceof Node && this.#line.contains(event.target);
   }
 
   #threshold(): HTMLElement {
@@ -147,9 +134,9 @@ export class Strip {
     });
     line.addEventListener("pointermove", (event) => {
       if (!line.hasPointerCapture(event.pointerId)) return;
-      const box = this.#plot.current.over.getBoundingClientRect();
-      const top = Math.min(box.height, Math.max(0, event.clientY - box.top));
-      this.listener.threshold(rounded(this.#plot.current.posToVal(top, "y")));
+      const box = this.#plot.field.getBoundingClientRect();
+      const share = 1 - Math.min(1, Math.max(0, (event.clientY - box.top) / box.height));
+      this.listener.threshold(rounded(this.#top * share ** 2));
     });
     const end = (): void => line.classList.remove("dragged");
     line.addEventListener("pointerup", end);
@@ -192,7 +179,7 @@ export class Strip {
 
   #place(): void {
     this.choose(this.#chosen);
-    const top = this.#plot.current.valToPos(Math.min(this.#top, Math.max(0, this.#tau)), "y");
+    const top = this.#height(this.#tau);
     this.#line.style.transform = `translateY(${top}px)`;
     this.#line.setAttribute("aria-valuenow", String(this.#tau));
     this.#line.setAttribute("aria-valuetext", `${number(this.#tau)} ${this.unit}`);
