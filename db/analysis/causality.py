@@ -13,7 +13,10 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 
 _COLUMNS = ("taken", "denied", "effect", "necessary", "harmful")
-_RATIOS = {name: Ratio(name, "n", kind="difference" if name == "effect" else "share") for name in _COLUMNS}
+_RATIOS = {
+    **{name: Ratio(name, "n", kind="difference" if name == "effect" else "share") for name in _COLUMNS},
+    "answers": Ratio("answers", "n_answers", kind="difference"),
+}
 
 
 def _check_arms(store: Store, coverage: Sequence[Row], values: Values) -> Values:
@@ -34,7 +37,7 @@ def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
     tested = by_problem.group_by(["run_id", "problem_id"]).aggregate([]).sort_by("problem_id")
     runs = tested["run_id"].unique().to_pylist()
     problems = {run: tested.filter(pc.field("run_id") == run)["problem_id"].combine_chunks() for run in runs}
-    return insert_ratio_intervals(store, table, by_problem, values, _RATIOS, ["part", "decile"], problems=problems)
+    return insert_ratio_intervals(store, table, by_problem, values, _RATIOS, ["part", "decile", "tag"], problems=problems)
 
 
 QUERY = Query("causality", needs=("arms", "graded"), prepare=_check_arms, intervals=_add_intervals)

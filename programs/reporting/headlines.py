@@ -355,6 +355,7 @@ HEADLINES: Mapping[str, Headline] = {
         _rows(
             *(RUN, Column("n_positions", "positions"), Column("taken"), Column("denied"), Column("effect")),
             Column("necessary"),
+            Column("answers", "answers apart"),
             keep=lambda row: row["part"] == "all",
         ),
         programs=("counterfactual",),

@@ -53,7 +53,7 @@ _NAMES: tuple[tuple[Kind | ByRow, str], ...] = (
         "accuracy pass_at_k truncated share share_all share_top share_first coverage best_coverage covered graded with_k",
     ),
     (SHARE, "accuracy_sd pass_at_k_sd rate"),
-    (SHARE, "decisions_changed changed_at_tau taken denied necessary harmful"),
+    (SHARE, "decisions_changed changed_at_tau taken denied necessary harmful answers"),
     (LEVEL, "level p"),
     (WHOLE_SHARE, "recovery_accuracy recovery_pass knee_support"),
     (POINTS, "difference effect accuracy_over_base accuracy_over_guided pass_over_base pass_over_guided"),

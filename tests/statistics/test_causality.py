@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 
@@ -44,9 +46,15 @@ def test_golden(store, build):
     assert (whole["taken"], whole["denied"], whole["effect"]) == pytest.approx((3 / 4, 2.5 / 4, 0.5 / 4))
     assert (whole["necessary"], whole["harmful"]) == pytest.approx((2 / 4, 1 / 4))
     deciles = [
-        (row["decile"], row["n_positions"], row["score_low"], row["score_high"], row["necessary"]) for row in found[1:]
+        (row["decile"], row["n_positions"], row["score_low"], row["score_high"], row["necessary"])
+        for row in found
+        if row["part"] == "decile"
     ]
     assert deciles == [(1, 1, 1.0, 1.0, 1.0), (4, 1, 5.0, 5.0, 0.0), (7, 1, 9.0, 9.0, 0.0)]
+    places = [(row["decile"], row["n_positions"], row["effect"]) for row in found if row["part"] == "position"]
+    assert places == [(1, 2, -0.25), (4, 2, 0.5)]  # the first and the second of three tokens
+    [words] = [row for row in found if row["part"] == "word"]
+    assert (words["tag"], words["n_positions"]) == ("none", 4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -71,12 +79,64 @@ def test_equal_to_an_independent_computation(store, build, seed):
     assert found[0]["necessary"] == pytest.approx(necessary.mean(), abs=1e-9)
     smaller = (scores.ravel()[:, None] > scores.ravel()).sum(axis=1)
     decile = 1 + 10 * smaller // scores.size
-    for row in found[1:]:
+    deciles = [row for row in found if row["part"] == "decile"]
+    for row in deciles:
         chosen = (decile == row["decile"]).reshape(scores.shape)
         assert row["n_positions"] == chosen.sum()
         assert row["necessary"] == pytest.approx(necessary[chosen].mean(), abs=1e-9)
         assert (row["score_low"], row["score_high"]) == (scores[chosen].min(), scores[chosen].max())
-    assert {row["decile"] for row in found[1:]} == set(decile.tolist())
+    assert {row["decile"] for row in deciles} == set(decile.tolist())
+
+
+def answering(store, build, run_id, parent, positions, **changes):
+    """Arms of positions of one parent: the answers of the continuations with the takeover and of those without."""
+    traces = []
+    for position, arms in positions.items():
+        for arm, answers in zip(("taken", "denied"), arms, strict=True):
+            for answer in answers:
+                origin = {"parent_sample_id": parent.sample.sample_id, "parent_position": position, "arm": arm}
+                found = None if answer == "-" else answer
+                problem = parent.sample.problem_id
+                traces.append(build["trace"](run_id, problem, len(traces), correct=answer == "a", answer=found, **origin))
+    write_run(store, run_id, traces, program="counterfactual", **changes)
+
+
+def differ(one, other):
+    """Share of pairs of continuations that answer differently, one by one; of one arm its different pairs alone."""
+    pairs = permutations(one, 2) if other is None else product(one, other)
+    found = [a != b for a, b in pairs]
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_how_far_answers_are_apart_by_pairs_of_continuations(store, build, seed):
+    rng = np.random.default_rng(seed)
+    [parent] = parents_of(store, build, [[1.0] * 6])
+    arms = {t: ["".join(rng.choice(list("aabc-"), rng.integers(2, 6))) for _ in range(2)] for t in range(5)}
+    answering(store, build, "c", parent, {**arms, 5: ("a", "b")}, temperature=0.7)
+    expected = [differ(x, y) - (differ(x, None) + differ(y, None)) / 2 for x, y in arms.values()]
+    whole = rows(store, "causality")[0]
+    assert (whole["n_positions"], whole["n_answers"]) == (6, 5)  # of one continuation of each arm nothing is known
+    assert whole["answers"] == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_half_the_squared_distance_is_estimated_without_bias(store, build):
+    """All draws of two continuations of each arm, weighted by their probability, average to it."""
+    p, q = {"a": 0.5, "b": 0.5}, {"a": 0.2, "b": 0.8}
+    expected = 0.0
+    for x in product(p, repeat=2):
+        for y in product(q, repeat=2):
+            weight = p[x[0]] * p[x[1]] * q[y[0]] * q[y[1]]
+            expected += weight * (differ(x, y) - (differ(x, None) + differ(y, None)) / 2)
+    assert expected == pytest.approx(sum((p[a] - q[a]) ** 2 for a in p) / 2)
+
+
+def test_greedy_continuations_answer_the_same_or_not(store, build):
+    [parent] = parents_of(store, build, [[1.0, 2.0, 3.0]])
+    answering(store, build, "c", parent, {0: ("a", "b"), 1: ("b", "b"), 2: ("b", "c")}, temperature=0.0)
+    whole = rows(store, "causality")[0]
+    assert (whole["n_answers"], whole["answers"]) == (3, pytest.approx(2 / 3))
+    assert whole["effect"] == pytest.approx(1 / 3)  # b and c are both wrong
 
 
 def test_what_cannot_be_answered_is_named(store, build):
