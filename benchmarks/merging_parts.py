@@ -1,9 +1,11 @@
 """What merging the parts of a cluster costs: seconds and memory by their number, by `rrti db attach` and by the driver.
 
-    python benchmarks/merging_parts.py [--parts 250 500 1000 2000] [--samples 50] [--tokens 20]
+    python benchmarks/merging_parts.py [--parts 200 800 2000] [--samples 50] [--tokens 20] [--every 0.1]
 
 Parts go through the sink that the pairs of a cluster write with, and hold so many samples of so many synthetic tokens
-(`benchmarks/store.py`). Each merge is a process of its own and begins without a store.
+(`benchmarks/store.py`). Each merge is a process of its own and begins without a store. The driver merges them twice: all of
+them at the end, as after a driver that was killed, and while they come, one every so many seconds. Of both it is told
+how long the pairs wait for it at the end of a run.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ import numpy as np
 from store import bench_run, synthetic_sample
 
 from rrti_sgl.db import attaching
+from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.sinks.parquet_parts import ParquetSink
 from rrti_sgl.db.store import Store
+from rrti_sgl.programs.cluster.leases import Counted
 from rrti_sgl.programs.cluster.merging import SharedParts
 from rrti_sgl.records import sample_key
 
@@ -42,14 +46,30 @@ async def write(folder: Path, n_parts: int, n_samples: int, n_tokens: int) -> No
             await sink.flush()
 
 
-def merge(how: str, folder: Path, store: Path) -> None:
+async def drive(parts: SharedParts, folder: Path, every: float) -> None:
+    """What the driver does as parts come; all of them are there at once where `every` is 0."""
+    written = sorted((folder / "written").iterdir())
+    merged = asyncio.create_task(parts.keep_merging() if every else asyncio.sleep(1e9))
+    for part in written:
+        n_tokens = Manifest.read(part).n_tokens
+        part.rename(folder / "bench" / part.name)
+        parts.count([Counted("", n_tokens, 0, None)])
+        await asyncio.sleep(every)
+    start = time.perf_counter()
+    merged.cancel()
+    await asyncio.gather(merged, return_exceptions=True)
+    await asyncio.to_thread(parts.merge)
+    print(f"       {time.perf_counter() - start:8.1f} s after the last part", flush=True)
+
+
+def merge(how: str, folder: Path, store: Path, every: float) -> None:
     """Merge a folder of parts, and say what it took."""
     start = time.perf_counter()
     if how == "attach":
         attaching.attach(store, [folder])
     else:
-        with Store.open(store, parts=folder) as opened:
-            SharedParts(folder, "bench").merge(opened)
+        with Store.open(store, parts=folder) as opened, SharedParts(folder, "bench", opened) as parts:
+            asyncio.run(drive(parts, folder, every if how == "meanwhile" else 0))
     wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
     print(f"{how:>6} {wall:8.1f} s, CPU {cpu:8.1f} s, {peak:6.2f} GiB", flush=True)
@@ -57,14 +77,15 @@ def merge(how: str, folder: Path, store: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", type=int, nargs="+", default=[250, 500, 1000, 2000])
+    parser.add_argument("--parts", type=int, nargs="+", default=[200, 800, 2000])
     parser.add_argument("--samples", type=int, default=50, help="of a part")
     parser.add_argument("--tokens", type=int, default=20, help="of a sample")
+    parser.add_argument("--every", type=float, default=0.1, help="seconds between two parts")
     parser.add_argument("--merge", nargs=3, metavar=("HOW", "FOLDER", "STORE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.merge is not None:
         how, folder, store = given.merge
-        merge(how, Path(folder), Path(store))
+        merge(how, Path(folder), Path(store), given.every)
         return
     for n_parts in given.parts:
         place = Path(tempfile.mkdtemp())
@@ -72,9 +93,23 @@ def main() -> None:
         asyncio.run(write(place / "parts", n_parts, given.samples, given.tokens))
         counted = f"{n_parts * given.samples:,} samples, {n_parts * given.samples * given.tokens:,} tokens"
         print(f"{n_parts:,} parts, {counted}, written in {time.perf_counter() - start:.0f} s", flush=True)
-        for how in ("attach", "driver"):  # the driver removes what it has merged
-            store = place / f"{how}.duckdb"
-            subprocess.run([sys.executable, __file__, "--merge", how, place / "parts", store], check=True)
+        for how in ("attach", "driver", "meanwhile"):
+            shared = place / how
+            shutil.copytree(place / "parts", shared)
+            if how != "attach":
+                (shared / "bench").rename(shared / "written")
+                (shared / "bench").mkdir()
+            command = [
+                sys.executable,
+                __file__,
+                "--every",
+                str(given.every),
+                "--merge",
+                how,
+                shared,
+                place / f"{how}.duckdb",
+            ]
+            subprocess.run(command, check=True)
         shutil.rmtree(place)
 
 

@@ -6,15 +6,17 @@ table where many writers would leave hundreds of files. A whole sealed run that 
 files are copied, and need no lock to be read.
 
 What is given may be there already, in part or all of it: each sample is kept once, and attaching twice changes nothing. What
-contradicts what is there, or each other, is refused, and the store stays as it was: one transaction holds everything.
+contradicts what is there, or each other, is refused, and the store stays as it was: one transaction holds everything. It
+reads some folders at a time, and DuckDB writes what it holds to the disk: the memory that it takes is bounded.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -40,6 +42,8 @@ COSTS = (
 )
 REMEDY = "Leave one of them out, or delete the run here first (rrti db delete)."
 _FOLDER = "parse_dirpath(file_of_row) AS folder"
+# Folders and tokens that are read at a time (docs/performance.md).
+_AT_ONCE, _TOKENS_AT_ONCE = 200, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def attach(store: Path, given: Sequence[Path]) -> list[Attached]:
         upgrade_file(store)
     copies: list[Path] = []
     try:
-        with sealing.open_for_upkeep(store) as connection:
+        with sealing.open_for_upkeep(store, lasting=True) as connection:
             connection.execute("BEGIN TRANSACTION")
             done = [_attach(connection, store, run, copies) for run in runs]
             connection.execute("COMMIT")
@@ -88,30 +92,48 @@ def attach(store: Path, given: Sequence[Path]) -> list[Attached]:
     return done
 
 
-def attach_parts(store: Store, given: Sequence[Path]) -> list[Attached]:
-    """Take parts of runs into a store open for writing, as `attach` does. Of a sample that was made twice one counts.
+def attach_parts(store: Store, run_id: str, parts: Mapping[Path, Manifest]) -> None:
+    """Take parts of a run into a store open for writing, as `attach` does. Of a sample that was made twice one counts.
 
     Pairs that share out a run may make a sample twice, and in floating point not bit by bit alike. So the rows of what is
     there already are not compared.
 
     Args:
         store: may read the folder that the parts lie in (`Store.open`).
-        given: folders of parts, or folders above them.
+        run_id: the run.
+        parts: folders with their manifests, found undamaged.
 
     Raises:
         StoreError: see `attach`.
     """
-    runs = _find(given)
-    with store.writing(*(run.run_id for run in runs)) as connection:
-        return [_attach(connection, store.path, run, [], compared=False) for run in runs]
+    with store.writing() as connection:
+        _attach(connection, store.path, _Given(run_id, parts), [], compared=False)
+
+
+def in_groups(given: Iterable[tuple[Path, Manifest]]) -> Iterator[dict[Path, Manifest]]:
+    """So many folders at a time as memory is bounded for; a folder is taken whole, and those after it wait to be read."""
+    group: dict[Path, Manifest] = {}
+    tokens = 0
+    for folder, manifest in given:
+        if group and (len(group) == _AT_ONCE or tokens + manifest.n_tokens > _TOKENS_AT_ONCE):
+            yield group
+            group, tokens = {}, 0
+        group[folder] = manifest
+        tokens += manifest.n_tokens
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What is given of one run: its folders with their manifests."""
+    """What is given of one run, all of it or a group: its folders with their manifests."""
 
     run_id: str
-    folders: dict[Path, Manifest]
+    folders: Mapping[Path, Manifest]
+
+    def groups(self) -> Iterator[_Given]:
+        """See `in_groups`."""
+        return (_Given(self.run_id, group) for group in in_groups(self.folders.items()))
 
     def rows(self, table: str) -> str:
         """The rows of all folders, with `file_of_row`, as SQL reads them."""
@@ -151,34 +173,48 @@ def _is_hidden(path: Path) -> bool:
 def _attach(
     connection: duckdb.DuckDBPyConnection, store: Path, run: _Given, copies: list[Path], *, compared: bool = True
 ) -> Attached:
-    rows = connection.execute("FROM runs WHERE run_id = ?", [run.run_id]).to_arrow_table().to_pylist()
+    of_run = [run.run_id]
+    rows = connection.execute("FROM runs WHERE run_id = ?", of_run).to_arrow_table().to_pylist()
     known = record_rows.record_of(RunRecord, rows[0]) if rows else None
-    _refuse_other_columns(connection, run)
+    sealed = connection.execute("FROM sealed_runs WHERE run_id = ?", of_run).fetchone() is not None
+    whole = run.whole() if known is None and not sealed else None
+    connection.execute("CREATE OR REPLACE TEMP TABLE unseen AS SELECT sample_id FROM samples WHERE run_id = ?", of_run)
     record = _agreed(connection, run, known)
-    _refuse_half_samples(connection, run)
-    _list_samples(connection, run)
-    _refuse_contradictions(connection, run, compared)
-    n_new, n_known = _new_and_known(connection)
-    if connection.execute("FROM sealed_runs WHERE run_id = ?", [run.run_id]).fetchone():
-        if n_new:
-            message = f"Run {run.run_id} is sealed in {store}, and what is given has {n_new} samples more."
+    n_new = n_known = n_tokens = 0
+    for group in run.groups():
+        _refuse_half_samples(connection, group)
+        _list_samples(connection, group)
+        _refuse_contradictions(connection, group, compared)
+        new = _count(connection, "SELECT count(*) FROM given_samples WHERE NOT known")
+        n_known += _count(connection, "DELETE FROM unseen WHERE sample_id IN (SELECT sample_id FROM given_samples)")
+        n_new += new
+        if sealed and new:
+            message = f"Run {run.run_id} is sealed in {store}, and what is given has {new} samples more."
             raise StoreError(message, f"Take it back into the file first: rrti db unseal {run.run_id} {store}")
-        return Attached(run.run_id, (known or record).status, 0, 0, n_known)
-    for table in ("problems", "calibrations"):
-        source = f"SELECT * EXCLUDE file_of_row FROM {run.rows(table)} ORDER BY file_of_row"
-        inserting.insert_selected(connection, table, source, older=run.is_older, on_conflict=inserting.IF_MISSING)
+        if sealed:
+            continue
+        for table in ("problems", "calibrations"):
+            source = f"SELECT * EXCLUDE file_of_row FROM {group.rows(table)} ORDER BY file_of_row"
+            inserting.insert_selected(connection, table, source, older=group.is_older, on_conflict=inserting.IF_MISSING)
+        if whole is None:
+            n_tokens += _insert_samples(connection, group)
     if known is None:
         inserting.insert_records(connection, "runs", [record])
-    else:
+    elif not sealed:
         cells = dict(zip(record_rows.fields_of(RunRecord), record_rows.row_of(record), strict=True))
         end = "UPDATE runs SET status = $status, error = $error, finished_at = $finished_at WHERE run_id = $run_id"
         connection.execute(end, {name: cells[name] for name in ("status", "error", "finished_at", "run_id")})
-    if known is None and (folder := run.whole()) is not None:
-        manifest = run.folders[folder]
-        _copy(folder, manifest, relations.run_folder(store, run.run_id), copies)
+    if whole is not None:
+        manifest = run.folders[whole]
+        _copy(whole, manifest, relations.run_folder(store, run.run_id), copies)
         sealing.register(connection, store, manifest)
-        return Attached(run.run_id, record.status, manifest.n_samples, manifest.n_tokens, 0)
-    return Attached(run.run_id, record.status, n_new, _insert_samples(connection, run), n_known)
+        n_new, n_tokens, n_known = manifest.n_samples, manifest.n_tokens, 0
+    return Attached(run.run_id, (known if known and sealed else record).status, n_new, n_tokens, n_known)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, statement: str) -> int:
+    [(n,)] = connection.execute(statement).fetchall()
+    return int(n)
 
 
 def _agreed(connection: duckdb.DuckDBPyConnection, run: _Given, known: RunRecord | None) -> RunRecord:
@@ -187,7 +223,11 @@ def _agreed(connection: duckdb.DuckDBPyConnection, run: _Given, known: RunRecord
     Raises:
         StoreError: the records are of different runs.
     """
-    rows = connection.execute(f"FROM {run.rows('runs')} ORDER BY created_at, file_of_row").to_arrow_table().to_pylist()
+    rows: list[dict[str, Any]] = []
+    for group in run.groups():
+        _refuse_other_columns(connection, group)
+        rows += connection.execute(f"FROM {group.rows('runs')}").to_arrow_table().to_pylist()
+    rows.sort(key=lambda row: (row["created_at"], row["file_of_row"]))
     records = {Path(row["file_of_row"]).parent: record_rows.record_of(RunRecord, row) for row in rows}
     place, first = next(iter(records.items())) if known is None else ("the store", known)
     first = replace(first, run_id=run.run_id)
@@ -245,12 +285,6 @@ def _list_samples(connection: duckdb.DuckDBPyConnection, run: _Given) -> None:
     connection.execute(query, {"run": run.run_id})
 
 
-def _new_and_known(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    query = "SELECT count(*) FILTER (NOT known), count(*) FILTER (known) FROM given_samples"
-    [(n_new, n_known)] = connection.execute(query).fetchall()
-    return n_new, n_known
-
-
 def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given, samples: bool) -> None:
     """Raises StoreError where folders and store have different things under one name; samples are compared if so said."""
 
@@ -271,10 +305,11 @@ def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, run: _Given, s
     refuse("Problem", ("problem_set", "problem_id"), ("question", "answer"), run.rows("problems"), "problems")
     columns = TABLES["calibrations"].names
     refuse("Calibration", ("calibration_id",), columns, run.rows("calibrations"), "calibrations")
-    if not samples:
-        return
     # What is there once cannot contradict itself.
-    twice = "SEMI JOIN (FROM given_samples WHERE known OR times > 1) USING (sample_id)"
+    twice = "FROM given_samples WHERE known OR times > 1"
+    if not samples or not _count(connection, f"SELECT count(*) {twice}"):
+        return
+    twice = f"SEMI JOIN ({twice}) USING (sample_id)"
     here = f"{twice} WHERE run_id = '{run.run_id}'"
     of_samples = [name for name in TABLES["stored_samples"].names if name not in COSTS]
     refuse("Sample", ("sample_id",), of_samples, f"{run.rows('stored_samples')} {twice}", f"samples {here}")

@@ -48,7 +48,7 @@ def connect(
         memory_limit: DuckDB's limit, such as "2GB"; None leaves its own default (80 % of the memory).
         spill: let what is more than that go to temporary files: beside the file where it is written, and else in a folder of
             the process (`rrti_sgl.db.spilling`).
-        lasting: it is written for a long time: what it holds in memory is bounded.
+        lasting: it is written for a long time, or much at once: what it holds in memory is bounded.
 
     Raises:
         StoreLockedError: another process holds the file.
@@ -70,7 +70,7 @@ def connect(
 
 
 def connect_current(
-    path: Path, *, read_only: bool, memory_limit: str | None = None, spill: bool = True
+    path: Path, *, read_only: bool, memory_limit: str | None = None, spill: bool = True, lasting: bool = False
 ) -> duckdb.DuckDBPyConnection:
     """Open a file that is there and has the newest schema, as `connect` does.
 
@@ -80,7 +80,7 @@ def connect_current(
     """
     if not is_there(path):
         raise StoreError(f"There is no store at {path}.", "Name another file.")
-    connection = connect(path, read_only=read_only, memory_limit=memory_limit, spill=spill)
+    connection = connect(path, read_only=read_only, memory_limit=memory_limit, spill=spill, lasting=lasting)
     try:
         revision = revision_of(connection)
         if revision is None:

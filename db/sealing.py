@@ -76,13 +76,13 @@ def unseal(store: Path, run_id: str) -> int:
 
 
 @contextmanager
-def open_for_upkeep(store: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_for_upkeep(store: Path, *, read_only: bool = False, lasting: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """An unconfined connection to a store of the newest schema, for our own statements.
 
     Raises:
         StoreLockedError, StoreVersionError, StoreError: as `Store.open`.
     """
-    with opening.connect_current(store, read_only=read_only) as connection:
+    with opening.connect_current(store, read_only=read_only, lasting=lasting) as connection:
         try:
             yield connection
         except duckdb.Error as error:

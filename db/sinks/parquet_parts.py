@@ -40,6 +40,7 @@ class ParquetSink(BufferedSink):
         flush_rows: token rows that make a part; a single sample may have more.
         flush_seconds: how long a sample may wait for its part to fill.
         max_rows: token rows that are held at most, those being written included.
+        is_emptied: somebody takes parts away meanwhile, so that of a run that is taken up no other part is read.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class ParquetSink(BufferedSink):
         flush_rows: int = folders.ROW_GROUP,
         flush_seconds: float = 60.0,
         max_rows: int = 2 * folders.ROW_GROUP,
+        is_emptied: bool = False,
     ) -> None:
         super().__init__(flush_rows=flush_rows, flush_seconds=flush_seconds, max_rows=max_rows)
         check_precision(precision)
         self.folder = Path(folder)
         self._precision: Precision = precision
+        self._is_emptied = is_emptied
         self._writer = secrets.token_hex(6)
         self._number = 0
         self._tables: duckdb.DuckDBPyConnection | None = None
@@ -130,7 +133,7 @@ class ParquetSink(BufferedSink):
         if not place.is_dir():
             known = ", ".join(sorted(path.name for path in self.folder.glob("[!.]*"))) or "nothing"
             raise UsageError(f"There is no run {run.run_id!r} in {self.folder}.", f"It holds {known}.")
-        parts = relations.complete_in(place)
+        parts = [] if self._is_emptied else relations.complete_in(place)
         if not parts:  # begun a moment ago, or its writer died before it could say as what
             return frozenset()
         for part in parts:

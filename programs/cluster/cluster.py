@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,8 +130,9 @@ class RayMember:
 
     async def work(self, jobs: Sequence[SampleJob]) -> list[Counted]:
         """See `Member.work`."""
+        call = _handed(lambda: self.actor.work.remote(self._run_id, jobs))
         try:
-            finished: list[Counted] = await _told(self.actor.work.remote(self._run_id, jobs))
+            finished: list[Counted] = await _told(call)
             return finished
         except (RayActorError, LostError) as error:
             if self.is_up:
@@ -175,47 +176,40 @@ class RayCluster:
         Raises:
             RRTIError: a pair cannot decode so, all are gone, or the folder takes nothing; what is finished is kept.
         """
-        run_id = prepared.record.run_id
-        parts = SharedParts(self._parts, run_id)
-        parts.make()
-        await asyncio.to_thread(parts.merge, store)  # what a driver that was killed left
-        done = store.finished_samples(run_id)
-        progress = Progress(run_id, total=len(prepared.jobs), done=len(done))
+        with SharedParts(self._parts, prepared.record.run_id, store) as parts:
+            done = await asyncio.to_thread(parts.samples)  # with what a driver that was killed left
+            begun = (_handed(lambda: ray.put(replace(prepared, jobs=[]))), store.precision)
+            for member in self.members:
+                member.tell(prepared.record.run_id, PairIdentity.of(self.pair), *begun)
+            try:
+                await _until_one_ends(self._share_out(prepared, done, parts, on_progress), parts.keep_merging())
+            except BaseException:
+                await asyncio.shield(self._end())
+                await asyncio.to_thread(parts.merge)
+                raise
+            await self._end()
+            await parts.merge_all({job.sample_id for job in prepared.jobs})
+
+    async def _share_out(
+        self, prepared: PreparedRun, done: Collection[str], parts: SharedParts, on_progress: OnProgress | None
+    ) -> None:
+        progress = Progress(prepared.record.run_id, total=len(prepared.jobs), done=len(done))
 
         def count(finished: Sequence[Counted]) -> None:
+            parts.count(finished)
             for sample in finished:
                 progress.add(sample)
             if on_progress is not None:
                 on_progress(progress)
 
-        async def durable() -> frozenset[str]:
-            return await asyncio.to_thread(parts.samples)
-
-        try:
-            begun = (ray.put(replace(prepared, jobs=[])), store.precision)
-        except RayError as error:
-            raise EndpointError(
-                f"The cluster could not be told of the run: {_first_line(error)}",
-                "Ray keeps it in its object store, and beyond that on the disk of this machine: make room there.",
-            ) from error
-        for member in self.members:
-            member.tell(run_id, PairIdentity.of(self.pair), *begun)
-        missing = [job for job in prepared.jobs if job.sample_id not in done]
-        try:
-            await share_out(
-                missing,
-                self.members,
-                most=_LEASE,
-                twice=is_repeatable(self.pair, prepared.options),
-                durable=durable,
-                on_finished=count,
-            )
-        except BaseException:
-            await asyncio.shield(self._end())
-            await asyncio.to_thread(parts.merge, store)
-            raise
-        await self._end()
-        await parts.merge_all(store, {job.sample_id for job in prepared.jobs}, run_id)
+        await share_out(
+            [job for job in prepared.jobs if job.sample_id not in done],
+            self.members,
+            most=_LEASE,
+            twice=is_repeatable(self.pair, prepared.options),
+            durable=lambda: asyncio.to_thread(parts.samples),
+            on_finished=count,
+        )
 
     async def _end(self) -> None:
         """Let those that are up make durable what they have finished."""
@@ -302,6 +296,19 @@ async def _first_pair(members: Sequence[RayMember]) -> Pair:
         await asyncio.gather(*asked, return_exceptions=True)
 
 
+async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Do several things at once, all of them until one ends; raises its error."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _in_time(answers: Sequence[Any]) -> None:
     """Wait until actors have answered, and no longer than is reasonable for those that do not."""
     calls = [asyncio.create_task(_told(answer)) for answer in answers]
@@ -310,6 +317,21 @@ async def _in_time(answers: Sequence[Any]) -> None:
             for error in await asyncio.gather(*calls, return_exceptions=True):
                 if error is not None:
                     logger.warning("An actor did not end in order: %s", error)
+
+
+def _handed(call: Callable[[], Any]) -> Any:
+    """What a call gives that hands something to the cluster.
+
+    Raises:
+        EndpointError: there is no room for it.
+    """
+    try:
+        return call()
+    except RayError as error:
+        raise EndpointError(
+            f"The cluster could not be told of the run: {_first_line(error)}",
+            "Ray keeps it in its object store, and beyond that on the disk of this machine: make room there.",
+        ) from error
 
 
 async def _told(answer: Any) -> Any:

@@ -108,7 +108,7 @@ class PairMember:
                 return
             await session.check(run.options)
             await self._let_go()
-            sink = ParquetSink(self._parts, precision=precision, flush_seconds=FLUSH_S)
+            sink = ParquetSink(self._parts, precision=precision, flush_seconds=FLUSH_S, is_emptied=True)
             await sink.begin(run.record, resume=True)
             await sink.add_problems(run.problems)
             if run.calibration is not None:

@@ -120,6 +120,13 @@ def test_three_processes_write_what_one_would(tmp_path, precision):
     assert checking.check(merged) == []
 
 
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    """Folders are read one by one."""
+    monkeypatch.setattr(attaching, "_AT_ONCE", 1)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
 def test_parts_come_in_any_order_and_twice(tmp_path):
     folder = tmp_path / "parts"
     write(ParquetSink(folder), samples(0, 1), status=None)
@@ -206,7 +213,7 @@ CONTRADICTIONS = {
 
 
 @pytest.mark.parametrize("case", CONTRADICTIONS)
-def test_what_contradicts_is_refused_and_nothing_changes(tmp_path, good, case):
+def test_what_contradicts_is_refused_and_nothing_changes(tmp_path, good, case, monkeypatch):
     how, said = CONTRADICTIONS[case]
     trace = sample(**how.get("change", {}), tokens=how.get("tokens"))
     bad, [place] = tmp_path / "bad", {path.parent for path in good}
@@ -215,6 +222,10 @@ def test_what_contradicts_is_refused_and_nothing_changes(tmp_path, good, case):
     with pytest.raises(StoreError, match=said) as error:
         attaching.attach(tmp_path / "new.duckdb", [place / "other", place / "parts", bad])
     assert error.value.remedy
+    assert not (tmp_path / "new.duckdb").exists()
+    monkeypatch.setattr(attaching, "_AT_ONCE", 1)  # folders are read one by one
+    with pytest.raises(StoreError, match=said):
+        attaching.attach(tmp_path / "new.duckdb", [place / "other", place / "parts", bad])
     assert not (tmp_path / "new.duckdb").exists()
     for path, before in good.items():
         with pytest.raises(StoreError, match=said):
@@ -238,6 +249,7 @@ def test_another_question_under_one_id_is_refused(tmp_path):
     assert content(path)["runs"] == []
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_the_same_sample_at_another_cost_in_another_layout_is_the_same(tmp_path, path):
     again = sample(wall_ms=99.0, base_calls=7, started_at=NOON + timedelta(days=1))
     write(ParquetSink(tmp_path / "a", precision="compact"), [sample()])
@@ -253,6 +265,7 @@ def test_the_same_sample_at_another_cost_in_another_layout_is_the_same(tmp_path,
         attaching.attach(path, [tmp_path / "c"])
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_sealed_run_meets_the_run_that_a_store_has(tmp_path):
     there, folder = tmp_path / "there.duckdb", tmp_path / "parts"
     write(ParquetSink(folder), samples(0, 1, 2))
