@@ -339,6 +339,9 @@ async def _told(answer: Any) -> Any:
     try:
         return await answer
     except RayTaskError as error:
+        if isinstance(error.cause, RayError):
+            told = f"An actor could not answer: {_first_line(error.cause)}"
+            raise EndpointError(told, "See Ray's logs: `ray logs`.") from error
         raise error.cause from error
     except asyncio.CancelledError:
         ray.cancel(answer)

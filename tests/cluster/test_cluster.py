@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from rrti_sgl.cli.pairing import PairOptions  # noqa: E402
 from rrti_sgl.db.sinks.parquet_parts import samples_in  # noqa: E402
 from rrti_sgl.db.store import Store  # noqa: E402
 from rrti_sgl.errors import EndpointError, StoreError, UsageError  # noqa: E402
-from rrti_sgl.programs.cluster.cluster import RayCluster, Share, open_cluster  # noqa: E402
+from rrti_sgl.programs.cluster.cluster import RayCluster, RayMember, Share, open_cluster  # noqa: E402
+from rrti_sgl.programs.cluster.leases import GoneError  # noqa: E402
+from rrti_sgl.programs.running.preparing import prepare  # noqa: E402
 from rrti_sgl.programs.running.runner import run_program  # noqa: E402
 from rrti_sgl.programs.running.session import Concurrency, PairSession  # noqa: E402
 from rrti_sgl.programs.running.settings import RunSettings  # noqa: E402
@@ -266,14 +269,55 @@ def test_the_addresses_of_one_pair_are_not_a_cluster_s(options: PairOptions, tmp
         asyncio.run(open_it())
 
 
+FULL = {"local_fs_capacity_threshold": 1e-6, "automatic_object_spilling_enabled": False}
+ROOM = 80 * 2**20  # bytes of the smallest object store that Ray makes
+
+
+class Answering:
+    """An actor that takes and gives objects."""
+
+    def work(self, run_id: str, jobs: Sequence[bytes]) -> bytes:
+        return b"".join(jobs)
+
+    def pair(self, version: str) -> bytes:
+        return bytes(ROOM)
+
+
+@pytest.mark.slow
 def test_an_object_store_without_room_is_told(
     tmp_path: Path, store: Store, settings: RunSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(value: Any) -> None:
-        raise ray.exceptions.OutOfDiskError("Local disk is full")
+    """Ray's own, as small as it can be, on a disk that counts as full: at a run, at a lease, and at what an actor gives."""
+    ray.init(
+        "local", include_dashboard=False, log_to_driver=False, num_cpus=1, object_store_memory=ROOM, _system_config=FULL
+    )
+    try:
+        held: list[Any] = []
+        for size in (2**20, 2**10):
+            with contextlib.suppress(ray.exceptions.OutOfDiskError):
+                while True:
+                    held.append(ray.put(bytes(size)))
+        cluster = RayCluster([], toy_pair(SEED), tmp_path / "parts")
+        with pytest.raises(EndpointError, match=r"could not be told of the run: .*full"):
+            asyncio.run(run_program(cluster, store, settings))
+        assert [run.status for run in all_runs(store)] == ["failed"]
+        member = RayMember(ray.remote(Answering).remote(), "Pair 1")
+        with pytest.raises(EndpointError, match=r"could not be told of the run: .*full"):
+            asyncio.run(member.work([bytes(ROOM)]))  # type: ignore[list-item]
+        monkeypatch.setattr("rrti_sgl.programs.cluster.cluster._RESTARTS", 0)
+        with pytest.raises(GoneError, match=r"Pair 1 is gone: .*could not answer: .*full"):
+            asyncio.run(member.pair())
+    finally:
+        ray.shutdown()
 
-    monkeypatch.setattr(ray, "put", full)
-    cluster = RayCluster([], toy_pair(SEED), tmp_path / "parts")
-    with pytest.raises(EndpointError, match=r"could not be told of the run: .*full"):
-        asyncio.run(run_program(cluster, store, settings))
-    assert [run.status for run in all_runs(store)] == ["failed"]
+
+def test_what_goes_through_the_object_store_is_small(settings: RunSettings, tmp_path: Path, store: Store) -> None:
+    """Tokens go past it; what a lease takes is the text of its samples, and of a run once what all of them need."""
+    from ray import cloudpickle
+
+    prepared = prepare(toy_pair(SEED), replace(settings, samples=100), store)
+    run, lease = (len(cloudpickle.dumps(each)) for each in (replace(prepared, jobs=[]), prepared.jobs[:16]))
+    texts = sum(len(text) for job in prepared.jobs[:16] for text in (job.base_prompt, job.reasoning_prompt))
+    ids = sum(len(job.base_prompt_ids) + len(job.reasoning_prompt_ids) for job in prepared.jobs[:16])
+    assert lease < texts + 5 * ids + 16 * 1000
+    assert run < 10**6  # it does not grow with the samples
