@@ -197,9 +197,10 @@ class Aggregates:
             "runs": list(dict.fromkeys(row["parent"] for row in arms)),
             "title": "What a takeover does to the share of right solutions, by score",
             "x": "decile of the score",
-            "y": "right solutions with the takeover, less without, in percentage points",
+            "y": "effect, in percentage points",
             "ticks": _ticks("effect"),
-            "note": "Over positions of stored samples at which both arms were continued and graded.",
+            "note": "An effect is the share with the takeover, less the share without it. Over positions of stored samples "
+            "at which both arms were continued and graded.",
             "points": [
                 {**_point(f"decile {row['decile']}: {_between(row, 'score')}", "decile", row, "effect", row["n_positions"]),
                  "tokens": {"run": parent, "scoreMin": row["score_low"], "scoreMax": row["score_high"], "tested": True}}

@@ -222,7 +222,7 @@ def test_a_dragged_threshold_fires_as_the_library_does(page: Any, url: str, samp
     tau, found = lit(page)
     assert (tau, found) == (RULE.tau, [t["position"] for t in sample["tokens"] if t["fired"]])
     seen = {len(found)}
-    box = page.locator(".field").bounding_box()
+    box = page.locator(".plotted").bounding_box()
     page.hover(".threshold", position={"x": 60, "y": 9})
     page.mouse.down()
     for share in (0.95, 0.8, 0.6, 0.3, 0.02):
@@ -306,12 +306,20 @@ def test_points_of_statistics_lead_to_tokens(page: Any, url: str) -> None:
     assert page.inner_text("#text-chosen") == token
 
 
+OVERLAPS = """() => {
+    const all = [...document.querySelectorAll('.field, .plot')].map(each => each.getBoundingClientRect());
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    return all.filter((a, place) => all.slice(place + 1).some(b => meet(a, b))).length;
+}"""
+
+
 def test_narrow_and_dark(browser: Any, url: str, store_path: Path) -> None:
     watched = Watched(browser, viewport={"width": 400, "height": 800})
     page = watched.page
     for address in views(store_path, "guided-1", "base-1"):
         shown(page, url + address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, address
+        assert page.evaluate(OVERLAPS) == 0, address
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
             colours = page.evaluate(

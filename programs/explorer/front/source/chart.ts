@@ -24,7 +24,7 @@ export class Chart {
     const values = points.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
     const margin = (Math.max(...xs) - Math.min(...xs)) * 0.04 || 0.5;
     this.#x = [Math.min(...xs) - margin, Math.max(...xs) + margin];
-    this.#y = [Math.min(0, ...values), Math.max(0, ...values) * 1.06 || 1];
+    this.#y = [1.06 * Math.min(0, ...values), 1.06 * Math.max(0, ...values) || 1];
     this.#plot = new Plot(root, HEIGHT, 48, () => this.#draw());
     this.#near.className = "near";
     this.#near.hidden = true;

@@ -30,7 +30,7 @@ export class Plot {
   ) {
     this.context = this.#canvas.getContext("2d") as CanvasRenderingContext2D;
     this.height = total - TOP - below;
-    this.field.className = "field";
+    this.field.className = "plotted";
     Object.assign(this.field.style, { left: `${LEFT}px`, right: `${RIGHT}px`, top: `${TOP}px`, height: `${this.height}px` });
     root.append(this.#canvas, this.field);
     this.#resize = new ResizeObserver(() => this.root.clientWidth > 0 && this.root.clientWidth !== this.#drawnAt && this.redraw());
@@ -107,4 +107,4 @@ export function steps(least: number, most: number, count: number, finest = 0): n
 }
 
 /** A tick's number, without what arithmetic adds to it. */
-export const written = (value: number): string => String(Number(value.toPrecision(3)));
+export const written = (value: number): string => String(Number(value.toPrecision(3))).replace("-", "−");
