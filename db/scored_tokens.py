@@ -72,14 +72,17 @@ def read_scored_tokens(
     if disagreement is None and covered["ce"] == asked:
         disagreement = "ce"
     columns = [_column(run, name) for name in (metric, disagreement or metric)]
-    parts = list(_read(store, run, samples, f"{columns[0]} AS score, {columns[1]} AS disagreement, fired", rows_at_once))
+    names = f"{columns[0]} AS score, {columns[1]} AS disagreement, fired"
+    scores, known, fired = np.empty(asked), np.empty(asked if disagreement else 0), np.empty(asked, dtype=np.bool_)
+    done = 0
+    for part in _read(store, run, samples, names, rows_at_once):
+        place = slice(done, done := done + part.num_rows)
+        scores[place], fired[place] = _floats(part, "score"), part.column("fired").to_numpy(zero_copy_only=False)
+        if disagreement:
+            known[place] = _floats(part, "disagreement")
     problem_ids, problems = np.unique(samples["problem_id"], return_inverse=True)
     tokens = ScoredTokens(
-        scores=np.concatenate([_floats(part, "score") for part in parts]),
-        lengths=samples["n"].astype(np.int32),
-        problems=problems.astype(np.int32),
-        disagreement=np.concatenate([_floats(part, "disagreement") for part in parts]) if disagreement else None,
-        fired=np.concatenate([part.column("fired").to_numpy(zero_copy_only=False) for part in parts]).astype(bool),
+        scores, samples["n"].astype(np.int32), problems.astype(np.int32), known if disagreement else None, fired
     )
     return RunTokens(run, metric, tokens, samples["sample_id"].tolist(), problem_ids.tolist(), disagreement)
 

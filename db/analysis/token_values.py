@@ -7,7 +7,7 @@ longer than a block is kept in temporary files (`rrti_sgl.statistics.blocks`), s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -202,7 +202,7 @@ class TokenReader:
 
     def _without_columns(self, run: str) -> TokenValues:
         samples = run_sql(self.store, "_run_samples", {"run": run})
-        names = samples["sample_id"].combine_chunks()
+        names = {name: number for number, name in enumerate(samples["sample_id"].to_pylist())}
         # Tokens of a sample are stored together, as a rule.
         stretches, sizes = self._stretches(run, names, "")
         if len(np.unique(stretches)) < len(stretches):
@@ -212,13 +212,13 @@ class TokenReader:
         edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(block)]
         return TokenValues(samples["problem"].to_numpy(), stretches, sizes, edges, {})
 
-    def _stretches(self, run: str, names: pa.Array, order: str) -> tuple[IntArray, IntArray]:
+    def _stretches(self, run: str, names: Mapping[str, int], order: str) -> tuple[IntArray, IntArray]:
         """(T,) samples, and (T,) lengths, of stretches of tokens of one sample."""
         query = f"SELECT sample_id FROM tokens WHERE run_id = $run{order}"
         samples, sizes = [], []
         for batch in self.store.batches(query, {"run": run}, runs=[run], rows=_READ):
             encoded = pc.run_end_encode(batch["sample_id"])
-            samples.append(pc.index_in(encoded.values, names).to_numpy())
+            samples.append(np.array([names[name] for name in encoded.values.to_pylist()], dtype=np.int32))
             sizes.append(np.diff(encoded.run_ends.to_numpy(), prepend=0))
         sample, size = (np.concatenate([np.zeros(0, np.int32), *each]) for each in (samples, sizes))
         first = np.flatnonzero(np.diff(sample, prepend=-1))  # a stretch may go on in the next batch
