@@ -29,6 +29,7 @@ def export(
     from rrti_sgl import bounds
     from rrti_sgl.cli.parse import name_value
     from rrti_sgl.db.connection import bytes_of
+    from rrti_sgl.db.queries import QUERIES
     from rrti_sgl.db.store import Store
     from rrti_sgl.errors import UsageError
     from rrti_sgl.programs.reporting.exporting import table_of
@@ -40,7 +41,7 @@ def export(
         raise UsageError(f"The format {format!r} is binary and standard output is a terminal.", "Name a file with --out.")
     params = dict(name_value("--set", text) for text in parameter or [])
     most = bytes_of(memory)
-    with Store.open_readonly(db, memory_limit=memory) as store, bounds.memory(most):
+    with Store.open_readonly(db, memory_limit=memory, spill=source in QUERIES) as store, bounds.memory(most):
         content = kind.encode(table_of(store, source, run=run or None, timeout_s=timeout, most_bytes=most, **params))
     if out == STDOUT and sys.stdout.isatty():
         say(content.decode(), nl=False)
