@@ -26,7 +26,19 @@ KEY_VARIABLE = "RRTI_ENDPOINT_KEY"
 OPTIONS = (
     *("base_prompt", "base_template", "few_shot", "reasoning_prompt", "reasoning_template", "thinking", "special_tokens"),
     *("k", "temperature", "top_p", "max_new_tokens", "seed", "draft_tokens", "score_kind", "calibration"),
-    *("metric", "tau", "spike_ratio", "lambda", "lambda_value", "window", "warmup", "budget", "relay_tokens", "mean_length"),
+    *(
+        "metric",
+        "tau",
+        "spike_ratio",
+        "lambda",
+        "lambda_value",
+        "window",
+        "warmup",
+        "cooldown",
+        "budget",
+        "relay_tokens",
+        "mean_length",
+    ),
 )
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.", rich_help_panel=_ENDPOINT)]
 

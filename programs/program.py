@@ -14,7 +14,7 @@ from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.options import Option, check
 from rrti_sgl.programs.stored.followed import Followed
-from rrti_sgl.programs.values import Count, Positive, Ratio, Share, Text, limited, one_of
+from rrti_sgl.programs.values import Count, Natural, Positive, Ratio, Share, Text, limited, one_of
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.science.deferral import DeferralRule
 from rrti_sgl.science.gates import Gate, ThresholdRule
@@ -57,6 +57,7 @@ class GateOptions:
     lambda_: Annotated[Positive | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
     window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
     warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
+    cooldown: Annotated[Natural, _gate("No takeover at so many tokens after one.")] = 0
     budget: Annotated[Share, _gate("Share of positions, for random and early.")] = 0.25
     like: Annotated[
         Text | None,

@@ -1,17 +1,21 @@
 -- Do the stored decisions follow from the stored evidence?
 -- Rows: a finding for each sample with a token whose `fired` is not what its score, its local mean and the run's tau,
---   lambda_, window and warmup give. seen: earlier scores of the sample. Runs without a threshold are left out.
+--   lambda_, window, warmup and cooldown give. seen: earlier scores of the sample. Runs without a threshold are left out.
 WITH scored AS (
     SELECT
         tokens.run_id, tokens.sample_id, tokens.position, tokens.score, tokens.local_mean, tokens.fired,
         runs.tau, runs.lambda_, runs.warmup, runs."window" AS w,
-        count(*) OVER (PARTITION BY tokens.run_id, tokens.sample_id ORDER BY tokens.position) - 1 AS seen
+        count(*) OVER (PARTITION BY tokens.run_id, tokens.sample_id ORDER BY tokens.position) - 1 AS seen,
+        count(*) FILTER (tokens.fired) OVER (
+            PARTITION BY tokens.run_id, tokens.sample_id ORDER BY tokens.position
+            ROWS BETWEEN COALESCE((runs.gate_params ->> '$.cooldown')::INTEGER, 0) PRECEDING AND 1 PRECEDING
+        ) AS cooling
     FROM tokens
     JOIN runs USING (run_id)
     WHERE runs.tau IS NOT NULL AND tokens.score IS NOT NULL
 ),
 replayed AS (
-    SELECT *, score > tau AND CASE
+    SELECT *, cooling = 0 AND score > tau AND CASE
         WHEN lambda_ IS NULL THEN true
         WHEN seen < w AND warmup = 'tau' THEN true
         WHEN seen < w AND warmup = 'never' THEN false

@@ -1,6 +1,6 @@
 -- How much accuracy does a budget buy, and where does more of it stop paying?
--- Definitions: one row for each run of a curve. A curve is the runs of one program, gate metric and lambda rule that share
---   models, problems, temperature and top_p, in order of rho; it begins with the run without takeovers on the same
+-- Definitions: one row for each run of a curve. A curve is the runs of one program, gate metric, lambda rule and cooldown that
+--   share models, problems, temperature and top_p, in order of rho; it begins with the run without takeovers on the same
 --   problems at the same temperature, where there is one (of several: program base, then the first). rho: takeovers over
 --   tokens, all samples. accuracy: mean over problems of the share of graded samples that are right; pass_at_k: mean of
 --   the unbiased estimate 1 - C(n - c, k) / C(n, k); k is common to a curve. All are shares from 0 to 1.
@@ -44,13 +44,19 @@ described AS (
         fewest,
         rho,
         concat_ws(
-            ', ', program, metric, CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END, reasoning_model
+            ', ',
+            program,
+            metric,
+            CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END,
+            'cooldown ' || (gate_params ->> '$.cooldown'),
+            reasoning_model
         ) AS kind,
         concat_ws(
             ', ',
             program,
             metric,
             CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END,
+            'cooldown ' || (gate_params ->> '$.cooldown'),
             CASE
                 WHEN count(DISTINCT concat_ws(' ', base_model, reasoning_model)) OVER () > 1
                     THEN concat_ws(' + ', regexp_extract(base_model, '[^/]*$'), regexp_extract(reasoning_model, '[^/]*$'))

@@ -166,6 +166,7 @@ def variant_label(program: str, gate: GateOptions) -> str:
         parts += [gate.metric] if gate.metric != "ce" and program != "entropy" else []
         parts += [f"{gate.relay_tokens} tokens"] if program == "relay" else []
         parts += [f"lambda, t<W: {gate.warmup}"] if gate.use_lambda else []
+    parts += [f"cooldown {gate.cooldown}"] if gate.cooldown else []
     return " ".join(parts)
 
 

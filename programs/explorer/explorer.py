@@ -155,7 +155,8 @@ class Explorer:
                 coalesce(n.samples, 0) AS samples, coalesce(n.graded, 0) AS graded, coalesce(n."right", 0) AS "right",
                 coalesce(n.tokens, 0) AS tokens,
                 coalesce(n.takeovers, 0) AS takeovers, metric, score_kind AS "scoreKind", temperature,
-                gate, tau, lambda_ AS lambda, "window", warmup
+                gate, tau, lambda_ AS lambda, "window", warmup,
+                coalesce((gate_params ->> '$.cooldown')::INTEGER, 0) AS cooldown
             FROM runs LEFT JOIN (
                 SELECT
                     run_id, count(*) AS samples, count(correct) AS graded, count(*) FILTER (correct) AS "right",
@@ -166,7 +167,7 @@ class Explorer:
         """
         found = {}
         for row in self.index.sql(query).to_pylist():
-            rule = {name: row.pop(name) for name in ("tau", "lambda", "window", "warmup")}
+            rule = {name: row.pop(name) for name in ("tau", "lambda", "window", "warmup", "cooldown")}
             gate = row.pop("gate")
             found[row["run"]] = {**row, "gate": None if gate is None else {"name": gate, "metric": row["metric"], **rule}}
         self._runs.update(found)  # runs only come: an explorer is the store's one writer, or the store stays as it is

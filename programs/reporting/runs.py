@@ -153,6 +153,8 @@ def _gate_label(run: RunRecord) -> str:
         parts.append(f"τ={SETTING.text(run.tau)}")
     if run.lambda_ is not None:
         parts.append(f"λ ({run.warmup})")
+    if run.gate_params.get("cooldown"):
+        parts.append(f"cooldown {run.gate_params['cooldown']}")
     if run.program == "guided" and run.metric not in (None, "ce"):
         parts.append(str(run.metric))
     return " ".join(parts)

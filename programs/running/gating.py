@@ -16,7 +16,7 @@ from rrti_sgl.programs.stored.calibrate import known_calibrations, newest_calibr
 from rrti_sgl.programs.stored.followed import followed_run
 from rrti_sgl.records import CalibrationRecord, RunRecord, ScoreKind
 from rrti_sgl.science.calibration import check_compatible
-from rrti_sgl.science.gates import Gate, load_gate
+from rrti_sgl.science.gates import Gate, ThresholdGate, load_gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,13 @@ def _refuse_unused(calibration_id: str, program: Program, options: GateOptions) 
         raise UsageError(f"{value} does nothing: {who} takes no threshold from a calibration here.", "Leave it out.")
 
 
+def _cooling(program: str, gate: Gate, cooldown: int) -> Gate:
+    if gate.foregone or not isinstance(gate, ThresholdGate):
+        message = f"{argument('cooldown', cooldown)} does nothing: no gate of {program} chooses where to take over."
+        raise UsageError(message, "Leave it out.")
+    return gate.cooling(cooldown)
+
+
 def choose_gate(
     pair: Pair,
     program: str,
@@ -94,6 +101,8 @@ def choose_gate(
     if calibration_id is not None:
         _refuse_unused(calibration_id, found, options)
     if options.gate is not None:
+        if options.cooldown:
+            raise UsageError(f"{argument('cooldown')} is of the programs' gates.", "Give a gate of your own its own rule.")
         return ChosenGate(load_gate(options.gate, options.gate_params), takeover_tokens=found.takeover_tokens(options))
     metric, kind = found.calibrated_on(options), pair.score_kind(k, score_kind)
     calibration = None
@@ -119,4 +128,6 @@ def choose_gate(
         )
     followed = followed_run(store, options.like) if options.like is not None and store is not None else None
     gate = found.make_gate(options, GateContext(calibration, planted, pair.vocabulary, followed))
+    if options.cooldown:
+        gate = _cooling(program, gate, options.cooldown)
     return ChosenGate(gate, calibration, found.takeover_tokens(options), followed.run if followed else None)

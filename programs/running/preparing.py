@@ -289,7 +289,7 @@ def gate_fields(gate: Gate) -> dict[str, Any]:
     return {
         "metric": gate.metric,
         "gate": gate.name,
-        "gate_params": gate.params(),
+        "gate_params": gate.identity,
         "tau": finite.tau if finite else None,
         "lambda_": finite.lambda_ if finite else None,
         "window": finite.window if finite else None,

@@ -27,10 +27,10 @@ from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 DEFAULT_K = 20
 DRAFT_TOKENS = 12
-# In a run's configuration beside its settings: what made it, what became of it later, a branch's token, the arms.
-BESIDE = ("kind", "regraded", "forced", "arms")
+# In a run's configuration beside its settings: what made it, what became of it later, the token that a branch was given.
+BESIDE = ("kind", "regraded", "forced")
 
-_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0, "exchanged": False}, ("like", "match", "deferral")
+_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0, "exchanged": False}, ("like", "match", "deferral", "cooldown")
 _NO_GATE = GateOptions()
 
 _problems = partial(Option, panel="Problems", tables=("problems",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from rrti_sgl.programs.options import Option, validated
 from rrti_sgl.programs.program import WINDOW
 from rrti_sgl.programs.tables.numbers import RATE
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
-from rrti_sgl.programs.values import Count
+from rrti_sgl.programs.values import Count, Natural
 from rrti_sgl.records import RunRecord
 from rrti_sgl.science.calibration import check_compatible
 from rrti_sgl.science.regating import Outcome, Regating, calibrated_rules, ratio_for_budget
@@ -75,6 +75,7 @@ class WhatIfOptions:
     lambda_: Annotated[float | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
     window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
     warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
+    cooldown: Annotated[Natural, _gate("It does not fire at so many tokens after one.")] = 0
     disagreement: Annotated[str | None, Option("Coverage is a share of this. [default: ce]", "Output", metavar="METRIC")] = (
         None
     )
@@ -205,7 +206,7 @@ def what_if(store: Store, reference: str | None, options: WhatIfOptions) -> What
     if options.stored:
         gates: list[tuple[float | None, ThresholdRule]] = [(None, _stored_rule(run))]
     elif options.tau is not None:
-        gates = [(None, ThresholdRule(options.tau, options.lambda_, options.window, options.warmup))]
+        gates = [(None, ThresholdRule(options.tau, options.lambda_, options.window, options.warmup, options.cooldown))]
     elif options.calibration_id is not None:
         gates = [_calibration_gate(store, run, metric, options)]
     else:
@@ -256,7 +257,8 @@ def _stored_rule(run: RunRecord) -> ThresholdRule:
         raise UsageError(
             f"Run {run.run_id} ({run.program}) has no gate with a threshold.", f"Leave {argument('stored')} out."
         )
-    return ThresholdRule(run.tau, run.lambda_, run.window, run.warmup)  # type: ignore[arg-type]
+    rest = run.gate_params.get("cooldown", 0)
+    return ThresholdRule(run.tau, run.lambda_, run.window, run.warmup, rest)  # type: ignore[arg-type]
 
 
 def _calibration_gate(store: Store, run: RunRecord, metric: str, options: WhatIfOptions) -> tuple[float, ThresholdRule]:
@@ -272,7 +274,8 @@ def _calibration_gate(store: Store, run: RunRecord, metric: str, options: WhatIf
         tokenizer_hash=run.tokenizer_hash,
     )
     lambda_ = (options.lambda_ or calibration.lambda_) if options.use_lambda else None
-    return calibration.spike_ratio, ThresholdRule(calibration.tau, lambda_, options.window, options.warmup)
+    rule = ThresholdRule(calibration.tau, lambda_, options.window, options.warmup, options.cooldown)
+    return calibration.spike_ratio, rule
 
 
 def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
@@ -293,14 +296,15 @@ def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
 
 
 def _calibrated_gates(regating: Regating, scores: Any, options: WhatIfOptions) -> list[tuple[float | None, ThresholdRule]]:
-    template = ThresholdRule(math.inf, 1.0 if options.use_lambda else None, options.window, options.warmup)
+    lambda_ = 1.0 if options.use_lambda else None
+    template = ThresholdRule(math.inf, lambda_, options.window, options.warmup, options.cooldown)
     if options.budgets:
         ratios = [ratio_for_budget(regating, scores, template, budget) for budget in options.budgets]
     else:
         ratios = sorted(set(options.spike_ratios)) or [ratio for ratio in SWEEP if ratio * len(scores) >= 1]
     rules = calibrated_rules(scores, ratios, template)
     if options.lambda_ is not None:
-        rules = [ThresholdRule(rule.tau, options.lambda_, rule.window, rule.warmup) for rule in rules]
+        rules = [replace(rule, lambda_=options.lambda_) for rule in rules]
     return list(zip(ratios, rules, strict=True))
 
 
@@ -317,6 +321,7 @@ def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[tupl
         WHERE run_id <> $run AND metric = $metric AND gate IN ('divergence', 'entropy') AND program <> 'relay'
           AND tau = $tau AND lambda_ IS NOT DISTINCT FROM $lambda
           AND ($lambda IS NULL OR ("window" = $window AND warmup = $warmup))
+          AND COALESCE((gate_params ->> '$.cooldown')::INTEGER, 0) = $cooldown
           AND base_model = $base AND reasoning_model = $reasoning AND k = $k AND score_kind = $kind AND rho IS NOT NULL
         ORDER BY problem_set = $problems DESC, created_at DESC, run_id
         """,
@@ -327,6 +332,7 @@ def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[tupl
             "lambda": rule.lambda_,
             "window": rule.window,
             "warmup": rule.warmup,
+            "cooldown": rule.cooldown,
             "base": run.base_model,
             "reasoning": run.reasoning_model,
             "k": run.k,

@@ -202,7 +202,7 @@ def as_data(gate: Gate) -> tuple[str, Mapping[str, Json]]:
     """
     if gate.made_of is not None:
         return gate.made_of
-    params = dict(gate.params())
+    params = gate.identity
     with contextlib.suppress(UsageError):
         if type(gate_of(gate.name, params)) is type(gate):
             return gate.name, params

@@ -41,7 +41,8 @@ class Guidance:
     @property
     def _is_threshold(self) -> bool:
         """Whether the gate is its rule and nothing else, so that whole drafts are decided at once."""
-        return isinstance(self.gate, ThresholdGate) and type(self.gate).begin is ThresholdGate.begin
+        gate = self.gate
+        return isinstance(gate, ThresholdGate) and type(gate).begin is ThresholdGate.begin and not gate.rule.cooldown
 
     @property
     def draft_limit(self) -> int | None:

@@ -97,7 +97,7 @@ class Pace:
 
     def changes_of(self, gate: Gate) -> Changes:
         """Those of gates of this name and these parameters; forgotten where many others were asked for since."""
-        key = f"{gate.name} {json.dumps(gate.params(), default=str)}"
+        key = f"{gate.name} {json.dumps(gate.identity, default=str)}"
         found = self._known.setdefault(key, Changes())
         self._known.move_to_end(key)
         if len(self._known) > _GATES:

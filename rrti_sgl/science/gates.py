@@ -15,8 +15,9 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,12 @@ class Gate(ABC):
     def params(self) -> dict[str, Json]:
         """What identifies this gate beside its name, as JSON values."""
 
+    @property
+    def identity(self) -> dict[str, Json]:
+        """`params()`, and the cooldown of its rule where there is one."""
+        cooldown = self.rule.cooldown if self.rule is not None else 0
+        return self.params() | ({"cooldown": cooldown} if cooldown else {})
+
     @abstractmethod
     def signal(self, steps: Steps) -> FloatArray:
         """The scores of the drafted positions, (n,) float64; depends on nothing but `steps`."""
@@ -124,6 +131,12 @@ class ThresholdGate(Gate):
     def metric(self) -> str | None:
         """The metric that is the signal, if it is one."""
         return self._metric
+
+    def cooling(self, cooldown: int) -> Self:
+        """The same gate with a rule that is silent for so many scores after each that fired."""
+        gate = copy(self)
+        gate._rule = replace(self._rule, cooldown=cooldown)
+        return gate
 
     def params(self) -> dict[str, Json]:
         """The rule's four options, and the metric where there is one."""
@@ -344,7 +357,7 @@ def load_class(spec: str, option: str) -> type:
 
 
 def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
-    """The gate that calls itself `name` and gives `params` as its own: the inverse of `Gate.name` and `Gate.params()`.
+    """The gate that calls itself `name` and gives `params` as its own: the inverse of `Gate.name` and `Gate.identity`.
 
     Raises:
         UsageError: no gate of this package has the name, or not with these parameters.
@@ -353,6 +366,7 @@ def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
     if found is None:
         raise UsageError(f"gate = {name!r} is unknown.", f"Use one of {', '.join((*_NAMED, *_ELSEWHERE))}.")
     values = {{"lambda": "lambda_"}.get(key, key): value for key, value in params.items()}
+    cooldown: Any = values.pop("cooldown", 0)
     if found in (DivergenceGate, EntropyGate):
         rule = {key: values.pop(key) for key in ("tau", "lambda_", "window", "warmup") if key in values}
         if "tau" not in rule:
@@ -364,7 +378,7 @@ def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
         values["rule"] = ThresholdRule(**rule)
     try:
         gate: Gate = found(**values)
-        return gate
+        return gate.cooling(cooldown) if cooldown and isinstance(gate, ThresholdGate) else gate
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"gate = {name!r} cannot be made from {dict(params)}: {error}.", "Check its parameters.") from error
 

@@ -2,7 +2,8 @@
 
 Shen et al. (arXiv 2605.16874): `g_t = 1` iff `s_t > tau` and `s_t > lambda * mean(s_{t-1}, ..., s_{t-W})`; the current
 score is not in the mean. The paper publishes neither W nor what holds while t < W: `window`, `warmup` and their
-defaults are ours. t counts the scores seen before, which is the position where every token is scored.
+defaults are ours. t counts the scores seen before, which is the position where every token is scored. With a cooldown
+of n the n scores after one that fired fire nothing; it is no part of the paper.
 
 The rule exists twice, step by step (`ThresholdState`) and vectorised (`replay`), and both decide bit for bit alike.
 """
@@ -21,7 +22,7 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
 
 Warmup = Literal["tau", "partial", "never"]
-Reason = Literal["fired", "below_tau", "below_local", "warmup", "relayed"]
+Reason = Literal["fired", "below_tau", "below_local", "warmup", "relayed", "cooldown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class ThresholdRule:
     """Fires iff score > tau and, unless `lambda_` is None, score > lambda_ * (mean of the `window` scores before it).
 
     `warmup` says what replaces the second condition while fewer than `window` scores exist: "tau": nothing, tau alone
-    decides; "partial": the mean over what there is (nothing at the first position); "never": no takeover.
+    decides; "partial": the mean over what there is (nothing at the first position); "never": no takeover. For the `cooldown`
+    scores after one that fired the rule is silent.
 
     Raises:
         UsageError: names the field and the value.
@@ -53,6 +55,7 @@ class ThresholdRule:
     lambda_: float | None = None
     window: int = 16
     warmup: Warmup = "tau"
+    cooldown: int = 0
 
     def __post_init__(self) -> None:
         if not is_number(self.tau) or math.isnan(self.tau):
@@ -63,11 +66,15 @@ class ThresholdRule:
             raise UsageError(
                 f"window = {self.window!r} is no number of tokens.", f"Give an integer from 1 to {bounds.COUNT}."
             )
+        if type(self.cooldown) is not int or not 0 <= self.cooldown <= bounds.COUNT:
+            raise UsageError(
+                f"cooldown = {self.cooldown!r} is no number of tokens.", f"Give an integer from 0 to {bounds.COUNT}."
+            )
         if self.warmup not in get_args(Warmup):
             raise UsageError(f"warmup = {self.warmup!r} is unknown.", f"Use one of {', '.join(get_args(Warmup))}.")
 
     def reason(self, score: float, local_mean: float | None, seen: int) -> Reason:
-        """The decision on one score, given the mean of at most `window` of the `seen` scores before it."""
+        """The decision on one score, given the mean of at most `window` of the `seen` scores before it; cooldown aside."""
         if not score > self.tau:
             return "below_tau"
         if self.lambda_ is None:
@@ -81,7 +88,20 @@ class ThresholdRule:
         return "fired" if score > self.lambda_ * local_mean else "below_local"
 
     def fires(self, scores: FloatArray, local_mean: FloatArray, seen: IntArray) -> BoolArray:
-        """`reason(...) == "fired"` for many scores at once, (N,) each; `local_mean` is NaN where `seen` is 0."""
+        """Where many scores fire, sample after sample, (N,) each; `local_mean` is NaN where `seen` is 0."""
+        fired = self._above(scores, local_mean, seen)
+        if not self.cooldown:
+            return fired
+        start, last = -1, 0  # first score of the sample, and the one of it that fired last
+        for place in np.flatnonzero(fired).tolist():
+            own = place - int(seen[place])
+            if own == start and place <= last + self.cooldown:
+                fired[place] = False
+            else:
+                start, last = own, place
+        return fired
+
+    def _above(self, scores: FloatArray, local_mean: FloatArray, seen: IntArray) -> BoolArray:
         fired: BoolArray = scores > self.tau
         if self.lambda_ is None:
             return fired
@@ -114,6 +134,7 @@ class ThresholdState:
         self._rule = rule
         self._recent: deque[float] = deque(maxlen=rule.window)
         self._position = -1
+        self._cooling = 0  # scores that are still silenced
 
     def decide(self, position: int, score: float) -> Decision:
         """Raises ValueError for a position out of order and for a score of NaN or -inf."""
@@ -124,6 +145,10 @@ class ThresholdState:
         score = float(score)
         local_mean = float(np.mean(np.array(self._recent))) if self._recent else None
         reason = self._rule.reason(score, local_mean, len(self._recent))
+        if reason == "fired":
+            reason, self._cooling = ("cooldown", self._cooling - 1) if self._cooling else ("fired", self._rule.cooldown)
+        else:
+            self._cooling = max(0, self._cooling - 1)
         self._recent.append(score)
         self._position = position
         return Decision(reason == "fired", score, self._rule.tau, local_mean, reason)

@@ -26,6 +26,7 @@ rules = st.builds(
     lambda_=st.one_of(st.none(), st.floats(0.1, 5)),
     window=st.integers(1, 50),
     warmup=st.sampled_from(get_args(Warmup)),
+    cooldown=st.sampled_from([0, 0, 1, 3, 60]),
 )
 
 
@@ -140,9 +141,11 @@ def test_the_ratio_for_a_budget_is_the_smallest_that_reaches_it(template: Thresh
 def test_the_budget_grows_with_the_ratio_also_with_lambda() -> None:
     tokens = heavy_tailed(5)
     tried = Regating(tokens)
-    rules = calibrated_rules(tokens.scores, np.linspace(0.01, 0.9, 60).tolist(), ThresholdRule(np.inf, 1.0, 8, "partial"))
-    budgets = [tried.fires(rule).mean() for rule in rules]
-    assert all(np.diff(budgets) >= 0)
+    for cooldown in (0, 2):
+        template = ThresholdRule(np.inf, 1.0, 8, "partial", cooldown)
+        rules = calibrated_rules(tokens.scores, np.linspace(0.01, 0.9, 60).tolist(), template)
+        budgets = [tried.fires(rule).mean() for rule in rules]
+        assert all(np.diff(budgets) >= 0)
 
 
 @pytest.mark.parametrize("budget", [0.0, 1.0, -0.1, np.nan])

@@ -77,7 +77,8 @@ def brute_force(scores: list[float], rule: ThresholdRule) -> tuple[list[bool], l
         local = rule.lambda_ is None or score > rule.lambda_ * mean
         if rule.lambda_ is not None and t < rule.window:
             local = {"tau": True, "partial": t == 0 or local, "never": False}[rule.warmup]
-        fired.append(score > rule.tau and local)
+        rested = not any(fired[max(0, t - rule.cooldown) : t])
+        fired.append(score > rule.tau and local and rested)
         means.append(mean)
     return fired, means
 
@@ -91,6 +92,7 @@ rules = st.builds(
     lambda_=st.one_of(st.none(), st.floats(0.1, 5)),
     window=st.integers(1, 20),
     warmup=st.sampled_from(get_args(Warmup)),
+    cooldown=st.sampled_from([0, 0, 1, 4, 100]),
 )
 
 
@@ -111,9 +113,11 @@ def test_replay_equals_the_sequential_state(scores: list[float], rule: Threshold
 @SETTINGS
 @given(scores=scores_of_a_sample, rule=rules)
 def test_decisions_carry_their_evidence(scores: list[float], rule: ThresholdRule) -> None:
-    state = ThresholdState(rule)
+    state, last = ThresholdState(rule), -math.inf
     for position, score in enumerate(scores):
         decision = state.decide(position, score)
+        recent = position - last <= rule.cooldown
+        last = position if decision.fired else last
         assert (decision.score, decision.threshold) == (score, rule.tau)
         assert (decision.local_mean is None) == (position == 0)
         expected = {
@@ -121,6 +125,7 @@ def test_decisions_carry_their_evidence(scores: list[float], rule: ThresholdRule
             "below_tau": score <= rule.tau,
             "warmup": score > rule.tau and position < rule.window and rule.warmup == "never",
             "below_local": score > rule.tau and rule.lambda_ is not None and not decision.fired,
+            "cooldown": score > rule.tau and recent and not decision.fired,
         }
         assert expected[decision.reason]
 
@@ -169,6 +174,8 @@ def test_positions_must_come_in_order() -> None:
         ({"tau": 1.0, "window": 0}, "window = 0"),
         ({"tau": 1.0, "window": 2.0}, r"window = 2\.0"),
         ({"tau": 1.0, "warmup": "mean"}, "warmup = 'mean'.*partial"),
+        ({"tau": 1.0, "cooldown": -1}, "cooldown = -1"),
+        ({"tau": 1.0, "cooldown": True}, "cooldown = True"),
     ],
 )
 def test_bad_rules_name_the_field_and_the_value(options: dict[str, object], message: str) -> None:

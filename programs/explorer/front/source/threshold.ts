@@ -5,6 +5,7 @@ export interface Rule {
   lambda: number | null; // null: tau alone decides
   window: number;
   warmup: "tau" | "partial" | "never";
+  cooldown: number; // scores after one that fired that fire nothing
 }
 
 /** Whether each token would fire. `seen`: scores before it in its sample; a token without a score never fires. */
@@ -15,10 +16,14 @@ export function fires(
   rule: Rule,
 ): Uint8Array {
   const fired = new Uint8Array(scores.length);
+  let silentTo = -1; // by scores seen, which begin anew with a sample
   for (let t = 0; t < scores.length; t++) {
-    const score = scores[t] ?? NaN;
-    if (!(score > rule.tau)) continue;
-    fired[t] = rule.lambda === null || aboveMean(score, localMean[t] ?? NaN, seen[t] ?? 0, rule.lambda, rule) ? 1 : 0;
+    const score = scores[t] ?? NaN, at = seen[t] ?? 0;
+    if (at === 0) silentTo = -1;
+    if (!(score > rule.tau) || at <= silentTo) continue;
+    if (rule.lambda !== null && !aboveMean(score, localMean[t] ?? NaN, at, rule.lambda, rule)) continue;
+    fired[t] = 1;
+    if (rule.cooldown > 0) silentTo = at + rule.cooldown;
   }
   return fired;
 }
