@@ -112,7 +112,7 @@ class ProblemBootstrap:
         for values, place in ((replicates, _TAIL), (replicates if highs is None else highs, 1 - _TAIL)):
             found = np.asarray(values, dtype=np.float64)
             undefined = ~np.isfinite(found)
-            end = np.quantile(np.where(undefined, 0.0, found), place, axis=0)
+            end = quantile(np.where(undefined, 0.0, found), place)
             if undefined.any():
                 # No column is undefined throughout where 0 stands for what is undefined too often.
                 often = undefined.mean(axis=0) > _TAIL
@@ -175,6 +175,21 @@ class ProblemBootstrap:
         ends = np.sort(np.stack([(gain - one_more) / lead, (gain + one_more) / lead]), axis=0)
         low, high = self.percentiles(*ends)
         return float(low), float(high)
+
+
+def quantile(values: FloatArray, place: float) -> FloatArray:
+    """The quantile (K,) at a place in 0..1 of finite values (B, K): that of `numpy.quantile`, without its detours.
+
+    Statistics ask for thousands of single columns, for which these take five times as long as the partition.
+    """
+    at = place * (len(values) - 1)
+    below = int(at)
+    above = min(below + 1, len(values) - 1)
+    sorted_there = np.partition(values, (below, above), axis=0)
+    low, high, part = sorted_there[below], sorted_there[above], at - below
+    step = high - low
+    found: FloatArray = low + step * part if part < 0.5 else high - step * (1 - part)
+    return found
 
 
 @lru_cache(maxsize=4)  # the statistics of a report resample the same problems

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, t
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.statistics.resampling import MIN_PROBLEMS, ProblemBootstrap, student_shape
+from rrti_sgl.statistics.resampling import MIN_PROBLEMS, ProblemBootstrap, quantile, student_shape
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=80)
 
@@ -23,6 +23,15 @@ def counts(k: int, n: int) -> tuple[float, float]:
     """The interval of k right among n problems, one sample each."""
     interval = ProblemBootstrap(n, exact=True).share(np.arange(n) < k, 1.0)
     return interval.low, interval.high
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 41, 1000])
+@pytest.mark.parametrize("place", [0.0, 0.025, 0.5, 0.975, 1.0])
+def test_a_quantile_is_numpys_to_the_last_digit(n, place):
+    values = np.random.default_rng(n).normal(size=(n, 50))
+    values[:, :10] = np.round(values[:, :10])  # many are equal
+    np.testing.assert_array_equal(quantile(values, place), np.quantile(values, place, axis=0))
+    np.testing.assert_array_equal(quantile(values[:, 0], place), np.quantile(values[:, 0], place))
 
 
 @pytest.mark.parametrize("n", [2, 5, 10, 30, 200])
