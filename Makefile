@@ -14,6 +14,8 @@ RUN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 SITE = $(VENV)/.site
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Tests start hundreds of processes: where this is set, each would compile the whole package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Two processes run the tests; those of one group (tests/conftest.py) stay together.
 PARALLEL = --numprocesses 2 --dist loadscope --no-loadscope-reorder

@@ -25,7 +25,7 @@ COMMANDS = (
 )
 CODES = (0, 8)  # a store that cannot be used
 CUTS, FLIPS = 40, 60
-FAST = 5  # of each
+FAST = 3  # of each
 
 
 @pytest.fixture(scope="module")

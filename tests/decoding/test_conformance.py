@@ -97,10 +97,7 @@ def assert_same(chunked: TraceBuilder, lockstep: TraceBuilder) -> None:
         )
 
 
-@pytest.mark.parametrize("name", GATES)
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_greedy_chunked_equals_lockstep(name: str, data: st.DataObject) -> None:
+def check_greedy(name: str, data: st.DataObject) -> None:
     given_options = options(
         k=data.draw(st.integers(1, VOCAB_SIZE)),
         max_new_tokens=data.draw(st.integers(1, 30)),
@@ -118,6 +115,21 @@ def test_greedy_chunked_equals_lockstep(name: str, data: st.DataObject) -> None:
     lockstep = run_decoding("lockstep", GATES[name], given_options, jobs, model_seed)
     for one, other in zip(chunked, lockstep, strict=True):
         assert_same(one, other)
+
+
+@pytest.mark.parametrize("name", GATES)
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_greedy_chunked_equals_lockstep(name: str, data: st.DataObject) -> None:
+    check_greedy(name, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GATES)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_greedy_chunked_equals_lockstep_in_many_draws(name: str, data: st.DataObject) -> None:
+    check_greedy(name, data)
 
 
 @pytest.mark.parametrize("tokens", [1, 3])
@@ -189,13 +201,14 @@ def sampled_tokens(decoding: Decoding, gate: Gate, given_options: DecodeOptions,
     ("name", "sampling", "k"),
     [
         ("ce, often", Sampling(1.0), VOCAB_SIZE),
-        ("ce, often", Sampling(0.7), 2),
         ("ce", Sampling(1.0, 0.8), 3),
-        ("ce", Sampling(0.7), VOCAB_SIZE),
         ("entropy", Sampling(1.0), 2),
-        ("entropy", Sampling(1.0, 0.95), VOCAB_SIZE),
-        ("random", Sampling(1.0), VOCAB_SIZE),
-        ("random", Sampling(1.0, 0.8), 2),
+        ("random", Sampling(0.7, 0.95), VOCAB_SIZE),
+        pytest.param("ce, often", Sampling(0.7), 2, marks=pytest.mark.slow),
+        pytest.param("ce", Sampling(0.7), VOCAB_SIZE, marks=pytest.mark.slow),
+        pytest.param("entropy", Sampling(1.0, 0.95), VOCAB_SIZE, marks=pytest.mark.slow),
+        pytest.param("random", Sampling(1.0), VOCAB_SIZE, marks=pytest.mark.slow),
+        pytest.param("random", Sampling(1.0, 0.8), 2, marks=pytest.mark.slow),
     ],
     ids=str,
 )
