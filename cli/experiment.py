@@ -19,7 +19,7 @@ def experiment(
         str,
         typer.Argument(
             metavar="FILE|compare",
-            help="A TOML file, or demo, paper-qwen3-0.6b, paper-qwen3-1.7b, paper-llama-8b; or compare, and folders.",
+            help="A TOML file, or the name of a shipped one, such as demo; or compare, and folders.",
         ),
     ],
     folders: Annotated[

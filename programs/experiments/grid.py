@@ -12,6 +12,7 @@ from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
 from rrti_sgl.programs.running.settings import RunSettings, settings_from
 
+_EXCHANGED = ", exchanged"
 AnyEvaluation = TypeVar("AnyEvaluation", bound=EvaluationSpec)
 
 
@@ -134,9 +135,14 @@ def _cell(
     if settings is None:
         return None
     threshold = needed_threshold(program.program, settings.gate, spec.spike_ratio)
+    if threshold is not None and settings.exchanged != spec.decoding.option("exchanged"):
+        message = "[calibration] is of rollouts in the other direction. Give tau, or a run to take over `like`."
+        complaints.add((*program.path, "exchanged"), message)
     if threshold is not None:
         settings = replace(settings, gate=replace(settings.gate, spike_ratio=threshold[1]))
     label = program.label or variant_label(program.program, settings.gate)
+    if settings.exchanged and not spec.decoding.option("exchanged") and not label.endswith(_EXCHANGED):
+        label += _EXCHANGED
     return Cell(label + _seed_suffix(evaluation, seed), evaluation, settings, threshold)
 
 

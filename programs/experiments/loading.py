@@ -248,6 +248,8 @@ def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
         if program.program == "oracle":
             message = f"its gate knows the problem, which one server for both models does not. Leave it out, or {two}."
             complaints.add((*program.path, "program"), message)
+        if any(program.option("exchanged")):
+            complaints.add((*program.path, "exchanged"), f"exchanged roles need two servers. Leave it out, or {two}.")
 
 
 def _check_endpoint(spec: ExperimentSpec, complaints: Complaints) -> None:
@@ -265,6 +267,9 @@ def _check_endpoint(spec: ExperimentSpec, complaints: Complaints) -> None:
         if program.program == "oracle":
             message = f"its gate knows the problem, which an endpoint does not. Leave it out, or {two}."
             complaints.add((*program.path, "program"), message)
+        if any(program.option("exchanged")):
+            message = f"exchanged roles do not go through an endpoint. Leave it out, or {two}."
+            complaints.add((*program.path, "exchanged"), message)
         if any(gate is not None for gate in program.option("gate")):
             complaints.add((*program.path, "gate"), f"an endpoint does not know it. Leave it out, or {two}.")
 

@@ -105,7 +105,10 @@ class RunSettings:
     seed: Annotated[Seed, Option("Of all draws on our side, and the servers' where they draw by seeds.", "Decoding")] = 0
     decoding: Annotated[Decoding, _decoding("chunked, or lockstep (the reference).")] = "chunked"
     exchanged: Annotated[
-        bool, _decoding("The reasoning model writes, and the base model takes over.", flag="--exchanged")
+        bool,
+        _decoding(
+            "The reasoning model writes, and the base model takes over.", flag="--exchanged", tables=("decoding", "programs")
+        ),
     ] = False
     draft_tokens: Annotated[Count, _decoding("Drafted tokens a round.")] = DRAFT_TOKENS
     score_kind: Annotated[ScoreKind, _decoding("topk, or plugin: exact numbers from the servers.")] = "topk"
