@@ -40,6 +40,7 @@ from rrti_sgl.tinypair.bundle import bundled_pair
 from rrti_sgl.tokens.vocabulary import load_vocabulary
 
 LIMIT, TAU = 110, 0.5
+PAUSE_S = 35  # longer than an unused connection is kept
 KINDS = {"streams": 45, "waits for all of it": 20, "leaves": 20, "reads slowly": 10, "sends too much": 5}  # percent
 
 
@@ -175,15 +176,21 @@ async def storm(http: aiohttp.ClientSession, url: str, prompts: list[str], optio
 
 @dataclass(frozen=True)
 class Kept:
-    """What the endpoint's process holds."""
+    """What the endpoint's process holds: open files, connections that clients or servers may use again among them."""
 
     fds: int
+    clients: int
+    servers: int
     threads: int
     mib: int
 
     @classmethod
-    def of(cls, process: psutil.Process) -> Kept:
-        return cls(process.num_fds(), process.num_threads(), process.memory_info().rss // 2**20)
+    def of(cls, process: psutil.Process, url: str) -> Kept:
+        own = int(url.removesuffix("/v1").rpartition(":")[2])
+        ports = [each.laddr.port for each in process.net_connections("tcp") if each.raddr]
+        clients = ports.count(own)
+        memory = process.memory_info().rss // 2**20
+        return cls(process.num_fds(), clients, len(ports) - clients, process.num_threads(), memory)
 
 
 async def measure(urls: tuple[str, str], url: str, process: psutil.Process, options: argparse.Namespace) -> Seen:
@@ -211,15 +218,23 @@ async def measure(urls: tuple[str, str], url: str, process: psutil.Process, opti
             print(seen.row(name, seconds), flush=True)
             traces |= seen.traces
         seen, held = Seen(), []
-        for part in ("before", "after one storm", "after another"):
-            if part != "before":
+        for part in ("before", "after one storm", "after another", f"{PAUSE_S} s later"):
+            if part == f"{PAUSE_S} s later":
+                await asyncio.sleep(PAUSE_S)
+            elif part != "before":
                 seconds = await storm(http, url, prompts, options, seen)
                 print(seen.row(f"endpoint, {part.removeprefix('after ')}", seconds), flush=True)
             state = await idle(http, url)
-            kept = Kept.of(process)
-            held.append(f"| {part} | {kept.fds} | {kept.threads} | {kept.mib} | {state['status']} |")
+            kept = Kept.of(process, url)
+            numbers = (kept.fds, kept.clients, kept.servers, kept.threads, kept.mib, state["status"])
+            held.append(f"| {part} | {' | '.join(map(str, numbers))} |")
         print("\nThe endpoint's process, when nothing is in flight\n")
-        print("| storm | open files | threads | MiB | health |\n|---|---|---|---|---|", *held, sep="\n")
+        print(
+            "| storm | open files | to clients | to servers | threads | MiB | health |",
+            "|---|" + "---|" * 6,
+            *held,
+            sep="\n",
+        )
         print("\nclients:", dict(seen.counts))
     seen.traces |= traces
     return seen

@@ -20,15 +20,9 @@ from rrti_sgl.programs.explorer.texts import TokenTexts
 from rrti_sgl.science.metrics import METRICS
 
 TOGETHER = 64  # samples whose tokens are read at once, and remembered
-# Lists of ids are values of the statements, so that only their rows are read.
 _TOLD = """
     SELECT run_id, sample_id, base_prompt, reasoning_prompt, text, k, score_kind, vocab_size, problems.question
     FROM samples JOIN runs USING (run_id) LEFT JOIN problems USING (problem_set, problem_id)
-    WHERE list_contains($runs, run_id) AND list_contains($samples, sample_id)
-"""
-_TOKENS = """
-    SELECT * FROM tokens WHERE list_contains($runs, run_id) AND list_contains($samples, sample_id)
-    ORDER BY run_id, sample_id, position
 """
 _BEFORE = """
     WITH RECURSIVE chain AS (
@@ -77,8 +71,8 @@ class Samples:
         Args:
             rows: of at most `TOGETHER` samples, as lists have them.
         """
-        keys = keys_of(rows)
-        told = {(one["run_id"], one["sample_id"]): one for one in self._store.sql(_TOLD, keys).to_pylist()}
+        where, ids = _condition(rows)
+        told = {(one["run_id"], one["sample_id"]): one for one in self._store.sql(_TOLD + where, ids).to_pylist()}
         before = self._scores_before([row for row in rows if row["parent"] is not None])
         tokens = self._read(rows)
         for row in rows:
@@ -146,7 +140,8 @@ class Samples:
 
     def _read(self, rows: Sequence[Payload]) -> dict[tuple[str, str], pa.Table]:
         """The tokens of some samples, each in order of position, by run and sample; they are remembered."""
-        found = self._store.sql(_TOKENS, keys_of(rows))
+        where, ids = _condition(rows)
+        found = self._store.sql(f"SELECT * FROM tokens {where} ORDER BY run_id, sample_id, position", ids)
         tables, start = {(row["run"], row["sample"]): found.slice(0, 0) for row in rows}, 0
         for key, own in groupby(zip(found["run_id"].to_pylist(), found["sample_id"].to_pylist(), strict=True)):
             tables[key] = found.slice(start, n := sum(1 for _ in own))
@@ -161,6 +156,15 @@ class Samples:
         """Scores that the gate had seen before the first token: those of the beginning that a continuation was given."""
         found = self._index.sql(_BEFORE, keys_of(rows)).to_pylist() if rows else []
         return {(one["run_id"], one["sample_id"]): one["n"] for one in found}
+
+
+def _condition(rows: Sequence[Payload]) -> tuple[str, Payload]:
+    """That a row is of one of some samples, and its values: each id is one of its own, so that only their rows are read."""
+    keys = keys_of(rows)
+    runs = {f"run{place}": run for place, run in enumerate(keys["runs"])}
+    samples = {f"sample{place}": sample for place, sample in enumerate(keys["samples"])}
+    listed = [", ".join(f"${name}" for name in names) for names in (runs, samples)]
+    return f"WHERE run_id IN ({listed[0]}) AND sample_id IN ({listed[1]})", runs | samples
 
 
 def _numbers(tokens: pa.Table, name: str) -> list[float | None]:

@@ -126,7 +126,7 @@ def check_runs_through_it_are_those_of_the_pair(urls: tuple[str, str], folder: P
     assert set(direct_rows.program) == {"guided", "base", "reasoning", "diagnose", "random"}
     lists = [name for name in direct_rows.columns if "topk" in name]  # stored in steps: an equal number may round otherwise
     alone = [rows.drop(columns=lists) for rows in (through_rows, direct_rows)]
-    pd.testing.assert_frame_equal(*alone, check_exact=False, rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(*alone, check_exact=False, rtol=1e-4, atol=2e-5)  # float32 in other batches
     for name in lists:
         both = list(zip(through_rows[name], direct_rows[name], strict=True))
         assert [a is None for a, _ in both] == [b is None for _, b in both]
