@@ -51,14 +51,20 @@ class ResampledScores:
         parts = ((problem, self.bins.of(scores), counted) for problem, scores, counted in tokens)
         return problem_sums(parts, self.bootstrap.n_problems, len(self.bins.tied))
 
-    @cached_property
+    @property
     def counts(self) -> FloatArray:
         """(P, n_bins) tokens in each bin."""
-        return self.by_problem((*part, None) for part in self.scan())
+        return self._counts.astype(np.float64)
 
     @cached_property
+    def _counts(self) -> Codes:
+        # Kept as small as they are: of many scores they stay for as long as the tokens do.
+        counts = self.by_problem((*part, None) for part in self.scan())
+        return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
+
+    @property
     def masses(self) -> FloatArray:
-        """(P, n_bins) sums of the scores in each bin."""
+        """(P, n_bins) sums of the scores in each bin, added up each time."""
         return self.by_problem((problem, scores, scores) for problem, scores in self.scan())
 
     @cached_property
