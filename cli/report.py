@@ -19,7 +19,7 @@ def report(
     explorer: Annotated[
         bool, typer.Option("--explorer", help="Beside it a page of the samples it shows, token by token: rrti view.")
     ] = False,
-    memory: Annotated[str, typer.Option(help="Memory that the queries may use.")] = "1GB",
+    memory: Annotated[str, typer.Option(help="Memory that the queries may use.")] = "512MB",
     json: Annotated[bool, typer.Option("--json", help="Print the files and what could not be shown, as JSON.")] = False,
 ) -> None:
     """Write the report: Markdown, HTML that needs no network, LaTeX tables, CSV, Parquet, figures as SVG, PNG and PDF.

@@ -29,8 +29,8 @@ from rrti_sgl.errors import StoreError, StoreLockedError, command
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
 from rrti_sgl.sinks.refusals import check_trace
 
-# Of queries; what is more goes to temporary files.
-MEMORY_LIMIT = "1GB"
+# Of the queries of statistics and reports; what is more goes to temporary files.
+MEMORY_LIMIT = "512MB"
 
 
 class Store(StoreReader):

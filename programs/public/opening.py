@@ -19,6 +19,8 @@ from rrti_sgl.serving.flags import words
 from rrti_sgl.serving.opening import open_pair
 from rrti_sgl.tokens.special_tokens import SpecialTokens
 
+_MEMORY_LIMIT = "4GB"  # of a store that is read: SQL of its own may need what `rrti sql` may
+
 
 def serve(
     name: str | None = None,
@@ -143,9 +145,10 @@ def open(path: str | Path, *, read_only: bool = False, sealed: bool = False, sna
         ...     store.runs
     """
     path = given_path("path", path)
-    if snapshot or sealed:
-        return TraceStore(Store.open_snapshot(path) if snapshot else Store.open_sealed(path))
-    return TraceStore(Store.open_readonly(path) if read_only else Store.open(path))
+    if read_only or snapshot or sealed:
+        opened = Store.open_snapshot if snapshot else Store.open_sealed if sealed else Store.open_readonly
+        return TraceStore(opened(path, memory_limit=_MEMORY_LIMIT))
+    return TraceStore(Store.open(path))
 
 
 aserve = in_thread(serve)
