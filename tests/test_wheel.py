@@ -85,8 +85,9 @@ def test_its_description_has_no_link_that_leads_nowhere(wheel: Path) -> None:
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel alone; its dependencies come from here, as no index is asked in tests."""
     folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=True)
-    command = [folder / "bin" / "python", "-m", "pip", "install", "--no-deps", "--quiet", wheel]
+    venv.create(folder)
+    to = ["--python", folder / "bin" / "python"]
+    command = [sys.executable, "-m", "pip", *to, "install", "--no-deps", "--quiet", wheel]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "bin"
 

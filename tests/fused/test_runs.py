@@ -56,12 +56,12 @@ def test_runs_are_those_of_two_servers_but_for_the_kind_of_score(
 ) -> None:
     one, two = (fused.url, fused.url), (served_pair.base.url, served_pair.reasoning.url)
     with Store.open(tmp_path / "traces.duckdb") as store:
-        diagnosed = run(store, one, RunSettings("diagnose", "world:calibration", 40))
+        diagnosed = run(store, one, RunSettings("diagnose", "world:calibration", 16))
         assert (diagnosed.score_kind, diagnosed.base_model, diagnosed.reasoning_model) == (
             "full", "bundled/base", "bundled/reasoning",
         )  # fmt: skip
         calibration = calibrate_on_run(store, diagnosed.run_id, metric="ce", spike_ratio=0.1)
-        settings = RunSettings("guided", "world:heldout", 16)
+        settings = RunSettings("guided", "world:heldout", 8)
         with pytest.raises(UsageError, match="no calibration"):
             run(store, two, settings)
         with pytest.raises(CalibrationMismatchError, match="'full' in the calibration and 'topk' in the run"):
