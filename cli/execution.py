@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +19,9 @@ from rrti_sgl.programs.running.gating import check_calibration
 from rrti_sgl.programs.running.runner import Workers
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.serving.opening import PairAddress
 
 Result = TypeVar("Result")
+Session = TypeVar("Session")
 COUNTERFACTUAL = "counterfactual"
 
 
@@ -95,14 +96,8 @@ def work_with(
         settings: of the work; they say how special tokens are taken, and which gate a server has to know.
         work: is given the session, and what shows its progress.
     """
-
-    async def go(address: PairAddress) -> Result:
-        async with pair.session(address, settings.special_tokens) as session:
-            with RunProgress() as progress:
-                return await work(session, progress)
-
     with pair.open(_gates(settings)) as address:
-        return run_async(go(address))
+        return run_async(_shown(pair.session(address, settings.special_tokens), work))
 
 
 def share_out(
@@ -121,13 +116,16 @@ def share_out(
     """
     if cluster.ray is None:
         return work_with(pair, settings, work)
+    opening = pair.opening(settings.special_tokens, _gates(settings))
+    return run_async(_shown(cluster.open(opening, store), work))
 
-    async def go() -> Result:
-        async with cluster.open(pair.opening(settings.special_tokens, _gates(settings)), store) as workers:
-            with RunProgress() as progress:
-                return await work(workers, progress)
 
-    return run_async(go())
+async def _shown(
+    opened: AbstractAsyncContextManager[Session], work: Callable[[Session, RunProgress], Awaitable[Result]]
+) -> Result:
+    async with opened as session:
+        with RunProgress() as progress:
+            return await work(session, progress)
 
 
 def _gates(settings: RunSettings) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from rrti_sgl.cli.clustering import ClusterOptions
@@ -25,9 +25,9 @@ from rrti_sgl.programs.experiments.preflight import Findings
 from rrti_sgl.programs.experiments.results import result_tables
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
 from rrti_sgl.programs.reporting.report import make_report, write_report
-from rrti_sgl.programs.running.session import Concurrency, open_session
+from rrti_sgl.programs.running.runner import Workers
+from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.programs.tables.table import Table
-from rrti_sgl.serving.opening import PairAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,7 @@ def run_experiment(
             identity = expected_identity(spec, findings, reference=reference)
             if identity is not None and runner.take_stored(identity, grid, runs, reference=reference):
                 continue
-            run_pair = _run_pair if cluster.ray is None else partial(_share_out, cluster)
-            run_pair(spec, grid, runner, progress, runs, reference=reference)
+            _run_pair(spec, grid, runner, progress, runs, cluster, reference=reference)
         with console(stderr=True).status("Writing the report ..."):
             finished = FinishedExperiment.of(spec, runs.runs)
             tables = result_tables(store, finished)
@@ -91,41 +90,31 @@ def expected_identity(spec: ExperimentSpec, findings: Findings, *, reference: bo
 
 
 def _run_pair(
-    spec: ExperimentSpec, grid: Grid, runner: GridRunner, progress: GridProgress, runs: GridRuns, *, reference: bool
-) -> None:
-    opening = _opening(spec, "reference" if reference else "reasoning")
-
-    async def go(address: PairAddress) -> None:
-        urls = (address.base_url, address.reasoning_url)
-        async with open_session(*urls, opening.concurrency, **opening.connecting) as session:
-            with progress:
-                await runner.run(session, grid, runs, reference=reference)
-
-    models = (opening.base_url, opening.reasoning_url, opening.base, opening.reasoning)
-    with open_pair(*models, log_dir=opening.log_dir, options=opening.options, fused=opening.fused) as address:
-        run_async(go(address))
-
-
-def _share_out(
-    cluster: ClusterOptions,
     spec: ExperimentSpec,
     grid: Grid,
     runner: GridRunner,
     progress: GridProgress,
     runs: GridRuns,
+    cluster: ClusterOptions,
     *,
     reference: bool,
 ) -> None:
-    opening = replace(_opening(spec, "reference" if reference else "reasoning"), log_dir=None)
-    if cluster.addresses:
-        opening = replace(opening, base_url=None, reasoning_url=None)  # they stand for all, and were checked as such
+    opening = _opening(spec, "reference" if reference else "reasoning")
 
-    async def go() -> None:
-        async with cluster.open(opening, runner.store.path) as workers:
+    async def go(opened: AbstractAsyncContextManager[PairSession | Workers]) -> None:
+        async with opened as session:
             with progress:
-                await runner.run(workers, grid, runs, reference=reference)
+                await runner.run(session, grid, runs, reference=reference)
 
-    run_async(go())
+    if cluster.ray is not None:
+        opening = replace(opening, log_dir=None)
+        if cluster.addresses:
+            opening = replace(opening, base_url=None, reasoning_url=None)  # they stand for all, and were checked as such
+        run_async(go(cluster.open(opening, runner.store.path)))
+        return
+    models = (opening.base_url, opening.reasoning_url, opening.base, opening.reasoning)
+    with open_pair(*models, log_dir=opening.log_dir, options=opening.options, fused=opening.fused) as address:
+        run_async(go(open_session(address.base_url, address.reasoning_url, opening.concurrency, **opening.connecting)))
 
 
 def _opening(spec: ExperimentSpec, side: str) -> PairOpening:

@@ -27,8 +27,8 @@ OFFLINE = {
 WRITING = {"checkpoint_threshold": "1GB"}
 # What is not checkpointed stays in memory (450 MiB a million tokens), and what was written or read stays cached: a process
 # that has a store open for weeks bounds both. A checkpoint takes the longer the larger the file is: rarer ones cost less
-# in all (docs/endpoint.md).
-LASTING = {"checkpoint_threshold": "128MB", "memory_limit": "512MB"}
+# in all (docs/endpoint.md). What it reads of other files it reads once, and need not keep.
+LASTING = {"checkpoint_threshold": "128MB", "memory_limit": "512MB", "enable_external_file_cache": "false"}
 
 
 # What DuckDB says of a file that is cut or changed.
