@@ -49,6 +49,7 @@ class Population:
         self._solved = {plan.program: [_solutions(plan, float(each), rng) for each in hardness] for plan in CHOSEN.values()}
         self._arms = [_arms(of_problem, rng) for of_problem in self._solved["guided"]]
         # Last, so that what was drawn before them is what it was.
+        self._solved["guided"] = _with_lists(self._solved["guided"], np.random.default_rng(12))
         self._again = {name: [_solutions(CHOSEN[name], float(each), rng) for each in hardness] for name in OF_SEEDS}
 
     def write(self, store: Store, draws: Sequence[Draw]) -> None:
@@ -67,6 +68,28 @@ def _solutions(plan: Plan, hardness: float, rng: np.random.Generator) -> list[Sa
     lengths = np.clip(rng.lognormal(np.log(MEAN_LENGTH), 0.4, SAMPLES), 10, 300).astype(int)
     found = [trace(plan, "p", index, int(length), hardness, TAU, rng) for index, length in enumerate(lengths)]
     return [replace(each, sample=replace(each.sample, **_costs(each.sample.n_tokens, rng))) for each in found]
+
+
+def _with_lists(solved: Sequence[list[SampleTrace]], rng: np.random.Generator) -> list[list[SampleTrace]]:
+    """The solutions of each problem with both models' candidates; in some problems the emitted token ranks lower."""
+    tilts = rng.beta(2, 2, len(solved)).tolist()
+    return [[_listed(each, tilt, rng) for each in of_problem] for of_problem, tilt in zip(solved, tilts, strict=True)]
+
+
+def _listed(solution: SampleTrace, tilt: float, rng: np.random.Generator) -> SampleTrace:
+    tokens, n = solution.tokens, len(solution.tokens.ce)
+    both = []
+    for likely in (tilt, 0.9):  # a place of the emitted token in the host's list, and near the top of the guest's
+        ids = np.tile(np.arange(-7, -1, dtype=np.int32)[None, :] + 2**20, (n, 1))
+        places = np.minimum(rng.geometric(max(0.05, likely), n) - 1, 6)
+        there = places < 6
+        ids[there, places[there]] = np.asarray(tokens.token_id)[there]
+        p = -np.sort(-rng.dirichlet(np.full(7, 0.5), n)[:, :6], axis=1)
+        both.append((ids, np.log(np.maximum(p, 1e-9)).astype(np.float32)))
+    (base_ids, base), (reasoning_ids, reasoning) = both
+    listed = {"base_topk_ids": base_ids, "base_topk_logprobs": base}
+    listed |= {"reasoning_topk_ids": reasoning_ids, "reasoning_topk_logprobs": reasoning}
+    return replace(solution, tokens=replace(tokens, **listed))
 
 
 def _costs(length: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -49,7 +49,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 OF_RUNS = dict.fromkeys(("sparsity", "position", "uncertainty", "planning", "failure", "metrics", "planted"), ("diagnose",))
 OF_RUNS |= {"takeovers": ("guided",), "calibration": ("diagnose", "guided"), "cost": ("guided",)}
-OF_RUNS |= {"causality": ("counterfactual",)}
+OF_RUNS |= {"causality": ("counterfactual",), "reallocation": ("guided",)}
+FEWER = {"reallocation": 100}  # draws of a statistic of lists, of each number of problems
 # Gates of `what_if`, by part: thresholds that are given, and one that is taken from the very tokens that are gated.
 GATES = {"given": WhatIfOptions(tau=TAU), "lambda": WhatIfOptions(tau=TAU, use_lambda=True, lambda_=8.0)}
 GATES |= {"calibrated": WhatIfOptions(spike_ratios=(0.08,))}
@@ -163,7 +164,8 @@ def measure(folder: Path, draws: Mapping[int, int] | None = None) -> list[Row]:
             these = drawn[first : first + STORED]
             with _stored(folder, population, these) as store:
                 for name, row in tables(store, [draw.name for draw in these], 1000):
-                    _count(tallies, truth, name, row)
+                    if first < FEWER.get(name, repetitions):
+                        _count(tallies, truth, name, row)
                 for draw in these:
                     _count_gates(tallies, gated, store, draw)
         rows += _rows(n, repetitions, tallies)
@@ -210,7 +212,7 @@ def _rows(problems: int, repetitions: int, tallies: Mapping[tuple[Any, ...], Tal
     """A row for each part and column, of the numbers that have intervals in half of the draws (averages: of the pairs)."""
     rows: dict[tuple[str, str, str], Row] = {}
     for (part, column, name, *_), tally in tallies.items():
-        if tally.n >= repetitions / (4 if part == "average" else 2):
+        if tally.n >= min(repetitions, FEWER.get(name, repetitions)) / (4 if part == "average" else 2):
             row = rows.setdefault((name, part, column), Row(name, part, column, problems, tally.n))
             row.draws = min(row.draws, tally.n)
             (row.of_rare if tally.is_rare else row.coverages).append(tally.coverage)

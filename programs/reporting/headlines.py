@@ -331,6 +331,15 @@ HEADLINES: Mapping[str, Headline] = {
         notes=["orders: of magnitude, log10 of the threshold over the one that the tokens give themselves."],
     ),
     "takeovers": Headline(_wide(RUN, column_of=_anatomy, value="share", bounds=()), programs=_TAKING, compared=True),
+    "reallocation": Headline(
+        _rows(
+            *(RUN, Column("label", "takeovers"), Column("n"), Column("first", "rank 1"), Column("five", "rank 1-5")),
+            *(Column("host_probability", "host gave it"), Column("tv", "mass moved")),
+            keep=lambda row: row["part"] == "takeovers",
+        ),
+        programs=_TAKING,
+        notes=["rank: of the guest's token in the list of the model that writes. mass moved: total variation."],
+    ),
     "metrics": Headline(
         _rows(
             *(

@@ -54,6 +54,7 @@ _NAMES: tuple[tuple[Kind | ByRow, str], ...] = (
     ),
     (SHARE, "accuracy_sd pass_at_k_sd rate"),
     (SHARE, "decisions_changed changed_at_tau taken denied necessary harmful answers"),
+    (SHARE, "first five listed host_probability host_on_first guest_on_first host_on_five guest_on_five"),
     (LEVEL, "level p"),
     (WHOLE_SHARE, "recovery_accuracy recovery_pass knee_support"),
     (POINTS, "difference effect accuracy_over_base accuracy_over_guided pass_over_base pass_over_guided"),

@@ -27,6 +27,11 @@ RUNS_A_TABLE = 4
 Rows = Sequence[Mapping[str, Any]]
 # Columns that repeat what the label of the run says, or name rows for machines.
 _IMPLIED = ("run_id", "program", "problem_set", "base_model", "reasoning_model", "base_run_id")
+_REALLOCATED = (
+    "first, five, listed: share of the tokens at which the guest's token is the first of the writing model's candidates, "
+    "among its first five, in its list. host probability: what that model gives it. tv: mass that the guest moves. on "
+    "first, on five: mass that host and guest give the host's first candidates."
+)
 _CHOICE = """
     SELECT taken.sample_id
     FROM samples AS taken JOIN runs USING (run_id)
@@ -184,6 +189,10 @@ def _calibrated(context: ReportContext) -> Sequence[str]:
     return context.selection.of_programs("diagnose", "guided", "entropy")
 
 
+def _scored(context: ReportContext) -> Sequence[str]:
+    return context.selection.of_programs("diagnose", "guided")
+
+
 def _counterfactual(context: ReportContext) -> Sequence[str]:
     found = context.selection.of_programs("counterfactual")
     if not found:
@@ -195,6 +204,11 @@ SECTIONS = (
     Section("calibration", "Thresholds", _of_runs("calibration", "Thresholds and budgets", _calibrated)),
     Section("transfer", "Thresholds on other problems", _transfer),
     Section("takeovers", "Takeovers", _takeovers),
+    Section(
+        "reallocation",
+        "Rank of the guest's token, and the mass it moves",
+        _of_runs("reallocation", "Rank and mass", _scored, _REALLOCATED),
+    ),
     Section("metrics", "Agreement of metrics", _of_runs("metrics", "Agreement of metrics", _rollouts)),
     *cost.SECTIONS,
     Section(
