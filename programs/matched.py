@@ -9,8 +9,8 @@ vocabulary, so what is left is where such a token stands.
 from __future__ import annotations
 
 from rrti_sgl.programs.program import GateContext, GateOptions, Program
-from rrti_sgl.science.deferral import TokenGate
-from rrti_sgl.science.gates import Gate, PositionGate
+from rrti_sgl.science.gates import Gate
+from rrti_sgl.science.matched import PositionGate, TokenGate
 
 
 def _make_gate(options: GateOptions, context: GateContext) -> Gate:

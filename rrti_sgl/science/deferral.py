@@ -1,4 +1,4 @@
-"""Deferral rules of speculative cascades as gates (Narasimhan et al., ICLR 2025, arXiv 2405.19261), and a control by tokens.
+"""Deferral rules of speculative cascades as gates (Narasimhan et al., ICLR 2025, arXiv 2405.19261).
 
 A rule defers a token to the larger model. In our names, with p_b of the base and p_r of the reasoning model, y the token
 that the base model drew and a the rule's own parameter, it defers where ::
@@ -17,17 +17,16 @@ distributions; a token that the reasoning model's list does not hold has at most
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray, Json
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import Models, total_variation
-from rrti_sgl.science.gates import Steps, ThresholdGate, ThresholdRule, counter_uniform
+from rrti_sgl.science.gates import Steps, ThresholdGate, ThresholdRule
 
 DeferralRule = Literal["chow", "difference", "opt", "token"]
 
@@ -96,40 +95,3 @@ _SIGNALS: Final[Mapping[str, Callable[[Steps], FloatArray]]] = {
     "opt": _opt,
     "token": _token,
 }
-
-
-class TokenGate(ThresholdGate):
-    """Control: takeovers at random, with a probability for each token that the base model draws.
-
-    The signal is that probability less a hash of (sample seed, position), uniform in (0, 1), and tau = 0.
-
-    Args:
-        ids: (n,) tokens, each once.
-        rates: (n,) probability of a takeover where the base model draws it; that of all other tokens is 0.
-    """
-
-    name = "token"
-    needs_reasoning = False
-    needs_base = False
-
-    def __init__(self, ids: Sequence[int], rates: Sequence[float]) -> None:
-        super().__init__(ThresholdRule(0.0))
-        order = np.argsort(np.asarray(ids, dtype=np.int64), kind="stable")
-        self.ids: NDArray[np.int64] = np.asarray(ids, dtype=np.int64)[order]
-        if len(ids) != len(rates) or not len(ids) or (np.diff(self.ids) == 0).any():
-            raise UsageError(f"ids holds {len(ids)} tokens, rates {len(rates)}.", "Give each token once, with its rate.")
-        self.rates: FloatArray = np.asarray(rates, dtype=np.float64)[order]
-        if not ((self.rates >= 0) & (self.rates <= 1)).all():
-            raise UsageError("rates hold what is no probability.", "Give numbers from 0 to 1.")
-
-    def params(self) -> dict[str, Json]:
-        """`ids` and `rates`."""
-        return {"ids": self.ids.tolist(), "rates": self.rates.tolist()}
-
-    def signal(self, steps: Steps) -> FloatArray:
-        """What the probabilities exceed uniform numbers by."""
-        drafted = np.asarray(steps.drafted, dtype=np.int64)
-        places = np.minimum(np.searchsorted(self.ids, drafted), len(self.ids) - 1)
-        rates = np.where(self.ids[places] == drafted, self.rates[places], 0.0)
-        excess: FloatArray = rates - counter_uniform(steps.sample_seed, steps.positions)
-        return excess

@@ -41,7 +41,7 @@ from rrti_sgl.science.threshold import (
 
 __all__ = [
     "AlwaysGate", "Decision", "DivergenceGate", "EarlyGate", "EntropyGate", "Gate", "GateState", "MetricGate", "NeverGate",
-    "PositionGate", "RandomGate", "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform",
+    "RandomGate", "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform",
     "gate_of", "load_class", "load_gate", "replay",
 ]  # fmt: skip
 
@@ -244,39 +244,6 @@ class EarlyGate(ThresholdGate):
         return whole + float(place < self.horizon - whole) - steps.positions.astype(np.float64)
 
 
-class PositionGate(ThresholdGate):
-    """Control: each position with a probability of its own, whatever the models say.
-
-    The signal is the probability less a hash of (sample seed, position), uniform in (0, 1), and tau = 0.
-
-    Args:
-        edges: (n,) first position of each bin, ascending from 0; the last bin has no end.
-        rates: (n,) probability of a takeover at each position of a bin.
-    """
-
-    name = "position"
-    needs_reasoning = False
-    needs_base = False
-
-    def __init__(self, edges: Sequence[int], rates: Sequence[float]) -> None:
-        super().__init__(ThresholdRule(0.0))
-        self.edges, self.rates = np.asarray(edges, dtype=np.int64), np.asarray(rates, dtype=np.float64)
-        if len(self.edges) != len(self.rates) or list(self.edges[:1]) != [0] or (np.diff(self.edges) <= 0).any():
-            raise UsageError(f"edges = {list(edges)!r} do not begin bins.", "Give as many as rates, ascending from 0.")
-        if not ((self.rates >= 0) & (self.rates <= 1)).all():
-            raise UsageError(f"rates = {list(rates)!r} are no probabilities.", "Give numbers from 0 to 1.")
-
-    def params(self) -> dict[str, Json]:
-        """`edges` and `rates`."""
-        return {"edges": self.edges.tolist(), "rates": self.rates.tolist()}
-
-    def signal(self, steps: Steps) -> FloatArray:
-        """What the probabilities exceed uniform numbers by."""
-        bins = np.searchsorted(self.edges, steps.positions, side="right") - 1
-        excess: FloatArray = self.rates[bins] - counter_uniform(steps.sample_seed, steps.positions)
-        return excess
-
-
 class NeverGate(MetricGate):
     """No takeover, tau = +inf; with a metric, every position is scored by it all the same (diagnosis)."""
 
@@ -405,9 +372,10 @@ def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
 
 
 _NAMED: Final[Mapping[str, type[Gate]]] = {
-    gate.name: gate for gate in (DivergenceGate, EntropyGate, RandomGate, EarlyGate, PositionGate, NeverGate, AlwaysGate)
+    gate.name: gate for gate in (DivergenceGate, EntropyGate, RandomGate, EarlyGate, NeverGate, AlwaysGate)
 }
 _ELSEWHERE: Final[Mapping[str, str]] = {
     "deferral": "rrti_sgl.science.deferral:DeferralGate",
-    "token": "rrti_sgl.science.deferral:TokenGate",
+    "position": "rrti_sgl.science.matched:PositionGate",
+    "token": "rrti_sgl.science.matched:TokenGate",
 }

@@ -27,11 +27,11 @@ from rrti_sgl.science.gates import (
     EntropyGate,
     Gate,
     NeverGate,
-    PositionGate,
     RandomGate,
     ThresholdRule,
     load_gate,
 )  # fmt: skip
+from rrti_sgl.science.matched import PositionGate
 from rrti_sgl.sinks.memory import MemorySink
 from tests.api.toy import opened
 from tests.decoded import decode

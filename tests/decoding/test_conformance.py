@@ -17,7 +17,7 @@ from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.science.deferral import DeferralGate, TokenGate
+from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.gates import (
     AlwaysGate,
     DivergenceGate,
@@ -25,10 +25,10 @@ from rrti_sgl.science.gates import (
     EntropyGate,
     Gate,
     NeverGate,
-    PositionGate,
     RandomGate,
     ThresholdRule,
 )
+from rrti_sgl.science.matched import PositionGate, TokenGate
 from tests.decoded import decode
 from tests.toy_pair import STOP, VOCAB_SIZE, toy_pair
 

@@ -13,7 +13,8 @@ from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.programs.running.session import Concurrency
-from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate, PositionGate
+from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate
+from rrti_sgl.science.matched import PositionGate
 from rrti_sgl.serving.fused import BothModels
 from rrti_sgl.serving.server import ServedPair
 from tests.decoded import decode

@@ -10,20 +10,20 @@ import pytest
 from rrti_sgl.decoding.fused import as_data
 from rrti_sgl.errors import UsageError
 from rrti_sgl.fused.protocol import Steering, decode, encode, record_type
-from rrti_sgl.science.deferral import DeferralGate, TokenGate
+from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.gates import (
     AlwaysGate,
     DivergenceGate,
     EarlyGate,
     EntropyGate,
     NeverGate,
-    PositionGate,
     RandomGate,
     ThresholdGate,
     ThresholdRule,
     gate_of,
     load_gate,
 )
+from rrti_sgl.science.matched import PositionGate, TokenGate
 
 RULE = ThresholdRule(0.4, 1.5, 8, "partial")
 GATES = [

@@ -14,9 +14,10 @@ from hypothesis.extra import numpy as npst
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.deferral import PROGRAM
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.science.deferral import DeferralGate, TokenGate
+from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Steps, gate_of
+from rrti_sgl.science.matched import TokenGate
 
 VOCAB = 6
 PROBABILITIES = npst.arrays(np.float64, (4, VOCAB), elements=st.floats(0.01, 1.0)).map(

@@ -22,7 +22,6 @@ from rrti_sgl.science.gates import (
     EntropyGate,
     Gate,
     NeverGate,
-    PositionGate,
     RandomGate,
     Steps,
     ThresholdGate,
@@ -33,6 +32,7 @@ from rrti_sgl.science.gates import (
     load_gate,
     replay,
 )
+from rrti_sgl.science.matched import PositionGate
 from rrti_sgl.science.metrics import all_metrics, divergence_names
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
