@@ -30,7 +30,8 @@ _ENTROPIES: Final = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5])  # nats, end
 _ASKED, _CHANGED = 2.0, 0.1  # what every class has seen before anything is known
 _REMEMBERED_TOKENS, _REMEMBERED_ROUNDS, _REMEMBERED_TIMES = 0.9998, 0.98, 0.995  # weights of what was, at each new one
 _GATES = 64  # whose changes are kept
-_FLAT = 0.01  # how much costs are held to be proportional, where sizes do not vary enough to tell
+_SHARE_AT_FIRST = 1 / 3  # mean square of what part of a cost is fixed, of any share from 0 to 1, before anything is known
+_LEAST_NOISE = 1e-9  # of a mean cost, squared: where sizes do not vary at all, all of a cost is that of its items
 
 
 def clock_of(device: str) -> Callable[[], float]:
@@ -39,25 +40,35 @@ def clock_of(device: str) -> Callable[[], float]:
 
 
 class Line:
-    """A cost as a fixed part and one for each item, by least squares over recent ones; the fixed part is drawn to 0."""
+    """A cost as a fixed part and one for each item, by least squares over recent ones.
+
+    The fixed part is drawn to 0 as far as noise leaves it unknown: by its variance, beside that of what it may be at all.
+    """
 
     def __init__(self) -> None:
-        self._n = self._x = self._xx = self._y = self._xy = 0.0
+        self._n = self._x = self._xx = self._y = self._xy = self._yy = 0.0
 
     def add(self, items: float, seconds: float) -> None:
         """One more measurement."""
-        new = (1.0, items, items * items, seconds, items * seconds)
-        old = (self._n, self._x, self._xx, self._y, self._xy)
-        self._n, self._x, self._xx, self._y, self._xy = (
+        new = (1.0, items, items * items, seconds, items * seconds, seconds * seconds)
+        old = (self._n, self._x, self._xx, self._y, self._xy, self._yy)
+        self._n, self._x, self._xx, self._y, self._xy, self._yy = (
             _REMEMBERED_TIMES * before + now for before, now in zip(old, new, strict=True)
         )
 
     @property
     def parts(self) -> tuple[float, float]:
         """The fixed part and that of an item, neither below 0."""
-        fixed = (self._y * self._xx - self._x * self._xy) / (self._n * (1 + _FLAT) * self._xx - self._x * self._x)
+        if self._y == 0:
+            return 0.0, 0.0
+        spread = self._n * self._xx - self._x * self._x
+        together = self._n * self._xy - self._x * self._y
+        explained = together * together / spread if spread > 0 else 0.0
+        noise = max((self._n * self._yy - explained) / (self._y * self._y) - 1, _LEAST_NOISE)
+        unknown = noise / (self._n * _SHARE_AT_FIRST)
+        fixed = (self._y * self._xx - self._x * self._xy) / (self._n * (1 + unknown) * self._xx - self._x * self._x)
         fixed = min(max(fixed, 0.0), self._y / self._n)
-        return fixed, (self._y - self._n * fixed) / self._x
+        return fixed, max(self._y - self._n * fixed, 0.0) / self._x
 
 
 class Changes:

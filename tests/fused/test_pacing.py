@@ -132,6 +132,18 @@ def test_a_line_is_found_where_sizes_vary(fixed: float, of_each: float, sizes: l
     assert found + slope * mean == pytest.approx(fixed + of_each * mean)
 
 
+def test_a_line_is_found_where_sizes_hardly_vary_as_far_as_noise_lets_it() -> None:
+    random = np.random.default_rng(0)
+    slopes = {}
+    for noise in (0.01, 1.0):
+        line = Line()
+        for items in random.integers(240, 270, size=300):
+            line.add(items, (100 + 0.2 * items) * random.lognormal(0, noise))
+        slopes[noise] = line.parts[1]
+    assert slopes[0.01] == pytest.approx(0.2, abs=0.1)
+    assert slopes[1.0] > 0.4  # nearer to the .6 of a cost that is all its items'
+
+
 def test_without_variation_a_cost_is_shared_by_all_items() -> None:
     line = Line()
     for _ in range(30):
