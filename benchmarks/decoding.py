@@ -13,7 +13,7 @@ otherwise.
     python benchmarks/decoding.py --rates 0.04 0.08 0.13 --threads 1 2 # all of it: hours
     python benchmarks/decoding.py --quick                              # bundled pair, 32 sequences, one repetition
     python benchmarks/decoding.py --pairs bundled --sequences 32       # a part
-    python benchmarks/decoding.py --show                               # the table of what was measured so far
+    python benchmarks/decoding.py --show                               # the tables of what was measured so far
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import psutil
-from decoding_rows import METHODS, TRACED, Row, decoding_rows, markdown, median_row, stored_rows, write_rows
+from decoding_rows import METHODS, TRACED, Row, decoding_rows, markdown, median_row, side_by_side, stored_rows, write_rows
 from sized_pair import RANDOM, make_sized_pair
 
 from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
@@ -355,7 +355,8 @@ def main() -> None:
             own = argparse.Namespace(**{**vars(arguments), "threads": threads, "cores": cores, "max_new_tokens": limit})
             with serving(name, own) as served:
                 asyncio.run(measure_pair(name, served, own, path))
-    print(markdown(decoding_rows(stored_rows(path))))
+    rows = decoding_rows(stored_rows(path))
+    print(markdown(rows), side_by_side(rows), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The rows that `decoding.py` measures: medians, the file that keeps them, and the table of docs/performance.md."""
+"""The rows that `decoding.py` measures: medians, the file that keeps them, and the tables of docs/performance.md."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from typing import Any
 TRACED = "trace"
 METHODS = ("fused", TRACED, "chunked", "lockstep", "base", "reasoning")
 """`fused` once for each length of drafts; `trace` the same with the first of them and lists of 20 told of each token."""
+
+OURS = ("8", "pace", "chunked")
+"""What stands beside both models alone: one server with drafts of 8 and by pace, and two servers."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def median_row(rows: Sequence[Row]) -> Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table of docs/performance.md."""
+    """Every row with all that was measured."""
     lines = [
         "| pair | threads / cores | in flight | r | method | drafts | takeovers | tok/s | of base | of reasoning "
         "| thrown away | CPU ms/token: servers | client |",
@@ -71,6 +74,38 @@ def markdown(rows: Sequence[Row]) -> str:
             f"| {row.cpu_ms_base + row.cpu_ms_reasoning:.2f} | {row.cpu_ms_client:.2f} |"
         )
     return "\n".join(lines)
+
+
+def side_by_side(rows: Sequence[Row]) -> str:
+    """The table of one server, two servers and each model alone, a line for a cell; speeds as parts of base alone."""
+    lines = [
+        "| pair | threads | r | in flight | base alone, tok/s | drafts of 8 | by pace | two servers | reasoning alone "
+        "| by pace ÷ reasoning alone | two servers ÷ reasoning alone | thrown away: 8 / pace / two servers |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    cells: dict[tuple[object, ...], dict[str, Row]] = {}
+    for row in rows:
+        name = ("pace" if row.drafts.endswith("/pace") else row.drafts) if row.method == "fused" else row.method
+        cells.setdefault(row.cell, {})[name] = row
+    for cell in cells.values():
+        first = next(iter(cell.values()))
+
+        def share(name: str, of: str, cell: Mapping[str, Row] = cell) -> str:
+            return two_places(cell[name].tokens_per_s / cell[of].tokens_per_s) if name in cell and of in cell else ""
+
+        base = f"{cell['base'].tokens_per_s:.0f}" if "base" in cell else ""
+        speeds = " | ".join(share(name, "base") for name in (*OURS, "reasoning"))
+        thrown = " / ".join(two_places(cell[name].discarded_share) if name in cell else "" for name in OURS)
+        lines.append(
+            f"| {first.pair} | {first.threads} | {two_places(first.spike_ratio)} | {first.sequences} | {base} | {speeds} "
+            f"| {share('pace', 'reasoning')} | {share('chunked', 'reasoning')} | {thrown} |"
+        )
+    return "\n".join(lines)
+
+
+def two_places(number: float) -> str:
+    """.85, 1.02"""
+    return f"{number:.2f}".removeprefix("0")
 
 
 def stored_rows(path: Path) -> list[dict[str, Any]]:

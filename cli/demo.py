@@ -51,7 +51,12 @@ def demo(
         # By measurement, two cores spend less than half as much on one server for both models; on a GPU it is not tried.
         with open_pair(None, None, None, None, log_dir=out / "logs", fused=not has_gpu()) as servers:
             one = servers.base_url == servers.reasoning_url
-            say("Both models are in one server, which is faster here." if one else "Each model has a server.", err=True)
+            found = (
+                "One server holds both models: faster on CPUs"
+                if one
+                else "Two servers: on GPUs one for both is not measured"
+            )
+            say(f"{found}, see docs/performance.md.", err=True)
             runs = run_async(run_all(store, servers.base_url, servers.reasoning_url))
         tables = report_tables(store, runs)
         write_report(out / "report.md", store, tables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,3 +48,33 @@ def test_a_request_is_let_in_or_refused_with_the_field(asked: object, said: str 
     assert (one.refused is None) == (said is None), one.refused
     assert (admission.guidance_of(one) is None) == (said is not None)
     assert said is None or said in one.refused
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("json_schema", "{}", "grammars"),
+        ("regex", "a+", "grammars"),
+        ("ebnf", "root ::= 'a'", "grammars"),
+        ("structural_tag", "{}", "grammars"),
+        ("frequency_penalty", 0.5, "frequency_penalty"),
+        ("presence_penalty", -0.5, "presence_penalty"),
+        ("repetition_penalty", 1.2, "repetition_penalty"),
+        ("min_new_tokens", 3, "min_new_tokens"),
+        ("logit_bias", {"5": 1.0}, "logit_bias"),
+        ("lora_id", "adapter", "LoRA adapters"),
+        ("custom_logit_processor", "{}", "custom_logit_processor"),
+        ("input_embeds", [[0.0]], "input_embeds"),
+        ("multimodal_inputs", object(), "images, audio or video"),
+        ("session", object(), "sessions"),
+        ("return_hidden_states", True, "return_hidden_states"),
+        ("beam_group", object(), "beam search"),
+    ],
+)
+def test_what_a_guided_model_does_not_take_is_refused_by_its_name(name: str, value: object, said: str) -> None:
+    side: Any = SimpleNamespace(slots=SimpleNamespace(size=ROOM))
+    one = request({"tau": 1.0})
+    setattr(one.sampling_params if hasattr(one.sampling_params, name) else one, name, value)
+    admission.Door(side, draft_tokens=8, vocab_size=V, longest=ROOM).admit(one)
+    assert one.refused is not None
+    assert re.match(rf"A guided model does not take {said}\b", one.refused)

@@ -1,4 +1,4 @@
-"""The benchmark that is meant for a GPU: what it compares, and that it goes on where it stopped."""
+"""The benchmarks of decoding: what they compare and print, and that the one for a GPU goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from decoding_rows import Row, side_by_side
 from gpu import Parts, compared, markdown
 
 
@@ -34,3 +35,13 @@ def test_what_failed_is_tried_again_and_what_is_done_is_not(tmp_path: Path) -> N
     late = Parts(path, "others", -1)
     late.do("good", lambda: pytest.fail("there is no time"))
     assert late.done["good"]["failed"].startswith("not begun")
+
+
+def test_methods_of_a_cell_stand_side_by_side_and_what_was_not_measured_is_left_empty() -> None:
+    measured = {("fused", "8"): 900.0, ("fused", "16/pace"): 1100.0, ("chunked", "12"): 500.0, ("base", ""): 1000.0}
+    rows = [
+        Row("decoding", "bundled", method, 32, 0.08, 1, 1, drafts, 0.08, speed, 9, 0.2, 0, 0, 0, 0, 0, 1)
+        for (method, drafts), speed in measured.items()
+    ]
+    *_, line = side_by_side(rows).splitlines()
+    assert line == "| bundled | 1 | .08 | 32 | 1000 | .90 | 1.10 | .50 |  |  |  | .20 / .20 / .20 |"

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -51,6 +52,22 @@ class Every(ThresholdGate):
         before = [len(steps.prefix) + place for place in range(len(steps.positions))]
         assert before == steps.positions.tolist()
         return np.array([float(n % self.n == 0) if self.n else 1 / 0 for n in before])
+
+class Wrecks(Every):
+    """Breaks what the whole round rests on, once."""
+
+    name = "wrecks"
+
+    def __init__(self, where):
+        super().__init__(3)
+        from rrti_sgl.fused import worker
+        whole = getattr(worker, where)
+
+        def broken(*args, **named):
+            setattr(worker, where, whole)
+            raise RuntimeError(f"{where} failed")
+
+        setattr(worker, where, broken)
 '''
 
 
@@ -81,7 +98,10 @@ def generate(server: BothModels, asked: object, **changes: Any) -> Any:
 
 
 def free_slots(server: BothModels) -> tuple[int, int]:
-    """Slots of the base model's pool that are free or cached, of all; the server is idle then, and its caches empty."""
+    """Slots of the base model's pool that are free or cached, of all; the server is idle then, and its caches empty.
+
+    Of the reasoning model's pool SGLang itself keeps account: an idle server in which a slot is missing ends.
+    """
     post(server, "/flush_cache", {})
     found = re.findall(r"cache: (\d+) of (\d+) slots were free", server.log_path.read_text())
     free, size = found[-1]
@@ -219,6 +239,25 @@ def test_an_aborted_request_ends_alone(fused: BothModels):
     assert free == size
 
 
+def test_an_abort_ends_the_named_request_and_none_whose_id_begins_with_it(fused: BothModels):
+    def long(rid: str) -> Any:
+        return generate(fused, {"tau": 0.5}, rid=rid, max_new_tokens=400, ignore_eos=True)
+
+    whole = long("alone")["output_ids"]
+    with ThreadPoolExecutor(3) as pool:
+        before = fused.log_path.read_text().count("Prefill batch")
+        told = {rid: pool.submit(long, rid) for rid in ("x4", "x40", "x41")}
+        while fused.log_path.read_text().count("Prefill batch") == before:
+            time.sleep(0.01)
+        while not told["x4"].done():  # an abort may come before its request
+            post(fused, "/abort_request", {"rid": "x4"})
+            time.sleep(0.01)
+    assert told["x4"].result()["meta_info"]["finish_reason"]["type"] == "abort"
+    assert [told[rid].result()["output_ids"] for rid in ("x40", "x41")] == [whole, whole]
+    free, size = free_slots(fused)
+    assert free == size
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothModels]:
     """A server of text whose pools hold some 500 tokens and that reads prompts in pieces of 32."""
@@ -228,7 +267,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothModels]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.setenv("SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION", "1")  # too many are let in: some have to leave again
-        with serving(folder, *flags, steering={"tau": 0.5}, gates=["own_gates:Every"]) as server:
+        with serving(folder, *flags, steering={"tau": 0.5}, gates=["own_gates:Every", "own_gates:Wrecks"]) as server:
             yield server
 
 
@@ -267,6 +306,14 @@ def test_a_gate_of_one_s_own_decides_where_the_server_was_started_with_it(small:
     assert "division by zero" in json.dumps(generate(small, asked | {"n": 0}))
     assert generate(small, asked, max_new_tokens=20)["output_ids"] == answer["output_ids"]
     assert "not_there" in json.dumps(generate(small, {"gate": "own_gates:not_there"}))
+
+
+@pytest.mark.parametrize("where", ["read", "draft", "verify", "measure"])
+def test_a_round_that_fails_is_an_error_on_its_requests_and_the_server_goes_on(small: BothModels, where: str):
+    whole = generate(small, {"tau": 0.5})["output_ids"]
+    assert f"{where} failed" in json.dumps(generate(small, {"gate": "own_gates:Wrecks", "where": where}))
+    assert generate(small, {"tau": 0.5})["output_ids"] == whole
+    assert free_slots(small) == (500, 500)
 
 
 def test_a_stream_that_repeats_itself_is_told_once(small: BothModels):
