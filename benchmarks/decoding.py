@@ -100,10 +100,11 @@ def jobs_for(pair: Pair, n: int, split: str) -> list[SampleJob]:
 
 async def guided(
     pair: Pair, stops: frozenset[int], jobs: Sequence[SampleJob], gate: Gate, sequences: int, decoding: Decoding,
-    arguments: argparse.Namespace,
+    drafts: str, max_new_tokens: int,
 ) -> list[TraceBuilder]:  # fmt: skip
-    """Decode all jobs on two servers and return their traces in the order of the jobs."""
-    options = DecodeOptions(K, arguments.max_new_tokens, Sampling(), stops, arguments.draft_tokens, loop=decoding)
+    """Decode all jobs on two servers and return their traces in the order of the jobs; drafts of "12", or "12/pace"."""
+    tokens, _, pace = drafts.partition("/")
+    options = DecodeOptions(K, max_new_tokens, Sampling(), stops, int(tokens), paced=bool(pace), loop=decoding)
     async with PairSession(pair, Concurrency(sequences)) as session:
         traces = {sample.job.sample_id: sample.trace async for sample in session.run(jobs, gate, options)}
     return [traces[job.sample_id] for job in jobs]
@@ -171,7 +172,7 @@ async def measure_pair(name: str, served: Served, arguments: argparse.Namespace,
         [server] = one.base.servers
         stops, asked, never = stops_of(name, pair), jobs_for(pair, 64, "calibration"), NeverGate("ce")
         told = await fused(server, stops, asked, never, 32, Steering(trace=1), arguments.max_new_tokens)
-        traces = await guided(pair, stops, asked, never, 32, "chunked", arguments)
+        traces = await guided(pair, stops, asked, never, 32, "chunked", "12", arguments.max_new_tokens)
         scored = {"one": told.records["score"], "two": np.array([d.score for trace in traces for d in trace.decisions])}
         for sequences in arguments.sequences:
             jobs = jobs_for(pair, max(sequences * arguments.rounds, 8), "heldout")
@@ -216,8 +217,8 @@ class Cell:
     def _methods(self) -> list[tuple[str, str]]:
         """Methods with what they draft, the ones that give lengths first."""
         found = [("fused", drafts) for drafts in self.arguments.drafts]
-        found += [(TRACED, self.arguments.drafts[0]), ("chunked", str(self.arguments.draft_tokens)), ("lockstep", "1")]
-        found += [("base", ""), ("reasoning", "")]
+        found += [(TRACED, self.arguments.drafts[0]), *(("chunked", drafts) for drafts in self.arguments.draft_tokens)]
+        found += [("lockstep", "1"), ("base", ""), ("reasoning", "")]
         return [each for each in found if each[0] in self.arguments.methods]
 
     async def _row(self, method: str, drafts: str, lengths: list[int], *, warm_up: bool) -> tuple[Row, list[int]]:
@@ -236,7 +237,8 @@ class Cell:
                 n_tokens = sum(lengths)
             elif method in ("chunked", "lockstep"):
                 loop: Decoding = "lockstep" if method == "lockstep" else "chunked"
-                traces = await guided(pair, self.stops, some, self.gates["two"], self.sequences, loop, arguments)
+                limit = arguments.max_new_tokens
+                traces = await guided(pair, self.stops, some, self.gates["two"], self.sequences, loop, drafts, limit)
                 n_tokens = sum(len(trace) for trace in traces)
             else:
                 url = self.served.pair.base.url if method == "base" else self.served.pair.reasoning.url
@@ -338,7 +340,12 @@ def main() -> None:
         default=["8", "12", "16", "16/0.5", "16/pace"],
         help="of one server; 16/0.5: until doubt; 16/pace: as long as they pay, which is what a server does by itself",
     )
-    parser.add_argument("--draft-tokens", type=int, default=12, help="of two servers")
+    parser.add_argument(
+        "--draft-tokens",
+        nargs="+",
+        default=["12"],
+        help="of two servers; 12/pace: shorter ones where takeovers change tokens often",
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of each server")
     parser.add_argument("--cores", type=int, help="that the servers of a pair share; 0: all; by default as many as threads")
     parser.add_argument("--repetitions", type=int, default=2)

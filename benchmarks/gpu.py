@@ -108,6 +108,11 @@ def compared(one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]]) -> di
 def measure(parts: Parts, kind: str, address: PairAddress, arguments: argparse.Namespace, logs: Path) -> None:
     """All parts of one arrangement that are not finished."""
     log = logs / ("fused.log" if kind == "fused" else "reasoning.log")
+    how: dict[str, Any] = {
+        "decoding": "chunked",
+        "drafts": str(arguments.draft_tokens),
+        "max_new_tokens": arguments.max_new_tokens,
+    }
 
     def part(name: str, work: Callable[[Pair], Awaitable[Any]]) -> None:
         async def go() -> Any:
@@ -119,12 +124,12 @@ def measure(parts: Parts, kind: str, address: PairAddress, arguments: argparse.N
         parts.do(name, lambda: asyncio.run(go()), log)
 
     async def threshold(pair: Pair) -> float:
-        traces = await guided(pair, jobs_for(pair, COMPARED, "calibration"), NeverGate("ce"), 32, "chunked", arguments)
+        traces = await guided(pair, pair.stop_token_ids, jobs_for(pair, COMPARED, "calibration"), NeverGate("ce"), 32, **how)
         scores = np.concatenate([[decision.score for decision in trace.decisions] for trace in traces])
         return calibrate(scores, arguments.ratio).tau
 
     async def outputs(pair: Pair) -> list[dict[str, Any]]:
-        traces = await guided(pair, jobs_for(pair, COMPARED, "heldout"), gate(), 16, "chunked", arguments)
+        traces = await guided(pair, pair.stop_token_ids, jobs_for(pair, COMPARED, "heldout"), gate(), 16, **how)
         return [{"ids": trace.token_ids, "margins": margins(trace, parts.result("tau"))} for trace in traces]
 
     def gate() -> Gate:
@@ -145,7 +150,7 @@ def measure(parts: Parts, kind: str, address: PairAddress, arguments: argparse.N
                 url = address.base_url if method == "base alone" else address.reasoning_url
                 n_tokens = await alone(url, jobs, lengths, sequences)
             else:
-                traces = await guided(pair, jobs, gate(), sequences, "chunked", arguments)
+                traces = await guided(pair, pair.stop_token_ids, jobs, gate(), sequences, **how)
                 lengths = [len(trace) for trace in traces]
                 n_tokens = sum(lengths)
                 rate = sum(trace.sources.count("reasoning") for trace in traces) / n_tokens

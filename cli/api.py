@@ -25,7 +25,7 @@ _ENDPOINT = "Endpoint"
 KEY_VARIABLE = "RRTI_ENDPOINT_KEY"
 OPTIONS = (
     *("base_prompt", "base_template", "few_shot", "reasoning_prompt", "reasoning_template", "thinking", "special_tokens"),
-    *("k", "temperature", "top_p", "max_new_tokens", "seed", "draft_tokens", "score_kind", "calibration"),
+    *("k", "temperature", "top_p", "max_new_tokens", "seed", "draft_tokens", "paced_drafts", "score_kind", "calibration"),
     *(
         "metric",
         "tau",

@@ -11,7 +11,7 @@ from rrti_sgl.cli.options import RUN_OPTIONS, with_options
 from rrti_sgl.cli.pairing import PairOptions
 
 # No gate is asked, and nothing is drafted; the metric is that of the thresholds.
-_LEFT_OUT = {"split", "decoding", "draft_tokens"} | {
+_LEFT_OUT = {"split", "decoding", "draft_tokens", "paced_drafts"} | {
     name for name, entry in RUN_OPTIONS.items() if entry.option.panel == "Gate" and name != "metric"
 }
 

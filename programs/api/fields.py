@@ -129,6 +129,7 @@ class OwnSample(_Strict):
     reasoning_prompt: Annotated[tuple[int, ...], BeforeValidator(_read_ids)]
     k: Annotated[int, Field(ge=1, le=bounds.COUNT)]
     draft_tokens: Annotated[int, Field(ge=1, le=bounds.COUNT)]
+    paced: bool = False
     takeover_tokens: Annotated[int, Field(ge=1, le=bounds.COUNT)] = 1
     problem_id: Annotated[str, Field(max_length=200)]
     sample_index: Annotated[int, Field(ge=0, le=bounds.WHOLE)] = 0

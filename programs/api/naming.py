@@ -69,6 +69,7 @@ class Models:
         """The model of a sample of a client's own run: its gate is of this package, by name and parameters."""
         _check_name(name, name)
         settings = replace(self._settings, program=name, k=sample.k, score_kind="topk", draft_tokens=sample.draft_tokens)
+        settings = replace(settings, paced_drafts=sample.paced)
         check_k(sample.k, self._pair.vocab_size)
         return Model(name, settings, ChosenGate(gate_of(sample.gate, sample.gate_params), None, sample.takeover_tokens))
 

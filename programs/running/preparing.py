@@ -203,6 +203,7 @@ def decode_options(pair: Pair, settings: RunSettings, chosen: ChosenGate, *, in_
         sampling=settings.sampling,
         stop_token_ids=pair.stop_token_ids,
         draft_tokens=limit if chosen.gate.foregone and not in_pieces else settings.draft_tokens,
+        paced=settings.paced_drafts,
         takeover_tokens=chosen.takeover_tokens,
         exact=pair.score_kind(settings.k, settings.score_kind) == "plugin",
         loop=settings.decoding,

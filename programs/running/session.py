@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from rrti_sgl import bounds
+from rrti_sgl.decoding.draft_pace import DraftPace
 from rrti_sgl.decoding.driving import events, grow
 from rrti_sgl.decoding.events import Event, Finished
 from rrti_sgl.decoding.guided import guided_by
@@ -26,6 +27,7 @@ from rrti_sgl.engines.pair import Pair, check_raw_logprobs, connect
 from rrti_sgl.engines.plugin_numbers import check_exact
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import EndpointError, UsageError, argument
+from rrti_sgl.fused.pacing import OfGates
 from rrti_sgl.science.gates import AlwaysGate, Gate, NeverGate
 from rrti_sgl.tokens.generated_text import GeneratedText
 
@@ -76,6 +78,7 @@ class PairSession:
         self._slots = asyncio.Semaphore(self.concurrency.samples)
         self._open = AsyncExitStack()
         self._batchers: dict[tuple[Role, bool], Batcher] = {}
+        self._paces = OfGates(DraftPace)
         self._probing = asyncio.Lock()
         self._probed: set[str] = set()
         self._prefills: OrderedDict[tuple[tuple[Role, tuple[int, ...]], ...], asyncio.Task[None]] = OrderedDict()
@@ -252,7 +255,7 @@ class PairSession:
             return await self.ask(role, replace(call.request, sequence_key=job.sample_id), whole=whole)
 
         if self._guided is None:
-            growing = grow(job, gate, options, ask)
+            growing = grow(job, gate, options, ask, self._paces.of(gate) if options.paced else None)
         else:
             growing = self._guided.decode(job, gate, options, streamed=streamed)
         async with aclosing(events(job, growing, ask, text)) as settled:

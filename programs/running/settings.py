@@ -30,7 +30,8 @@ DRAFT_TOKENS = 12
 # In a run's configuration beside its settings: what made it, what became of it later, the token that a branch was given.
 BESIDE = ("kind", "regraded", "forced")
 
-_LATER_OPTIONS, _LATER_GATE_OPTIONS = {"top_k_mass": 1.0, "exchanged": False}, ("like", "match", "deferral", "cooldown")
+_LATER_OPTIONS = {"top_k_mass": 1.0, "exchanged": False, "paced_drafts": False}
+_LATER_GATE_OPTIONS = ("like", "match", "deferral", "cooldown")
 _NO_GATE = GateOptions()
 
 _problems = partial(Option, panel="Problems", tables=("problems",))
@@ -110,7 +111,10 @@ class RunSettings:
             "The reasoning model writes, and the base model takes over.", flag="--exchanged", tables=("decoding", "programs")
         ),
     ] = False
-    draft_tokens: Annotated[Count, _decoding("Drafted tokens a round.")] = DRAFT_TOKENS
+    draft_tokens: Annotated[Count, _decoding("Most drafted tokens a round.")] = DRAFT_TOKENS
+    paced_drafts: Annotated[
+        bool, _decoding("Two servers: shorter drafts where takeovers change tokens often.", flag="--paced-drafts")
+    ] = False
     score_kind: Annotated[ScoreKind, _decoding("topk, or plugin: exact numbers from the servers.")] = "topk"
     calibration_id: Annotated[
         Text | None, Option("Its id; the newest that fits by default.", "Gate", name="calibration")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rrti_sgl.decoding.draft_pace import DraftPace
 from rrti_sgl.decoding.drawing import draw
 from rrti_sgl.decoding.job import Call, DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
@@ -57,10 +58,12 @@ class ChunkedSample:
         job: the sample.
         gate: decides at which positions the reasoning model takes over.
         options: how to decode.
+        pace: how far drafts of the gate go, and what learns of these; None: all as far as the options say.
     """
 
-    def __init__(self, job: SampleJob, gate: Gate, options: DecodeOptions) -> None:
+    def __init__(self, job: SampleJob, gate: Gate, options: DecodeOptions, pace: DraftPace | None = None) -> None:
         self.trace = TraceBuilder(options.k, gate)
+        self._pace = pace
         self._job = job
         self._gate = gate
         self._state = begin_after(job, gate)
@@ -110,11 +113,12 @@ class ChunkedSample:
 
     def _draft_call(self) -> Call:
         options, ids = self._options, self._base_ids()
+        most = options.draft_tokens if self._pace is None else self._pace.length(options.draft_tokens)
         return Call(
             "base",
             GenerateRequest(
                 input_ids=ids,
-                max_new_tokens=min(options.draft_tokens, self._limit - len(self.trace)),
+                max_new_tokens=min(most, self._limit - len(self.trace)),
                 k=options.k,
                 sampling=options.sampling,
                 stop_token_ids=tuple(options.stop_token_ids),
@@ -222,7 +226,7 @@ class ChunkedSample:
                 return
         self._keep(draft, kept)
         if self._draft is draft and draft.cursor == len(draft.ids):
-            self._draft = None
+            self._drop(draft)
 
     def _keep(self, draft: _Draft, decisions: Sequence[Decision]) -> None:
         """Emit the drafted tokens that did not fire, as the base model drew them."""
@@ -279,17 +283,23 @@ class ChunkedSample:
         draft.cursor = index + 1
         if token != draft.ids[index]:
             self.trace.discarded += len(draft.ids) - draft.cursor
-            self._draft = None
+            self._drop(draft, changed=True)
         self._end_if_due()
 
     def _relay(self, draft: _Draft, decision: Decision, generation: Generation) -> None:
         """Emit a takeover of several tokens; the base model is asked about the first of them alone."""
         index = draft.cursor
         emit_relay(self.trace, decision, generation, draft.base[index : index + 1], draft.ids[index])
-        draft.pending = None
-        self.trace.discarded += len(draft.ids) - index - 1
-        self._draft = None
+        draft.pending, draft.cursor = None, index + 1
+        self.trace.discarded += len(draft.ids) - draft.cursor
+        self._drop(draft, changed=True)
         self._end_if_due()
+
+    def _drop(self, draft: _Draft, *, changed: bool = False) -> None:
+        """Be done with a draft, by a takeover that changed a token or without one."""
+        self._draft = None
+        if self._pace is not None:
+            self._pace.add(draft.cursor, changed=changed)
 
     def _end_if_due(self) -> None:
         if self.trace.token_ids[-1] in self._options.stop_token_ids:
@@ -300,7 +310,8 @@ class ChunkedSample:
     def _end(self, reason: str) -> None:
         self.trace.finish("stop" if reason == "stop" else "length")
         self._ended = True
-        self._draft = None
+        if self._draft is not None:
+            self._drop(self._draft)
 
 
 def begin_after(job: SampleJob, gate: Gate) -> GateState:

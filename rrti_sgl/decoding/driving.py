@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rrti_sgl.decoding.alone import ReasoningSample
 from rrti_sgl.decoding.chunked import ChunkedSample
+from rrti_sgl.decoding.draft_pace import DraftPace
 from rrti_sgl.decoding.events import Event, Finished, TextSettled, token_events
 from rrti_sgl.decoding.job import Call, DecodeOptions, SampleJob, SampleState
 from rrti_sgl.decoding.lockstep import LockstepSample
@@ -42,7 +43,7 @@ class OverSample:
         """There is nothing to take."""
 
 
-def begin(job: SampleJob, gate: Gate, options: DecodeOptions) -> SampleState:
+def begin(job: SampleJob, gate: Gate, options: DecodeOptions, pace: DraftPace | None = None) -> SampleState:
     """The state of a new sample: its continuation is given, or written by the reasoning model alone, or by both."""
     if job.given is not None:
         return ScoredSample(job, job.given, gate, options)
@@ -50,10 +51,14 @@ def begin(job: SampleJob, gate: Gate, options: DecodeOptions) -> SampleState:
         return OverSample(options.k, reason)
     if options.loop == "lockstep":
         return LockstepSample(job, gate, options)
-    return (ReasoningSample if isinstance(gate, AlwaysGate) else ChunkedSample)(job, gate, options)
+    if isinstance(gate, AlwaysGate):
+        return ReasoningSample(job, gate, options)
+    return ChunkedSample(job, gate, options, pace)
 
 
-async def grow(job: SampleJob, gate: Gate, options: DecodeOptions, ask: Ask) -> AsyncGenerator[TraceBuilder, None]:
+async def grow(
+    job: SampleJob, gate: Gate, options: DecodeOptions, ask: Ask, pace: DraftPace | None = None
+) -> AsyncGenerator[TraceBuilder, None]:
     """Decode one sample on two engines; yields its growing trace after every answer, the last time finished.
 
     Args:
@@ -61,11 +66,12 @@ async def grow(job: SampleJob, gate: Gate, options: DecodeOptions, ask: Ask) -> 
         gate: decides where the reasoning model takes over.
         options: how to decode.
         ask: sends a request to one of the two models.
+        pace: how far drafts go; None: as far as the options say.
 
     Raises:
         EndpointError: a model failed.
     """
-    sample = begin(job, gate, options)
+    sample = begin(job, gate, options, pace)
     call = sample.next_call()
     if call is None:
         yield sample.trace

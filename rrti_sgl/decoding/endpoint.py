@@ -81,6 +81,7 @@ def sample_request(job: SampleJob, gate: Gate, options: DecodeOptions) -> dict[s
                 "reasoning_prompt": list(job.reasoning_prompt_ids),
                 "k": options.k,
                 "draft_tokens": options.draft_tokens,
+                "paced": options.paced,
                 "takeover_tokens": options.takeover_tokens,
                 "problem_id": job.problem.problem_id,
                 "sample_index": job.sample_index,

@@ -113,8 +113,10 @@ class DecodeOptions:
         max_new_tokens: most tokens a sample may have.
         sampling: how both models draw.
         stop_token_ids: end tokens of either model.
-        draft_tokens: how many tokens the base model drafts before they are scored (chunked decoding); as many as
+        draft_tokens: how many tokens the base model drafts at most before they are scored (chunked decoding); as many as
             `max_new_tokens` draft the whole solution, which suits gates that never take over.
+        paced: drafts of two servers are shorter where more do not pay, by how often takeovers changed a token lately; one
+            server for both models does so by itself.
         takeover_tokens: tokens that the reasoning model writes at a takeover; the paper's method takes 1.
         exact: ask the servers' plugin for exact entropies, and for the reasoning model's log-probabilities at the base's
             top k.
@@ -127,6 +129,7 @@ class DecodeOptions:
     sampling: Sampling
     stop_token_ids: frozenset[int]
     draft_tokens: int = 12
+    paced: bool = False
     takeover_tokens: int = 1
     exact: bool = False
     loop: Decoding = "chunked"

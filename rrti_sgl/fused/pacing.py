@@ -17,7 +17,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
@@ -29,9 +29,11 @@ FIRST_ROUNDS, FIRST_LENGTH = 8, 8
 _ENTROPIES: Final = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5])  # nats, ends of the classes
 _ASKED, _CHANGED = 2.0, 0.1  # what every class has seen before anything is known
 _REMEMBERED_TOKENS, _REMEMBERED_ROUNDS, _REMEMBERED_TIMES = 0.9998, 0.98, 0.995  # weights of what was, at each new one
-_GATES = 64  # whose changes are kept
+_GATES = 64  # that something is kept for
 _SHARE_AT_FIRST = 1 / 3  # mean square of what part of a cost is fixed, of any share from 0 to 1, before anything is known
 _LEAST_NOISE = 1e-9  # of a mean cost, squared: where sizes do not vary at all, all of a cost is that of its items
+
+T = TypeVar("T")
 
 
 def clock_of(device: str) -> Callable[[], float]:
@@ -92,6 +94,26 @@ class Changes:
             counts += np.bincount(classes, new, len(counts))
 
 
+class OfGates(Generic[T]):
+    """Something for each gate, the same for gates of one name and parameters; forgotten where many others came since.
+
+    Args:
+        make: a new one.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._known = make, OrderedDict[str, T]()
+
+    def of(self, gate: Gate) -> T:
+        """That of a gate."""
+        key = f"{gate.name} {json.dumps(gate.identity, default=str)}"
+        found = self._known.setdefault(key, self._make())
+        self._known.move_to_end(key)
+        if len(self._known) > _GATES:
+            self._known.popitem(last=False)
+        return found
+
+
 class Pace:
     """What a server has learned of its rounds. Of each round: `begin`, `stepping`, `going_on` at each step, `end`.
 
@@ -101,19 +123,10 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._known: OrderedDict[str, Changes] = OrderedDict()
+        self.changes = OfGates(Changes)
         self._steps, self._rest = Line(), Line()
         self._means = np.zeros(4)  # weights of recent rounds; times steps, tokens drafted and kept of a sequence
         self._rounds = 0
-
-    def changes_of(self, gate: Gate) -> Changes:
-        """Those of gates of this name and these parameters; forgotten where many others were asked for since."""
-        key = f"{gate.name} {json.dumps(gate.identity, default=str)}"
-        found = self._known.setdefault(key, Changes())
-        self._known.move_to_end(key)
-        if len(self._known) > _GATES:
-            self._known.popitem(last=False)
-        return found
 
     def begin(self, changes: Sequence[Changes]) -> None:
         """A round of n sequences begins.

@@ -307,7 +307,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         guide = guidance_of(request)
         assert guide is not None
         if guide.changes is None:
-            guide.changes = self._pace.changes_of(guide.gate)
+            guide.changes = self._pace.changes.of(guide.gate)
         return guide.changes
 
     def _signal(

@@ -103,6 +103,7 @@ def check_greedy(name: str, data: st.DataObject) -> None:
         max_new_tokens=data.draw(st.integers(1, 30)),
         draft_tokens=data.draw(st.integers(1, 12)),
         takeover_tokens=data.draw(st.sampled_from([1, 1, 1, 2, 4])),
+        paced=data.draw(st.booleans()),
     )
     model_seed = data.draw(st.integers(0, 10_000))
     jobs = [make_job(data.draw(st.integers(0, 10_000)), index) for index in range(6)]
@@ -215,7 +216,7 @@ def sampled_tokens(decoding: Decoding, gate: Gate, given_options: DecodeOptions,
 def test_sampled_chunked_has_lockstep_distribution(name: str, sampling: Sampling, k: int) -> None:
     """Compares the distribution of whole token sequences, so that any reuse of a rejected draft shows."""
     n = 600
-    given_options = options(k=k, sampling=sampling, max_new_tokens=4, draft_tokens=3)
+    given_options = options(k=k, sampling=sampling, max_new_tokens=4, draft_tokens=3, paced=True)
     counts = [
         Counter(map(tuple, sampled_tokens(decoding, GATES[name], given_options, n))) for decoding in ("chunked", "lockstep")
     ]

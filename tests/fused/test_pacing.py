@@ -27,7 +27,7 @@ class Server:
 
     def round(self, most: int = 32) -> tuple[list[int], list[list[float]]]:
         """Lengths and entropies of the drafts of one round."""
-        self.pace.begin([self.pace.changes_of(self.gate)] * self.n)
+        self.pace.begin([self.pace.changes.of(self.gate)] * self.n)
         self.pace.stepping()
         entropies: list[list[float]] = [[] for _ in range(self.n)]
         places = np.arange(self.n, dtype=np.int32)

@@ -308,7 +308,7 @@ def test_a_gate_of_one_s_own_decides_where_the_server_was_started_with_it(small:
     assert "not_there" in json.dumps(generate(small, {"gate": "own_gates:not_there"}))
 
 
-@pytest.mark.parametrize("where", ["read", "draft", "verify", "measure"])
+@pytest.mark.parametrize("where", ["read", "draft", "verify", "draw"])
 def test_a_round_that_fails_is_an_error_on_its_requests_and_the_server_goes_on(small: BothModels, where: str):
     whole = generate(small, {"tau": 0.5})["output_ids"]
     assert f"{where} failed" in json.dumps(generate(small, {"gate": "own_gates:Wrecks", "where": where}))
