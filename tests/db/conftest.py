@@ -184,14 +184,6 @@ def path(tmp_path: Path, empty_store: Path) -> Path:
     return target
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One migrated file that tests copy: migrating takes half a second."""
-    path = tmp_path_factory.mktemp("empty") / "empty.duckdb"
-    Store.open(path).close()
-    return path
-
-
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
     with Store.open(path) as store:

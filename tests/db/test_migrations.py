@@ -20,6 +20,11 @@ from tests.db.conftest import declared, tables_of
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def new_stores_are_copies() -> None:
+    """Here they are made as they are for everybody."""
+
+
 def relations(path):
     with duckdb.connect(str(path)) as connection:
         query = "SELECT table_name FROM information_schema.tables ORDER BY table_name"

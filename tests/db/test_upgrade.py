@@ -25,6 +25,11 @@ from tests.db.conftest import declared, tables_of
 from tests.db.earlier import REVISIONS, unpacked
 
 
+@pytest.fixture(autouse=True)
+def new_stores_are_copies() -> None:
+    """Here they are made as they are for everybody."""
+
+
 def rows_of(path: Path) -> dict[str, list[dict[str, object]]]:
     """The rows that lie in the file itself, by the names that tables have now."""
     with duckdb.connect(str(path), read_only=True) as connection:

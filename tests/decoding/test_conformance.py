@@ -127,7 +127,7 @@ def test_greedy_chunked_equals_lockstep(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GATES)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_greedy_chunked_equals_lockstep_in_many_draws(name: str, data: st.DataObject) -> None:
     check_greedy(name, data)

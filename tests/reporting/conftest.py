@@ -45,10 +45,3 @@ def write_tiny(path: Path) -> None:
 def tiny(tiny_path: Path) -> Iterator[Store]:
     with Store.open_readonly(tiny_path) as store:
         yield store
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("empty") / "empty.duckdb"
-    Store.open(path).close()
-    return path

@@ -19,18 +19,10 @@ RESAMPLES = 200
 METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One empty file of the newest schema that tests copy."""
-    path = tmp_path_factory.mktemp("migrated") / "empty.duckdb"
-    Store.open(path).close()
-    return path
-
-
 @pytest.fixture
-def store(tmp_path: Path, migrated: Path) -> Iterator[Store]:
+def store(tmp_path: Path, empty_store: Path) -> Iterator[Store]:
     path = tmp_path / "traces.duckdb"
-    path.write_bytes(migrated.read_bytes())
+    path.write_bytes(empty_store.read_bytes())
     with Store.open(path) as opened:
         yield opened
 

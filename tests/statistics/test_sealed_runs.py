@@ -21,10 +21,10 @@ STATISTICS = ("sparsity", "position", "uncertainty", "failure", "takeovers", "pl
 
 
 @pytest.fixture
-def sealed(tmp_path: Path, migrated: Path) -> Path:
+def sealed(tmp_path: Path, empty_store: Path) -> Path:
     """Three sealed runs and an open one, each of samples of its own."""
     path = tmp_path / "traces.duckdb"
-    path.write_bytes(migrated.read_bytes())
+    path.write_bytes(empty_store.read_bytes())
     with Store.open(path) as store:
         store.add_problems([make_problem(f"p{i}") for i in range(5)])
         for seed, run_id in enumerate("abcd"):
@@ -70,10 +70,10 @@ def test_of_two_runs_both_are_read_and_a_third_is_not(sealed: Path) -> None:
 
 
 def test_arms_are_told_by_samples_of_a_run_that_is_not_named(
-    tmp_path: Path, migrated: Path, build: dict[str, Callable[..., Any]]
+    tmp_path: Path, empty_store: Path, build: dict[str, Callable[..., Any]]
 ) -> None:
     path = tmp_path / "traces.duckdb"
-    path.write_bytes(migrated.read_bytes())
+    path.write_bytes(empty_store.read_bytes())
     with Store.open(path) as store:
         parents = parents_of(store, build, [[1.0, 5.0, 2.0], [9.0, 4.0, 3.0]])
         counterfactual(store, build, "c", parents, {(0, 0): ("11", "00"), (1, 1): ("1", "0")})
