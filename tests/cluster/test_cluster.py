@@ -25,7 +25,13 @@ from rrti_sgl.cli.pairing import PairOptions  # noqa: E402
 from rrti_sgl.db.sinks.parquet_parts import samples_in  # noqa: E402
 from rrti_sgl.db.store import Store  # noqa: E402
 from rrti_sgl.errors import EndpointError, StoreError, UsageError  # noqa: E402
-from rrti_sgl.programs.cluster.cluster import RayCluster, RayMember, Share, open_cluster  # noqa: E402
+from rrti_sgl.programs.cluster.cluster import (  # noqa: E402
+    RayCluster,
+    RayMember,
+    Share,
+    _until_one_ends,
+    open_cluster,
+)
 from rrti_sgl.programs.cluster.leases import GoneError  # noqa: E402
 from rrti_sgl.programs.running.preparing import prepare  # noqa: E402
 from rrti_sgl.programs.running.runner import run_program  # noqa: E402
@@ -309,6 +315,25 @@ def test_an_object_store_without_room_is_told(
             asyncio.run(member.pair())
     finally:
         ray.shutdown()
+
+
+def test_a_store_that_takes_no_parts_ends_the_run_at_once() -> None:
+    """Merging goes on beside the sharing out, which would not end by itself."""
+    ended: list[bool] = []
+
+    async def shares_out() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def merges() -> None:
+        await asyncio.sleep(0)
+        raise StoreError("No space left.")
+
+    with pytest.raises(StoreError, match="No space left"):
+        asyncio.run(_until_one_ends(shares_out(), merges()))
+    assert ended == [True]
 
 
 def test_what_goes_through_the_object_store_is_small(settings: RunSettings, tmp_path: Path, store: Store) -> None:
