@@ -224,10 +224,11 @@ def solution_stops(settings: RunSettings, *, whole: bool) -> tuple[str, ...]:
     """What ends a solution in its text, beside an end token: as the template of the model says that writes it.
 
     Args:
-        settings: resolved.
+        settings: resolved, or of a run that does not say what its models were shown: then nothing is known to end one.
         whole: whether the guest writes all of it.
     """
-    return settings.prompts[whole].stops
+    writing = settings.reasoning_prompt if whole != settings.exchanged else settings.base_prompt
+    return writing.stops if writing is not None else ()
 
 
 def run_record(

@@ -101,7 +101,7 @@ def test_scores_of_two_servers_decide_nothing_here(served_pair: ServedPair, fuse
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_runs_or_says_that_it_needs_two_servers(fused: BothModels, tmp_path: Path, program: str) -> None:
     settings = RunSettings(program, "world:heldout", 4, gate=GateOptions(tau=0.5, budget=0.2, mean_length=40))
-    with Store.open(tmp_path / "traces.duckdb") as store:
+    with Store.open(tmp_path / "traces.duckdb", precision="exact") as store:  # as deferral asks of a run that it follows
         if PROGRAMS[program].follows:
             followed = run(store, (fused.url, fused.url), replace(settings, program="guided"))
             settings = replace(settings, gate=GateOptions(like=followed.run_id))

@@ -397,8 +397,8 @@ def test_the_command_says_what_it_wrote(tiny_path: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     stages = done.stderr.splitlines()
-    assert [line.split(" ")[0] for line in stages[:-1]] == [f"{place}/16" for place in range(1, 17)]
-    assert (stages[0], stages[-1]) == ("1/16 Sparsity", "writing the files")
+    assert [line.split(" ")[0] for line in stages[:-1]] == [f"{place}/17" for place in range(1, 18)]
+    assert (stages[0], stages[-1]) == ("1/17 Sparsity", "writing the files")
     [said] = orjson.loads(done.stdout)
     assert all(Path(name).is_file() for name in said["files"])
     assert {"statistic", "reason"} == set(said["missing"][0])
