@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,20 +11,32 @@ from rrti_sgl import bounds
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
+from rrti_sgl.errors import UsageError, argument
+
+if TYPE_CHECKING:
+    from rrti_sgl.programs.running.counterfactual import Arms
+    from rrti_sgl.records import SampleRecord
 
 
 @with_options([])
 def counterfactual(
-    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="Id of the stored sample, or enough of its beginning.")],
+    sample: Annotated[
+        str | None, typer.Argument(metavar="[SAMPLE]", help="Id of the stored sample, or enough of its beginning.")
+    ] = None,
     position: Annotated[
         list[int] | None, typer.Option(help="Token to deny or force; repeat. Default: changed takeovers.")
     ] = None,
     continuations: Annotated[
         int | None, typer.Option(min=1, max=bounds.RUNS, help="Of each arm. [default: 1 when greedy, 8 when sampling]")
     ] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(help="Go on at a position until its effect is known within so much; at most 64."),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0, max=10, help="Of the continuations. [default: that of the sample's run]")
     ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this counterfactual run.")] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
     trust: Trust = None,
     json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False,
@@ -36,35 +48,61 @@ def counterfactual(
     At every position both models' tokens are tried, and the solution goes on from each as in the sample's run. Name the
     servers, or the models, of that run.
     """
-    from dataclasses import asdict
-
     from rrti_sgl.cli import execution, summaries, tables
     from rrti_sgl.db.store import Store
-    from rrti_sgl.programs.running.counterfactual import parent_settings, run_counterfactual
+    from rrti_sgl.programs.public.counterfactual import effects_table
+    from rrti_sgl.programs.running.counterfactual import arms_of, continue_arms, parent_settings, plan_arms
 
+    given = {"positions": position, "continuations": continuations, "temperature": temperature, "until": until}
+    if resume is not None and (changed := [name for name, value in given.items() if value]):
+        raise UsageError(f"{argument(changed[0])} is that of the run which goes on.", "Leave it out.")
     pair.check_servers("rrti counterfactual")
     with Store.open(db, create=False) as store:
-        settings = parent_settings(store, sample, trust or ())  # whether there is such a sample is told before all else
-        record, effects = execution.work_with(
-            pair,
-            settings,
-            lambda session, progress: run_counterfactual(
-                session,
+        if resume is not None and sample is None:
+            arms = arms_of(store, resume)
+        elif resume is None and sample is not None:
+            arms = plan_arms(
                 store,
                 sample,
                 positions=position,
                 continuations=continuations,
                 temperature=temperature,
+                until=until,
+                trust=trust or (),
+            )
+        else:
+            raise UsageError("It is of one sample, or goes on with one run.", "rrti counterfactual SAMPLE, or --resume RUN")
+        stored = store.load_sample(arms.sample).sample
+        settings = parent_settings(store, arms.sample, trust or ())
+        say(_cost(arms, stored), err=True)
+        record, effects = execution.work_with(
+            pair,
+            settings,
+            lambda session, progress: continue_arms(
+                session,
+                store,
+                arms,
+                resume=resume,
                 trust=trust or (),
                 on_progress=progress.track("counterfactual"),
             ),
         )
-    rows = [asdict(effect) | {"effect": effect.effect, "necessary": effect.necessary} for effect in effects]
+    table = effects_table(effects)
     if json:
-        tables.print_json(rows)
+        tables.print_json(table.data.to_pylist())
         return
-    tables.print_rows(rows)
+    tables.print_tables([table])
     necessary = [effect.position for effect in effects if effect.necessary]
     named = ", ".join(map(str, necessary)) or "none"
     say(f"Necessary takeovers (right with, wrong without): {named}. Stored as run {record.run_id}.")
     summaries.print_next(db, record)
+
+
+def _cost(arms: Arms, sample: SampleRecord) -> str:
+    """What is ahead, before the first token of it."""
+    most = "" if arms.until is None else "at most "
+    positions = f"{len(arms.positions)} position{'s' * (len(arms.positions) > 1)}"
+    return (
+        f"{positions}, two arms, {most}{arms.continuations} continuations of each: {most}{arms.most():,}, "
+        f"some {arms.tokens(sample):,} tokens if they end where the stored solution does."
+    )

@@ -54,7 +54,7 @@ def open_store(
         if resume is not None:
             run = store.get_run(resume)
             if run.kind == "counterfactual":
-                raise UsageError(f"Run {resume} is a counterfactual; it is not resumed.", "Run it again: it is short.")
+                raise UsageError(f"Run {resume} is a counterfactual.", f"Go on with: rrti counterfactual --resume {resume}")
             settings = RunSettings.from_dict(run.config, trust)
         if settings is None:
             raise UsageError("There is nothing to run.", "Name a program.")

@@ -13,13 +13,13 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from rrti_sgl.decoding.events import Event
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.problems import GivenRows, ProblemSet, one_question
 from rrti_sgl.programs.public.counterfactual import Counterfactual
 from rrti_sgl.programs.public.samples import Sample
 from rrti_sgl.programs.public.store import Run, TraceStore
 from rrti_sgl.programs.public.twins import twins
-from rrti_sgl.programs.running.counterfactual import run_counterfactual
+from rrti_sgl.programs.running.counterfactual import arms_of, continue_arms, plan_arms
 from rrti_sgl.programs.running.portal import Portal
 from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute, run_program, run_seeds
@@ -246,11 +246,13 @@ class ModelPair:
 
     async def _counterfactual(
         self,
-        sample: Sample | str,
+        sample: Sample | str | None = None,
         *,
         positions: Sequence[int] | None = None,
         continuations: int | None = None,
         temperature: float | None = None,
+        until: float | None = None,
+        resume: str | None = None,
         trust: Sequence[str] = (),
         store: TraceStore | None = None,
         on_progress: OnProgress | None = None,
@@ -258,10 +260,12 @@ class ModelPair:
         """Deny or force single takeovers of a stored sample, and compare what becomes of it.
 
         Args:
-            sample: a stored sample, or its id.
+            sample: a stored sample, or its id; None with `resume`.
             positions: which tokens; None takes every takeover that changed the token.
-            continuations: of each arm; None: 1 when greedy, 8 when sampling.
+            continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until`.
             temperature: of the continuations; None takes that of the sample's run.
+            until: go on at a position only until the 95 % interval of its effect reaches no farther than this from it.
+            resume: id of a counterfactual run to go on with, as it was asked for.
             trust: classes, `package.module:Class`, that the sample's run names and that may be imported.
             store: where the sample is; None: the pair's own.
             on_progress: called after each finished continuation.
@@ -274,16 +278,22 @@ class ModelPair:
             >>> pair.counterfactual(run.samples[0], store=store).table.to_pandas()
         """
         kept = store or self.store
-        record, effects = await run_counterfactual(
-            self._portal.opened,
-            kept.store,
-            sample.sample_id if isinstance(sample, Sample) else sample,
-            positions=positions,
-            continuations=continuations,
-            temperature=temperature,
-            trust=trust,
-            on_progress=on_progress,
-        )
+        if (sample is None) == (resume is None):
+            raise UsageError("It is of one sample, or goes on with one run.", f"Name one, or {argument('resume')}.")
+        if resume is not None:
+            arms = arms_of(kept.store, resume)
+        else:
+            arms = plan_arms(
+                kept.store,
+                sample.sample_id if isinstance(sample, Sample) else str(sample),
+                positions=positions,
+                continuations=continuations,
+                temperature=temperature,
+                until=until,
+                trust=trust,
+            )
+        opened = self._portal.opened
+        record, effects = await continue_arms(opened, kept.store, arms, resume=resume, trust=trust, on_progress=on_progress)
         return Counterfactual(Run(kept, record), effects)
 
     async def _generate(

@@ -9,7 +9,7 @@ one, so that its effect is seen alone. A takeover is necessary if the solution i
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -21,15 +21,17 @@ from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import problem_set_of
 from rrti_sgl.problems.given_rows import PREFIX as ROWS
-from rrti_sgl.programs.running.preparing import PreparedRun, build, in_roles, new_run_id, resolve
+from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord, SampleRecord, SampleTrace
+from rrti_sgl.statistics.estimates import difference_of_shares
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
 COUNTERFACTUAL = "counterfactual"
 ARMS = ("taken", "denied")
+STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,82 @@ class Effect:
         return self.taken - self.denied
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the effect, of this one position."""
+        n = self.continuations
+        return difference_of_shares(round(self.taken * n), n, round(self.denied * n), n)
+
+    @property
+    def reach(self) -> float:
+        """How far the interval reaches from its middle."""
+        low, high = self.interval
+        return (high - low) / 2
+
+    @property
     def necessary(self) -> bool:
         """Whether the solution is mostly right with the takeover and mostly wrong without."""
         return self.taken > 0.5 >= self.denied
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """What is continued: the beginning of a sample up to each position, with the one token there and with the other.
+
+    Args:
+        sample: id of the stored sample.
+        positions: of its tokens.
+        continuations: of each arm; with `until` the most.
+        temperature: of the continuations; None is that of the sample's run.
+        until: a position is done once the 95 % interval of its effect reaches no farther than this from it; None: with
+            all continuations.
+    """
+
+    sample: str
+    positions: tuple[int, ...]
+    continuations: int
+    temperature: float | None = None
+    until: float | None = None
+
+    def most(self) -> int:
+        """Continuations of all arms, at the most."""
+        return len(ARMS) * len(self.positions) * self.continuations
+
+    def tokens(self, sample: SampleRecord) -> int:
+        """What they come to if each ends where the stored sample does."""
+        return len(ARMS) * self.continuations * sum(sample.n_tokens - position - 1 for position in self.positions)
+
+
+def plan_arms(
+    store: Store,
+    sample: str,
+    *,
+    positions: Sequence[int] | None = None,
+    continuations: int | None = None,
+    temperature: float | None = None,
+    until: float | None = None,
+    trust: Collection[str] = (),
+) -> Arms:
+    """What to continue of a stored sample; see `run_counterfactual`."""
+    limits = (
+        ("continuations", continuations, 1, bounds.RUNS),
+        ("temperature", temperature, 0, 10),
+        ("until", until, 0.01, 1),
+    )
+    for name, value, least, most in limits:
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"{argument(name, value)} is out of bounds.", f"Use {least} to {most}.")
+    trace = store.load_sample(sample)
+    settings = RunSettings.from_dict(store.get_run(trace.sample.run_id).config, trust)
+    if trace.sample.correct is None:
+        raise UsageError(f"Sample {trace.sample.sample_id} is not graded.", "Choose a problem with a gold answer.")
+    greedy = (settings.temperature if temperature is None else temperature) == 0
+    if greedy and until is not None:
+        raise UsageError(
+            f"{argument('until', until)} is of sampled continuations; greedy ones are all alike.",
+            f"Name a temperature: {argument('temperature', 0.7)}.",
+        )
+    usual = 1 if greedy else 8 * STEP if until is not None else STEP
+    return Arms(trace.sample.sample_id, tuple(_positions(trace, positions)), continuations or usual, temperature, until)
 
 
 async def run_counterfactual(
@@ -71,6 +146,7 @@ async def run_counterfactual(
     positions: Sequence[int] | None = None,
     continuations: int | None = None,
     temperature: float | None = None,
+    until: float | None = None,
     trust: Collection[str] = (),
     on_progress: OnProgress | None = None,
 ) -> tuple[RunRecord, list[Effect]]:
@@ -81,8 +157,10 @@ async def run_counterfactual(
         store: open for writing; the continuations are stored as a run of program `counterfactual`.
         sample: its id, or enough of its first digits.
         positions: which tokens; None takes every takeover that changed the token.
-        continuations: of each arm; None: 1 when greedy, 8 when sampling.
+        continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until`.
         temperature: of the continuations; None takes that of the sample's run.
+        until: continue a position, 8 times each arm and again, only until the 95 % interval of its effect reaches no farther
+            than this from it.
         trust: classes that the sample's run names and that may be imported (`RunSettings.from_dict`).
         on_progress: called after each finished continuation.
 
@@ -90,23 +168,68 @@ async def run_counterfactual(
         UsageError: the sample has no such position, no changed takeover, no gold answer, or no choice at a position; a
             number is out of bounds.
     """
-    for name, value, least, most in (("continuations", continuations, 1, bounds.RUNS), ("temperature", temperature, 0, 10)):
-        if value is not None and not least <= value <= most:
-            raise UsageError(f"{argument(name, value)} is out of bounds.", f"Use {least} to {most}.")
-    trace = store.load_sample(sample)
-    parent = store.get_run(trace.sample.run_id)
-    settings = RunSettings.from_dict(parent.config, trust)
-    if temperature is not None:
-        settings = replace(settings, temperature=temperature)
-    if trace.sample.correct is None:
-        raise UsageError(f"Sample {trace.sample.sample_id} is not graded.", "Choose a problem with a gold answer.")
-    chosen = _positions(trace, positions)
-    n = continuations or (1 if settings.temperature == 0 else 8)
-    pair = in_roles(session.pair, settings)
+    arms = plan_arms(
+        store,
+        sample,
+        positions=positions,
+        continuations=continuations,
+        temperature=temperature,
+        until=until,
+        trust=trust,
+    )
+    return await continue_arms(session, store, arms, trust=trust, on_progress=on_progress)
+
+
+def arms_of(store: Store, run_id: str) -> Arms:
+    """What a stored counterfactual run continues.
+
+    Raises:
+        UsageError: the run is another, or of a version that did not note it.
+    """
+    noted = store.get_run(run_id).config.get("arms")
+    if noted is None:
+        raise UsageError(f"Run {run_id} does not say which arms it has.", "Continue a run of `rrti counterfactual`.")
+    return Arms(**{**noted, "positions": tuple(noted["positions"])})
+
+
+async def continue_arms(
+    session: PairSession,
+    store: Store,
+    arms: Arms,
+    *,
+    resume: str | None = None,
+    trust: Collection[str] = (),
+    on_progress: OnProgress | None = None,
+) -> tuple[RunRecord, list[Effect]]:
+    """Continue what is missing of the arms, and compare them.
+
+    Args:
+        session, store, trust, on_progress: see `run_counterfactual`.
+        arms: what is continued.
+        resume: id of the run that began it.
+
+    Raises:
+        RRTIError: what the settings, the models or the store do not allow; what was finished is stored.
+    """
+    trace = store.load_sample(arms.sample)
+    settings = RunSettings.from_dict(store.get_run(trace.sample.run_id).config, trust)
+    if arms.temperature is not None:
+        settings = replace(settings, temperature=arms.temperature)
     prepared = prepare_continuation(session.pair, store, trace.sample, settings)
-    prepared = replace(prepared, jobs=_jobs(pair, prepared.jobs[0], trace, chosen, n))
-    record = await execute_into(store, session, prepared, on_progress=on_progress)
-    return record, effects(store, record.run_id, pair.vocabulary)
+    record = prepared.record
+    record = replace(record, run_id=resume or record.run_id, config={**record.config, "arms": asdict(arms)})
+    prepared = replace(prepared, record=record).resumed_by("counterfactual", store)
+    template = replace(prepared.jobs[0], run_id=record.run_id)
+    open_positions, n = list(arms.positions), arms.continuations if arms.until is None else min(STEP, arms.continuations)
+    begun = resume is not None
+    while True:
+        prepared = replace(prepared, jobs=_jobs(session.pair, template, trace, arms, open_positions, n))
+        finished = await execute_into(store, session, prepared, resume=begun, on_progress=on_progress)
+        found = effects(store, record.run_id, session.pair.vocabulary)
+        open_positions = [each.position for each in found if arms.until is not None and each.reach > arms.until]
+        if not open_positions or n >= arms.continuations:
+            return finished, found
+        n, begun = min(n + STEP, arms.continuations), True
 
 
 def prepare_continuation(pair: Pair, store: Store, sample: SampleRecord, settings: RunSettings) -> PreparedRun:
@@ -176,10 +299,14 @@ def choices(trace: SampleTrace, position: int) -> tuple[int, int]:
     return reasoning, base
 
 
-def _jobs(pair: Pair, template: SampleJob, trace: SampleTrace, positions: Sequence[int], n: int) -> list[SampleJob]:
-    """n continuations for each position and arm; the sample index tells them apart."""
+def _jobs(
+    pair: Pair, template: SampleJob, trace: SampleTrace, arms: Arms, positions: Collection[int], n: int
+) -> list[SampleJob]:
+    """The first n continuations of both arms at some of the positions; the sample index tells them apart."""
     jobs = []
-    for place, position in enumerate(positions):
+    for place, position in enumerate(arms.positions):
+        if position not in positions:
+            continue
         scores = trace.tokens.score[: position + 1]
         before = [int(i) for i in trace.tokens.token_id[:position]]
         for number, token in enumerate(choices(trace, position)):
@@ -190,7 +317,7 @@ def _jobs(pair: Pair, template: SampleJob, trace: SampleTrace, positions: Sequen
                 parent_sample_id=trace.sample.sample_id,
                 arm="taken" if number == 0 else "denied",
             )
-            first = (place * len(ARMS) + number) * n
+            first = (place * len(ARMS) + number) * arms.continuations
             jobs += [replace(template, sample_index=first + index, prefix=prefix) for index in range(n)]
     return jobs
 

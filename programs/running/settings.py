@@ -27,8 +27,8 @@ from rrti_sgl.tokens.special_tokens import SpecialTokens
 
 DEFAULT_K = 20
 DRAFT_TOKENS = 12
-# In a run's configuration beside its settings: what made it, what became of it later, the token that a branch was given.
-BESIDE = ("kind", "regraded", "forced")
+# In a run's configuration beside its settings: what made it, what became of it later, a branch's token, the arms.
+BESIDE = ("kind", "regraded", "forced", "arms")
 
 _LATER_OPTIONS = {"top_k_mass": 1.0, "exchanged": False, "paced_drafts": False}
 _LATER_GATE_OPTIONS = ("like", "match", "deferral", "cooldown")

@@ -68,6 +68,7 @@ class Table:
         columns: what is shown, in order.
         notes: sentences under the table.
         rule_by: a column of the data; where its value changes, a rule separates the rows.
+        brackets: what the intervals are.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Table:
     columns: Sequence[Column]
     notes: Sequence[str] = ()
     rule_by: str | None = None
+    brackets: str = BRACKETS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", visible(self.title))
@@ -116,7 +118,7 @@ class Table:
         """The notes and those that follow from what is shown."""
         notes = list(self.notes)
         if any(self._has_interval(column.name) for column in self.columns):
-            notes.append(BRACKETS)
+            notes.append(self.brackets)
         notes += self.necessary_notes
         if any(cell == MISSING for row in self.cells for cell in row):
             notes.append(NOT_DEFINED)

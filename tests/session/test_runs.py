@@ -24,9 +24,9 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import CalibrationMismatchError, EndpointError, UsageError
 from rrti_sgl.grading import Grade
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.programs.running.counterfactual import run_counterfactual
+from rrti_sgl.programs.running.counterfactual import arms_of, continue_arms, plan_arms, run_counterfactual
 from rrti_sgl.programs.running.preparing import prepare
-from rrti_sgl.programs.running.runner import execute, run_program, run_seeds
+from rrti_sgl.programs.running.runner import Progress, execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
@@ -37,6 +37,7 @@ from rrti_sgl.records import ProblemRecord, RunRecord, SampleTrace
 from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.gates import gate_of
 from rrti_sgl.sinks.memory import MemorySink
+from rrti_sgl.statistics.estimates import difference_of_shares
 from tests.toy_pair import STOP, ToyEngine, toy_pair
 
 Result = TypeVar("Result")
@@ -252,6 +253,62 @@ def test_a_counterfactual_goes_on_from_its_token(
         assert arm.sample.base_prompt.replace(" ", "") == shown.replace(" ", "")
     assert changed
     assert over
+
+
+def test_a_counterfactual_goes_on_until_its_effects_are_known(store: Store, settings: RunSettings) -> None:
+    """In steps of both arms; what is known after the first is not continued."""
+    parent = next(trace for trace in traces(store, run(store, settings).run_id) if trace.sample.n_changed > 1)
+    given: dict[str, Any] = {"temperature": 1.0, "trust": [GRADER]}
+
+    def work(until: float) -> Callable[[PairSession], Awaitable[Any]]:
+        sample = parent.sample.sample_id
+        return lambda session: run_counterfactual(session, store, sample, continuations=20, until=until, **given)
+
+    record, found = on_session(work(0.3))
+    assert record.status == "finished"
+    assert {each.continuations for each in found} <= {8, 16, 20}
+    for each in found:
+        assert each.continuations == 20 or each.reach <= 0.3
+        low, high = each.interval
+        assert -1 <= low <= each.effect <= high <= 1 or abs(each.effect) == 1
+        if each.continuations > 8:  # after a step less it was not known yet
+            n = {16: 8, 20: 16}[each.continuations]
+            first = [t.sample for t in traces(store, record.run_id) if t.sample.parent_position == each.position]
+            first = [sample for sample in first if sample.sample_index % 20 < n]
+            x, y = (sum(bool(s.correct) for s in first if s.arm == arm) for arm in ("taken", "denied"))
+            low, high = difference_of_shares(x, n, y, n)
+            assert (high - low) / 2 > 0.3
+    _, wide = on_session(work(1.0))
+    assert {each.continuations for each in wide} == {8}
+    with pytest.raises(UsageError, match=r"until=0\.3 is of sampled continuations"):
+        plan_arms(store, parent.sample.sample_id, until=0.3, trust=[GRADER])
+
+
+def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: RunSettings) -> None:
+    parent = next(trace for trace in traces(store, run(store, settings).run_id) if trace.sample.n_changed > 1)
+    given: dict[str, Any] = {"continuations": 6, "temperature": 1.0, "trust": [GRADER]}
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 5:
+            raise EndpointError("The server died.", "See its log.")
+
+    with pytest.raises(EndpointError) as stopped:
+        on_session(lambda s: run_counterfactual(s, store, parent.sample.sample_id, on_progress=stop, **given))
+    [row] = store.sql("SELECT run_id, status FROM runs WHERE program = 'counterfactual'").to_pylist()
+    assert row["status"] == "failed"
+    assert row["run_id"] in stopped.value.remedy
+    before = [trace.sample.sample_id for trace in traces(store, row["run_id"])]
+    assert len(before) >= 5
+    arms = arms_of(store, row["run_id"])
+    assert (arms.sample, arms.continuations, arms.temperature) == (parent.sample.sample_id, 6, 1.0)
+    record, found = on_session(lambda s: continue_arms(s, store, arms, resume=row["run_id"], trust=[GRADER]))
+    assert (record.run_id, record.status) == (row["run_id"], "finished")
+    assert {each.continuations for each in found} == {6}
+    after = [trace.sample.sample_id for trace in traces(store, record.run_id)]
+    assert len(after) == len(set(after)) == arms.most()
+    assert set(before) <= set(after)
+    with pytest.raises(UsageError, match="does not say which arms it has"):
+        arms_of(store, parent.sample.run_id)
 
 
 def test_a_run_into_memory_and_into_a_file_is_the_same(store: Store, settings: RunSettings) -> None:
