@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError, argument, command
-from rrti_sgl.records import FloatArray, IntArray, RunRecord, TokenColumns
+from rrti_sgl.records import FloatArray, IntArray, RunRecord
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Gate, Steps
 
 BINS = 100
+_AT_ONCE = 200  # samples whose lists are read together
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +79,35 @@ class Followed:
                 f"Give {argument('tau')}, or store such a run as computed: rrti db precision exact FILE, before it is made.",
             )
         query = "SELECT sample_id FROM samples WHERE run_id = $run ORDER BY sample_id"
-        found = []
-        for sample_id in self.store.sql(query, {"run": runs[0]}, runs=runs)["sample_id"].to_pylist():
-            tokens = self.store.load_sample(sample_id, runs=runs).tokens
-            ids = [tokens.base_topk_ids, *([tokens.reasoning_topk_ids] if gate.needs_reasoning else [])]
-            if any((side < 0).any() or not side.shape[1] for side in ids):
-                raise UsageError(
-                    f"Sample {sample_id} of run {runs[0]} lacks lists of a model at some tokens, or has shorter ones.",
-                    "Follow a run whose gate scored all of them, such as one of guided, and that keeps whole lists.",
-                )
-            found.append(gate.signal(self._steps(tokens, gate)))
-        return np.concatenate(found)
+        samples = self.store.sql(query, {"run": runs[0]}, runs=runs)["sample_id"].to_pylist()
+        return np.concatenate(
+            [gate.signal(self._steps(samples[at : at + _AT_ONCE], gate)) for at in range(0, len(samples), _AT_ONCE)]
+        )
 
-    def _steps(self, tokens: TokenColumns, gate: Gate) -> Steps:
-        size = self.run.vocab_size or int(max(tokens.base_topk_ids.max(), tokens.reasoning_topk_ids.max())) + 1
-        base = Distributions(tokens.base_topk_ids, tokens.base_topk_logprobs, size)
-        reasoning = Distributions(tokens.reasoning_topk_ids, tokens.reasoning_topk_logprobs, size)
-        positions = np.arange(len(tokens.token_id), dtype=np.int32)
-        drafted = tokens.base_token_id.tolist()
-        return Steps(positions, base, reasoning if gate.needs_reasoning else None, 0, drafted=drafted)
+    def _steps(self, samples: Sequence[str], gate: Gate) -> Steps:
+        """All tokens of some samples, with the lists that the gate reads."""
+        sides = ("base", "reasoning") if gate.needs_reasoning else ("base",)
+        lists = [f"{side}_topk_{what}" for side in sides for what in ("ids", "logprobs")]
+        query = f"""
+            SELECT sample_id, position, base_token_id, {", ".join(lists)} FROM tokens
+            WHERE run_id = $run AND sample_id IN (SELECT unnest($samples)) ORDER BY sample_id, position
+        """
+        runs = [self.run.run_id]
+        rows = self.store.sql(query, {"run": runs[0], "samples": list(samples)}, runs=runs)
+        lengths = [pc.fill_null(pc.list_value_length(rows[name]), 0).to_numpy() for name in lists]
+        k = max(int(of_list.max()) for of_list in lengths)
+        shorter = np.any([of_list < max(k, 1) for of_list in lengths], axis=0)
+        if shorter.any():
+            raise UsageError(
+                f"Sample {rows['sample_id'][int(shorter.argmax())]} of run {runs[0]} lacks lists of a model at some tokens, "
+                "or has shorter ones.",
+                "Follow a run whose gate scored all of them, such as one of guided, and that keeps whole lists.",
+            )
+        arrays = {name: rows[name].combine_chunks().flatten().to_numpy().reshape(-1, k) for name in lists}
+        size = self.run.vocab_size or max(int(arrays[f"{side}_topk_ids"].max()) for side in sides) + 1
+        base, *guest = [Distributions(arrays[f"{side}_topk_ids"], arrays[f"{side}_topk_logprobs"], size) for side in sides]
+        positions = rows["position"].to_numpy().astype(np.int32)
+        return Steps(positions, base, guest[0] if guest else None, 0, drafted=rows["base_token_id"].to_pylist())
 
     def scores(self, metric: str) -> FloatArray:
         """The values of a metric at all tokens of the run.
