@@ -125,7 +125,7 @@ def test_shown_commands_parse(place: str, line: str) -> None:
     [
         "rrti frobnicate",
         "rrti run guided --no-such",
-        "rrti counterfactual",
+        "rrti show",
         "rrti sql",
         "rrti run base --k many",
         "rrti db info --resume x",
