@@ -29,7 +29,7 @@ help: ## Show the targets.
 $(INSTALLED): requirements-cpu.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): torch first, then the pinned packages (a few minutes, once)."
+	@echo "Installing into $(VENV): torch, then the pinned packages (a few minutes, once)."
 	@$(RUN)/pip install --quiet --constraint requirements-cpu.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	@# Without dependency resolution: SGLang's own metadata asks for CUDA packages that the CPU path never imports.
 	@$(RUN)/pip install --quiet --no-deps --requirement requirements-cpu.lock

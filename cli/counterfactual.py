@@ -11,7 +11,6 @@ from rrti_sgl import bounds
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
-from rrti_sgl.errors import UsageError, argument
 
 if TYPE_CHECKING:
     from rrti_sgl.programs.running.counterfactual import Arms
@@ -51,27 +50,20 @@ def counterfactual(
     from rrti_sgl.cli import execution, summaries, tables
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.public.counterfactual import effects_table
-    from rrti_sgl.programs.running.counterfactual import arms_of, continue_arms, parent_settings, plan_arms
+    from rrti_sgl.programs.running.counterfactual import continue_arms, parent_settings, plan_arms
 
-    given = {"positions": position, "continuations": continuations, "temperature": temperature, "until": until}
-    if resume is not None and (changed := [name for name, value in given.items() if value]):
-        raise UsageError(f"{argument(changed[0])} is that of the run which goes on.", "Leave it out.")
     pair.check_servers("rrti counterfactual")
     with Store.open(db, create=False) as store:
-        if resume is not None and sample is None:
-            arms = arms_of(store, resume)
-        elif resume is None and sample is not None:
-            arms = plan_arms(
-                store,
-                sample,
-                positions=position,
-                continuations=continuations,
-                temperature=temperature,
-                until=until,
-                trust=trust or (),
-            )
-        else:
-            raise UsageError("It is of one sample, or goes on with one run.", "rrti counterfactual SAMPLE, or --resume RUN")
+        arms = plan_arms(
+            store,
+            sample,
+            resume=resume,
+            positions=position or None,
+            continuations=continuations,
+            temperature=temperature,
+            until=until,
+            trust=trust or (),
+        )
         stored = store.load_sample(arms.sample).sample
         settings = parent_settings(store, arms.sample, trust or ())
         say(_cost(arms, stored), err=True)

@@ -23,6 +23,7 @@ from rrti_sgl.programs.experiments.results import compared_tables
 from rrti_sgl.programs.tables.numbers import BYTES, ROUGH
 from rrti_sgl.programs.tables.safe_text import json_text, one_line, visible
 from rrti_sgl.programs.tables.table import Column, rows_table
+from rrti_sgl.programs.tables.table import Table as ResultTable
 
 SHOWN_IDS = 8
 SHOWN_CHARACTERS = 1_500
@@ -37,8 +38,7 @@ def print_results(result: ExperimentResult, *, as_json: bool) -> None:
         shown = [{"title": table.title, "rows": table.data.to_pylist()} for table in result.tables]
         tables.print_json([{"store": str(result.store), "report": str(result.report), "runs": rows, "tables": shown}])
         return
-    # All have the same columns: what these are is said once.
-    tables.print_tables([*(replace(table, notes=()) for table in result.tables[:-1]), *result.tables[-1:]])
+    _print_alike(result.tables)
     say("")
     tables.print_facts({"Store": result.store, "Report": result.report})
 
@@ -49,6 +49,11 @@ def print_compared(folders: Sequence[Path], *, as_json: bool) -> None:
     if as_json:
         tables.print_json([{"title": table.title, "rows": table.data.to_pylist()} for table in found])
         return
+    _print_alike(found)
+
+
+def _print_alike(found: Sequence[ResultTable]) -> None:
+    """Tables of the same columns: what these are is said once."""
     tables.print_tables([*(replace(table, notes=()) for table in found[:-1]), *found[-1:]])
 
 

@@ -55,9 +55,11 @@ class FinishedExperiment:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, runs: Mapping[tuple[str, str], str]) -> Self:
-        """Args:
-        spec: the experiment.
-        runs: ids by (evaluation, label).
+        """That of a file.
+
+        Args:
+            spec: the experiment.
+            runs: ids by (evaluation, label).
         """
         evaluations = [
             FinishedEvaluation(

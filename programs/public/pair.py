@@ -13,13 +13,13 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from rrti_sgl.decoding.events import Event
-from rrti_sgl.errors import UsageError, argument
+from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import GivenRows, ProblemSet, one_question
 from rrti_sgl.programs.public.counterfactual import Counterfactual
 from rrti_sgl.programs.public.samples import Sample
 from rrti_sgl.programs.public.store import Run, TraceStore
 from rrti_sgl.programs.public.twins import twins
-from rrti_sgl.programs.running.counterfactual import arms_of, continue_arms, plan_arms
+from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.portal import Portal
 from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute, run_program, run_seeds
@@ -278,22 +278,18 @@ class ModelPair:
             >>> pair.counterfactual(run.samples[0], store=store).table.to_pandas()
         """
         kept = store or self.store
-        if (sample is None) == (resume is None):
-            raise UsageError("It is of one sample, or goes on with one run.", f"Name one, or {argument('resume')}.")
-        if resume is not None:
-            arms = arms_of(kept.store, resume)
-        else:
-            arms = plan_arms(
-                kept.store,
-                sample.sample_id if isinstance(sample, Sample) else str(sample),
-                positions=positions,
-                continuations=continuations,
-                temperature=temperature,
-                until=until,
-                trust=trust,
-            )
-        opened = self._portal.opened
-        record, effects = await continue_arms(opened, kept.store, arms, resume=resume, trust=trust, on_progress=on_progress)
+        record, effects = await run_counterfactual(
+            self._portal.opened,
+            kept.store,
+            sample.sample_id if isinstance(sample, Sample) else sample,
+            resume=resume,
+            positions=positions,
+            continuations=continuations,
+            temperature=temperature,
+            until=until,
+            trust=trust,
+            on_progress=on_progress,
+        )
         return Counterfactual(Run(kept, record), effects)
 
     async def _generate(

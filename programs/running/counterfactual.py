@@ -21,7 +21,7 @@ from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import problem_set_of
 from rrti_sgl.problems.given_rows import PREFIX as ROWS
-from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
+from rrti_sgl.programs.running.preparing import PreparedRun, build, in_roles, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
@@ -107,15 +107,23 @@ class Arms:
 
 def plan_arms(
     store: Store,
-    sample: str,
+    sample: str | None = None,
     *,
+    resume: str | None = None,
     positions: Sequence[int] | None = None,
     continuations: int | None = None,
     temperature: float | None = None,
     until: float | None = None,
     trust: Collection[str] = (),
 ) -> Arms:
-    """What to continue of a stored sample; see `run_counterfactual`."""
+    """What to continue of a stored sample, or what a run that goes on was asked for; see `run_counterfactual`."""
+    if resume is not None and sample is None:
+        given = {"positions": positions, "continuations": continuations, "temperature": temperature, "until": until}
+        if changed := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"{argument(changed[0])} is that of the run which goes on.", "Leave it out.")
+        return _noted_arms(store, resume)
+    if sample is None or resume is not None:
+        raise UsageError("It is of one sample, or goes on with one run.", f"Name a sample, or {argument('resume')}.")
     limits = (
         ("continuations", continuations, 1, bounds.RUNS),
         ("temperature", temperature, 0, 10),
@@ -141,8 +149,9 @@ def plan_arms(
 async def run_counterfactual(
     session: PairSession,
     store: Store,
-    sample: str,
+    sample: str | None = None,
     *,
+    resume: str | None = None,
     positions: Sequence[int] | None = None,
     continuations: int | None = None,
     temperature: float | None = None,
@@ -155,7 +164,8 @@ async def run_counterfactual(
     Args:
         session: on the pair of the sample's run.
         store: open for writing; the continuations are stored as a run of program `counterfactual`.
-        sample: its id, or enough of its first digits.
+        sample: its id, or enough of its first digits; None with `resume`.
+        resume: id of a counterfactual run to go on with, as it was asked for.
         positions: which tokens; None takes every takeover that changed the token.
         continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until`.
         temperature: of the continuations; None takes that of the sample's run.
@@ -166,26 +176,22 @@ async def run_counterfactual(
 
     Raises:
         UsageError: the sample has no such position, no changed takeover, no gold answer, or no choice at a position; a
-            number is out of bounds.
+            number is out of bounds, or given for a run that goes on.
     """
     arms = plan_arms(
         store,
         sample,
+        resume=resume,
         positions=positions,
         continuations=continuations,
         temperature=temperature,
         until=until,
         trust=trust,
     )
-    return await continue_arms(session, store, arms, trust=trust, on_progress=on_progress)
+    return await continue_arms(session, store, arms, resume=resume, trust=trust, on_progress=on_progress)
 
 
-def arms_of(store: Store, run_id: str) -> Arms:
-    """What a stored counterfactual run continues.
-
-    Raises:
-        UsageError: the run is another, or of a version that did not note it.
-    """
+def _noted_arms(store: Store, run_id: str) -> Arms:
     noted = store.get_run(run_id).config.get("arms")
     if noted is None:
         raise UsageError(f"Run {run_id} does not say which arms it has.", "Continue a run of `rrti counterfactual`.")
@@ -215,6 +221,7 @@ async def continue_arms(
     settings = RunSettings.from_dict(store.get_run(trace.sample.run_id).config, trust)
     if arms.temperature is not None:
         settings = replace(settings, temperature=arms.temperature)
+    pair = in_roles(session.pair, settings)
     prepared = prepare_continuation(session.pair, store, trace.sample, settings)
     record = prepared.record
     record = replace(record, run_id=resume or record.run_id, config={**record.config, "arms": asdict(arms)})
@@ -223,9 +230,9 @@ async def continue_arms(
     open_positions, n = list(arms.positions), arms.continuations if arms.until is None else min(STEP, arms.continuations)
     begun = resume is not None
     while True:
-        prepared = replace(prepared, jobs=_jobs(session.pair, template, trace, arms, open_positions, n))
+        prepared = replace(prepared, jobs=_jobs(pair, template, trace, arms, open_positions, n))
         finished = await execute_into(store, session, prepared, resume=begun, on_progress=on_progress)
-        found = effects(store, record.run_id, session.pair.vocabulary)
+        found = effects(store, record.run_id, pair.vocabulary)
         open_positions = [each.position for each in found if arms.until is not None and each.reach > arms.until]
         if not open_positions or n >= arms.continuations:
             return finished, found

@@ -24,7 +24,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import CalibrationMismatchError, EndpointError, UsageError
 from rrti_sgl.grading import Grade
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.programs.running.counterfactual import arms_of, continue_arms, plan_arms, run_counterfactual
+from rrti_sgl.programs.running.counterfactual import plan_arms, run_counterfactual
 from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import Progress, execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession
@@ -299,16 +299,20 @@ def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: R
     assert row["run_id"] in stopped.value.remedy
     before = [trace.sample.sample_id for trace in traces(store, row["run_id"])]
     assert len(before) >= 5
-    arms = arms_of(store, row["run_id"])
+    arms = plan_arms(store, resume=row["run_id"])
     assert (arms.sample, arms.continuations, arms.temperature) == (parent.sample.sample_id, 6, 1.0)
-    record, found = on_session(lambda s: continue_arms(s, store, arms, resume=row["run_id"], trust=[GRADER]))
+    record, found = on_session(lambda s: run_counterfactual(s, store, resume=row["run_id"], trust=[GRADER]))
     assert (record.run_id, record.status) == (row["run_id"], "finished")
     assert {each.continuations for each in found} == {6}
     after = [trace.sample.sample_id for trace in traces(store, record.run_id)]
     assert len(after) == len(set(after)) == arms.most()
     assert set(before) <= set(after)
     with pytest.raises(UsageError, match="does not say which arms it has"):
-        arms_of(store, parent.sample.run_id)
+        plan_arms(store, resume=parent.sample.run_id)
+    with pytest.raises(UsageError, match="continuations= is that of the run which goes on"):
+        plan_arms(store, resume=record.run_id, continuations=9)
+    with pytest.raises(UsageError, match="of one sample, or goes on with one run"):
+        plan_arms(store)
 
 
 def test_a_run_into_memory_and_into_a_file_is_the_same(store: Store, settings: RunSettings) -> None:
