@@ -94,7 +94,5 @@ def _cost(arms: Arms, sample: SampleRecord) -> str:
     """What is ahead, before the first token of it."""
     most = "" if arms.until is None else "at most "
     positions = f"{len(arms.positions)} position{'s' * (len(arms.positions) > 1)}"
-    return (
-        f"{positions}, two arms, {most}{arms.continuations} continuations of each: {most}{arms.most():,}, "
-        f"some {arms.tokens(sample):,} tokens if they end where the stored solution does."
-    )
+    tokens = f"some {arms.tokens(sample):,} tokens"  # if they end where the stored solution does
+    return f"{positions}, {most}{arms.continuations} continuations of both arms: {arms.most():,}, {tokens}."

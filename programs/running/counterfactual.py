@@ -8,7 +8,7 @@ one, so that its effect is seen alone. A takeover is necessary if the solution i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -227,16 +227,17 @@ async def continue_arms(
     record = replace(record, run_id=resume or record.run_id, config={**record.config, "arms": asdict(arms)})
     prepared = replace(prepared, record=record).resumed_by("counterfactual", store)
     template = replace(prepared.jobs[0], run_id=record.run_id)
-    open_positions, n = list(arms.positions), arms.continuations if arms.until is None else min(STEP, arms.continuations)
-    begun = resume is not None
+    first = arms.continuations if arms.until is None else min(STEP, arms.continuations)
+    wanted, begun = dict.fromkeys(arms.positions, first), resume is not None
     while True:
-        prepared = replace(prepared, jobs=_jobs(pair, template, trace, arms, open_positions, n))
+        prepared = replace(prepared, jobs=_jobs(pair, template, trace, arms, wanted))
         finished = await execute_into(store, session, prepared, resume=begun, on_progress=on_progress)
         found = effects(store, record.run_id, pair.vocabulary)
-        open_positions = [each.position for each in found if arms.until is not None and each.reach > arms.until]
-        if not open_positions or n >= arms.continuations:
+        unknown = [each.position for each in found if arms.until is not None and each.reach > arms.until]
+        more = {at: min(wanted[at] + STEP, arms.continuations) for at in unknown if wanted[at] < arms.continuations}
+        if not more:
             return finished, found
-        n, begun = min(n + STEP, arms.continuations), True
+        wanted, begun = wanted | more, True
 
 
 def prepare_continuation(pair: Pair, store: Store, sample: SampleRecord, settings: RunSettings) -> PreparedRun:
@@ -306,14 +307,10 @@ def choices(trace: SampleTrace, position: int) -> tuple[int, int]:
     return reasoning, base
 
 
-def _jobs(
-    pair: Pair, template: SampleJob, trace: SampleTrace, arms: Arms, positions: Collection[int], n: int
-) -> list[SampleJob]:
-    """The first n continuations of both arms at some of the positions; the sample index tells them apart."""
+def _jobs(pair: Pair, template: SampleJob, trace: SampleTrace, arms: Arms, wanted: Mapping[int, int]) -> list[SampleJob]:
+    """So many continuations of both arms as are wanted of each position; the sample index tells them apart."""
     jobs = []
-    for place, position in enumerate(arms.positions):
-        if position not in positions:
-            continue
+    for place, (position, n) in enumerate(wanted.items()):
         scores = trace.tokens.score[: position + 1]
         before = [int(i) for i in trace.tokens.token_id[:position]]
         for number, token in enumerate(choices(trace, position)):

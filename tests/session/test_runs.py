@@ -264,7 +264,11 @@ def test_a_counterfactual_goes_on_until_its_effects_are_known(store: Store, sett
         sample = parent.sample.sample_id
         return lambda session: run_counterfactual(session, store, sample, continuations=20, until=until, **given)
 
+    seen: list[Progress] = []
+    given["on_progress"] = seen.append
     record, found = on_session(work(0.3))
+    assert all(progress.done <= progress.total for progress in seen)
+    assert seen[-1].done == seen[-1].total == 2 * sum(each.continuations for each in found)
     assert record.status == "finished"
     assert {each.continuations for each in found} <= {8, 16, 20}
     for each in found:
