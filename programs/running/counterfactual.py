@@ -228,16 +228,19 @@ async def continue_arms(
     prepared = replace(prepared, record=record).resumed_by("counterfactual", store)
     template = replace(prepared.jobs[0], run_id=record.run_id)
     first = arms.continuations if arms.until is None else min(STEP, arms.continuations)
-    wanted, begun = dict.fromkeys(arms.positions, first), resume is not None
-    while True:
-        prepared = replace(prepared, jobs=_jobs(pair, template, trace, arms, wanted))
-        finished = await execute_into(store, session, prepared, resume=begun, on_progress=on_progress)
-        found = effects(store, record.run_id, pair.vocabulary)
-        unknown = [each.position for each in found if arms.until is not None and each.reach > arms.until]
-        more = {at: min(wanted[at] + STEP, arms.continuations) for at in unknown if wanted[at] < arms.continuations}
-        if not more:
-            return finished, found
-        wanted, begun = wanted | more, True
+    wanted = dict.fromkeys(arms.positions, first)
+
+    def further() -> list[SampleJob]:
+        for each in effects(store, record.run_id, pair.vocabulary):
+            if arms.until is not None and each.reach > arms.until:
+                wanted[each.position] = min(wanted[each.position] + STEP, arms.continuations)
+        return _jobs(pair, template, trace, arms, wanted)
+
+    prepared = replace(prepared, jobs=_jobs(pair, template, trace, arms, wanted))
+    finished = await execute_into(
+        store, session, prepared, resume=resume is not None, on_progress=on_progress, further=further
+    )
+    return finished, effects(store, record.run_id, pair.vocabulary)
 
 
 def prepare_continuation(pair: Pair, store: Store, sample: SampleRecord, settings: RunSettings) -> PreparedRun:

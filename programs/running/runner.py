@@ -13,6 +13,7 @@ from typing import Protocol
 from rrti_sgl import bounds
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError, StoreError, UsageError, argument
 from rrti_sgl.problems import ProblemSet
@@ -59,6 +60,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Further = Callable[[], list[SampleJob]]
+"""Asked once all jobs of a run are stored: all of the run, with those that follow of what came out; the same ones end it."""
 
 
 class Workers(Protocol):
@@ -163,11 +166,12 @@ async def execute_into(
     *,
     resume: bool = False,
     on_progress: OnProgress | None = None,
+    further: Further | None = None,
 ) -> RunRecord:
-    """`execute` into a store, here or by many pairs elsewhere."""
+    """`execute` into a store, here or, unless more may follow, by many pairs elsewhere."""
     async with DuckDBSink(store) as sink:
         if isinstance(session, PairSession):
-            return await execute(session, sink, prepared, resume=resume, on_progress=on_progress)
+            return await execute(session, sink, prepared, resume=resume, on_progress=on_progress, further=further)
         return await _execute(sink, prepared, lambda _: session.decode(store, prepared, on_progress), resume=resume)
 
 
@@ -178,6 +182,7 @@ async def execute(
     *,
     resume: bool = False,
     on_progress: OnProgress | None = None,
+    further: Further | None = None,
 ) -> RunRecord:
     """Register a prepared run, decode what the sink does not have of it, and return its record.
 
@@ -187,12 +192,13 @@ async def execute(
         prepared: the run.
         resume: the run is there already; go on with the samples that are missing.
         on_progress: called after each finished sample.
+        further: where it follows of the samples which others are needed: the run has not ended before those are there.
 
     Raises:
         RRTIError: see `run_program`.
     """
     await session.check(prepared.options)
-    decode = partial(_decode, session, sink, prepared, on_progress)
+    decode = partial(_decode, session, sink, prepared, on_progress, further)
     return await _execute(sink, prepared, decode, resume=resume)
 
 
@@ -218,15 +224,29 @@ async def _execute(
 
 
 async def _decode(
-    session: PairSession, sink: Sink, prepared: PreparedRun, on_progress: OnProgress | None, done: frozenset[str]
+    session: PairSession,
+    sink: Sink,
+    prepared: PreparedRun,
+    on_progress: OnProgress | None,
+    further: Further | None,
+    done: frozenset[str],
 ) -> None:
-    progress = Progress(prepared.record.run_id, total=len(prepared.jobs), done=len(done))
-    missing = (job for job in prepared.jobs if job.sample_id not in done)
-    async with aclosing(session.run(missing, prepared.gate, prepared.options)) as decoded:
-        async for sample in decoded:
-            # A comparison of answers may take seconds; the servers go on meanwhile.
-            finished = await asyncio.to_thread(prepared.finisher.finish, sample.job, sample.trace)
-            await sink.put(finished)
-            progress.add(finished.sample)
-            if on_progress is not None:
-                on_progress(progress)
+    jobs, progress = prepared.jobs, Progress(prepared.record.run_id, total=len(prepared.jobs), done=len(done))
+    while True:
+        missing = [job for job in jobs if job.sample_id not in done]
+        async with aclosing(session.run(missing, prepared.gate, prepared.options)) as decoded:
+            async for sample in decoded:
+                # A comparison of answers may take seconds; the servers go on meanwhile.
+                finished = await asyncio.to_thread(prepared.finisher.finish, sample.job, sample.trace)
+                await sink.put(finished)
+                progress.add(finished.sample)
+                if on_progress is not None:
+                    on_progress(progress)
+        if further is None:
+            return
+        await sink.flush()
+        done = done.union(job.sample_id for job in missing)
+        jobs = await asyncio.to_thread(further)
+        if done.issuperset(job.sample_id for job in jobs):
+            return
+        progress.total = len(jobs)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +27,7 @@ from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import CalibrationMismatchError, EndpointError, UsageError
 from rrti_sgl.grading import Grade
 from rrti_sgl.programs.program import GateOptions
+from rrti_sgl.programs.running import counterfactual
 from rrti_sgl.programs.running.counterfactual import plan_arms, run_counterfactual
 from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import Progress, execute, run_program, run_seeds
@@ -317,6 +321,35 @@ def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: R
         plan_arms(store, resume=record.run_id, continuations=9)
     with pytest.raises(UsageError, match="of one sample, or goes on with one run"):
         plan_arms(store)
+
+
+def killed_between_steps(path: Path, sample: str) -> None:
+    """A counterfactual in a process that dies once its first step is stored, when it looks what came out."""
+    counterfactual.effects = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, misc]
+    given: dict[str, Any] = {"continuations": 20, "until": 0.1, "temperature": 1.0, "trust": [GRADER]}
+    with Store.open(path) as store:
+        on_session(lambda session: run_counterfactual(session, store, sample, **given))
+
+
+def test_a_counterfactual_killed_between_steps_is_not_finished(store: Store, settings: RunSettings) -> None:
+    parent = next(trace for trace in traces(store, run(store, settings).run_id) if trace.sample.n_changed > 1)
+    store.close()
+    process = multiprocessing.get_context("spawn").Process(
+        target=killed_between_steps, args=(store.path, parent.sample.sample_id)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with Store.open(store.path) as opened:
+        [killed] = opened.find_runs(program="counterfactual")
+        arms = plan_arms(opened, resume=killed.run_id)
+        assert (killed.status, arms.until) == ("running", 0.1)
+        assert len(opened.finished_samples(killed.run_id)) == 2 * 8 * len(arms.positions)
+        work = lambda session: run_counterfactual(session, opened, resume=killed.run_id, trust=[GRADER])  # noqa: E731
+        record, found = on_session(work)
+        assert (record.run_id, record.status) == (killed.run_id, "finished")
+        assert all(each.continuations == 20 or each.reach <= 0.1 for each in found)
+        assert max(each.continuations for each in found) == 20
 
 
 def test_a_run_into_memory_and_into_a_file_is_the_same(store: Store, settings: RunSettings) -> None:
