@@ -109,18 +109,36 @@ def _cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[tuple[Cell,
         for program in spec.programs:
             if program.on and evaluation.name not in program.on:
                 continue
-            for variant in program.variants:
-                for seed in evaluation.seeds:
-                    cell = _cell(spec, evaluation, program, variant, seed, complaints)
-                    if cell is not None and (like := cell.settings.gate.like) is not None:
-                        cell = replace(cell, followed=by_label.get(like + _seed_suffix(evaluation, seed)))
-                        if cell.followed is None:
-                            known = ", ".join(map(repr, by_label)) or "none"
-                            message = f"no {like!r} runs before it on {evaluation.name!r}. There are {known}."
-                            complaints.add((*program.path, "like"), message)
-                    if cell is not None:
-                        by_label[cell.label] = cell
-                        yield cell, program
+            for cell in _variants(spec, evaluation, program, complaints):
+                if (like := cell.settings.gate.like) is not None:
+                    suffix = _seed_suffix(evaluation, cell.settings.seed)
+                    cell = replace(cell, followed=by_label.get(like + suffix))
+                    if cell.followed is None:
+                        known = ", ".join(map(repr, by_label)) or "none"
+                        message = f"no {like!r} runs before it on {evaluation.name!r}. There are {known}."
+                        complaints.add((*program.path, "like"), message)
+                by_label[cell.label] = cell
+                yield cell, program
+
+
+def _variants(
+    spec: ExperimentSpec, evaluation: EvaluationSpec, program: ProgramSpec, complaints: Complaints
+) -> Iterator[Cell]:
+    """The runs of one program on one evaluation; variants that their gates do not name are told by their options."""
+    made = [
+        (variant, cell)
+        for variant in program.variants
+        for seed in evaluation.seeds
+        if (cell := _cell(spec, evaluation, program, variant, seed, complaints)) is not None
+    ]
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for variant, cell in made:
+        if variant not in alike.setdefault(cell.label, []):
+            alike[cell.label].append(variant)
+    for variant, cell in made:
+        same = alike[cell.label]
+        told = [f"{name} {value}" for name, value in variant.items() if any(other[name] != value for other in same)]
+        yield replace(cell, label=", ".join([cell.label, *told]) + _seed_suffix(evaluation, cell.settings.seed))
 
 
 def _cell(
@@ -143,7 +161,7 @@ def _cell(
     label = program.label or variant_label(program.program, settings.gate)
     if settings.exchanged and not spec.decoding.option("exchanged") and not label.endswith(_EXCHANGED):
         label += _EXCHANGED
-    return Cell(label + _seed_suffix(evaluation, seed), evaluation, settings, threshold)
+    return Cell(label, evaluation, settings, threshold)
 
 
 def _seed_suffix(evaluation: EvaluationSpec, seed: int) -> str:
@@ -161,13 +179,15 @@ def needed_threshold(program: str, gate: GateOptions, spike_ratio: float) -> tup
 def variant_label(program: str, gate: GateOptions) -> str:
     """A short name of a program with its options."""
     parts = [{"early": "early-only"}.get(program, program)]
+    kinds = {"deferral": gate.deferral, "matched": "token" if gate.match == "token" else ""}
+    parts += [kinds[program]] if kinds.get(program) else []
     if gate.gate is not None:
         parts.append(gate.gate.rpartition(":")[2])
     elif gate.like is not None:
         parts.append(f"like {gate.like.removeprefix('guided ')}")
     elif program in ("random", "early"):
         parts.append(f"{gate.budget:.0%}")
-    elif program in ("guided", "entropy", "relay"):
+    elif program in ("guided", "entropy", "relay") or (program == "deferral" and gate.tau is not None):
         parts.append(f"r={gate.spike_ratio:.2g}" if gate.tau is None and gate.spike_ratio else f"tau={gate.tau:.3g}")
         parts += [gate.metric] if gate.metric != "ce" and program != "entropy" else []
         parts += [f"{gate.relay_tokens} tokens"] if program == "relay" else []
@@ -216,12 +236,12 @@ def _settings(
 
 
 def _check_labels(spec: ExperimentSpec, cells: list[tuple[Cell, ProgramSpec]], complaints: Complaints) -> None:
-    seen: dict[tuple[str, str], ProgramSpec] = {}
+    seen: set[tuple[str, str]] = set()
     for cell, program in cells:
-        other = seen.setdefault((cell.evaluation.name, cell.label), program)
-        if other is not program:
+        if (name := (cell.evaluation.name, cell.label)) in seen:
             message = f"a second {cell.label!r} on {cell.evaluation.name}. Leave it out, or give it a label of its own."
             complaints.add(program.path, message)
+        seen.add(name)
     empty = [evaluation for evaluation in spec.evaluations if not any(cell.evaluation is evaluation for cell, _ in cells)]
     for evaluation in empty:
         if cells:

@@ -16,6 +16,8 @@ from rrti_sgl.records import RunRecord
 LONGEST_NAME = 80  # of a problem set in names of files
 # Programs whose samples are whole solutions of their own; a counterfactual run continues samples of another.
 _ROLLOUTS = ("diagnose", "base")
+# Options by which a program is of several kinds; the usual one is not in the configuration.
+_KINDS = (("matched", "match"), ("deferral", "deferral"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,13 @@ def leading_guided(selection: RunSelection, comparison: Comparison) -> str | Non
 def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
     """Program and the options that tell it from others; where that does not suffice, what else differs; at last the id."""
     labels = {run.run_id: one_line(_gate_label(run)) for run in records}
-    for describe in (_problems_label, _models_label, _sampling_label, _seed_label, _id_label):
+
+    def followed_label(run: RunRecord) -> str:
+        """What tells the run that this one is like from others of its program."""
+        followed = labels.get(_options(run).get("like") or "", "any run")
+        return f"as {followed.removeprefix('guided ').removeprefix('exchanged ')}"
+
+    for describe in (followed_label, _problems_label, _models_label, _sampling_label, _seed_label, _id_label):
         alike: dict[str, list[RunRecord]] = {}
         for run in records:
             alike.setdefault(labels[run.run_id], []).append(run)
@@ -141,8 +149,9 @@ def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def _gate_label(run: RunRecord) -> str:
-    gate: Mapping[str, Any] = run.config.get("gate") or {}
+    gate = _options(run)
     parts = [run.program, *(["exchanged"] if run.config.get("exchanged") else [])]
+    parts += [str(gate[name]) for program, name in _KINDS if run.program == program and name in gate]
     if gate.get("like") is not None:
         parts.append("at equal ρ")
     elif run.program in ("random", "early") and gate.get("budget") is not None:
@@ -158,6 +167,11 @@ def _gate_label(run: RunRecord) -> str:
     if run.program == "guided" and run.metric not in (None, "ce"):
         parts.append(str(run.metric))
     return " ".join(parts)
+
+
+def _options(run: RunRecord) -> Mapping[str, Any]:
+    """The options of its gate, as its configuration holds them."""
+    return run.config.get("gate") or {}
 
 
 def _problems_label(run: RunRecord) -> str:

@@ -51,18 +51,32 @@ def test_shipped_experiments_are_right(name: str) -> None:
     assert {"Memory", "Time", "Disk"} <= set(re.findall(r"(\w+):", comment))
 
 
-def test_both_directions_are_in_one_file() -> None:
+@pytest.mark.parametrize(("name", "n_controls"), [("sparse-but-critical", 4), ("both-directions", 32)])
+def test_both_directions_are_in_one_file(name: str, n_controls: int) -> None:
     """Each guided run has its exchanged one, and each control follows a run of its own direction."""
-    loaded = load_experiment("sparse-but-critical")
-    cells = {
-        cell.label: cell for cell in build_grid(loaded.spec, loaded.complaints).cells if cell.evaluation.name == "aime24"
-    }
+    loaded = load_experiment(name)
+    first = loaded.spec.evaluations[0].name
+    cells = {cell.label: cell for cell in build_grid(loaded.spec, loaded.complaints).cells if cell.evaluation.name == first}
     guided = [label for label in cells if label.startswith("guided") and not label.endswith("exchanged")]
     assert len(guided) == 4
     assert all(cells[f"{label}, exchanged"].settings.exchanged for label in guided)
     followed = {label: cell.followed for label, cell in cells.items() if cell.followed is not None}
-    assert len(followed) == 4
+    assert len(followed) == n_controls
     assert all(cells[label].settings.exchanged == cell.settings.exchanged for label, cell in followed.items())
+
+
+def test_variants_that_their_gates_do_not_name_are_told_by_their_options(tmp_path: Path) -> None:
+    """Runs are found again by their labels: two of one name would be one row of the results."""
+    changed = SMALL.replace("spike_ratio = 0.08", "tau = 1\nlambda_value = [1.5, 2.0]\nwindow = [8, 16]\ncooldown = [0, 1]")
+    changed += '[[programs]]\nprogram = "deferral"\ntau = [0.1, 0.2]\ndeferral = ["opt", "chow"]\n'
+    grid, _, faults = checked(write(tmp_path, changed))
+    assert faults == []
+    labels = [cell.label for cell in grid.cells]
+    assert len(set(labels)) == len(labels) == 14
+    assert "guided tau=1 lambda, t<W: tau cooldown 1, lambda_value 2.0, window 8" in labels
+    assert labels[-1] == "deferral chow tau=0.2"
+    _, _, [fault] = checked(write(tmp_path, SMALL.replace("spike_ratio = 0.08", "tau = [1, 1.0]")))
+    assert "a second 'guided tau=1' on greedy" in fault
 
 
 def test_thresholds_of_the_other_direction_are_refused(tmp_path: Path) -> None:

@@ -20,22 +20,28 @@ class Direction:
         writes: whose text it is, "base" or "reasoning".
         alone: accuracy of that model alone; None: it is not known.
         rows: runs with `rho_pooled`, `accuracy` and the ends of its interval.
+        controls: likewise, each with `control`, the name of its kind.
     """
 
     writes: str
     alone: float | None
     rows: Sequence[Mapping[str, Any]]
+    controls: Sequence[Mapping[str, Any]] = ()
 
 
 def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figure:
-    """A curve for each direction, from the writer alone at 0; the levels of both models alone are drawn through.
+    """A curve for each direction, from the writer alone at 0, with its controls hollow beside it.
+
+    The levels of both models alone are drawn through.
 
     Args:
         directions: one or two.
         n_problems: n.
     """
     figure, axes = style.column_figure(2.5)
-    right = 1.12 * max([0.01, *(row["rho_pooled"] for direction in directions for row in direction.rows)])
+    rows = [row for direction in directions for row in (*direction.rows, *direction.controls)]
+    right = 1.12 * max([0.01, *(row["rho_pooled"] for row in rows)])
+    kinds = list(dict.fromkeys(row["control"] for direction in directions for row in direction.controls))
     for index, direction in enumerate(directions):
         colour, guest = style.SERIES[index], {"base": "reasoning", "reasoning": "base"}[direction.writes]
         points = sorted((row["rho_pooled"], row["accuracy"]) for row in direction.rows)
@@ -47,10 +53,15 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
         label = f"{direction.writes} writes, {guest} takes over"
         mark = {"color": colour, "marker": style.MARKERS[index], "markersize": 4.5, "linestyle": style.DASHES[index]}
         axes.plot([x for x, _ in points], [y for _, y in points], label=label, clip_on=False, zorder=3, **mark)
-        for row in direction.rows:
+        for row in direction.controls:
+            axes.plot(row["rho_pooled"], row["accuracy"], color=colour, zorder=2.5, **_hollow(kinds.index(row["control"])))
+        for row in (*direction.rows, *direction.controls):
             if row.get("accuracy_low") is not None:
                 ends = [row["accuracy_low"], row["accuracy_high"]]
-                axes.plot([row["rho_pooled"]] * 2, ends, color=colour, linewidth=0.9, zorder=2)
+                width = 0.5 if "control" in row else 0.9
+                axes.plot([row["rho_pooled"]] * 2, ends, color=colour, linewidth=width, zorder=2)
+    for index, kind in enumerate(kinds):
+        axes.plot([], [], color=style.GREY, label=kind, **_hollow(index))
     axes.set(
         xlim=(0, right),
         ylim=(0, 1.06),
@@ -59,5 +70,10 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
     )
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     style.percent_axis(axes.yaxis)
-    style.legend_above(axes, 1)
+    style.legend_above(axes, 2 if kinds else 1)
     return figure
+
+
+def _hollow(kind: int) -> dict[str, Any]:
+    marker = style.MARKERS[2 + kind % (len(style.MARKERS) - 2)]
+    return {"marker": marker, "markersize": 3.5, "linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 0.8}

@@ -12,6 +12,7 @@ from rrti_sgl.programs.reporting.figures.directions import Direction, directions
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.runs import Comparison
 from rrti_sgl.programs.tables.table import Column, Table
+from rrti_sgl.records import RunRecord
 
 
 def both_directions(context: ReportContext) -> Iterator[tuple[Table, Drawing]]:
@@ -47,12 +48,14 @@ def _side_by_side(context: ReportContext, here: Comparison, there: Comparison) -
             writes,
             next((row["accuracy"] for row in rows if row["writes"] == writes and row["run_id"] == comparison.base), None),
             [row for row in rows if row["writes"] == writes and row["program"] == "guided" and row["lambda_"] is None],
+            [row for row in rows if row["writes"] == writes and row["control"]],
         )
         for writes, comparison in (("base", here), ("reasoning", there))
     ]
     caption = (
         f"Accuracy against the share of the guest's tokens in both directions, with 95 % intervals. {here.title}. "
-        "Guided runs without the lambda condition; a curve begins with its writer alone."
+        "Guided runs without the lambda condition; a curve begins with its writer alone. Hollow: controls that took over as "
+        "often as a guided run, or as often as they were told to."
     )
     make = lambda: directions_figure(curves, here.n_problems)  # noqa: E731
     return table, draw(f"directions-{here.name}", caption, make)
@@ -64,10 +67,20 @@ def _rows(context: ReportContext, comparison: Comparison, writes: str) -> Iterat
     given = {name: run for name, run in ends.items() if run is not None}
     data = context.labelled(context.query("accuracy", comparison.runs, **given), comparison.labels)
     lambdas = {run.run_id: run.lambda_ for run in context.selection.records}
+    controls = {run.run_id: _control(run) for run in context.selection.records}
     found = {row["run_id"]: row for row in data.to_pylist() if row["part"] == "run"}
     # Of a model alone in the other direction: as the writer it gives none of its tokens away, as the guest all of them.
     for run, rho in ((comparison.base, 0.0), (comparison.reasoning, 1.0)):
         if run in found:
             found[run] |= {"rho_pooled": rho, "changed": found[run]["changed"] if run in comparison.runs else None}
     for row in sorted(found.values(), key=lambda row: row["rho_pooled"]):
-        yield {"writes": writes, **row, "lambda_": lambdas[row["run_id"]]}
+        run = row["run_id"]
+        yield {"writes": writes, **row, "lambda_": lambdas[run], "control": controls[run]}
+
+
+def _control(run: RunRecord) -> str | None:
+    """What kind of control a run is; None: it is none."""
+    gate = run.config.get("gate") or {}
+    if run.program == "matched":
+        return f"matched by {gate.get('match', 'position')}"
+    return run.program if run.program in ("random", "early") or gate.get("like") is not None else None
