@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rrti_sgl.programs.reporting.figures import style
 from rrti_sgl.programs.tables.numbers import COUNT
@@ -38,10 +39,10 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
         directions: one or two.
         n_problems: n.
     """
-    figure, axes = style.column_figure(2.5)
     rows = [row for direction in directions for row in (*direction.rows, *direction.controls)]
     right = 1.12 * max([0.01, *(row["rho_pooled"] for row in rows)])
     kinds = list(dict.fromkeys(row["control"] for direction in directions for row in direction.controls))
+    figure, axes = style.column_figure(2.9 if kinds else 2.5)
     for index, direction in enumerate(directions):
         colour, guest = style.SERIES[index], {"base": "reasoning", "reasoning": "base"}[direction.writes]
         points = sorted((row["rho_pooled"], row["accuracy"]) for row in direction.rows)
@@ -60,8 +61,6 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
                 ends = [row["accuracy_low"], row["accuracy_high"]]
                 width = 0.5 if "control" in row else 0.9
                 axes.plot([row["rho_pooled"]] * 2, ends, color=colour, linewidth=width, zorder=2)
-    for index, kind in enumerate(kinds):
-        axes.plot([], [], color=style.GREY, label=kind, **_hollow(index))
     axes.set(
         xlim=(0, right),
         ylim=(0, 1.06),
@@ -70,7 +69,10 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
     )
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     style.percent_axis(axes.yaxis)
-    style.legend_above(axes, 2 if kinds else 1)
+    style.legend_above(axes, 1)
+    if kinds:
+        marks = [Line2D([], [], color=style.GREY, label=kind, **_hollow(index)) for index, kind in enumerate(kinds)]
+        figure.legend(handles=marks, loc="outside lower left", ncols=2)
     return figure
 
 
