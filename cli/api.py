@@ -34,6 +34,8 @@ OPTIONS = (
         "lambda_value",
         "window",
         "warmup",
+        "rolling",
+        "entropy_tau",
         "cooldown",
         "budget",
         "relay_tokens",

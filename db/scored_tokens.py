@@ -45,7 +45,13 @@ class RunTokens:
 
 
 def read_scored_tokens(
-    store: Store, run: RunRecord, metric: str, disagreement: str | None, *, rows_at_once: int = ROWS_AT_ONCE
+    store: Store,
+    run: RunRecord,
+    metric: str,
+    disagreement: str | None,
+    *,
+    entropy_tau: float | None = None,
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> RunTokens:
     """The positions of a run with one metric as score and another as disagreement.
 
@@ -54,6 +60,7 @@ def read_scored_tokens(
         run: the run.
         metric: what the gate is to see, one of `METRICS`.
         disagreement: what coverage is measured in; None takes ce where every position has it.
+        entropy_tau: the score is 0 where the base model's entropy does not exceed it (`rrti_sgl.science.doubt`).
         rows_at_once: tokens read by one query; at least one sample is.
 
     Raises:
@@ -66,13 +73,12 @@ def read_scored_tokens(
     samples = _samples(store, run)
     asked = int(samples["n"].sum())
     covered = {name: int(samples[name].sum()) for name in METRICS}
-    for name in (metric, disagreement or metric):
+    for name in (metric, disagreement or metric, "entropy_base" if entropy_tau is not None else metric):
         if covered[name] < asked:
             raise _not_covered(run, name, covered, asked)
     if disagreement is None and covered["ce"] == asked:
         disagreement = "ce"
-    columns = [_column(run, name) for name in (metric, disagreement or metric)]
-    names = f"{columns[0]} AS score, {columns[1]} AS disagreement, fired"
+    names = f"{_score(run, metric, entropy_tau)} AS score, {_column(run, disagreement or metric)} AS disagreement, fired"
     scores, known, fired = np.empty(asked), np.empty(asked if disagreement else 0), np.empty(asked, dtype=np.bool_)
     done = 0
     for part in _read(store, run, samples, names, rows_at_once):
@@ -150,7 +156,15 @@ def _not_covered(run: RunRecord, metric: str, covered: dict[str, int], asked: in
 
 
 def _column(run: RunRecord, metric: str) -> str:
-    return "score" if metric == run.metric else metric
+    return "score" if metric == run.metric and "entropy_tau" not in run.gate_params else metric
+
+
+def _score(run: RunRecord, metric: str, entropy_tau: float | None) -> str:
+    if entropy_tau is None:
+        return _column(run, metric)
+    if (metric, entropy_tau) == (run.metric, run.gate_params.get("entropy_tau")):
+        return "score"
+    return f"CASE WHEN {_column(run, 'entropy_base')} > {entropy_tau!r}::DOUBLE THEN {_column(run, metric)} ELSE 0 END"
 
 
 def _read(store: Store, run: RunRecord, samples: dict[str, Any], columns: str, rows_at_once: int) -> Iterator[pa.Table]:

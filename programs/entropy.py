@@ -16,7 +16,7 @@ from rrti_sgl.science.gates import EntropyGate, Gate
 def _make_gate(options: GateOptions, context: GateContext) -> Gate:
     if options.like:
         followed = context.follow(options)
-        options = replace(options, tau=calibrate(followed.scores("entropy_base"), followed.rho).tau)
+        options = replace(options, tau=calibrate(followed.scores("entropy_base", options.rolling), followed.rho).tau)
     return EntropyGate(threshold_rule(options, context))
 
 

@@ -14,10 +14,11 @@ from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.options import Option, check
 from rrti_sgl.programs.stored.followed import Followed
-from rrti_sgl.programs.values import Count, Natural, Positive, Ratio, Share, Text, limited, one_of
+from rrti_sgl.programs.values import Count, Nats, Natural, Positive, Ratio, Share, Text, limited, one_of
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.science.deferral import DeferralRule
-from rrti_sgl.science.gates import Gate, ThresholdRule
+from rrti_sgl.science.doubt import DoubtGate
+from rrti_sgl.science.gates import DivergenceGate, Gate, ThresholdRule
 from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.science.threshold import Warmup
 from rrti_sgl.tokens.vocabulary import Vocabulary
@@ -57,6 +58,8 @@ class GateOptions:
     lambda_: Annotated[Positive | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
     window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
     warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
+    rolling: Annotated[Count, _gate("Compare the mean of the last so many scores with tau, not the score.")] = 1
+    entropy_tau: Annotated[Nats | None, _gate("Only where the base's entropy exceeds this, too.", metavar="NATS")] = None
     cooldown: Annotated[Natural, _gate("No takeover at so many tokens after one.")] = 0
     budget: Annotated[Share, _gate("Share of positions, for random and early.")] = 0.25
     like: Annotated[
@@ -140,4 +143,16 @@ def threshold_rule(options: GateOptions, context: GateContext) -> ThresholdRule:
         lambda_ = options.lambda_ if options.lambda_ is not None else calibration.lambda_ if calibration else None
         if lambda_ is None:
             raise UsageError("lambda is not known.", f"Run `{command('calibrate')}` first, or give {argument('lambda_')}.")
-    return ThresholdRule(tau=tau, lambda_=lambda_, window=options.window, warmup=options.warmup)
+    return ThresholdRule(tau, lambda_, options.window, options.warmup, rolling=options.rolling)
+
+
+def disagreement_gate(options: GateOptions, context: GateContext) -> Gate:
+    """A gate on the divergence that the options name, also on the base model's entropy where they have a threshold of it.
+
+    Raises:
+        UsageError: see `threshold_rule`.
+    """
+    rule = threshold_rule(options, context)
+    if options.entropy_tau is None:
+        return DivergenceGate(options.metric, rule)
+    return DoubtGate(options.metric, options.entropy_tau, rule)

@@ -7,13 +7,12 @@ count in rho.
 
 from __future__ import annotations
 
-from rrti_sgl.programs.program import Program, threshold_rule
-from rrti_sgl.science.gates import DivergenceGate
+from rrti_sgl.programs.program import Program, disagreement_gate
 
 PROGRAM = Program(
     name="relay",
     summary="takeovers of several tokens where the models disagree",
-    make_gate=lambda options, context: DivergenceGate(options.metric, threshold_rule(options, context)),
+    make_gate=disagreement_gate,
     calibrated_on=lambda options: options.metric,
     takeover_tokens=lambda options: options.relay_tokens,
 )

@@ -85,7 +85,8 @@ class RunRecord:
 
     The gate is in `gate` and `gate_params` (JSON), and, where it is a threshold rule, in `tau`, `lambda_` (None = the
     lambda condition is off), `window` and `warmup`, so that SQL can replay it on the tokens:
-    `fired = score > tau AND (lambda_ IS NULL OR <warm-up rule while position < window> OR score > lambda_ * local_mean)`.
+    `fired = score > tau AND (lambda_ IS NULL OR <warm-up rule while position < window> OR score > lambda_ * local_mean)`;
+    with `rolling` in `gate_params` the mean of so many scores, of `score` and `local_mean`, stands for the score.
 
     `config` says under "kind" what made the run, and so what else is in it: "run" and "counterfactual" have the settings of
     a program, "score" those of given texts, "frontend" the options of a backend, "api" the settings of requests to an
@@ -117,7 +118,9 @@ class RunRecord:
     gate_params: Annotated[Mapping[str, Json], Column("All parameters of the gate.")]
     tau: Annotated[float | None, Column("Threshold of the score, in the unit of the metric (nats for ce and kl).")]
     lambda_: Annotated[float | None, Column("Factor over the local mean; NULL: that condition is off.")]
-    window: Annotated[int | None, Column("Length of the local mean: scores of up to that many preceding tokens.")]
+    window: Annotated[
+        int | None, Column("Length of the local mean: so many preceding scores; with `rolling` one fewer than it.")
+    ]
     warmup: Annotated[str | None, Column("Rule for positions before a full window.")]
     calibration_id: Annotated[str | None, Column("Calibration that tau and lambda_ come from.")]
     tagger: Annotated[str, Column("Name and version of the planning tagger.")]
@@ -216,7 +219,9 @@ class TokenColumns:
     reasoning_logprob: Annotated[
         FloatArray, Column("Log-probability of the emitted token under the reasoning model, in nats.", "number")
     ]
-    score: Annotated[FloatArray, Column("What the gate saw: the run's metric, in its unit.", "decided")]
+    score: Annotated[
+        FloatArray, Column("What the gate saw: the run's metric, in its unit; 0 where a gate on doubt saw none.", "decided")
+    ]
     local_mean: Annotated[
         FloatArray, Column("Mean score of the window before the token, in the unit of the metric.", "decided")
     ]

@@ -1,8 +1,8 @@
 -- How much accuracy does a budget buy, and where does more of it stop paying?
--- Definitions: one row for each run of a curve. A curve is the runs of one program, gate metric, lambda rule and cooldown that
---   share models, problems, temperature and top_p, in order of rho; it begins with the run without takeovers on the same
---   problems at the same temperature, where there is one (of several: program base, then the first). rho: takeovers over
---   tokens, all samples. accuracy: mean over problems of the share of graded samples that are right; pass_at_k: mean of
+-- Definitions: one row for each run of a curve. A curve is the runs of one program, gate metric, lambda rule, rolling mean,
+--   threshold of entropy (H>) and cooldown that share models, problems, temperature and top_p, in order of rho; it begins with
+--   the run without takeovers on the same problems at the same temperature, where there is one (of several: program base, then
+--   the first). rho: takeovers over tokens, all samples. accuracy: mean over problems of the share of graded samples that are right; pass_at_k: mean of
 --   the unbiased estimate 1 - C(n - c, k) / C(n, k); k is common to a curve. All are shares from 0 to 1.
 --   Of exchanged runs the model that writes is the base model of their rows, and their curve begins with the run of that model
 --   alone: their own without takeovers, or, with rho 0, the run `reasoning` of the other direction. curve: program, metric and
@@ -48,6 +48,8 @@ described AS (
             program,
             metric,
             CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END,
+            'rolling ' || (gate_params ->> '$.rolling'),
+            'H>' || (gate_params ->> '$.entropy_tau'),
             'cooldown ' || (gate_params ->> '$.cooldown'),
             reasoning_model
         ) AS kind,
@@ -56,6 +58,8 @@ described AS (
             program,
             metric,
             CASE WHEN lambda_ IS NOT NULL THEN 'lambda, t<W: ' || warmup END,
+            'rolling ' || (gate_params ->> '$.rolling'),
+            'H>' || (gate_params ->> '$.entropy_tau'),
             'cooldown ' || (gate_params ->> '$.cooldown'),
             CASE
                 WHEN count(DISTINCT concat_ws(' ', base_model, reasoning_model)) OVER () > 1

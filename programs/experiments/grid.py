@@ -192,6 +192,8 @@ def variant_label(program: str, gate: GateOptions) -> str:
         parts += [gate.metric] if gate.metric != "ce" and program != "entropy" else []
         parts += [f"{gate.relay_tokens} tokens"] if program == "relay" else []
         parts += [f"lambda, t<W: {gate.warmup}"] if gate.use_lambda else []
+    parts += [f"rolling {gate.rolling}"] if gate.rolling > 1 else []
+    parts += [f"H>{gate.entropy_tau:.3g}"] if gate.entropy_tau is not None else []
     parts += [f"cooldown {gate.cooldown}"] if gate.cooldown else []
     return " ".join(parts)
 

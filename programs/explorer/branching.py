@@ -25,6 +25,7 @@ from rrti_sgl.errors import PairMismatchError, RRTIError, Spelling, UsageError
 from rrti_sgl.programs.explorer.asked import Asked, Count, Number, Text
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.explorer.samples import Payload
+from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.counterfactual import choices, prepare_continuation
 from rrti_sgl.programs.running.preparing import PreparedRun
 from rrti_sgl.programs.running.session import PairSession
@@ -245,7 +246,9 @@ def _settings(settings: RunSettings, asked: BranchAsked) -> RunSettings:
     program = PROGRAMS[asked.program]
     gate, calibration = settings.gate, settings.calibration_id
     if program != settings.program:  # what belongs to another program's gate
-        gate, calibration = replace(gate, gate=None, gate_params={}, like=None), None
+        none = GateOptions()
+        others = ("gate", "gate_params", "like", "rolling", "entropy_tau", "cooldown")
+        gate, calibration = replace(gate, **{name: getattr(none, name) for name in others}), None
     if program == "guided" and asked.lambda_ is not None:
         factor = gate.lambda_ if isinstance(asked.lambda_, bool) else asked.lambda_
         gate = replace(gate, use_lambda=asked.lambda_ is not False, lambda_=factor)

@@ -156,7 +156,8 @@ class Explorer:
                 coalesce(n.tokens, 0) AS tokens,
                 coalesce(n.takeovers, 0) AS takeovers, metric, score_kind AS "scoreKind", temperature,
                 gate, tau, lambda_ AS lambda, "window", warmup,
-                coalesce((gate_params ->> '$.cooldown')::INTEGER, 0) AS cooldown
+                coalesce((gate_params ->> '$.cooldown')::INTEGER, 0) AS cooldown,
+                coalesce((gate_params ->> '$.rolling')::INTEGER, 1) AS rolling
             FROM runs LEFT JOIN (
                 SELECT
                     run_id, count(*) AS samples, count(correct) AS graded, count(*) FILTER (correct) AS "right",
@@ -167,7 +168,7 @@ class Explorer:
         """
         found = {}
         for row in self.index.sql(query).to_pylist():
-            rule = {name: row.pop(name) for name in ("tau", "lambda", "window", "warmup", "cooldown")}
+            rule = {name: row.pop(name) for name in ("tau", "lambda", "window", "warmup", "cooldown", "rolling")}
             gate = row.pop("gate")
             found[row["run"]] = {**row, "gate": None if gate is None else {"name": gate, "metric": row["metric"], **rule}}
         self._runs.update(found)  # runs only come: an explorer is the store's one writer, or the store stays as it is

@@ -162,8 +162,9 @@ def _gate_label(run: RunRecord) -> str:
         parts.append(f"τ={SETTING.text(run.tau)}")
     if run.lambda_ is not None:
         parts.append(f"λ ({run.warmup})")
-    if run.gate_params.get("cooldown"):
-        parts.append(f"cooldown {run.gate_params['cooldown']}")
+    parts += [f"{name} {run.gate_params[name]}" for name in ("rolling", "cooldown") if run.gate_params.get(name)]
+    if "entropy_tau" in run.gate_params:
+        parts.append(f"H>{SETTING.text(run.gate_params['entropy_tau'])}")
     if run.program == "guided" and run.metric not in (None, "ce"):
         parts.append(str(run.metric))
     return " ".join(parts)

@@ -12,11 +12,14 @@ from rrti_sgl.grading import PlantedDecisions
 from rrti_sgl.programs.program import GateContext, GateOptions, Program
 from rrti_sgl.programs.registry import PROGRAMS, find_program
 from rrti_sgl.programs.running.settings import RunSettings
-from rrti_sgl.programs.stored.calibrate import known_calibrations, newest_calibration
+from rrti_sgl.programs.stored.calibrate import known_calibrations, newest_calibration, of_what_is_compared
 from rrti_sgl.programs.stored.followed import followed_run
 from rrti_sgl.records import CalibrationRecord, RunRecord, ScoreKind
 from rrti_sgl.science.calibration import check_compatible
+from rrti_sgl.science.doubt import DoubtGate
 from rrti_sgl.science.gates import Gate, ThresholdGate, load_gate
+
+_NO_OPTIONS = GateOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,18 @@ def _cooling(program: str, gate: Gate, cooldown: int) -> Gate:
     return gate.cooling(cooldown)
 
 
+def _check_used(program: str, gate: Gate, options: GateOptions) -> None:
+    """Refuse options of a threshold on scores that the gate does not have."""
+    unused = {
+        "rolling": options.rolling > 1 and (gate.rule is None or gate.rule.rolling == 1),
+        "entropy_tau": options.entropy_tau is not None and not isinstance(gate, DoubtGate),
+    }
+    for name in (name for name, wrong in unused.items() if wrong):
+        able = "guided, relay and entropy" if name == "rolling" else "guided and relay"
+        message = f"{argument(name, getattr(options, name))} does nothing: it is of the gates of {able}, not of {program}."
+        raise UsageError(message, "Leave it out.")
+
+
 def choose_gate(
     pair: Pair,
     program: str,
@@ -101,8 +116,9 @@ def choose_gate(
     if calibration_id is not None:
         _refuse_unused(calibration_id, found, options)
     if options.gate is not None:
-        if options.cooldown:
-            raise UsageError(f"{argument('cooldown')} is of the programs' gates.", "Give a gate of your own its own rule.")
+        for name in ("rolling", "entropy_tau", "cooldown"):
+            if getattr(options, name) != getattr(_NO_OPTIONS, name):
+                raise UsageError(f"{argument(name)} is of the programs' gates.", "Give a gate of your own its own rule.")
         return ChosenGate(load_gate(options.gate, options.gate_params), takeover_tokens=found.takeover_tokens(options))
     metric, kind = found.calibrated_on(options), pair.score_kind(k, score_kind)
     calibration = None
@@ -127,7 +143,11 @@ def choose_gate(
             f"{program} does not take over like another run.", f"Leave {argument('like')} out; it is for {able}."
         )
     followed = followed_run(store, options.like) if options.like is not None and store is not None else None
-    gate = found.make_gate(options, GateContext(calibration, planted, pair.vocabulary, followed))
+    thresholds = calibration
+    if calibration is not None and store is not None and options.tau is None:
+        thresholds = of_what_is_compared(store, calibration, rolling=options.rolling, entropy_tau=options.entropy_tau)
+    gate = found.make_gate(options, GateContext(thresholds, planted, pair.vocabulary, followed))
+    _check_used(program, gate, options)
     if options.cooldown:
         gate = _cooling(program, gate, options.cooldown)
     return ChosenGate(gate, calibration, found.takeover_tokens(options), followed.run if followed else None)

@@ -31,7 +31,7 @@ DRAFT_TOKENS = 12
 BESIDE = ("kind", "regraded", "forced", "arms")
 
 _LATER_OPTIONS = {"top_k_mass": 1.0, "exchanged": False, "paced_drafts": False}
-_LATER_GATE_OPTIONS = ("like", "match", "deferral", "cooldown")
+_LATER_GATE_OPTIONS = ("like", "match", "deferral", "cooldown", "rolling", "entropy_tau")
 _NO_GATE = GateOptions()
 
 _problems = partial(Option, panel="Problems", tables=("problems",))

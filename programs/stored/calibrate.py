@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
+from rrti_sgl.db.scored_tokens import read_scored_tokens
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.records import CalibrationRecord, ScoreKind
 from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.science.regating import compared
+from rrti_sgl.science.threshold import ThresholdRule
 
 
 def calibrate_on_run(store: Store, run_id: str, *, metric: str, spike_ratio: float) -> CalibrationRecord:
@@ -55,6 +59,35 @@ def calibrate_on_run(store: Store, run_id: str, *, metric: str, spike_ratio: flo
     )
     store.add_calibration(record)
     return record
+
+
+def of_what_is_compared(
+    store: Store, calibration: CalibrationRecord, *, rolling: int = 1, entropy_tau: float | None = None
+) -> CalibrationRecord:
+    """A calibration with the thresholds of its spike ratio for what a gate compares in place of single scores.
+
+    Args:
+        store: where its rollouts are.
+        calibration: of single scores.
+        rolling: the mean of the last so many scores is compared.
+        entropy_tau: scores are 0 where the base model's entropy does not exceed it.
+
+    Raises:
+        UsageError: its rollouts are not there, or their scores do not allow that ratio.
+    """
+    if rolling == 1 and entropy_tau is None:
+        return calibration
+    try:
+        run = store.get_run(calibration.run_id)
+        tokens = read_scored_tokens(store, run, calibration.metric, calibration.metric, entropy_tau=entropy_tau).tokens
+        found = calibrate(compared(tokens, ThresholdRule(0.0, rolling=rolling)), calibration.spike_ratio)
+    except UsageError as error:
+        given = argument("rolling", rolling) if entropy_tau is None else argument("entropy_tau", entropy_tau)
+        raise UsageError(
+            f"{given} takes its threshold from the rollouts of calibration {calibration.calibration_id}: {error.message}",
+            f"Give {argument('tau')}, or calibrate on base rollouts in this store.",
+        ) from error
+    return replace(calibration, tau=found.tau, lambda_=found.lambda_, mean_score=found.mean_score)
 
 
 def known_calibrations(store: Store) -> str:

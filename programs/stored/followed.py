@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
+from rrti_sgl.db.scored_tokens import read_scored_tokens
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError, argument, command
 from rrti_sgl.records import FloatArray, IntArray, RunRecord
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Gate, Steps
+from rrti_sgl.science.regating import compared
+from rrti_sgl.science.threshold import ThresholdRule
 
 BINS = 100
 _AT_ONCE = 200  # samples whose lists are read together
@@ -109,8 +112,8 @@ class Followed:
         positions = rows["position"].to_numpy().astype(np.int32)
         return Steps(positions, base, guest[0] if guest else None, 0, drafted=rows["base_token_id"].to_pylist())
 
-    def scores(self, metric: str) -> FloatArray:
-        """The values of a metric at all tokens of the run.
+    def scores(self, metric: str, rolling: int = 1) -> FloatArray:
+        """The values of a metric at all tokens of the run, or the means of the last so many at each.
 
         Raises:
             UsageError: some of the tokens have none.
@@ -119,6 +122,9 @@ class Followed:
         if len(values) != self.tokens.sum():
             message = f"Run {self.run.run_id} has {metric} at {len(values)} of {self.tokens.sum()} tokens."
             raise UsageError(message, "Follow a run whose gate scored all of them, such as one of guided.")
+        if rolling > 1:
+            tokens = read_scored_tokens(self.store, self.run, metric, metric).tokens
+            return compared(tokens, ThresholdRule(0.0, rolling=rolling))
         return values
 
 

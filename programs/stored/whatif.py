@@ -19,16 +19,20 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError, UsageError, argument
 from rrti_sgl.programs.options import Option, validated
 from rrti_sgl.programs.program import WINDOW
+from rrti_sgl.programs.stored.calibrate import of_what_is_compared
 from rrti_sgl.programs.tables.numbers import RATE
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
-from rrti_sgl.programs.values import Count, Natural
+from rrti_sgl.programs.values import Count, Nats, Natural
 from rrti_sgl.records import RunRecord
 from rrti_sgl.science.calibration import check_compatible
-from rrti_sgl.science.regating import Outcome, Regating, calibrated_rules, ratio_for_budget
+from rrti_sgl.science.regating import Outcome, Regating, ScoredTokens, calibrated_rules, compared, ratio_for_budget
 from rrti_sgl.science.threshold import ThresholdRule, Warmup
 from rrti_sgl.statistics.resampling import Interval
 
-SHOWN = ("spike_ratio", "tau", "lambda", "n_fired", "budget", "problem_sd", "coverage", "best_coverage", "realised_budget")
+SHOWN = (
+    *("spike_ratio", "tau", "lambda", "rolling", "entropy_tau"),
+    *("n_fired", "budget", "problem_sd", "coverage", "best_coverage", "realised_budget"),
+)
 SWEEP = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 LIMITS = (
     "The stored tokens stay as they are: a takeover that changes its token would change every token and score after it, "
@@ -75,6 +79,8 @@ class WhatIfOptions:
     lambda_: Annotated[float | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
     window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
     warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
+    rolling: Annotated[Count, _gate("Compare the mean of the last so many scores with tau, not the score.")] = 1
+    entropy_tau: Annotated[Nats | None, _gate("Only where the base's entropy exceeds this, too.", metavar="NATS")] = None
     cooldown: Annotated[Natural, _gate("It does not fire at so many tokens after one.")] = 0
     disagreement: Annotated[str | None, Option("Coverage is a share of this. [default: ce]", "Output", metavar="METRIC")] = (
         None
@@ -90,6 +96,10 @@ class WhatIfOptions:
         """
         values = validated(options, cls)
         return cls(**{"use_lambda": values.get("lambda_") is not None, **values})
+
+    def rule(self, tau: float, lambda_: float | None) -> ThresholdRule:
+        """A rule with these thresholds and the other options."""
+        return ThresholdRule(tau, lambda_, self.window, self.warmup, self.cooldown, self.rolling)
 
     def __post_init__(self) -> None:
         chosen = {
@@ -130,6 +140,7 @@ class WhatIf:
     tokens: RunTokens
     trials: Sequence[Trial]
     notes: Sequence[str] = field(default_factory=tuple)
+    entropy_tau: float | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -154,6 +165,8 @@ class WhatIf:
             "lambda": rule.lambda_,
             "window": rule.window if rule.lambda_ is not None else None,
             "warmup": rule.warmup if rule.lambda_ is not None else None,
+            "rolling": rule.rolling if rule.rolling > 1 else None,
+            "entropy_tau": self.entropy_tau,
             "n_positions": len(tokens.scores),
             "n_problems": len(outcome.by_problem),
             "n_fired": outcome.n_fired,
@@ -196,7 +209,9 @@ def what_if(store: Store, reference: str | None, options: WhatIfOptions) -> What
     """
     run = _one_run(store, reference)
     metric = _metric(run, options)
-    found = read_scored_tokens(store, run, metric, options.disagreement)
+    doubt = run.gate_params.get("entropy_tau") if options.stored else options.entropy_tau
+    read = partial(read_scored_tokens, store, entropy_tau=doubt)
+    found = read(run, metric, options.disagreement)
     regating = Regating(found.tokens, options.seed)
     notes = list(LIMITS)
     if found.tokens.fired.any():
@@ -206,23 +221,23 @@ def what_if(store: Store, reference: str | None, options: WhatIfOptions) -> What
     if options.stored:
         gates: list[tuple[float | None, ThresholdRule]] = [(None, _stored_rule(run))]
     elif options.tau is not None:
-        gates = [(None, ThresholdRule(options.tau, options.lambda_, options.window, options.warmup, options.cooldown))]
+        gates = [(None, options.rule(options.tau, options.lambda_))]
     elif options.calibration_id is not None:
         gates = [_calibration_gate(store, run, metric, options)]
     else:
         source = run if options.calibrate_on is None else _calibration_run(store, run, options.calibrate_on)
         if source.run_id == run.run_id:
-            scores = found.tokens.scores
+            rollouts = found
             notes.append(IN_SAMPLE)
         else:
-            scores = read_scored_tokens(store, source, metric, metric).tokens.scores
-        gates = _calibrated_gates(regating, scores, options)
+            rollouts = read(source, metric, metric)
+        gates = _calibrated_gates(regating, rollouts.tokens, options)
     trials = []
     for ratio, rule in gates:
-        beside, said = _realised(store, found, rule)
+        beside, said = _realised(store, found, rule, doubt)
         trials.append(Trial(ratio, regating.outcome(rule), *beside))
         notes += said
-    return WhatIf(found, trials, list(dict.fromkeys(notes)))
+    return WhatIf(found, trials, list(dict.fromkeys(notes)), doubt)
 
 
 def _one_run(store: Store, reference: str | None) -> RunRecord:
@@ -257,8 +272,8 @@ def _stored_rule(run: RunRecord) -> ThresholdRule:
         raise UsageError(
             f"Run {run.run_id} ({run.program}) has no gate with a threshold.", f"Leave {argument('stored')} out."
         )
-    rest = run.gate_params.get("cooldown", 0)
-    return ThresholdRule(run.tau, run.lambda_, run.window, run.warmup, rest)  # type: ignore[arg-type]
+    rest, rolling = run.gate_params.get("cooldown", 0), run.gate_params.get("rolling", 1)
+    return ThresholdRule(run.tau, run.lambda_, run.window, run.warmup, rest, rolling)  # type: ignore[arg-type]
 
 
 def _calibration_gate(store: Store, run: RunRecord, metric: str, options: WhatIfOptions) -> tuple[float, ThresholdRule]:
@@ -273,9 +288,8 @@ def _calibration_gate(store: Store, run: RunRecord, metric: str, options: WhatIf
         reasoning_model=run.reasoning_model or "",
         tokenizer_hash=run.tokenizer_hash,
     )
-    lambda_ = (options.lambda_ or calibration.lambda_) if options.use_lambda else None
-    rule = ThresholdRule(calibration.tau, lambda_, options.window, options.warmup, options.cooldown)
-    return calibration.spike_ratio, rule
+    found = of_what_is_compared(store, calibration, rolling=options.rolling, entropy_tau=options.entropy_tau)
+    return found.spike_ratio, options.rule(found.tau, (options.lambda_ or found.lambda_) if options.use_lambda else None)
 
 
 def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
@@ -295,9 +309,11 @@ def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
     return source
 
 
-def _calibrated_gates(regating: Regating, scores: Any, options: WhatIfOptions) -> list[tuple[float | None, ThresholdRule]]:
-    lambda_ = 1.0 if options.use_lambda else None
-    template = ThresholdRule(math.inf, lambda_, options.window, options.warmup, options.cooldown)
+def _calibrated_gates(
+    regating: Regating, rollouts: ScoredTokens, options: WhatIfOptions
+) -> list[tuple[float | None, ThresholdRule]]:
+    template = options.rule(math.inf, 1.0 if options.use_lambda else None)
+    scores = compared(rollouts, template)
     if options.budgets:
         ratios = [ratio_for_budget(regating, scores, template, budget) for budget in options.budgets]
     else:
@@ -308,7 +324,9 @@ def _calibrated_gates(regating: Regating, scores: Any, options: WhatIfOptions) -
     return list(zip(ratios, rules, strict=True))
 
 
-def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[tuple[str | None, float | None], list[str]]:
+def _realised(
+    store: Store, found: RunTokens, rule: ThresholdRule, entropy_tau: float | None
+) -> tuple[tuple[str | None, float | None], list[str]]:
     """The newest other run that used exactly this gate on these models and drew alike, and its rho; what must be said of it.
 
     A run on the same problem set comes first. One that drew at another temperature has another budget for that alone: it is
@@ -318,10 +336,12 @@ def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[tupl
     rows = store.sql(
         """
         SELECT run_id, rho, temperature, top_p, problem_set FROM run_view
-        WHERE run_id <> $run AND metric = $metric AND gate IN ('divergence', 'entropy') AND program <> 'relay'
+        WHERE run_id <> $run AND metric = $metric AND gate IN ('divergence', 'doubt', 'entropy') AND program <> 'relay'
           AND tau = $tau AND lambda_ IS NOT DISTINCT FROM $lambda
           AND ($lambda IS NULL OR ("window" = $window AND warmup = $warmup))
           AND COALESCE((gate_params ->> '$.cooldown')::INTEGER, 0) = $cooldown
+          AND COALESCE((gate_params ->> '$.rolling')::INTEGER, 1) = $rolling
+          AND (gate_params ->> '$.entropy_tau')::DOUBLE IS NOT DISTINCT FROM $entropy_tau
           AND base_model = $base AND reasoning_model = $reasoning AND k = $k AND score_kind = $kind AND rho IS NOT NULL
         ORDER BY problem_set = $problems DESC, created_at DESC, run_id
         """,
@@ -333,6 +353,8 @@ def _realised(store: Store, found: RunTokens, rule: ThresholdRule) -> tuple[tupl
             "window": rule.window,
             "warmup": rule.warmup,
             "cooldown": rule.cooldown,
+            "rolling": rule.rolling,
+            "entropy_tau": entropy_tau,
             "base": run.base_model,
             "reasoning": run.reasoning_model,
             "k": run.k,

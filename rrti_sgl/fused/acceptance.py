@@ -50,9 +50,9 @@ class Guidance:
         return 1 if self.relay_left or isinstance(self.gate, AlwaysGate) else self.steering.draft_tokens
 
     @property
-    def metric(self) -> str | None:
-        """The metric over the whole vocabulary that is the gate's signal; None where the gate is asked itself."""
-        return self.gate.metric if self.gate.measures and not self.steering.k else None
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics over the whole vocabulary that the gate's signal is made of; none where the gate is asked itself."""
+        return () if self.steering.k else self.gate.metrics
 
     def decide(self, position: int, scores: FloatArray, drafted: IntArray, drawn: IntArray) -> Kept:
         """What is kept of a draft.
@@ -86,7 +86,7 @@ class Guidance:
             return self._walk(self._state, position, scores, changes)
         rule = self.gate.rule
         assert rule is not None
-        if rule.lambda_ is None:
+        if not rule.remembers:
             fired: BoolArray = scores > rule.tau
         else:
             # With fewer than a window's scores these are all there were, so that positions in them count what was seen.
@@ -113,8 +113,8 @@ class Guidance:
         if self._state is not None:
             for index, score in enumerate(scores):
                 self._state.decide(position + index, float(score))
-        elif rule is not None and rule.lambda_ is not None:
-            self._recent = [*self._recent, *map(float, scores)][-rule.window :]
+        elif rule is not None and rule.remembers:
+            self._recent = [*self._recent, *map(float, scores)][-rule.local_window :]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

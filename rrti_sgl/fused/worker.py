@@ -258,7 +258,7 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         reasoning = torch.log_softmax(logits.float(), -1)
         drawn = draw(logits, batch.sampling_info, drafted.sequence)
         traced = any(guide.steering.trace for guide in guides if guide is not None)
-        names = _NAMES if traced else sorted({guide.metric for guide in guides if guide is not None and guide.metric})
+        names = _NAMES if traced else sorted({name for guide in guides if guide is not None for name in guide.metrics})
         metrics = measure(base, reasoning, names).cpu().numpy().astype(np.float64) if names else np.empty((len(base), 0))
         begins = np.concatenate([[0], np.cumsum(drafted.lengths)[:-1]]).tolist()
         round_ = Round(
@@ -314,9 +314,9 @@ class GuidedWorker(BaseSpecWorker):  # type: ignore[misc]
         self, request: Any, guide: Guidance, round_: Round, rows: slice, position: int, names: Sequence[str]
     ) -> FloatArray:
         """(n,) scores of a request's drafted positions."""
-        if guide.metric is not None:
-            column: FloatArray = round_.metrics[:, list(names).index(guide.metric)][rows]
-            return column
+        if guide.metrics:
+            columns = {name: round_.metrics[rows, list(names).index(name)] for name in guide.metrics}
+            return guide.gate.combined(columns)
         n = rows.stop - rows.start
         k = guide.steering.k or self._vocab_size
         asked = guide.gate.needs_base or guide.steering.k or ":" in guide.steering.gate

@@ -92,9 +92,19 @@ class Gate(ABC):
         return None
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of `METRICS` that the signal is made of by `combined`, and of nothing else; none: of other things."""
+        return ()
+
+    @property
     def measures(self) -> bool:
         """Whether the signal is the metric itself, as the store computes it: what the gate saw is then stored for it."""
-        return False
+        return self.metrics == (self.metric,)
+
+    def combined(self, values: Mapping[str, FloatArray]) -> FloatArray:
+        """The signal of its metrics, (n,) each by name."""
+        [value] = values.values()
+        return value
 
     @abstractmethod
     def params(self) -> dict[str, Json]:
@@ -139,9 +149,10 @@ class ThresholdGate(Gate):
         return gate
 
     def params(self) -> dict[str, Json]:
-        """The rule's four options, and the metric where there is one."""
+        """The rule's options, and the metric where there is one."""
         rule = self._rule
         options: dict[str, Json] = {"tau": rule.tau, "lambda": rule.lambda_, "window": rule.window, "warmup": rule.warmup}
+        options |= {"rolling": rule.rolling} if rule.rolling > 1 else {}
         return options if self.metric is None else {"metric": self.metric, **options}
 
     def begin(self) -> GateState:
@@ -160,15 +171,16 @@ class MetricGate(ThresholdGate):
         self.needs_base = metric is not None
 
     @property
-    def measures(self) -> bool:
-        """True, unless a subclass makes another signal of it."""
-        return self.metric is not None and type(self).signal is MetricGate.signal
+    def metrics(self) -> tuple[str, ...]:
+        """The metric, unless a subclass makes another signal."""
+        return () if self.metric is None or type(self).signal is not MetricGate.signal else (self.metric,)
 
     def signal(self, steps: Steps) -> FloatArray:
         """The metric in its unit, NaN (not computed) without one."""
         if self._metric is None:
             return np.full(len(steps.positions), np.nan)
-        return METRICS[self._metric].value(Models(steps.base, steps.reasoning))
+        models = Models(steps.base, steps.reasoning)
+        return self.combined({name: METRICS[name].value(models) for name in self.metrics})
 
 
 class DivergenceGate(MetricGate):
@@ -334,13 +346,13 @@ def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
         raise UsageError(f"gate = {name!r} is unknown.", f"Use one of {', '.join((*_NAMED, *_ELSEWHERE))}.")
     values = {{"lambda": "lambda_"}.get(key, key): value for key, value in params.items()}
     cooldown: Any = values.pop("cooldown", 0)
-    if found in (DivergenceGate, EntropyGate):
-        rule = {key: values.pop(key) for key in ("tau", "lambda_", "window", "warmup") if key in values}
+    if issubclass(found, MetricGate) and found is not NeverGate:
+        rule = {key: values.pop(key) for key in ("tau", "lambda_", "window", "warmup", "rolling") if key in values}
         if "tau" not in rule:
             raise UsageError(f"tau is not given, and the gate {name!r} needs it.", "Give a threshold.")
         if found is EntropyGate and values.pop("metric", "entropy_base") != "entropy_base":
             raise UsageError(f"metric = {params['metric']!r} is not what the gate {name!r} watches.", "Leave it out.")
-        if found is DivergenceGate:
+        if found is not EntropyGate:
             values.setdefault("metric", "ce")
         values["rule"] = ThresholdRule(**rule)
     try:
@@ -376,6 +388,7 @@ _NAMED: Final[Mapping[str, type[Gate]]] = {
 }
 _ELSEWHERE: Final[Mapping[str, str]] = {
     "deferral": "rrti_sgl.science.deferral:DeferralGate",
+    "doubt": "rrti_sgl.science.doubt:DoubtGate",
     "position": "rrti_sgl.science.matched:PositionGate",
     "token": "rrti_sgl.science.matched:TokenGate",
 }

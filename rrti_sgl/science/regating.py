@@ -92,6 +92,13 @@ def local_means(tokens: ScoredTokens, window: int) -> FloatArray:
     return means
 
 
+def compared(tokens: ScoredTokens, rule: ThresholdRule) -> FloatArray:
+    """(N,) what a gate with this rule compares with tau: the scores, or their rolling means."""
+    if rule.rolling == 1:
+        return tokens.scores
+    return rule.levels(tokens.scores, local_means(tokens, rule.local_window), tokens.seen)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What a gate would do on stored tokens.
@@ -142,7 +149,7 @@ class Regating:
 
     def fires(self, rule: ThresholdRule) -> BoolArray:
         """(N,) where a gate with this rule would fire."""
-        means = self.tokens.scores if rule.lambda_ is None else self.local_means(rule.window)  # not read without lambda
+        means = self.local_means(rule.local_window) if rule.remembers else self.tokens.scores  # else not read
         return rule.fires(self.tokens.scores, means, self.tokens.seen)
 
     def outcome(self, rule: ThresholdRule) -> Outcome:
@@ -185,9 +192,9 @@ def calibrated_rules(scores: FloatArray, spike_ratios: Sequence[float], template
     """One rule for each spike ratio, tau and lambda from (M,) scores as `rrti_sgl.science.calibration` takes them.
 
     Args:
-        scores: of base rollouts.
+        scores: of base rollouts, as such a rule compares them.
         spike_ratios: shares of those scores that lie above tau.
-        template: window, warm-up, and whether lambda is on; its thresholds are replaced.
+        template: all but its thresholds, which are replaced, and whether lambda is on.
 
     Raises:
         UsageError: as `rrti_sgl.science.calibration.sweep`.
@@ -206,7 +213,7 @@ def ratio_for_budget(regating: Regating, scores: FloatArray, template: Threshold
 
     Args:
         regating: the tokens that the budget is a share of.
-        scores: of the base rollouts to calibrate on.
+        scores: of the base rollouts to calibrate on, as such a rule compares them.
         template: as for `calibrated_rules`.
         budget: share of the positions, in (0, 1).
 

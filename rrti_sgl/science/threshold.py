@@ -5,6 +5,11 @@ score is not in the mean. The paper publishes neither W nor what holds while t <
 defaults are ours. t counts the scores seen before, which is the position where every token is scored. With a cooldown
 of n the n scores after one that fired fire nothing; it is no part of the paper.
 
+With `rolling` of w the mean of the last w scores, the current one in it, stands for `s_t`: the rolling entropy of Entropy
+Adaptive Decoding (Simonds, arXiv 2502.06833, where w = 5 and the larger model goes on until that mean falls below tau). One
+token a takeover, any score, and the mean of what there is while t < w - 1, are ours. The local mean is then of the w - 1
+scores before, so that a stored score and its local mean give what was compared, and the lambda condition cannot be on.
+
 The rule exists twice, step by step (`ThresholdState`) and vectorised (`replay`), and both decide bit for bit alike.
 """
 
@@ -41,7 +46,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdRule:
-    """Fires iff score > tau and, unless `lambda_` is None, score > lambda_ * (mean of the `window` scores before it).
+    """Fires iff level > tau and, unless `lambda_` is None, score > lambda_ * (mean of the `window` scores before it).
+
+    The level is the score, or with `rolling` above 1 the mean of the last so many scores, itself in it.
 
     `warmup` says what replaces the second condition while fewer than `window` scores exist: "tau": nothing, tau alone
     decides; "partial": the mean over what there is (nothing at the first position); "never": no takeover. For the `cooldown`
@@ -56,6 +63,7 @@ class ThresholdRule:
     window: int = 16
     warmup: Warmup = "tau"
     cooldown: int = 0
+    rolling: int = 1
 
     def __post_init__(self) -> None:
         if not is_number(self.tau) or math.isnan(self.tau):
@@ -72,10 +80,41 @@ class ThresholdRule:
             )
         if self.warmup not in get_args(Warmup):
             raise UsageError(f"warmup = {self.warmup!r} is unknown.", f"Use one of {', '.join(get_args(Warmup))}.")
+        if type(self.rolling) is not int or not 1 <= self.rolling <= bounds.COUNT:
+            raise UsageError(
+                f"rolling = {self.rolling!r} is no number of tokens.", f"Give an integer from 1 to {bounds.COUNT}."
+            )
+        if self.rolling > 1 and self.lambda_ is not None:
+            raise UsageError(
+                f"rolling = {self.rolling} and lambda = {self.lambda_:g} both need the local mean, each of its own window.",
+                "Leave one of them out.",
+            )
+
+    @property
+    def remembers(self) -> bool:
+        """Whether decisions depend on the scores before."""
+        return self.lambda_ is not None or self.rolling > 1
+
+    @property
+    def local_window(self) -> int:
+        """Scores in the local mean at most, the current one not among them."""
+        return self.rolling - 1 if self.rolling > 1 else self.window
+
+    def level(self, score: float, local_mean: float | None, seen: int) -> float:
+        """What is compared with tau, given the mean of at most `local_window` of the `seen` scores before this one."""
+        before = min(seen, self.rolling - 1)
+        return score if not before or local_mean is None else (score + before * local_mean) / (before + 1)
+
+    def levels(self, scores: FloatArray, local_mean: FloatArray, seen: IntArray) -> FloatArray:
+        """`level` of many scores, (N,) each; `local_mean` is NaN where `seen` is 0."""
+        if self.rolling == 1:
+            return scores
+        before = np.minimum(seen, self.rolling - 1)
+        return np.where(before > 0, (scores + before * local_mean) / (before + 1), scores)
 
     def reason(self, score: float, local_mean: float | None, seen: int) -> Reason:
-        """The decision on one score, given the mean of at most `window` of the `seen` scores before it; cooldown aside."""
-        if not score > self.tau:
+        """The decision on one score, given the local mean and how many scores stand before it; cooldown aside."""
+        if not self.level(score, local_mean, seen) > self.tau:
             return "below_tau"
         if self.lambda_ is None:
             return "fired"
@@ -102,7 +141,7 @@ class ThresholdRule:
         return fired
 
     def _above(self, scores: FloatArray, local_mean: FloatArray, seen: IntArray) -> BoolArray:
-        fired: BoolArray = scores > self.tau
+        fired: BoolArray = self.levels(scores, local_mean, seen) > self.tau
         if self.lambda_ is None:
             return fired
         above: BoolArray = scores > self.lambda_ * local_mean
@@ -132,7 +171,7 @@ class ThresholdState:
 
     def __init__(self, rule: ThresholdRule) -> None:
         self._rule = rule
-        self._recent: deque[float] = deque(maxlen=rule.window)
+        self._recent: deque[float] = deque(maxlen=rule.local_window)
         self._position = -1
         self._cooling = 0  # scores that are still silenced
 
@@ -170,7 +209,7 @@ def replay(scores: FloatArray, rule: ThresholdRule) -> tuple[BoolArray, FloatArr
     scores = np.ascontiguousarray(scores, dtype=np.float64)
     if not (scores > -np.inf).all():
         raise ValueError(f"the score at position {int(np.argmin(scores > -np.inf))} is NaN or -inf")
-    total, window = len(scores), rule.window
+    total, window = len(scores), rule.local_window
     local_mean = np.full(total, np.nan)
     for t in range(1, min(window, total)):
         local_mean[t] = scores[:t].mean()

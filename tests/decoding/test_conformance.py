@@ -18,6 +18,7 @@ from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.programs.running.session import Concurrency
 from rrti_sgl.records import ProblemRecord
 from rrti_sgl.science.deferral import DeferralGate
+from rrti_sgl.science.doubt import DoubtGate
 from rrti_sgl.science.gates import (
     AlwaysGate,
     DivergenceGate,
@@ -42,6 +43,9 @@ GATES: dict[str, Gate] = {
     "entropy, lambda": EntropyGate(ThresholdRule(tau=0.5, lambda_=1.2, window=4, warmup="never")),
     "entropy, lambda, cooldown": EntropyGate(ThresholdRule(0.5, 1.2, window=4, warmup="partial", cooldown=3)),
     "ce, cooldown": DivergenceGate("ce", ThresholdRule(tau=1.0)).cooling(2),
+    "entropy, rolling": EntropyGate(ThresholdRule(tau=1.0, rolling=4)),
+    "ce, rolling, cooldown": DivergenceGate("ce", ThresholdRule(2.0, rolling=2, cooldown=2)),
+    "js where the base doubts": DoubtGate("js", 1.0, ThresholdRule(0.1)),
     "random, cooldown": RandomGate(0.5).cooling(1),
     "random": RandomGate(0.25),
     "early": EarlyGate(5),
@@ -153,7 +157,7 @@ def test_exchanged_roles_are_those_of_the_exchanged_pair(name: str, tokens: int)
 
 
 @pytest.mark.parametrize("loop", ["chunked", "lockstep"])
-@pytest.mark.parametrize("name", ["ce", "entropy", "random", "never", "always"])
+@pytest.mark.parametrize("name", ["ce", "entropy, rolling", "random", "never", "always"])
 def test_a_given_beginning_is_what_the_rest_goes_on_from(name: str, loop: Decoding) -> None:
     """A sample that is cut in two and given its own first half ends as it ended; the limit counts what was given."""
     gate = AlwaysGate() if name == "always" else GATES[name]

@@ -14,6 +14,7 @@ from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.problems import load_problems
 from rrti_sgl.programs.running.session import Concurrency
+from rrti_sgl.science.doubt import DoubtGate
 from rrti_sgl.science.gates import DivergenceGate, EarlyGate, EntropyGate, Gate, RandomGate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
 from tests.decoded import decode
@@ -24,6 +25,8 @@ GATES: dict[str, Gate] = {
     "ce": DivergenceGate("ce", ThresholdRule(tau=0.55)),
     "reverse kl, lambda": DivergenceGate("reverse_kl", ThresholdRule(tau=0.2, lambda_=1.5, window=8, warmup="partial")),
     "entropy": EntropyGate(ThresholdRule(tau=0.5)),
+    "entropy, rolling": EntropyGate(ThresholdRule(tau=0.2, rolling=3)),
+    "js where the base doubts": DoubtGate("js", 0.4, ThresholdRule(tau=0.05)),
     "random": RandomGate(0.2),
     "early": EarlyGate(9),
 }
@@ -81,7 +84,7 @@ def test_chunked_equals_lockstep_in_exchanged_roles(served_pair: ServedPair) -> 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", GATES)
 def test_chunked_equals_lockstep_over_many_sequences(served_pair: ServedPair, name: str) -> None:
-    """5 gates x 240 sequences, with a limit that cuts some of them and drafts of several lengths."""
+    """7 gates x 240 sequences, with a limit that cuts some of them and drafts of several lengths."""
     differences = []
     for draft_tokens, limit in ((1, 40), (5, 110), (12, 110), (12, 23)):
         differences += asyncio.run(compare(served_pair, name, 60, draft_tokens=draft_tokens, max_new_tokens=limit))

@@ -187,6 +187,7 @@ def test_a_sample_has_its_tokens_in_order(explored: Explorer, rows: Rows) -> Non
     assert (shown["question"], shown["basePrompt"], shown["reasoningPrompt"]) == ("2+2?", "Q:", None)
     assert shown["runInfo"]["gate"] == {
         "name": "divergence", "metric": "ce", "tau": 0.5, "lambda": None, "window": 4, "warmup": "tau", "cooldown": 0,
+        "rolling": 1,
     }  # fmt: skip
     assert shown["bounds"] == "lower bounds: top-k of 2"
 

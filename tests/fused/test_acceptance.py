@@ -58,12 +58,16 @@ def in_drafts(guidance, scores, agree, lengths):
     st.none() | st.integers(0, 4),
     st.lists(st.integers(1, 9), min_size=1, max_size=4),
     st.sampled_from([0, 0, 1, 5]),
+    st.sampled_from([1, 1, 2, 5]),
 )
-def test_drafts_are_decided_as_single_tokens(scores, data, tau, lambda_, window, warmup, relay, most, lengths, cooldown):
+def test_drafts_are_decided_as_single_tokens(
+    scores, data, tau, lambda_, window, warmup, relay, most, lengths, cooldown, rolling
+):
+    lambda_ = lambda_ if rolling == 1 else None
     agree = np.asarray(data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))))
-    params = {"tau": tau, "lambda": lambda_, "window": window, "warmup": warmup, "cooldown": cooldown}
+    params = {"tau": tau, "lambda": lambda_, "window": window, "warmup": warmup, "cooldown": cooldown, "rolling": rolling}
     steering = Steering(gate_params=params, takeover_tokens=relay, max_takeovers=most)
-    state = ThresholdState(ThresholdRule(tau, lambda_, window, warmup, cooldown))
+    state = ThresholdState(ThresholdRule(tau, lambda_, window, warmup, cooldown, rolling))
     expected = token_by_token(state, scores, agree, relay=relay, most=most)
     assert in_drafts(Guidance(steering, steering.make_gate()), scores, agree, lengths) == expected
 

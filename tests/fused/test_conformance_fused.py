@@ -116,7 +116,7 @@ def test_the_second_sample_of_a_problem_finds_both_prompts_cached(fused: BothMod
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ALL)
 def test_one_server_equals_lockstep_over_many_sequences(served_pair: ServedPair, fused: BothModels, name: str) -> None:
-    """8 gates x 150 sequences, with limits that cut some of them and drafts of several lengths."""
+    """Every gate x 150 sequences, with limits that cut some of them and drafts of several lengths."""
     found = []
     for draft_tokens, limit in ((1, 40), (5, 110), (8, 23)):
         pairs = asyncio.run(

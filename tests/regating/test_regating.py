@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,20 +12,14 @@ from rrti_sgl.science import regating
 from rrti_sgl.science.calibration import calibrate
 from rrti_sgl.science.gates import DivergenceGate, EntropyGate
 from rrti_sgl.science.regating import Regating, ScoredTokens, calibrated_rules, local_means, ratio_for_budget
-from rrti_sgl.science.threshold import ThresholdRule, Warmup, replay
+from rrti_sgl.science.threshold import ThresholdRule, replay
 from rrti_sgl.statistics.resampling import ProblemBootstrap
+from tests.science.threshold_rules import threshold_rules
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=150)
 score = st.one_of(st.floats(0, 20), st.sampled_from([0.0, 0.1, 1.0, 2.0, np.inf]))
 samples_of_scores = st.lists(st.lists(score, min_size=1, max_size=45), min_size=1, max_size=6)
-rules = st.builds(
-    ThresholdRule,
-    tau=st.one_of(st.floats(-1, 10), st.sampled_from([0.1, 1.0, np.inf, -np.inf])),
-    lambda_=st.one_of(st.none(), st.floats(0.1, 5)),
-    window=st.integers(1, 50),
-    warmup=st.sampled_from(get_args(Warmup)),
-    cooldown=st.sampled_from([0, 0, 1, 3, 60]),
-)
+rules = threshold_rules(50)
 
 
 def tokens_of(samples: list[list[float]], problems: list[int] | None = None, **changes: object) -> ScoredTokens:
@@ -58,7 +50,7 @@ def test_many_samples_at_once_decide_as_the_gate_does_step_by_step(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regating, "_BLOCK", block)
         fired = Regating(tokens).fires(rule)
-        means = local_means(tokens, rule.window)
+        means = local_means(tokens, rule.local_window)
     for gate in (DivergenceGate("ce", rule), EntropyGate(rule)):
         decisions = []
         for one in samples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.science.distributions import Distributions
+from rrti_sgl.science.doubt import DoubtGate
 from rrti_sgl.science.gates import (
     AlwaysGate,
     Decision,
@@ -29,11 +29,13 @@ from rrti_sgl.science.gates import (
     ThresholdState,
     Warmup,
     counter_uniform,
+    gate_of,
     load_gate,
     replay,
 )
 from rrti_sgl.science.matched import PositionGate
 from rrti_sgl.science.metrics import all_metrics, divergence_names
+from tests.science.threshold_rules import threshold_rules
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -69,16 +71,17 @@ def decide_all(gate: Gate, scores: np.ndarray) -> list[Decision]:
 
 
 def brute_force(scores: list[float], rule: ThresholdRule) -> tuple[list[bool], list[float]]:
-    """The rule as the paper writes it, with numpy's mean over the scores before each one."""
+    """The rule as the papers write it, with numpy's mean over the scores before each one."""
     fired, means = [], []
     for t, score in enumerate(scores):
-        window = np.array(scores[max(0, t - rule.window) : t])
+        window = np.array(scores[max(0, t - (rule.rolling - 1 if rule.rolling > 1 else rule.window)) : t])
         mean = float(window.mean()) if t else math.nan
+        level = score if not len(window) or rule.rolling == 1 else (score + len(window) * mean) / (len(window) + 1)
         local = rule.lambda_ is None or score > rule.lambda_ * mean
         if rule.lambda_ is not None and t < rule.window:
             local = {"tau": True, "partial": t == 0 or local, "never": False}[rule.warmup]
         rested = not any(fired[max(0, t - rule.cooldown) : t])
-        fired.append(score > rule.tau and local and rested)
+        fired.append(level > rule.tau and local and rested)
         means.append(mean)
     return fired, means
 
@@ -86,14 +89,7 @@ def brute_force(scores: list[float], rule: ThresholdRule) -> tuple[list[bool], l
 scores_of_a_sample = st.lists(
     st.one_of(st.floats(0, 20), st.sampled_from([0.0, 0.1, 1.0, 2.0, math.inf])), min_size=0, max_size=60
 )
-rules = st.builds(
-    ThresholdRule,
-    tau=st.one_of(st.floats(-1, 10), st.sampled_from([0.1, 1.0, math.inf, -math.inf])),
-    lambda_=st.one_of(st.none(), st.floats(0.1, 5)),
-    window=st.integers(1, 20),
-    warmup=st.sampled_from(get_args(Warmup)),
-    cooldown=st.sampled_from([0, 0, 1, 4, 100]),
-)
+rules = threshold_rules(20)
 
 
 @SETTINGS
@@ -120,12 +116,13 @@ def test_decisions_carry_their_evidence(scores: list[float], rule: ThresholdRule
         last = position if decision.fired else last
         assert (decision.score, decision.threshold) == (score, rule.tau)
         assert (decision.local_mean is None) == (position == 0)
+        above = rule.level(score, decision.local_mean, position) > rule.tau
         expected = {
             "fired": decision.fired,
-            "below_tau": score <= rule.tau,
-            "warmup": score > rule.tau and position < rule.window and rule.warmup == "never",
-            "below_local": score > rule.tau and rule.lambda_ is not None and not decision.fired,
-            "cooldown": score > rule.tau and recent and not decision.fired,
+            "below_tau": not above,
+            "warmup": above and position < rule.window and rule.warmup == "never",
+            "below_local": above and rule.lambda_ is not None and not decision.fired,
+            "cooldown": above and recent and not decision.fired,
         }
         assert expected[decision.reason]
 
@@ -139,6 +136,31 @@ def test_warmup_decides_what_a_large_first_score_does(warmup: Warmup, fired: lis
     rule = ThresholdRule(tau=1.0, lambda_=1.5, window=3, warmup=warmup)
     scores = np.array([9.0, 3.0, 3.0, 2.0, 5.0])
     assert replay(scores, rule)[0].tolist() == [bool(one) for one in fired]
+
+
+def test_a_rolling_mean_has_the_current_score_and_fewer_at_the_beginning() -> None:
+    rule = ThresholdRule(tau=2.0, rolling=3)
+    scores = np.array([3.0, 0.0, 4.0, 2.5, 0.0, 9.0])  # means 3, 1.5, 7/3, 6.5/3, 6.5/3, 11.5/3
+    fired, local_mean = replay(scores, rule)
+    assert fired.tolist() == [True, False, True, True, True, True]
+    assert local_mean.tolist()[1:] == [3.0, 1.5, 2.0, 3.25, 1.25]
+
+
+def test_where_the_base_model_does_not_doubt_a_divergence_does_not_count() -> None:
+    steps = make_steps(40)
+    assert steps.reasoning is not None
+    values = all_metrics(steps.base, steps.reasoning)
+    gate = DoubtGate("js", 0.8, ThresholdRule(0.3))
+    scores = gate.signal(steps)
+    both = (values["entropy_base"] > 0.8) & (values["js"] > 0.3)
+    assert 0 < both.sum() < min((values["entropy_base"] > 0.8).sum(), (values["js"] > 0.3).sum())
+    assert (scores > 0.3).tolist() == both.tolist()
+    assert (scores == np.where(values["entropy_base"] > 0.8, values["js"], 0)).all()
+    assert (gate.metric, gate.measures, gate.needs_reasoning) == ("js", False, True)
+    assert gate_of(gate.name, gate.identity).identity == gate.identity
+    for tau, entropy_tau, message in ((-0.1, 0.5, "tau = -0.1"), (0.1, -1, "entropy_tau = -1"), (0.1, math.inf, "= inf")):
+        with pytest.raises(UsageError, match=message):
+            DoubtGate("js", entropy_tau, ThresholdRule(tau))
 
 
 def test_the_current_score_is_not_in_the_mean_and_fired_ones_are() -> None:
@@ -176,6 +198,8 @@ def test_positions_must_come_in_order() -> None:
         ({"tau": 1.0, "warmup": "mean"}, "warmup = 'mean'.*partial"),
         ({"tau": 1.0, "cooldown": -1}, "cooldown = -1"),
         ({"tau": 1.0, "cooldown": True}, "cooldown = True"),
+        ({"tau": 1.0, "rolling": 0}, "rolling = 0"),
+        ({"tau": 1.0, "rolling": 4, "lambda_": 2.0}, "rolling = 4 and lambda = 2 both need the local mean"),
     ],
 )
 def test_bad_rules_name_the_field_and_the_value(options: dict[str, object], message: str) -> None:

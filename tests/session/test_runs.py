@@ -182,6 +182,67 @@ def test_a_cooldown_is_kept_by_every_gate_and_its_decisions_replay(
     assert checking.check(store.path) == []
 
 
+@pytest.mark.parametrize(
+    ("program", "metric", "own"),
+    [
+        ("entropy", "entropy_base", {"rolling": 4}),
+        ("guided", "tv", {"rolling": 2, "cooldown": 1}),
+        ("guided", "js", {"entropy_tau": 1.0}),
+        ("relay", "js", {"entropy_tau": 0.8, "rolling": 2}),
+    ],
+)
+def test_rolling_means_and_doubt_are_calibrated_as_they_are_compared_and_replay(
+    program: str, metric: str, own: dict[str, Any], store: Store, settings: RunSettings
+) -> None:
+    given = replace(settings, allow_overlap=True)
+    diagnosed = run(store, replace(given, program="diagnose", gate=GateOptions()))
+    calibration = calibrate_on_run(store, diagnosed.run_id, metric=metric, spike_ratio=0.2)
+    gate = GateOptions(metric="ce" if program == "entropy" else metric, spike_ratio=0.2, **own)
+    record = run(store, replace(given, program=program, gate=gate))
+    assert (record.calibration_id, record.metric) == (calibration.calibration_id, metric)
+    assert own.items() <= record.gate_params.items()
+    assert gate_of(record.gate or "", record.gate_params).identity == record.gate_params
+
+    compared: list[float] = []  # of the rollouts: by hand, from the stored metrics
+    for trace in traces(store, diagnosed.run_id):
+        values = trace.tokens.metrics[metric].astype(float)
+        values = np.where(trace.tokens.metrics["entropy_base"] > own.get("entropy_tau", -1), values, 0)
+        width = own.get("rolling", 1)
+        compared += [float(np.mean(values[max(0, t + 1 - width) : t + 1])) for t in range(len(values))]
+    assert record.tau is not None
+    above, at_least = (sum(value > record.tau + slack for value in compared) for slack in (1e-12, -1e-12))
+    assert above <= 0.2 * len(compared) < at_least
+
+    [trial] = what_if(store, record.run_id, WhatIfOptions(stored=True)).trials
+    assert (trial.outcome.n_added, trial.outcome.n_dropped) == (0, 0)
+    assert trial.outcome.n_fired > 0
+    if program != "relay":
+        tried = WhatIfOptions(metric=metric, calibration_id=calibration.calibration_id, **own)
+        found = what_if(store, diagnosed.run_id, tried)
+        assert found.trials[0].realised_run == record.run_id
+        assert own.items() >= {name: found.rows[0][name] for name in own if name != "cooldown"}.items()
+        swept = what_if(store, diagnosed.run_id, WhatIfOptions(metric=metric, spike_ratios=[0.2], **own)).trials[0]
+        assert swept.outcome.rule == found.trials[0].outcome.rule
+    if program == "entropy":
+        like = run(store, replace(given, program=program, gate=GateOptions(like=record.run_id, **own)))
+        assert like.gate_params["rolling"] == own["rolling"]
+    parent = next(trace.sample.sample_id for trace in traces(store, record.run_id) if trace.sample.n_changed)
+    on_session(lambda session: run_counterfactual(session, store, parent, trust=[GRADER]))
+    store.close()
+    assert checking.check(store.path) == []
+
+
+def test_a_rolling_mean_or_a_doubt_of_nothing_is_refused(store: Store, settings: RunSettings) -> None:
+    for program, own, message in (
+        ("random", {"rolling": 4}, "rolling=4 does nothing: it is of the gates of guided, relay and entropy, not of random"),
+        ("entropy", {"entropy_tau": 1.0}, "entropy_tau=1.0 does nothing: .* of guided and relay, not of entropy"),
+        ("guided", {"rolling": 4, "use_lambda": True, "lambda_": 2.0}, "rolling = 4 and lambda = 2 both need"),
+        ("guided", {"gate": "rrti_sgl.science.gates:NeverGate", "rolling": 4}, "rolling= is of the programs' gates"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run(store, replace(settings, program=program, gate=replace(settings.gate, **own)))
+
+
 def test_a_cooldown_of_nothing_is_refused(store: Store, settings: RunSettings) -> None:
     resting = replace(settings.gate, cooldown=2)
     for program in ("base", "reasoning", "diagnose"):
@@ -229,7 +290,7 @@ def test_a_counterfactual_goes_on_from_its_token(
 ) -> None:
     """With the takeover the sample ends as it ended; without, the base model's token is what the rest goes on from."""
     parents = traces(store, run(store, replace(settings, decoding=decoding, exchanged=exchanged)).run_id)
-    parent = next(trace for trace in parents if trace.sample.n_changed > 1)
+    parent = next(trace for trace in parents if trace.sample.n_changed)
     work = lambda session: run_counterfactual(session, store, parent.sample.sample_id, trust=[GRADER])  # noqa: E731
     record, effects = on_session(work)
     assert (record.program, record.status) == ("counterfactual", "finished")
@@ -261,7 +322,7 @@ def test_a_counterfactual_goes_on_from_its_token(
 
 def test_a_counterfactual_goes_on_until_its_effects_are_known(store: Store, settings: RunSettings) -> None:
     """In steps of both arms; what is known after the first is not continued."""
-    parent = next(trace for trace in traces(store, run(store, settings).run_id) if trace.sample.n_changed > 1)
+    parent = next(trace for trace in traces(store, run(store, settings).run_id) if trace.sample.n_changed)
     given: dict[str, Any] = {"temperature": 1.0, "trust": [GRADER]}
 
     def work(until: float) -> Callable[[PairSession], Awaitable[Any]]:
@@ -293,7 +354,7 @@ def test_a_counterfactual_goes_on_until_its_effects_are_known(store: Store, sett
 
 
 def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: RunSettings) -> None:
-    parent = next(trace for trace in traces(store, run(store, settings).run_id) if trace.sample.n_changed > 1)
+    parent = next(trace for trace in traces(store, run(store, settings).run_id) if trace.sample.n_changed)
     given: dict[str, Any] = {"continuations": 6, "temperature": 1.0, "trust": [GRADER]}
 
     def stop(progress: Progress) -> None:

@@ -17,7 +17,7 @@ export interface RunInfo {
   metric: string | null; scoreKind: string; temperature: number;
   gate: Gate | null;
 }
-export interface Gate { name: string; metric: string | null; tau: number | null; lambda: number | null; window: number | null; warmup: "tau" | "partial" | "never" | null; cooldown: number }
+export interface Gate { name: string; metric: string | null; tau: number | null; lambda: number | null; window: number | null; warmup: "tau" | "partial" | "never" | null; cooldown: number; rolling: number }
 
 export interface SamplesQuery {
   run?: string[]; program?: string[]; outcome?: "right" | "wrong" | "ungraded";

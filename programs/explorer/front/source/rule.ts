@@ -15,7 +15,7 @@ export function startingRule(sample: Sample): Start | null {
   const scores = sample.score.filter((score): score is number => score !== null && Number.isFinite(score)).sort((a, b) => a - b);
   if (scores.length === 0) return null;
   const gate = sample.runInfo.gate;
-  const rest = { window: gate?.window ?? 16, warmup: gate?.warmup ?? "tau", cooldown: gate?.cooldown ?? 0 } as const;
+  const rest = { window: gate?.window ?? 16, warmup: gate?.warmup ?? "tau", cooldown: gate?.cooldown ?? 0, rolling: gate?.rolling ?? 1 } as const;
   if (gate && gate.tau !== null) return { rule: { tau: gate.tau, lambda: gate.lambda, ...rest }, own: true };
   const tau = scores[Math.floor(0.92 * (scores.length - 1))] ?? 0;
   return { rule: { tau: Number(tau.toPrecision(3)), lambda: null, ...rest }, own: false };

@@ -6,6 +6,7 @@ export interface Rule {
   window: number;
   warmup: "tau" | "partial" | "never";
   cooldown: number; // scores after one that fired that fire nothing
+  rolling: number; // above 1: the mean of so many scores is compared with tau, and the local mean is of those before
 }
 
 /** Whether each token would fire. `seen`: scores before it in its sample; a token without a score never fires. */
@@ -20,12 +21,17 @@ export function fires(
   for (let t = 0; t < scores.length; t++) {
     const score = scores[t] ?? NaN, at = seen[t] ?? 0;
     if (at === 0) silentTo = -1;
-    if (!(score > rule.tau) || at <= silentTo) continue;
+    if (!(level(score, localMean[t] ?? NaN, at, rule) > rule.tau) || at <= silentTo) continue;
     if (rule.lambda !== null && !aboveMean(score, localMean[t] ?? NaN, at, rule.lambda, rule)) continue;
     fired[t] = 1;
     if (rule.cooldown > 0) silentTo = at + rule.cooldown;
   }
   return fired;
+}
+
+function level(score: number, localMean: number, seen: number, rule: Rule): number {
+  const before = Math.min(seen, rule.rolling - 1);
+  return before > 0 ? (score + before * localMean) / (before + 1) : score;
 }
 
 function aboveMean(score: number, localMean: number, seen: number, lambda: number, rule: Rule): boolean {
