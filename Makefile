@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PARALLEL = --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench coverage pair docs page pictures site clean
+.PHONY: help demo test test-slow check bench coverage pair natural docs page pictures site clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,13 @@ bench: $(INSTALLED) ## Decoding on real servers, statistics of a 10-million-toke
 
 pair: $(INSTALLED) ## Train the bundled pair again, into build/pair.
 	PYTHONPATH=benchmarks $(RUN)/python -m pair_training --out build/pair
+
+natural: $(INSTALLED) ## A pair of natural language and the whole method on it: build/natural. FROM_SCRATCH=1 trains it again.
+	PYTHONPATH=benchmarks $(RUN)/python -m natural_pair --out build/natural $(if $(FROM_SCRATCH),--from-scratch)
+	$(RUN)/rrti experiment benchmarks/natural_pair/natural.toml
+	PYTHONPATH=benchmarks $(RUN)/python -m natural_pair.causality build/natural
+	$(RUN)/rrti stats causality --db build/natural/experiment/traces.duckdb
+	$(RUN)/rrti report --db build/natural/experiment/traces.duckdb --out build/natural/report
 
 coverage: $(INSTALLED) ## How often each interval holds its number, by simulation: db/analysis/coverage.csv, docs/statistics.md.
 	OMP_NUM_THREADS=1 $(RUN)/python benchmarks/interval_coverage.py

@@ -41,6 +41,7 @@ ELSEWHERE = {
     "theirs.duckdb": "tests/publishing/: what was pulled",
     "endpoint-url": "tests/api/test_on_servers.py: a run and an experiment through an endpoint",
     "ray": "tests/cluster/",
+    "benchmarks/natural_pair/base.toml": "make natural",
     "own.duckdb": "tests/test_own_questions.py: the page as a whole",
 }
 PROBLEMS = 6

@@ -186,7 +186,7 @@ def pretrain(config: TrainingConfig, folder: Path, report: Report, stop_at: int 
         loss = trainer.train_batch(stream.next())
         report("pretraining", trainer.step, config.pretrain_steps, loss)
         if trainer.step % config.checkpoint_every == 0 or trainer.step == last:
-            _save(checkpoint, trainer.state() | {"pool": stream.pool, "offset": stream.offset})
+            save_state(checkpoint, trainer.state() | {"pool": stream.pool, "offset": stream.offset})
     return trainer.model
 
 
@@ -209,7 +209,7 @@ def expert_iteration(model: Qwen3ForCausalLM, config: TrainingConfig, folder: Pa
         for batch in batches:
             loss = trainer.train_batch(batch)
             report(f"round {index + 1}", trainer.step, len(batches), loss)
-        _save(checkpoint, {"model": model.state_dict()})
+        save_state(checkpoint, {"model": model.state_dict()})
     return model
 
 
@@ -235,7 +235,8 @@ def verified_documents(
             yield problem_document(problem, solution.split())
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".partial")
     torch.save(state, unfinished)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from natural_pair.pretrained import MissingError
 from rrti_sgl.serving.server import ServedPair, Server
-from tests.smollm2.models import MissingError, SmolLM2Pair, smollm2_pair
+from tests.smollm2.models import SmolLM2Pair, smollm2_pair
 
 # About 12,000 tokens of keys and values: one long context with room beside it, half a gigabyte a server.
 FLAGS = ("--max-total-tokens", "12288", "--max-running-requests", "16")
