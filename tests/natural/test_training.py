@@ -8,40 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from natural_pair.adapter import SCALE, adapter_weights, attach, load_adapter, merge, read_adapter, save_adapter
 from natural_pair.expert_iteration import HERE, chosen
 from natural_pair.training import Trainer, TrainingConfig, documents, train
 from pair_training.corpus import Document
 from rrti_sgl.prompts import load_template
-from rrti_sgl.tinypair.tokenizer import VOCABULARY, save_tokenizer
+from rrti_sgl.tinypair.tokenizer import VOCABULARY
 from rrti_sgl.tokens.vocabulary import load_vocabulary
 
 CONFIG = TrainingConfig(learning_rate=1e-2, epochs=2, batch_tokens=60, loss_tokens=20, warmup_steps=1, checkpoint_every=2)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("llama")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    save_tokenizer(folder)
-    return folder
 
 
 def loaded(folder: Path) -> LlamaForCausalLM:
