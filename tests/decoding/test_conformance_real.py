@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.wire import Sampling
@@ -43,12 +44,6 @@ def jobs(pair: Pair, n: int, *, different_prompts: bool) -> list[SampleJob]:
     return found
 
 
-async def run(pair: Pair, gate: Gate, options: DecodeOptions, some: list[SampleJob], how: Decoding) -> list[TraceBuilder]:
-    await pair.base.flush()
-    await pair.reasoning.flush()
-    return await decode(pair, some, gate, options, loop=how, concurrency=Concurrency(32))
-
-
 def differing(chunked: TraceBuilder, lockstep: TraceBuilder, gate: Gate) -> str | None:
     """What differs between two traces of one sample, or None."""
     if (chunked.token_ids, chunked.sources) != (lockstep.token_ids, lockstep.sources):
@@ -63,17 +58,35 @@ def differing(chunked: TraceBuilder, lockstep: TraceBuilder, gate: Gate) -> str 
     return None if np.allclose(logprobs[0][likely], logprobs[1][likely], atol=0.02, equal_nan=True) else "log-probabilities"
 
 
-async def compare(served: ServedPair, name: str, n: int, **changes: int) -> list[str]:
+async def compare(served: ServedPair, names: Collection[str], n: int, **changes: int) -> dict[str, list[str]]:
+    """What differs, by gate. Samples of all gates are decoded at once: servers make a step of them together."""
     async with connect(served.base.url, served.reasoning.url) as pair:
         options = replace(DecodeOptions(8, 110, Sampling(), pair.stop_token_ids), **changes)  # type: ignore[arg-type]
-        some = jobs(pair, n, different_prompts=name in ("ce", "entropy"))
-        both = [await run(pair, GATES[name], options, some, how) for how in ("chunked", "lockstep")]
-        return [found for pair_ in zip(*both, strict=True) if (found := differing(*pair_, GATES[name])) is not None]
+        both = []
+        for loop in ("chunked", "lockstep"):
+            await pair.base.flush()
+            await pair.reasoning.flush()
+            decoding = [
+                decode(pair, jobs(pair, n, different_prompts=name in ("ce", "entropy")), GATES[name], options, loop=loop,
+                       concurrency=Concurrency(32))
+                for name in names
+            ]  # fmt: skip
+            both.append(await asyncio.gather(*decoding))
+    found = {}
+    for name, *ways in zip(names, *both, strict=True):
+        differences = [differing(*one, GATES[name]) for one in zip(*ways, strict=True)]
+        found[name] = [each for each in differences if each is not None]
+    return found
+
+
+@pytest.fixture(scope="module")
+def compared(served_pair: ServedPair) -> dict[str, list[str]]:
+    return asyncio.run(compare(served_pair, GATES, 8, max_new_tokens=30))
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_chunked_equals_lockstep(served_pair: ServedPair, name: str) -> None:
-    assert asyncio.run(compare(served_pair, name, 8, max_new_tokens=30)) == []
+def test_chunked_equals_lockstep(compared: dict[str, list[str]], name: str) -> None:
+    assert compared[name] == []
 
 
 def test_chunked_equals_lockstep_in_exchanged_roles(served_pair: ServedPair) -> None:
@@ -87,5 +100,6 @@ def test_chunked_equals_lockstep_over_many_sequences(served_pair: ServedPair, na
     """7 gates x 240 sequences, with a limit that cuts some of them and drafts of several lengths."""
     differences = []
     for draft_tokens, limit in ((1, 40), (5, 110), (12, 110), (12, 23)):
-        differences += asyncio.run(compare(served_pair, name, 60, draft_tokens=draft_tokens, max_new_tokens=limit))
+        found = asyncio.run(compare(served_pair, [name], 60, draft_tokens=draft_tokens, max_new_tokens=limit))
+        differences += found[name]
     assert differences == []

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from rrti_sgl.serving.fused import BothModels
-from tests.api.checks import check_clients_get_what_the_pair_generates, check_runs_through_it_are_those_of_the_pair
+from tests.api.checks import (
+    PROGRAMS,
+    check_clients_get_what_the_pair_generates,
+    check_runs_through_it_are_those_of_the_pair,
+)
 
 pytestmark = pytest.mark.server
 
@@ -16,5 +21,6 @@ def test_clients_get_what_the_pair_generates(fused: BothModels, tmp_path: Path) 
     check_clients_get_what_the_pair_generates((fused.url, fused.url), tmp_path)
 
 
-def test_runs_through_it_are_those_of_the_pair(fused: BothModels, tmp_path: Path) -> None:
-    check_runs_through_it_are_those_of_the_pair((fused.url, fused.url), tmp_path)
+@pytest.mark.parametrize("names", [["guided", "random"], pytest.param(PROGRAMS, marks=pytest.mark.slow)], ids=len)
+def test_runs_through_it_are_those_of_the_pair(fused: BothModels, tmp_path: Path, names: Collection[str]) -> None:
+    check_runs_through_it_are_those_of_the_pair((fused.url, fused.url), tmp_path, names)

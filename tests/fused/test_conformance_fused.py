@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from rrti_sgl.decoding.job import DecodeOptions, Prefix, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, Decoding, Prefix, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.wire import Sampling
@@ -36,54 +37,68 @@ def with_beginnings(pair: Pair, some: list[SampleJob]) -> list[SampleJob]:
     return [replace(job, prefix=Prefix(ids, "ann has", (0.1,) * len(ids), "parent", "taken")) for job in some]
 
 
-async def both_ways(
-    served: ServedPair,
-    fused: BothModels,
-    gate: Gate,
-    n: int,
-    *,
-    different: bool = False,
-    begun: bool = False,
-    **changes: int,
-) -> list[tuple[TraceBuilder, TraceBuilder]]:
+@dataclass(frozen=True)
+class Case:
+    """What is decoded in both ways."""
+
+    gate: Gate
+    n: int = 8
+    different: bool = False
+    begun: bool = False
+    changes: Mapping[str, int] = field(default_factory=lambda: {"max_new_tokens": 30})
+
+    def jobs(self, pair: Pair) -> list[SampleJob]:
+        some = jobs(pair, self.n, different_prompts=self.different)
+        return with_beginnings(pair, some) if self.begun else some
+
+
+CASES = {
+    **{name: Case(gate, different=name in ("ce", "entropy")) for name, gate in ALL.items()},
+    "long takeovers": Case(GATES["ce"], changes={"max_new_tokens": 30, "takeover_tokens": 3}),
+    "short drafts": Case(GATES["ce"], changes={"max_new_tokens": 30, "draft_tokens": 3}),
+    **{f"{name}, begun": Case(GATES[name], 6, begun=True) for name in ("reverse kl, lambda", "random", "early")},
+}
+Traces = list[tuple[TraceBuilder, TraceBuilder]]
+
+
+async def both_ways(served: ServedPair, fused: BothModels, cases: Sequence[Case]) -> list[Traces]:
+    """Traces of one server and of two, of each case. Samples of all cases are decoded at once: servers batch them."""
     async with connect(served.base.url, served.reasoning.url) as two, connect(fused.url, fused.url) as one:
-        options = replace(DecodeOptions(WHOLE, 110, Sampling(), two.stop_token_ids), **changes)  # type: ignore[arg-type]
-        some = jobs(two, n, different_prompts=different)
-        some = with_beginnings(two, some) if begun else some
         for pair in (one, two):
             await pair.base.flush()
             await pair.reasoning.flush()
-        fast = await decode(one, some, gate, options, concurrency=Concurrency(32))
-        return list(
-            zip(fast, await decode(two, some, gate, options, loop="lockstep", concurrency=Concurrency(32)), strict=True)
-        )
+
+        async def decoded(pair: Pair, loop: Decoding) -> list[list[TraceBuilder]]:
+            options = DecodeOptions(WHOLE, 110, Sampling(), two.stop_token_ids)
+            decoding = [
+                decode(pair, case.jobs(two), case.gate, replace(options, **case.changes), loop=loop,  # type: ignore[arg-type]
+                       concurrency=Concurrency(32))
+                for case in cases
+            ]  # fmt: skip
+            return await asyncio.gather(*decoding)
+
+        ways = [await decoded(one, "chunked"), await decoded(two, "lockstep")]
+        return [list(zip(*both, strict=True)) for both in zip(*ways, strict=True)]
 
 
-def differences(pairs: list[tuple[TraceBuilder, TraceBuilder]], gate: Gate) -> list[str]:
+def differences(pairs: Traces, gate: Gate) -> list[str]:
     return [found for one, two in pairs if (found := differing(one, two, gate)) is not None]
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_one_server_equals_lockstep_on_two(served_pair: ServedPair, fused: BothModels, name: str) -> None:
-    found = asyncio.run(both_ways(served_pair, fused, ALL[name], 8, max_new_tokens=30, different=name in ("ce", "entropy")))
-    assert differences(found, ALL[name]) == []
+@pytest.fixture(scope="module")
+def found(served_pair: ServedPair, fused: BothModels) -> dict[str, Traces]:
+    return dict(zip(CASES, asyncio.run(both_ways(served_pair, fused, list(CASES.values()))), strict=True))
 
 
-@pytest.mark.parametrize("changes", [{"takeover_tokens": 3}, {"draft_tokens": 3}], ids=str)
-def test_long_takeovers_and_short_drafts(served_pair: ServedPair, fused: BothModels, changes: dict[str, int]) -> None:
-    found = asyncio.run(both_ways(served_pair, fused, GATES["ce"], 8, max_new_tokens=30, **changes))
-    assert differences(found, GATES["ce"]) == []
+@pytest.mark.parametrize("name", CASES)
+def test_one_server_equals_lockstep_on_two(found: dict[str, Traces], name: str) -> None:
+    """Every gate, takeovers of several tokens, drafts that are short, and a beginning that is given."""
+    assert len(found[name]) == CASES[name].n
+    assert differences(found[name], CASES[name].gate) == []
 
 
-@pytest.mark.parametrize("name", ["reverse kl, lambda", "random", "early"])
-def test_a_given_beginning_counts(served_pair: ServedPair, fused: BothModels, name: str) -> None:
-    found = asyncio.run(both_ways(served_pair, fused, GATES[name], 6, max_new_tokens=30, begun=True))
-    assert differences(found, GATES[name]) == []
-
-
-def test_the_trace_is_the_one_of_two_servers(served_pair: ServedPair, fused: BothModels) -> None:
-    gate = GATES["ce"]
-    for one, two in asyncio.run(both_ways(served_pair, fused, gate, 6, max_new_tokens=30, different=True)):
+def test_the_trace_is_the_one_of_two_servers(found: dict[str, Traces]) -> None:
+    for one, two in found["ce"]:
         for column in ("base_token_ids", "reasoning_token_ids", "sources", "finish_reason"):
             assert getattr(one, column) == getattr(two, column), column
         measured, computed = one.metrics(), two.metrics()
@@ -119,16 +134,7 @@ def test_one_server_equals_lockstep_over_many_sequences(served_pair: ServedPair,
     """Every gate x 150 sequences, with limits that cut some of them and drafts of several lengths."""
     found = []
     for draft_tokens, limit in ((1, 40), (5, 110), (8, 23)):
-        pairs = asyncio.run(
-            both_ways(
-                served_pair,
-                fused,
-                ALL[name],
-                50,
-                different=name != "random",
-                draft_tokens=draft_tokens,
-                max_new_tokens=limit,
-            )
-        )
+        changes = {"draft_tokens": draft_tokens, "max_new_tokens": limit}
+        [pairs] = asyncio.run(both_ways(served_pair, fused, [Case(ALL[name], 50, name != "random", changes=changes)]))
         found += differences(pairs, ALL[name])
     assert found == []
