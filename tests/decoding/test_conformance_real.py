@@ -15,6 +15,7 @@ from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.wire import Sampling
 from rrti_sgl.problems import load_problems
 from rrti_sgl.programs.running.session import Concurrency
+from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.doubt import DoubtGate
 from rrti_sgl.science.gates import DivergenceGate, EarlyGate, EntropyGate, Gate, RandomGate, ThresholdRule
 from rrti_sgl.serving.server import ServedPair
@@ -30,6 +31,11 @@ GATES: dict[str, Gate] = {
     "js where the base doubts": DoubtGate("js", 0.4, ThresholdRule(tau=0.05)),
     "random": RandomGate(0.2),
     "early": EarlyGate(9),
+    "ce, cooldown": DivergenceGate("ce", ThresholdRule(tau=0.3, cooldown=5)),
+    "chow": DeferralGate("chow", 0.4),
+    "difference": DeferralGate("difference", 0.1),
+    "opt": DeferralGate("opt", 0.3),
+    "token": DeferralGate("token", 0.5),
 }
 # Scores of the two ways differ in the last float32 digits, because prefill and decoding sum in another order.
 SCORE_TOLERANCE = 2e-3
@@ -95,11 +101,8 @@ def test_chunked_equals_lockstep_in_exchanged_roles(served_pair: ServedPair) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", GATES)
-def test_chunked_equals_lockstep_over_many_sequences(served_pair: ServedPair, name: str) -> None:
-    """7 gates x 240 sequences, with a limit that cuts some of them and drafts of several lengths."""
-    differences = []
-    for draft_tokens, limit in ((1, 40), (5, 110), (12, 110), (12, 23)):
-        found = asyncio.run(compare(served_pair, [name], 60, draft_tokens=draft_tokens, max_new_tokens=limit))
-        differences += found[name]
-    assert differences == []
+@pytest.mark.parametrize(("draft_tokens", "limit"), [(1, 40), (5, 110), (12, 110), (12, 23)])
+def test_chunked_equals_lockstep_over_many_sequences(served_pair: ServedPair, draft_tokens: int, limit: int) -> None:
+    """Every gate x 60 sequences, a limit that cuts some of them, and drafts of one length."""
+    found = asyncio.run(compare(served_pair, GATES, 60, draft_tokens=draft_tokens, max_new_tokens=limit))
+    assert found == dict.fromkeys(GATES, [])

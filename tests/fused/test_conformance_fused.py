@@ -129,12 +129,13 @@ def test_the_second_sample_of_a_problem_finds_both_prompts_cached(fused: BothMod
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", ALL)
-def test_one_server_equals_lockstep_over_many_sequences(served_pair: ServedPair, fused: BothModels, name: str) -> None:
-    """Every gate x 150 sequences, with limits that cut some of them and drafts of several lengths."""
-    found = []
-    for draft_tokens, limit in ((1, 40), (5, 110), (8, 23)):
-        changes = {"draft_tokens": draft_tokens, "max_new_tokens": limit}
-        [pairs] = asyncio.run(both_ways(served_pair, fused, [Case(ALL[name], 50, name != "random", changes=changes)]))
-        found += differences(pairs, ALL[name])
-    assert found == []
+@pytest.mark.parametrize(("draft_tokens", "limit"), [(1, 40), (5, 110), (8, 23)])
+def test_one_server_equals_lockstep_over_many_sequences(
+    served_pair: ServedPair, fused: BothModels, draft_tokens: int, limit: int
+) -> None:
+    """Every gate x 50 sequences, a limit that cuts some of them, and drafts of one length."""
+    changes = {"draft_tokens": draft_tokens, "max_new_tokens": limit}
+    cases = {name: Case(gate, 50, name != "random", changes=changes) for name, gate in ALL.items()}
+    found = asyncio.run(both_ways(served_pair, fused, list(cases.values())))
+    assert sum(map(len, found)) == 50 * len(ALL)
+    assert {name: differences(traces, ALL[name]) for name, traces in zip(cases, found, strict=True)} == dict.fromkeys(ALL, [])
