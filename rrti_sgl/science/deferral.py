@@ -11,6 +11,9 @@ that the base model drew and a the rule's own parameter, it defers where ::
 Each is written as a signal above tau = a, so that a stored score replays. A takeover draws from p_r, where the paper's
 decoding keeps what it can of the draft and draws the rest from a residual distribution.
 
+Models that agree but for rounding would be deferred at random by `opt`, whose two sides are then both next to nothing: a TV
+below a thousandth counts as one, which draws the signal to 0.
+
 On top-k lists the largest probabilities are exact. TV is a lower bound, so `opt` defers on lists no less than on whole
 distributions; a token that the reasoning model's list does not hold has at most its last probability.
 """
@@ -27,6 +30,9 @@ from rrti_sgl.records import FloatArray, Json
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import Models, total_variation
 from rrti_sgl.science.gates import Steps, ThresholdGate, ThresholdRule
+
+# What `opt` takes a smaller TV for: two numbers that small are mostly rounding, and so is their ratio.
+LEAST_DISTANCE: Final = 1e-3
 
 DeferralRule = Literal["chow", "difference", "opt", "token"]
 
@@ -76,8 +82,7 @@ def _difference(steps: Steps) -> FloatArray:
 def _opt(steps: Steps) -> FloatArray:
     """The difference over TV, which it never exceeds; -1 where the models agree, so that nothing is deferred."""
     distance = total_variation(Models(steps.base, _reasoning(steps)))
-    apart = distance > 0
-    return np.where(apart, np.clip(_difference(steps) / np.where(apart, distance, 1.0), -1.0, 1.0), -1.0)
+    return np.where(distance > 0, np.clip(_difference(steps) / np.maximum(distance, LEAST_DISTANCE), -1.0, 1.0), -1.0)
 
 
 def _token(steps: Steps) -> FloatArray:

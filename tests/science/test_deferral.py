@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.deferral import PROGRAM
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.science.deferral import DeferralGate
+from rrti_sgl.science.deferral import LEAST_DISTANCE, DeferralGate
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Steps, gate_of
 from rrti_sgl.science.matched import TokenGate
@@ -55,7 +55,7 @@ def test_the_signal_is_above_tau_where_the_rule_defers(
     }
     for rule, beyond in excess.items():
         signal = DeferralGate(rule, a).signal(steps(p_base, p_reasoning, drafted))
-        clear = np.abs(beyond) > 1e-4
+        clear = np.abs(beyond) > (LEAST_DISTANCE if rule == "opt" else 1e-4)
         np.testing.assert_array_equal((signal > a)[clear], (beyond > 0)[clear], err_msg=rule)
         assert (np.abs(signal) <= 1 + 1e-6).all()
 
@@ -74,6 +74,12 @@ def test_lists_bound_whole_distributions(p_base: np.ndarray, p_reasoning: np.nda
 def test_models_that_agree_defer_nothing() -> None:
     same = np.full((2, VOCAB), 1 / VOCAB)
     assert DeferralGate("opt", 0.0).signal(steps(same, same, [0, 1])).tolist() == [-1, -1]
+
+
+@given(PROBABILITIES, st.integers(0, 99))
+def test_models_that_agree_but_for_rounding_defer_nothing(p: np.ndarray, seed: int) -> None:
+    rounded = p * (1 + 1e-6 * np.random.default_rng(seed).standard_normal(p.shape))
+    assert (DeferralGate("opt", 0.1).signal(steps(p, rounded, [0, 1, 2, 3])) < 0.02).all()
 
 
 def test_tokens_are_taken_at_their_rates() -> None:
