@@ -196,8 +196,9 @@ def tree(text: str) -> Iterator[str]:
 
 
 def named_files(text: str) -> set[str]:
-    """Code spans that are paths of this repository: of several parts, or with the ending of a source file."""
+    """Code spans that are paths of this repository, but for what is built: of several parts or a source file."""
     spans = [span for span in SPAN.findall(without_fences(text)) if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", span)]
+    spans = [span for span in spans if not span.startswith("build/")]
     return {span for span in spans if "/" in span or span.endswith((".py", ".md", ".sql", ".toml", ".lock"))}
 
 
