@@ -158,7 +158,8 @@ class SampleRecord:
     whose token differs from the one the base model drew there. `*_prompt_tokens` add up the prompt lengths of all calls
     to that server and `*_cached_tokens` what its radix cache served of them. A sample that continues the beginning of
     another one (program `counterfactual`) names it: the prompts end with that beginning, whose last token, at
-    `parent_position` of `parent_sample_id`, is the reasoning model's (`arm` "taken") or the base model's ("denied").
+    `parent_position` of `parent_sample_id` (-1: there is none), is the reasoning model's (`arm` "taken"), the base model's
+    ("denied") or the one that is there ("kept").
     `answer_method` says how the answer was found, where the grader tells (see `rrti_sgl.grading`).
     """
 
@@ -191,8 +192,10 @@ class SampleRecord:
     tokens_discarded: Annotated[int, Column("Drafted tokens that were thrown away.")]
     tokens_scored: Annotated[int, Column("Positions that the reasoning model scored.")]
     parent_sample_id: Annotated[str | None, Column("Sample whose beginning it continues (program counterfactual).")] = None
-    parent_position: Annotated[int | None, Column("Position in that sample of the last given token.")] = None
-    arm: Annotated[str | None, Column("taken: that token is the reasoning model's; denied: the base model's.")] = None
+    parent_position: Annotated[int | None, Column("Position in that sample of the last given token; -1: none.")] = None
+    arm: Annotated[
+        str | None, Column("taken: that token is the reasoning model's; denied: the base model's; kept: the own.")
+    ] = None
     answer_method: Annotated[str | None, Column("How the answer was found, such as boxed; NULL: unknown.")] = None
 
 

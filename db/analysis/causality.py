@@ -1,4 +1,4 @@
-"""Causality: whether takeovers were necessary, from counterfactual runs."""
+"""Causality: whether takeovers, and sentences, were necessary, from counterfactual runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _COLUMNS = ("taken", "denied", "effect", "necessary", "harmful")
 _RATIOS = {
     **{name: Ratio(name, "n", kind="difference" if name == "effect" else "share") for name in _COLUMNS},
     "answers": Ratio("answers", "n_answers", kind="difference"),
+    "kl": Ratio("kl", "n_kl"),
 }
 
 
 def _check_arms(store: Store, coverage: Sequence[Row], values: Values) -> Values:
-    """At least one position of a stored sample has both arms graded."""
+    """At least one unit of a stored sample has both arms graded."""
     values = {**values, "within": None}  # the samples that arms continue are of other runs
     [counts] = run_sql(store, "_causality_arms", values).to_pylist()
-    if not counts["positions"]:
+    if not counts["positions"] and counts["beginnings"] < 2:
         raise UsageError(
             f"No position of {', '.join(values['runs'])} has both arms: {counts['taken']} graded samples are taken, "
             f"{counts['denied']} denied; the stored samples of {counts['parents']} are there.",
@@ -33,11 +34,18 @@ def _check_arms(store: Store, coverage: Sequence[Row], values: Values) -> Values
 
 
 def _add_intervals(store: Store, table: pa.Table, values: Values) -> pa.Table:
+    """Those of each unit, over the problems on which it was tested."""
     by_problem = run_by_problem(store, "causality", values)
-    tested = by_problem.group_by(["run_id", "problem_id"]).aggregate([]).sort_by("problem_id")
-    runs = tested["run_id"].unique().to_pylist()
-    problems = {run: tested.filter(pc.field("run_id") == run)["problem_id"].combine_chunks() for run in runs}
-    return insert_ratio_intervals(store, table, by_problem, values, _RATIOS, ["part", "decile", "tag"], problems=problems)
+    found = []
+    for unit in table["unit"].unique():
+        own = by_problem.filter(pc.equal(by_problem["unit"], unit))
+        tested = own.group_by(["run_id", "problem_id"]).aggregate([]).sort_by("problem_id")
+        runs = tested["run_id"].unique().to_pylist()
+        problems = {run: tested.filter(pc.field("run_id") == run)["problem_id"].combine_chunks() for run in runs}
+        rows = table.filter(pc.equal(table["unit"], unit))
+        items = ["part", "decile", "tag"]
+        found.append(insert_ratio_intervals(store, rows, own, values, _RATIOS, items, problems=problems))
+    return pa.concat_tables(found) if found else table
 
 
 QUERY = Query("causality", needs=("arms", "graded"), prepare=_check_arms, intervals=_add_intervals)

@@ -183,7 +183,7 @@ class Aggregates:
             """
             SELECT own.run_id AS arms, parent.run_id AS parent, count(*) AS n
             FROM sample_index AS own JOIN sample_index AS parent ON parent.sample_id = own.parent_sample_id
-            WHERE own.arm IS NOT NULL AND own.correct IS NOT NULL GROUP BY ALL ORDER BY n DESC, parent, arms
+            WHERE own.arm IN ('taken', 'denied') AND own.correct IS NOT NULL GROUP BY ALL ORDER BY n DESC, parent, arms
             """
         ).to_pylist()
         of = [row for row in arms if run in (None, row["parent"], row["arms"])]
@@ -202,9 +202,9 @@ class Aggregates:
             "note": "An effect is the share with the takeover, less the share without it. Over positions of stored samples "
             "at which both arms were continued and graded.",
             "points": [
-                {**_point(f"decile {row['decile']}: {_between(row, 'score')}", "decile", row, "effect", row["n_positions"]),
+                {**_point(f"decile {row['decile']}: {_between(row, 'score')}", "decile", row, "effect", row["n_units"]),
                  "tokens": {"run": parent, "scoreMin": row["score_low"], "scoreMax": row["score_high"], "tested": True}}
-                for row in rows if row["part"] == "decile" and row["run_id"] == parent
+                for row in rows if (row["part"], row["unit"], row["run_id"]) == ("decile", "token", parent)
             ],
         }  # fmt: skip
 

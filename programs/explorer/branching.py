@@ -26,7 +26,8 @@ from rrti_sgl.programs.explorer.asked import Asked, Count, Number, Text
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.explorer.samples import Payload
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.programs.running.counterfactual import choices, prepare_continuation
+from rrti_sgl.programs.running.arms import choices
+from rrti_sgl.programs.running.counterfactual import given_ids, prepare_continuation
 from rrti_sgl.programs.running.preparing import PreparedRun
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
@@ -213,13 +214,14 @@ def beginning(store: Store, trace: SampleTrace) -> Beginning:
         return Beginning()
     parent, place = store.load_sample(sample.parent_sample_id), sample.parent_position
     forced = store.get_run(sample.run_id).config.get("forced")
-    if forced is None and sample.arm is not None:
-        forced = choices(parent, place)[0 if sample.arm == "taken" else 1]
-    if not isinstance(forced, int):
+    if isinstance(forced, int):
+        own = [*(int(i) for i in parent.tokens.token_id[:place]), forced]
+    elif sample.arm is not None:
+        own = given_ids(parent, place, sample.arm)
+    else:
         raise UsageError(f"It is not known which token sample {sample.sample_id} was given.", "Branch the one it continues.")
     before = beginning(store, parent)
-    ids = (*before.ids, *(int(i) for i in parent.tokens.token_id[:place]), forced)
-    return Beginning(ids, (*before.scores, *_scores(parent, place + 1)))
+    return Beginning((*before.ids, *own), (*before.scores, *_scores(parent, place + 1)))
 
 
 def _scores(trace: SampleTrace, end: int) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ _PLACES = {
 }
 _TESTED = """(sample_id, position) IN (
     SELECT (parent_sample_id, parent_position) FROM sample_index
-    WHERE arm IS NOT NULL AND correct IS NOT NULL
+    WHERE arm IN ('taken', 'denied') AND correct IS NOT NULL
     GROUP BY parent_sample_id, parent_position HAVING count(DISTINCT arm) = 2
 )"""
 

@@ -31,7 +31,9 @@ _TEXTS = """
     SELECT sample_id, text FROM samples WHERE list_contains($runs, run_id) AND list_contains($samples, sample_id)
 """
 _CHOICES = """
-    SELECT sample_id, position, base_token_id AS denied, coalesce(reasoning_token_id, reasoning_topk_ids[1]) AS taken
+    SELECT
+        sample_id, position, token_id AS kept, base_token_id AS denied,
+        coalesce(reasoning_token_id, reasoning_topk_ids[1]) AS taken
     FROM tokens
     WHERE list_contains($runs, run_id) AND list_contains($samples, sample_id) AND list_contains($positions, position)
 """

@@ -248,6 +248,7 @@ class ModelPair:
         self,
         sample: Sample | str | None = None,
         *,
+        unit: str | None = None,
         positions: Sequence[int] | None = None,
         continuations: int | None = None,
         temperature: float | None = None,
@@ -257,14 +258,17 @@ class ModelPair:
         store: TraceStore | None = None,
         on_progress: OnProgress | None = None,
     ) -> Counterfactual:
-        """Deny or force single takeovers of a stored sample, and compare what becomes of it.
+        """Begin a stored sample again with and without some of its tokens or sentences, and compare what becomes of it.
 
         Args:
             sample: a stored sample, or its id; None with `resume`.
-            positions: which tokens; None takes every takeover that changed the token.
+            unit: "token" (None, too), whose takeover is denied or forced, or "sentence", which is drawn anew.
+            positions: which tokens, or tokens of which sentences; None takes every takeover that changed the token, and
+                every sentence.
             continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until`.
             temperature: of the continuations; None takes that of the sample's run.
-            until: go on at a position only until the 95 % interval of its effect reaches no farther than this from it.
+            until: go on with a unit only until the 95 % intervals of its effect and of how far apart the answers are reach
+                no farther than this.
             resume: id of a counterfactual run to go on with, as it was asked for.
             trust: classes, `package.module:Class`, that the sample's run names and that may be imported.
             store: where the sample is; None: the pair's own.
@@ -283,6 +287,7 @@ class ModelPair:
             kept.store,
             sample.sample_id if isinstance(sample, Sample) else sample,
             resume=resume,
+            unit=unit,
             positions=positions,
             continuations=continuations,
             temperature=temperature,

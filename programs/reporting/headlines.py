@@ -362,7 +362,7 @@ HEADLINES: Mapping[str, Headline] = {
     ),
     "causality": Headline(
         _rows(
-            *(RUN, Column("n_positions", "positions"), Column("taken"), Column("denied"), Column("effect")),
+            *(RUN, Column("unit"), Column("n_units", "units"), Column("taken"), Column("denied"), Column("effect")),
             Column("necessary"),
             Column("answers", "answers apart"),
             keep=lambda row: row["part"] == "all",

@@ -116,7 +116,7 @@ class Finisher:
     def _planted(self, job: SampleJob, trace: TraceBuilder, pieces: list[str]) -> IntArray:
         if self.planted is None:
             return np.full(len(trace), -1, dtype=np.int32)
-        n_text = len(trace) - (trace.token_ids[-1] in self.vocabulary.stop_token_ids)
+        n_text = len(trace) - (not self.vocabulary.stop_token_ids.isdisjoint(trace.token_ids[-1:]))
         words = [piece.strip() for piece in (*self.vocabulary.pieces(job.prefix_ids), *pieces[:n_text])]
         found = self.planted.positions(job.problem, words)
         positions = [position - len(job.prefix_ids) for position in found if position >= len(job.prefix_ids)]

@@ -25,15 +25,15 @@ class Prefix:
         text: the tokens as text.
         scores: what the gate saw at those positions that it was asked about, so that its memory is the same.
         parent_sample_id: the stored sample that it is taken from.
-        arm: what was done with its last token: "taken" or "denied"; None: it is another one than the models', or goes on
-            otherwise than the stored sample.
+        arm: what was done with its last token: "taken", "denied", or "kept" as it is in the sample; None: it is another one
+            than the models', or goes on otherwise than the stored sample.
     """
 
     token_ids: tuple[int, ...]
     text: str
     scores: tuple[float, ...]
     parent_sample_id: str
-    arm: Literal["taken", "denied"] | None
+    arm: Literal["taken", "denied", "kept"] | None
 
 
 @dataclass(frozen=True, slots=True)

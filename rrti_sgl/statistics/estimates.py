@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import FloatArray
 
-_NORMAL_975 = 1.959963984540054
+NORMAL_975 = 1.959963984540054
 
 
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> FloatArray:
@@ -43,5 +43,5 @@ def difference_of_shares(x: int, n: int, y: int, m: int) -> tuple[float, float]:
     if not (0 <= x <= n and 0 <= y <= m and min(n, m) > 0):
         raise UsageError(f"{x} of {n} and {y} of {m} are no shares.", "Count successes of at least one trial each.")
     first, second = (x + 1) / (n + 2), (y + 1) / (m + 2)
-    reach = _NORMAL_975 * math.sqrt(first * (1 - first) / (n + 2) + second * (1 - second) / (m + 2))
+    reach = NORMAL_975 * math.sqrt(first * (1 - first) / (n + 2) + second * (1 - second) / (m + 2))
     return max(-1.0, first - second - reach), min(1.0, first - second + reach)

@@ -67,6 +67,9 @@ def test_a_run_and_the_denial_of_its_takeovers(rrti: Rrti, connected: list[dict[
         "special_tokens": "as-is",
     }
     assert connected == [asked, asked]
+    [whole] = rrti("counterfactual", row["sample_id"], "--unit", "sentence", "--temperature", "1", "--continuations", "2")
+    assert (whole["first"], whole["continuations"]) == (0, 2)
+    assert whole["answers_low"] <= whole["answers_high"]
 
 
 def test_seeds_are_runs_of_one_group(rrti: Rrti) -> None:

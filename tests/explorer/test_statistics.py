@@ -144,7 +144,7 @@ def test_a_decile_has_the_positions_that_were_tested(explorer: Explorer) -> None
     assert [point["label"] for point in told["points"]] == [
         f"decile {row['decile']}: {NUMBER.text(row['score_low'])} to {NUMBER.text(row['score_high'])}" for row in rows
     ]
-    assert [len(behind(explorer, point["tokens"])) for point in told["points"]] == [row["n_positions"] for row in rows]
+    assert [len(behind(explorer, point["tokens"])) for point in told["points"]] == [row["n_units"] for row in rows]
 
 
 def test_a_budget_has_the_takeovers_of_its_run(explorer: Explorer) -> None:

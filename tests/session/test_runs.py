@@ -10,6 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,13 +23,15 @@ from rrti_sgl.db.layouts import Precision
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.db.sinks.duckdb_file import DuckDBSink
 from rrti_sgl.db.store import Store
+from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import CalibrationMismatchError, EndpointError, UsageError
 from rrti_sgl.grading import Grade
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.programs.running import counterfactual
-from rrti_sgl.programs.running.counterfactual import plan_arms, run_counterfactual
+from rrti_sgl.programs.running import arms, counterfactual, preparing
+from rrti_sgl.programs.running.arms import plan_arms
+from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import Progress, execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession
@@ -41,6 +44,7 @@ from rrti_sgl.records import ProblemRecord, RunRecord, SampleTrace
 from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.gates import gate_of
 from rrti_sgl.sinks.memory import MemorySink
+from rrti_sgl.statistics.answers import answer_distance
 from rrti_sgl.statistics.estimates import difference_of_shares
 from tests.toy_pair import STOP, ToyEngine, toy_pair
 
@@ -334,6 +338,8 @@ def test_a_counterfactual_goes_on_until_its_effects_are_known(store: Store, sett
     record, found = on_session(work(0.3))
     assert all(progress.done <= progress.total for progress in seen)
     assert seen[-1].done == seen[-1].total == 2 * sum(each.continuations for each in found)
+    first = {(each.position, arm): parent.sample.sample_index + 1 + 20 * (2 * each.position + 2 + arm)
+             for each in found for arm in (0, 1)}  # fmt: skip
     assert record.status == "finished"
     assert {each.continuations for each in found} <= {8, 16, 20}
     for each in found:
@@ -342,15 +348,59 @@ def test_a_counterfactual_goes_on_until_its_effects_are_known(store: Store, sett
         assert -1 <= low <= each.effect <= high <= 1 or abs(each.effect) == 1
         if each.continuations > 8:  # after a step less it was not known yet
             n = {16: 8, 20: 16}[each.continuations]
-            first = [t.sample for t in traces(store, record.run_id) if t.sample.parent_position == each.position]
-            first = [sample for sample in first if sample.sample_index % 20 < n]
-            x, y = (sum(bool(s.correct) for s in first if s.arm == arm) for arm in ("taken", "denied"))
-            low, high = difference_of_shares(x, n, y, n)
-            assert (high - low) / 2 > 0.3
+            arms = [t.sample for t in traces(store, record.run_id) if t.sample.parent_position == each.position]
+            answers = [
+                [s.answer or "" for s in arms if s.arm == arm and s.sample_index < first[each.position, number] + n]
+                for number, arm in enumerate(("taken", "denied"))
+            ]
+            gold = store.get_problem(record.problem_set, parent.sample.problem_id).answer
+            x, y = (each.count(gold or "") for each in answers)
+            ends = (difference_of_shares(x, n, y, n), answer_distance(*answers)[1:])
+            assert max(high - low for low, high in ends) / 2 > 0.3
     _, wide = on_session(work(1.0))
     assert {each.continuations for each in wide} == {8}
-    with pytest.raises(UsageError, match=r"until=0\.3 is of sampled continuations"):
-        plan_arms(store, parent.sample.sample_id, until=0.3, trust=[GRADER])
+    for asked, named in (({"until": 0.3}, r"until=0\.3"), ({"unit": "sentence"}, "unit='sentence'")):
+        with pytest.raises(UsageError, match=f"{named} is of sampled continuations"):
+            plan_arms(store, parent.sample.sample_id, trust=[GRADER], **asked)
+    [arm, *_] = traces(store, record.run_id)
+    with pytest.raises(UsageError, match=f"is the end of another one.*{parent.sample.sample_id}"):
+        plan_arms(store, arm.sample.sample_id, trust=[GRADER])
+
+
+def test_a_sentence_is_kept_or_drawn_anew(store: Store, settings: RunSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A beginning between two sentences serves both; without chance each goes on as the sample did."""
+    planted = SimpleNamespace(positions=lambda problem, words: range(len(words)))
+    monkeypatch.setattr(preparing, "Finisher", lambda *given: Finisher(*given[:3], planted, *given[4:]))
+    monkeypatch.setattr(arms, "sentences", lambda pieces: [(0, 1), (2, 4), (5, len(pieces) - 1)])
+    parent = max(traces(store, run(store, settings).run_id), key=lambda trace: trace.sample.n_tokens)
+    n, given = parent.sample.n_tokens, {"unit": "sentence", "temperature": 1.0, "trust": [GRADER]}
+    assert n > 6
+    record, found = on_session(lambda s: run_counterfactual(s, store, parent.sample.sample_id, continuations=3, **given))
+    assert [(each.unit.first, each.position) for each in found] == [(0, 1), (2, 4), (5, n - 1)]
+    assert " ".join(each.text for each in found) == parent.sample.text
+    kept: dict[int, list[SampleTrace]] = {}
+    for trace in traces(store, record.run_id):
+        assert trace.sample.arm == "kept"
+        assert trace.sample.parent_position is not None
+        kept.setdefault(trace.sample.parent_position, []).append(trace)
+    assert {place: len(each) for place, each in kept.items()} == {-1: 3, 1: 3, 4: 3, n - 1: 3}
+    for place, each in kept.items():
+        for trace in each:  # nothing of what is all given
+            assert trace.tokens.planted.tolist() == [int(token != STOP) for token in trace.tokens.token_id]
+        assert {trace.sample.base_prompt for trace in each if trace.sample.base_calls} <= {
+            (parent.sample.base_prompt or "") + "".join(parent.tokens.token_text[: place + 1])
+        }
+    for each in found:
+        for place, share in ((each.position, each.taken), (each.unit.first - 1, each.denied)):
+            assert share == pytest.approx(np.mean([bool(trace.sample.correct) for trace in kept[place]]))
+    assert found[-1].taken == bool(parent.sample.correct), "all of it is given"
+    one = plan_arms(store, parent.sample.sample_id, positions=[3], **given)
+    assert (one.spans, one.most(), one.tokens(parent.sample)) == (((2, 4),), 2 * 8, 8 * (n - 2 + n - 5))
+    # Drawn without chance, every beginning leads to the sample's own end.
+    trace, calls = parent, {"positions": [3], "continuations": 1, "temperature": 1e-6}
+    record, _ = on_session(lambda s: run_counterfactual(s, store, trace.sample.sample_id, **{**given, **calls}))
+    for arm in traces(store, record.run_id):
+        np.testing.assert_array_equal(arm.tokens.token_id, parent.tokens.token_id[(arm.sample.parent_position or 0) + 1 :])
 
 
 def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: RunSettings) -> None:
@@ -386,7 +436,13 @@ def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: R
 
 def killed_between_steps(path: Path, sample: str) -> None:
     """A counterfactual in a process that dies once its first step is stored, when it looks what came out."""
-    counterfactual.effects = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, misc]
+    looked, seen = [], counterfactual.seen
+
+    def die(*given: Any) -> Any:
+        looked.append(seen(*given))
+        return looked[0] if len(looked) == 1 else os.kill(os.getpid(), signal.SIGKILL)
+
+    counterfactual.seen = die
     given: dict[str, Any] = {"continuations": 20, "until": 0.1, "temperature": 1.0, "trust": [GRADER]}
     with Store.open(path) as store:
         on_session(lambda session: run_counterfactual(session, store, sample, **given))
@@ -405,7 +461,7 @@ def test_a_counterfactual_killed_between_steps_is_not_finished(store: Store, set
         [killed] = opened.find_runs(program="counterfactual")
         arms = plan_arms(opened, resume=killed.run_id)
         assert (killed.status, arms.until) == ("running", 0.1)
-        assert len(opened.finished_samples(killed.run_id)) == 2 * 8 * len(arms.positions)
+        assert len(opened.finished_samples(killed.run_id)) == 8 * len(arms.branches)
         work = lambda session: run_counterfactual(session, opened, resume=killed.run_id, trust=[GRADER])  # noqa: E731
         record, found = on_session(work)
         assert (record.run_id, record.status) == (killed.run_id, "finished")

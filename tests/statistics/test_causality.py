@@ -9,6 +9,7 @@ import pytest
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
+from rrti_sgl.statistics.answers import answer_distance
 from tests.statistics.conftest import RESAMPLES, rows, share_ends, write_run
 
 
@@ -42,19 +43,19 @@ def test_golden(store, build):
     found = rows(store, "causality")
     assert {(row["run_id"], row["program"], row["metric"]) for row in found} == {("g", "guided", "ce")}
     whole = found[0]
-    assert (whole["part"], whole["n_problems"], whole["n_positions"], whole["n_samples"]) == ("all", 2, 4, 16)
+    assert (whole["part"], whole["n_problems"], whole["n_units"], whole["n_samples"]) == ("all", 2, 4, 16)
     assert (whole["taken"], whole["denied"], whole["effect"]) == pytest.approx((3 / 4, 2.5 / 4, 0.5 / 4))
     assert (whole["necessary"], whole["harmful"]) == pytest.approx((2 / 4, 1 / 4))
     deciles = [
-        (row["decile"], row["n_positions"], row["score_low"], row["score_high"], row["necessary"])
+        (row["decile"], row["n_units"], row["score_low"], row["score_high"], row["necessary"])
         for row in found
         if row["part"] == "decile"
     ]
     assert deciles == [(1, 1, 1.0, 1.0, 1.0), (4, 1, 5.0, 5.0, 0.0), (7, 1, 9.0, 9.0, 0.0)]
-    places = [(row["decile"], row["n_positions"], row["effect"]) for row in found if row["part"] == "position"]
+    places = [(row["decile"], row["n_units"], row["effect"]) for row in found if row["part"] == "position"]
     assert places == [(1, 2, -0.25), (4, 2, 0.5)]  # the first and the second of three tokens
     [words] = [row for row in found if row["part"] == "word"]
-    assert (words["tag"], words["n_positions"]) == ("none", 4)
+    assert (words["tag"], words["n_units"]) == ("none", 4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -82,7 +83,7 @@ def test_equal_to_an_independent_computation(store, build, seed):
     deciles = [row for row in found if row["part"] == "decile"]
     for row in deciles:
         chosen = (decile == row["decile"]).reshape(scores.shape)
-        assert row["n_positions"] == chosen.sum()
+        assert row["n_units"] == chosen.sum()
         assert row["necessary"] == pytest.approx(necessary[chosen].mean(), abs=1e-9)
         assert (row["score_low"], row["score_high"]) == (scores[chosen].min(), scores[chosen].max())
     assert {row["decile"] for row in deciles} == set(decile.tolist())
@@ -116,7 +117,7 @@ def test_how_far_answers_are_apart_by_pairs_of_continuations(store, build, seed)
     answering(store, build, "c", parent, {**arms, 5: ("a", "b")}, temperature=0.7)
     expected = [differ(x, y) - (differ(x, None) + differ(y, None)) / 2 for x, y in arms.values()]
     whole = rows(store, "causality")[0]
-    assert (whole["n_positions"], whole["n_answers"]) == (6, 5)  # of one continuation of each arm nothing is known
+    assert (whole["n_units"], whole["n_answers"]) == (6, 5)  # of one continuation of each arm nothing is known
     assert whole["answers"] == pytest.approx(np.mean(expected), abs=1e-12)
 
 
@@ -137,6 +138,77 @@ def test_greedy_continuations_answer_the_same_or_not(store, build):
     whole = rows(store, "causality")[0]
     assert (whole["n_answers"], whole["answers"]) == (3, pytest.approx(2 / 3))
     assert whole["effect"] == pytest.approx(1 / 3)  # b and c are both wrong
+
+
+def kept(store, build, run_id, parent, spans, answers, unit="sentence"):
+    """Continuations of beginnings of one parent, by the position of their last token, as a run on some of its spans."""
+    traces = []
+    for position, given in answers.items():
+        for answer in given:
+            origin = {"parent_sample_id": parent.sample.sample_id, "parent_position": position, "arm": "kept"}
+            sample = {"correct": answer == "a", "answer": None if answer == "-" else answer}
+            traces.append(build["trace"](run_id, parent.sample.problem_id, len(traces), **sample, **origin))
+    arms = {"sample": parent.sample.sample_id, "unit": unit, "spans": spans}
+    write_run(store, run_id, traces, program="counterfactual", config={"kind": "counterfactual", "arms": arms})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sentences_by_an_independent_computation(store, build, seed):
+    """A beginning between two sentences is with the one and without the other; what is not asked for is no unit."""
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.exponential(1, (8, 9)), 1)
+    scores[0, :3] = np.nan
+    parents = parents_of(store, build, scores)
+    spans = [[0, 2], [3, 4], [7, 8]]  # the third sentence was not asked for
+    answers = [{t: "".join(rng.choice(list("aabc-"), rng.integers(2, 7))) for t in (-1, 2, 4, 6, 8)} for _ in parents]
+    for number, (parent, given) in enumerate(zip(parents, answers, strict=True)):
+        kept(store, build, f"c{number}", parent, spans, given)
+    kept(store, build, "other", parents[0], [[0, 8]], {-1: "aab", 8: "bbb"}, unit="pivotal")
+    found = run_query(
+        store, "causality", run=[*(f"c{number}" for number in range(8)), "other"], resamples=RESAMPLES
+    ).to_pylist()
+    assert {row["unit"] for row in found} == {"sentence"}
+    units = [
+        (number, first, last, given[last], given[first - 1]) for number, given in enumerate(answers) for first, last in spans
+    ]
+    effects = np.array([with_it.count("a") / len(with_it) - other.count("a") / len(other) for *_, with_it, other in units])
+    whole = found[0]
+    assert (whole["part"], whole["n_units"], whole["n_problems"]) == ("all", 24, 8)
+    assert whole["effect"] == pytest.approx(effects.mean())
+    ends = [2 * end - 1 for end in share_ends((effects.reshape(8, 3) + 1).sum(axis=1) / 2, [3] * 8)]
+    assert [whole["effect_low"], whole["effect_high"]] == pytest.approx(ends, abs=1e-9)
+    apart = [differ(x, y) - (differ(x, None) + differ(y, None)) / 2 for *_, x, y in units]
+    assert whole["answers"] == pytest.approx(np.mean(apart), abs=1e-12)
+    assert [answer_distance(x, y)[0] for *_, x, y in units] == pytest.approx(apart)
+    assert whole["kl"] == pytest.approx(np.mean([smoothed_kl(other, with_it) for *_, with_it, other in units]))
+    largest = np.array([np.nan if np.isnan(scores[n, a : b + 1]).all() else np.nanmax(scores[n, a : b + 1])
+                        for n, a, b, *_ in units])  # fmt: skip
+    deciles = [row for row in found if row["part"] == "decile"]
+    assert sum(row["n_units"] for row in deciles) == 23
+    for row in deciles:
+        smaller = np.array([(largest < each).sum() for each in largest])
+        chosen = (1 + 10 * smaller // 23 == row["decile"]) & ~np.isnan(largest)
+        assert (row["score_low"], row["score_high"]) == (largest[chosen].min(), largest[chosen].max())
+        assert row["effect"] == pytest.approx(effects[chosen].mean())
+    places = {row["decile"]: row["n_units"] for row in found if row["part"] == "position"}
+    assert places == {3: 8, 5: 8, 9: 8}
+
+
+def smoothed_kl(one, other):
+    """KL of two lists of answers, with one answer more of each kind."""
+    seen = sorted({*one, *other})
+    p, q = (np.array([each.count(answer) + 1 for answer in seen]) / (len(each) + len(seen)) for each in (one, other))
+    return float((p * np.log(p / q)).sum())
+
+
+def test_tokens_and_sentences_are_told_apart(store, build):
+    [parent] = parents_of(store, build, [[1.0, 5.0, 2.0]])
+    counterfactual(store, build, "c", [parent], {(0, 1): ("11", "00")})
+    kept(store, build, "s", parent, [[0, 2]], {-1: "ab", 2: "aa"})
+    found = [row for row in rows(store, "causality", run=["c", "s"]) if row["part"] == "all"]
+    assert [(row["unit"], row["n_units"], row["n_samples"], row["effect"]) for row in found] == [
+        ("token", 1, 4, 1.0), ("sentence", 1, 4, 0.5)
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_answered_is_named(store, build):
