@@ -96,6 +96,19 @@ def insert_ratio_intervals(
     return table
 
 
+def insert_tested_intervals(
+    store: Store, name: str, table: pa.Table, values: Values, ratios: Mapping[str, Ratio], items: Sequence[str]
+) -> pa.Table:
+    """`insert_ratio_intervals` of a statistic whose runs are those of samples that others continue: over the problems that
+    were tested, which are those of its `by_problem`.
+    """
+    by_problem = run_by_problem(store, name, values)
+    tested = by_problem.group_by(["run_id", "problem_id"]).aggregate([]).sort_by("problem_id")
+    runs = tested["run_id"].unique().to_pylist()
+    problems = {run: tested.filter(pc.field("run_id") == run)["problem_id"].combine_chunks() for run in runs}
+    return insert_ratio_intervals(store, table, by_problem, values, ratios, items, problems=problems)
+
+
 class _RunSums:
     """Resampled sums of one run, from rows in long form: what each of its P problems adds."""
 

@@ -10,7 +10,7 @@ from rrti_sgl.db.analysis.query import Query
 # Each is the module of its name.
 NAMES = (
     *("sparsity", "position", "uncertainty", "planning", "failure", "accuracy", "flips", "budget", "ablation"),
-    *("calibration", "transfer", "takeovers", "reallocation", "metrics", "cost", "planted", "causality"),
+    *("calibration", "transfer", "takeovers", "reallocation", "metrics", "cost", "planted", "causality", "pivotal"),
 )
 
 

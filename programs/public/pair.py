@@ -253,6 +253,8 @@ class ModelPair:
         continuations: int | None = None,
         temperature: float | None = None,
         until: float | None = None,
+        gap: float | None = None,
+        budget: int | None = None,
         resume: str | None = None,
         trust: Sequence[str] = (),
         store: TraceStore | None = None,
@@ -262,13 +264,16 @@ class ModelPair:
 
         Args:
             sample: a stored sample, or its id; None with `resume`.
-            unit: "token" (None, too), whose takeover is denied or forced, or "sentence", which is drawn anew.
-            positions: which tokens, or tokens of which sentences; None takes every takeover that changed the token, and
-                every sentence.
-            continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until`.
+            unit: "token" (None, too), whose takeover is denied or forced, "sentence", which is drawn anew, or "pivotal", to
+                search for tokens at which the share of right solutions jumps.
+            positions: which tokens, or tokens of which sentences; None takes every takeover that changed the token, every
+                sentence, and searches the whole sample.
+            continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until` and in a search.
             temperature: of the continuations; None takes that of the sample's run.
             until: go on with a unit only until the 95 % intervals of its effect and of how far apart the answers are reach
                 no farther than this.
+            gap: change of the share of right solutions that makes a token pivotal; None: 0.2.
+            budget: most continuations of all arms.
             resume: id of a counterfactual run to go on with, as it was asked for.
             trust: classes, `package.module:Class`, that the sample's run names and that may be imported.
             store: where the sample is; None: the pair's own.
@@ -292,6 +297,8 @@ class ModelPair:
             continuations=continuations,
             temperature=temperature,
             until=until,
+            gap=gap,
+            budget=budget,
             trust=trust,
             on_progress=on_progress,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from rrti_sgl.db.queries import find_query, run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import wide
-from rrti_sgl.programs.reporting.runs import RunSelection, called, leading_guided, select_runs
+from rrti_sgl.programs.reporting.runs import RunSelection, called, leading_guided, select_runs, with_arms
 from rrti_sgl.programs.tables.accuracy import accuracy_table
 from rrti_sgl.programs.tables.numbers import COEFFICIENT, LEVEL, NUMBER, SHARE
 from rrti_sgl.programs.tables.table import BOUNDS, PARTS, Column, Table
@@ -40,6 +41,7 @@ class Headline:
         params: in place of the statistic's defaults.
         notes: under the table.
         together: made of all runs at once, because its rows are of several.
+        choose: which of these runs, where that is not told by their program.
     """
 
     make: Callable[[Sequence[Row]], Table]
@@ -49,6 +51,7 @@ class Headline:
     params: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     together: bool = False
+    choose: Callable[[Store, Sequence[str]], Sequence[str]] = lambda store, runs: runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def _groups(store: Store, name: str, references: Sequence[str], params: Mapping[
     """The runs of each table, with the ends that the comparison knows."""
     shown, selection = HEADLINES[find_query(name).name], select_runs(store, references)
     if not shown.compared or set(params) & {"base", "reasoning", "guided"}:
-        yield Group("", selection.ids if references else _usual(selection, shown), selection.labels, {})
+        yield Group("", selection.ids if references else shown.choose(store, _usual(selection, shown)), selection.labels, {})
         return
     for comparison in selection.comparisons:
         taken = selection.of_programs(*shown.programs) if shown.programs else comparison.runs
@@ -368,5 +371,18 @@ HEADLINES: Mapping[str, Headline] = {
             keep=lambda row: row["part"] == "all",
         ),
         programs=("counterfactual",),
+        together=True,
+        choose=partial(with_arms, searches=False),
+    ),
+    "pivotal": Headline(
+        _rows(
+            *(RUN, Column("label", "tokens"), Column("n_tokens", "of"), Column("n_pivotal", "n"), Column("pivotal")),
+            *(Column("control", "at the same place"), Column("lead")),
+            keep=lambda row: row["part"] in ("all", "fired") or (row["part"], row["decile"]) == ("decile", 10),
+        ),
+        programs=("counterfactual",),
+        together=True,
+        choose=partial(with_arms, searches=True),
+        notes=["pivotal: the share of right solutions jumps there. same place: other tokens of that tenth of the solution."],
     ),
 }

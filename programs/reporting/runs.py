@@ -14,6 +14,11 @@ from rrti_sgl.programs.tables.safe_text import one_line
 from rrti_sgl.records import RunRecord
 
 LONGEST_NAME = 80  # of a problem set in names of files
+_ARMS = """
+    SELECT DISTINCT run_id FROM samples JOIN runs USING (run_id)
+    WHERE list_contains($runs, run_id) AND arm IS NOT NULL AND correct IS NOT NULL
+        AND (COALESCE(json_extract_string(config, '$.arms.unit'), 'token') = 'pivotal') = $searches
+"""
 # Programs whose samples are whole solutions of their own; a counterfactual run continues samples of another.
 _ROLLOUTS = ("diagnose", "base")
 # Options by which a program is of several kinds; the usual one is not in the configuration.
@@ -236,3 +241,9 @@ def _comparison(runs: Sequence[RunRecord], other: Sequence[RunRecord], covered: 
     base, reasoning = (ends[end].run_id if end in ends else None for end in alone)
     ids = [run.run_id for run in runs]
     return Comparison(name, title, ids, labels, base, reasoning, n_problems, n_samples, exchanged=exchanged)
+
+
+def with_arms(store: Store, runs: Sequence[str], *, searches: bool) -> list[str]:
+    """Those of some runs whose graded samples continue others: of searches for pivotal tokens, or of single units."""
+    found = store.sql(_ARMS, {"runs": [*runs], "searches": searches})["run_id"].to_pylist()
+    return [run for run in runs if run in found]

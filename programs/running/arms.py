@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import SampleRecord, SampleTrace
 from rrti_sgl.science.sentences import sentences
 
-UNITS = ("token", "sentence")
+UNITS = ("token", "sentence", "pivotal")
+GAP = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,10 @@ class Arms:
     Args:
         sample: id of the stored sample.
         unit: one of `UNITS`.
-        spans: first and last token of each unit.
-        continuations: of each arm; with `until` the most.
+        spans: first and last token of each unit; of "pivotal" where tokens are searched.
+        continuations: of each arm; with `until` or `gap` the most.
         temperature: of the continuations; None is that of the sample's run.
-        until: a unit is done once the 95 % intervals of its effect and of the distance of its answers reach no farther than
-            this; None: with all continuations.
+        until, gap, budget: see `rrti_sgl.programs.running.contrasts.Plan`.
     """
 
     sample: str
@@ -38,25 +38,35 @@ class Arms:
     continuations: int
     temperature: float | None = None
     until: float | None = None
+    gap: float | None = None
+    budget: int | None = None
 
     @property
     def plan(self) -> Plan:
         """How it goes on."""
         units = [Unit.token(last) if self.unit == "token" else Unit.stretch(first, last) for first, last in self.spans]
-        return Plan(units, self.continuations, self.until)
+        return Plan(units, self.continuations, self.until, self.gap, self.budget)
 
     @property
     def branches(self) -> list[Branch]:
-        """What is continued, each once."""
+        """What is continued, each once; of a search all that may be."""
+        if self.gap is not None:
+            return [Branch(at) for at in sorted({at for first, last in self.spans for at in range(first - 1, last + 1)})]
         return list(dict.fromkeys(branch for unit in self.plan.units for branch in unit.branches))
+
+    def first(self) -> int:
+        """Continuations before anything is decided."""
+        return sum(replace(self.plan, budget=None).planned({}).wanted.values())
 
     def most(self) -> int:
         """Continuations of all arms, at the most."""
-        return len(self.branches) * self.continuations
+        n = len(self.branches) * self.continuations
+        return n if self.budget is None else min(n, self.budget)
 
     def tokens(self, sample: SampleRecord) -> int:
         """What they come to if each ends where the stored sample does."""
-        return self.continuations * sum(sample.n_tokens - branch.position - 1 for branch in self.branches)
+        left = [sample.n_tokens - branch.position - 1 for branch in self.branches]
+        return self.most() * sum(left) // len(left)
 
 
 def plan_arms(
@@ -69,43 +79,96 @@ def plan_arms(
     continuations: int | None = None,
     temperature: float | None = None,
     until: float | None = None,
+    gap: float | None = None,
+    budget: int | None = None,
     trust: Collection[str] = (),
 ) -> Arms:
     """What to continue of a stored sample, or what a run that goes on was asked for; see `run_counterfactual`."""
+    numbers = {"continuations": continuations, "temperature": temperature, "until": until, "gap": gap, "budget": budget}
     if resume is not None and sample is None:
-        given: dict[str, object] = {"unit": unit, "positions": positions, "continuations": continuations}
-        given |= {"temperature": temperature, "until": until}
+        given: dict[str, object] = {"unit": unit, "positions": positions, **numbers}
         if changed := [name for name, value in given.items() if value is not None]:
             raise UsageError(f"{argument(changed[0])} is that of the run which goes on.", "Leave it out.")
         return noted_arms(store, resume)
     if sample is None or resume is not None:
         raise UsageError("It is of one sample, or goes on with one run.", f"Name a sample, or {argument('resume')}.")
-    limits = (
-        ("continuations", continuations, 1, bounds.RUNS),
-        ("temperature", temperature, 0, 10),
-        ("until", until, 0.01, 1),
-    )
-    for name, value, least, most in limits:
-        if value is not None and not least <= value <= most:
+    for name, least, most in _BOUNDS:
+        if (value := numbers[name]) is not None and not least <= value <= most:
             raise UsageError(f"{argument(name, value)} is out of bounds.", f"Use {least} to {most}.")
     unit = unit or UNITS[0]
-    if unit not in UNITS:
-        raise UsageError(f"{argument('unit', unit)} is no unit.", f"Use {' or '.join(UNITS)}.")
+    _check_unit(unit, until, gap)
     trace = store.load_sample(sample)
     settings = RunSettings.from_dict(store.get_run(trace.sample.run_id).config, trust)
     _check_sample(trace.sample)
-    if (settings.temperature if temperature is None else temperature) == 0:
-        if until is not None or unit != "token":
-            raise UsageError(
-                f"{argument('until', until) if until is not None else argument('unit', unit)} is of sampled continuations; "
-                "greedy ones are all alike.",
-                f"Name a temperature: {argument('temperature', 0.7)}.",
-            )
-        usual = 1
-    else:
-        usual = STEP if until is None else 8 * STEP
+    greedy = (settings.temperature if temperature is None else temperature) == 0
+    if greedy and (until is not None or unit != "token"):
+        asked = argument("until", until) if until is not None else argument("unit", unit)
+        raise UsageError(
+            f"{asked} is of sampled continuations; greedy ones are all alike.",
+            f"Name a temperature: {argument('temperature', 0.7)}.",
+        )
+    if unit == "pivotal":
+        gap = gap or GAP
+    usual = 1 if greedy else STEP if until is gap is None else 8 * STEP
     spans = _tokens(trace, positions) if unit == "token" else _sentences(trace, positions)
-    return Arms(trace.sample.sample_id, unit, tuple(spans), continuations or usual, temperature, until)
+    if unit == "pivotal" and positions is None:
+        spans = [(0, trace.sample.n_tokens - 1)]
+    found = Arms(trace.sample.sample_id, unit, tuple(spans), continuations or usual, temperature, until, gap, budget)
+    if budget is not None and budget < (first := found.first()):
+        raise UsageError(f"{argument('budget', budget)} is spent at once: {first} continuations come first.", "Raise it.")
+    return found
+
+
+_BOUNDS = (
+    ("continuations", 1, bounds.RUNS),
+    ("temperature", 0, 10),
+    ("until", 0.01, 1),
+    ("gap", 0.01, 1),
+    ("budget", 1, bounds.COUNT),
+)
+
+
+def _check_unit(unit: str, until: float | None, gap: float | None) -> None:
+    if unit not in UNITS:
+        raise UsageError(f"{argument('unit', unit)} is no unit.", f"Use {', '.join(UNITS)}.")
+    name, value = ("until", until) if unit == "pivotal" else ("gap", gap)
+    if value is not None:
+        searched = "of a search, which" if name == "gap" else "not of a search, whose gap"
+        raise UsageError(f"{argument(name, value)} is {searched} {argument('unit', 'pivotal')} asks for.", "Leave it out.")
+
+
+def samples_of(store: Store, samples: Sequence[str], run: str | None, limit: int | None, unit: str | None) -> list[str]:
+    """The samples that are named, or graded ones of a run: a first one of each problem before any second.
+
+    Args:
+        store: where they are.
+        samples: their ids; empty with a run.
+        run: its id, a prefix of it, or its program.
+        limit: so many of the run at most.
+        unit: of the arms; of tokens only samples with a takeover that changed one.
+
+    Raises:
+        UsageError: both or neither are named, or no such sample or run is there.
+    """
+    if (run is None) == (not samples) or (limit is not None and run is None):
+        raise UsageError("It is of samples, or of those of a run.", "Name a sample, or a run.")
+    if run is None:
+        return [*samples]
+    runs = store.find_runs(run)
+    if len(runs) > 1:
+        raise UsageError(f"{run!r} is {len(runs)} runs.", f"Name one: {runs[-1].run_id}.")
+    rows = store.sql(_OF_RUN, {"run": runs[0].run_id, "changed": unit in (None, "token"), "limit": limit or bounds.COUNT})
+    if not len(rows):
+        raise UsageError(f"Run {runs[0].run_id} has no graded sample with what is tried.", "Name another, or a sample.")
+    found: list[str] = rows["sample_id"].to_pylist()
+    return found
+
+
+_OF_RUN = """
+    SELECT sample_id FROM samples
+    WHERE run_id = $run AND correct IS NOT NULL AND parent_sample_id IS NULL AND (n_changed > 0 OR NOT $changed)
+    ORDER BY sample_index, problem_id LIMIT $limit
+"""
 
 
 def noted_arms(store: Store, run_id: str) -> Arms:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, Self
 
 from rrti_sgl.statistics.answers import answer_distance
@@ -139,7 +140,7 @@ class Planned:
 
     Args:
         wanted: continuations of each branch, those that are there included.
-        contrasts: of the units of which enough is known.
+        contrasts: of the units of which enough is known, and which were not divided.
     """
 
     wanted: Mapping[Branch, int]
@@ -154,11 +155,16 @@ class Plan:
         units: whose effects.
         most: continuations of a branch.
         until: a unit is done once its intervals reach no farther than this; None: with all continuations.
+        gap: stretches whose effect is as large as this, either way, are halved down to single tokens; a unit is done once
+            its interval tells whether it is. None: nothing is divided.
+        budget: most continuations of all branches; None: no limit. Units of the largest effects come first.
     """
 
     units: Sequence[Unit]
     most: int
     until: float | None = None
+    gap: float | None = None
+    budget: int | None = None
 
     def planned(self, seen: Seen) -> Planned:
         """What is wanted after what was seen: replayed step by step, each with all of its continuations."""
@@ -166,24 +172,53 @@ class Plan:
         contrasts: list[Contrast] = []
         active = [(unit, self._step(0)) for unit in self.units]
         while active:
+            granted = []
             for unit, n in active:
-                wanted |= {branch: max(n, wanted.get(branch, 0)) for branch in unit.branches}
+                more = {branch: max(n, wanted.get(branch, 0)) for branch in unit.branches}
+                if self.budget is None or sum((wanted | more).values()) <= self.budget:
+                    wanted |= more
+                    granted.append((unit, n))
             if not _are_there(wanted, seen):
                 break
-            compared, active = [Contrast.of(unit, seen, n) for unit, n in active], []
-            for each in compared:
+            compared = [Contrast.of(unit, seen, n) for unit, n in granted]
+            active = []
+            for each in compared if self.budget is None else sorted(compared, key=lambda each: -abs(each.effect)):
                 if each.continuations < self.most and not self._is_known(each):
                     active.append((each.unit, self._step(each.continuations)))
+                elif halves := self._halves(each):
+                    active += [(half, self._step(0)) for half in halves]
                 else:
                     contrasts.append(each)
         return Planned(wanted, contrasts)
 
     def _step(self, n: int) -> int:
         """How many continuations come after n."""
-        return self.most if self.until is None else min(n + STEP, self.most)
+        return self.most if self.until is None and self.gap is None else min(n + STEP, self.most)
 
     def _is_known(self, contrast: Contrast) -> bool:
+        if self.gap is not None:
+            low, high = contrast.interval
+            return -self.gap < low and high < self.gap if self._is_small(contrast) else low >= self.gap or high <= -self.gap
         return self.until is not None and contrast.reach <= self.until
+
+    def _is_small(self, contrast: Contrast) -> bool:
+        return self.gap is None or abs(contrast.effect) < self.gap
+
+    def _halves(self, contrast: Contrast) -> list[Unit]:
+        first, last = contrast.unit.first, contrast.unit.last
+        if self._is_small(contrast) or first == last:
+            return []
+        middle = (first + last) // 2
+        return [Unit.stretch(first, middle), Unit.stretch(middle + 1, last)]
+
+
+def stretches(spans: Iterable[tuple[int, int]], seen: Seen) -> list[Unit]:
+    """What spans of tokens were divided into: from each beginning that was continued to the next one."""
+    found = []
+    for first, last in spans:
+        places = sorted(branch.position for branch in seen if first - 1 <= branch.position <= last)
+        found += [Unit.stretch(before + 1, place) for before, place in pairwise(places)]
+    return found
 
 
 def _are_there(wanted: Mapping[Branch, int], seen: Seen) -> bool:

@@ -12,6 +12,13 @@ distributions (`rrti_sgl.statistics.answers`), which needs no smoothing and has 
 `causality` has the KL beside it. Their counterfactual importance keeps, of the rollouts without the sentence, those that
 write one of another meaning in its place, as an embedding model tells; that is not done here.
 
+*Pivotal* tokens are those at which the share of right solutions changes by a gap or more, found by bisection: of a stretch
+of tokens both ends are continued, and where they differ by the gap it is halved, down to single tokens. This is the pivotal
+token search of the phi-4 technical report (Abdin et al. 2024, arXiv 2412.08905), which divides at the middle of the tokens'
+log-probabilities, not of their number, and does not say how many completions an estimate takes. Ours: both ends are
+continued in steps until the interval of their difference lies on one side of the gap, or up to a limit; halves bound the
+number of beginnings by two for each level and stretch. As theirs, it passes over changes that cancel out within a stretch.
+
 All arms go on under the sample's own program, several times each when sampling, once when greedy.
 """
 
@@ -29,7 +36,7 @@ from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import problem_set_of
 from rrti_sgl.problems.given_rows import PREFIX as ROWS
 from rrti_sgl.programs.running.arms import Arms, choices, plan_arms
-from rrti_sgl.programs.running.contrasts import Branch, Contrast, Outcome, Seen
+from rrti_sgl.programs.running.contrasts import Branch, Contrast, Outcome, Seen, stretches
 from rrti_sgl.programs.running.preparing import PreparedRun, build, in_roles, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute_into
 from rrti_sgl.programs.running.session import PairSession
@@ -42,7 +49,7 @@ COUNTERFACTUAL = "counterfactual"
 
 @dataclass(frozen=True)
 class Effect(Contrast):
-    """What one token or sentence did.
+    """What one token, sentence or stretch did.
 
     Args:
         text: of its tokens; of a token the reasoning model's.
@@ -66,6 +73,8 @@ async def run_counterfactual(
     continuations: int | None = None,
     temperature: float | None = None,
     until: float | None = None,
+    gap: float | None = None,
+    budget: int | None = None,
     trust: Collection[str] = (),
     on_progress: OnProgress | None = None,
 ) -> tuple[RunRecord, list[Effect]]:
@@ -76,13 +85,15 @@ async def run_counterfactual(
         store: open for writing; the continuations are stored as a run of program `counterfactual`.
         sample: its id, or enough of its first digits; None with `resume`.
         resume: id of a counterfactual run to go on with, as it was asked for.
-        unit: "token" (None, too) or "sentence".
-        positions: which tokens, or tokens of which sentences; None takes every takeover that changed the token, and every
-            sentence.
-        continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until`.
+        unit: "token" (None, too), "sentence", or "pivotal" to search for tokens.
+        positions: which tokens, or tokens of which sentences; None takes every takeover that changed the token, every
+            sentence, and searches the whole sample.
+        continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until` and in a search.
         temperature: of the continuations; None takes that of the sample's run.
         until: continue a unit, 8 times each arm and again, only until the 95 % intervals of its effect and of how far apart
             the answers are reach no farther than this.
+        gap: change of the share of right solutions that makes a token pivotal; None: 0.2.
+        budget: most continuations of all arms.
         trust: classes that the sample's run names and that may be imported (`RunSettings.from_dict`).
         on_progress: called after each finished continuation.
 
@@ -99,6 +110,8 @@ async def run_counterfactual(
         continuations=continuations,
         temperature=temperature,
         until=until,
+        gap=gap,
+        budget=budget,
         trust=trust,
     )
     return await continue_arms(session, store, arms, resume=resume, trust=trust, on_progress=on_progress)
@@ -211,11 +224,16 @@ def seen(store: Store, run_id: str, arms: Arms, parent: SampleRecord) -> Seen:
 
 
 def effects(store: Store, run_id: str, arms: Arms, trace: SampleTrace, vocabulary: Vocabulary) -> list[Effect]:
-    """What came out of a finished `counterfactual` run, in the order of the solution."""
+    """What came out of a `counterfactual` run, in the order of the solution.
+
+    Of a search those tokens that are pivotal, and stretches with so large an effect that were not divided further.
+    """
     known = seen(store, run_id, arms, trace.sample)
+    units = arms.plan.units if arms.gap is None else stretches(arms.spans, known)
     found = []
-    for contrast in arms.plan.planned(known).contrasts:
-        unit = contrast.unit
+    for unit in units:
+        if not known.keys() >= {*unit.branches}:  # for which there was no budget
+            continue
         scores = trace.tokens.score[unit.first : unit.last + 1]
         if arms.unit == "token":
             text, instead = (vocabulary.token_text(token).strip() for token in choices(trace, unit.last))
@@ -224,4 +242,6 @@ def effects(store: Store, run_id: str, arms: Arms, trace: SampleTrace, vocabular
         score = None if np.isnan(scores).all() else float(np.nanmax(scores))
         with_it, without = (tuple(known[branch][index] for index in sorted(known[branch])) for branch in unit.branches)
         found.append(Effect(unit, with_it, without, text, instead, score))
+    if arms.gap is not None:
+        found = [each for each in found if abs(each.effect) >= arms.gap]
     return sorted(found, key=lambda each: each.position)

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
+from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.running import session
+from rrti_sgl.programs.running.arms import samples_of
 from rrti_sgl.programs.running.session import Concurrency, PairSession
 from tests.toy_pair import toy_pair
 
@@ -67,9 +69,23 @@ def test_a_run_and_the_denial_of_its_takeovers(rrti: Rrti, connected: list[dict[
         "special_tokens": "as-is",
     }
     assert connected == [asked, asked]
-    [whole] = rrti("counterfactual", row["sample_id"], "--unit", "sentence", "--temperature", "1", "--continuations", "2")
-    assert (whole["first"], whole["continuations"]) == (0, 2)
+    drawn = ("--unit", "sentence", "--temperature", "1", "--continuations", "2")
+    [whole] = rrti("counterfactual", row["sample_id"], *drawn)
+    assert (whole["sample"], whole["first"], whole["continuations"]) == (row["sample_id"], 0, 2)
     assert whole["answers_low"] <= whole["answers_high"]
+    several = rrti("counterfactual", "--run", "guided", "--limit", "3", *drawn)
+    assert len({row["sample"] for row in several}) == 3
+    with Store.open_readonly("traces.duckdb") as store:
+        assert len(store.find_runs(program="counterfactual")) == 5
+        for asked, message in (
+            (([], None, None), "It is of samples, or of those of a run"),
+            ((["a"], "guided", None), "It is of samples, or of those of a run"),
+            ((["a"], None, 2), "It is of samples, or of those of a run"),
+            (([], "counterfactual", None), "'counterfactual' is 5 runs"),
+            (([], store.find_runs(program="counterfactual")[-1].run_id, None), "has no graded sample"),
+        ):
+            with pytest.raises(UsageError, match=message):
+                samples_of(store, *asked, "sentence")
 
 
 def test_seeds_are_runs_of_one_group(rrti: Rrti) -> None:

@@ -356,7 +356,7 @@ def test_what_is_missing_is_said_with_the_reason(empty_store: Path, tmp_path: Pa
     assert "no base rollouts that both models scored" in reasons["sparsity"]
     assert "not graded" in reasons["accuracy"] or "no sample is graded" in reasons["accuracy"]
     assert "never fired on its 3 tokens" in reasons["takeovers"]
-    assert "rrti counterfactual" in reasons["causality"]
+    assert "counterfactual(" in reasons["causality"]
     write_report(report, tmp_path / "report")
     for page in ("report.md", "report.html"):
         assert (tmp_path / "report" / page).read_text().lower().count("not shown:") >= 4
@@ -397,8 +397,8 @@ def test_the_command_says_what_it_wrote(tiny_path: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     stages = done.stderr.splitlines()
-    assert [line.split(" ")[0] for line in stages[:-1]] == [f"{place}/17" for place in range(1, 18)]
-    assert (stages[0], stages[-1]) == ("1/17 Sparsity", "writing the files")
+    assert [line.split(" ")[0] for line in stages[:-1]] == [f"{place}/18" for place in range(1, 19)]
+    assert (stages[0], stages[-1]) == ("1/18 Sparsity", "writing the files")
     [said] = orjson.loads(done.stdout)
     assert all(Path(name).is_file() for name in said["files"])
     assert {"statistic", "reason"} == set(said["missing"][0])

@@ -434,6 +434,44 @@ def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: R
         plan_arms(store)
 
 
+def test_pivotal_tokens_are_searched(store: Store, settings: RunSettings) -> None:
+    """By the plan, from what is stored; stopped and continued it has the same beginnings, and a budget is kept."""
+    parent = max(traces(store, run(store, settings).run_id), key=lambda trace: trace.sample.n_tokens)
+    sample, n = parent.sample.sample_id, parent.sample.n_tokens
+    given: dict[str, Any] = {"unit": "pivotal", "temperature": 1.0, "trust": [GRADER]}
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 21:
+            raise EndpointError("The server died.", "See its log.")
+
+    with pytest.raises(EndpointError):
+        on_session(lambda s: run_counterfactual(s, store, sample, gap=0.25, on_progress=stop, **given))
+    [started] = store.find_runs(program="counterfactual")
+    record, found = on_session(lambda s: run_counterfactual(s, store, resume=started.run_id, trust=[GRADER]))
+    assert (record.run_id, record.status) == (started.run_id, "finished")
+    asked = plan_arms(store, resume=record.run_id)
+    assert (asked.gap, asked.spans, asked.first(), asked.most()) == (0.25, ((0, n - 1),), 16, 64 * (n + 1))
+    continued = counterfactual.seen(store, record.run_id, asked, parent.sample)
+    assert asked.plan.planned(continued).wanted == {branch: len(each) for branch, each in continued.items()}
+    for each in found:
+        assert abs(each.effect) >= 0.25
+        assert each.text == "".join(parent.tokens.token_text[each.unit.first : each.position + 1]).strip()
+    rows = run_query(store, "pivotal", run=record.run_id, resamples=0).to_pylist()
+    assert rows[0]["n_pivotal"] == sum(each.unit.first == each.position for each in found)
+    record, _ = on_session(lambda s: run_counterfactual(s, store, sample, budget=40, **given))
+    assert 16 <= len(traces(store, record.run_id)) <= 40
+    inside = plan_arms(store, sample, positions=[1], **given)
+    assert (inside.spans, inside.gap, inside.continuations) == (((0, n - 1),), 0.2, 64)
+    for wrong, message in (
+        ({"unit": "pivotal", "until": 0.2}, r"until=0\.2 is not of a search"),
+        ({"gap": 0.2}, r"gap=0\.2 is of a search"),
+        ({"budget": 15, "unit": "pivotal"}, "budget=15 is spent at once: 16 continuations come first"),
+        ({"unit": "word"}, "unit='word' is no unit"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            plan_arms(store, sample, **{**given, "unit": None, **wrong})
+
+
 def killed_between_steps(path: Path, sample: str) -> None:
     """A counterfactual in a process that dies once its first step is stored, when it looks what came out."""
     looked, seen = [], counterfactual.seen

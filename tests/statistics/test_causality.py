@@ -140,7 +140,7 @@ def test_greedy_continuations_answer_the_same_or_not(store, build):
     assert whole["effect"] == pytest.approx(1 / 3)  # b and c are both wrong
 
 
-def kept(store, build, run_id, parent, spans, answers, unit="sentence"):
+def kept(store, build, run_id, parent, spans, answers, unit="sentence", **more):
     """Continuations of beginnings of one parent, by the position of their last token, as a run on some of its spans."""
     traces = []
     for position, given in answers.items():
@@ -148,7 +148,7 @@ def kept(store, build, run_id, parent, spans, answers, unit="sentence"):
             origin = {"parent_sample_id": parent.sample.sample_id, "parent_position": position, "arm": "kept"}
             sample = {"correct": answer == "a", "answer": None if answer == "-" else answer}
             traces.append(build["trace"](run_id, parent.sample.problem_id, len(traces), **sample, **origin))
-    arms = {"sample": parent.sample.sample_id, "unit": unit, "spans": spans}
+    arms = {"sample": parent.sample.sample_id, "unit": unit, "spans": spans, **more}
     write_run(store, run_id, traces, program="counterfactual", config={"kind": "counterfactual", "arms": arms})
 
 

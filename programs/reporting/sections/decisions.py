@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, command
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section, wide
 from rrti_sgl.programs.reporting.figures.strip import StripToken, strip_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
+from rrti_sgl.programs.reporting.runs import with_arms
 from rrti_sgl.programs.reporting.sections import cost
 from rrti_sgl.programs.tables.numbers import NATS, SHARE
 from rrti_sgl.programs.tables.statistics import part_tables
@@ -32,6 +33,7 @@ _REALLOCATED = (
     "among its first five, in its list. host probability: what that model gives it. tv: mass that the guest moves. on "
     "first, on five: mass that host and guest give the host's first candidates."
 )
+_MATCHED = "control: other tokens of the same tenth of the same solution. lead: pivotal less control."
 _CHOICE = """
     SELECT taken.sample_id
     FROM samples AS taken JOIN runs USING (run_id)
@@ -193,11 +195,20 @@ def _scored(context: ReportContext) -> Sequence[str]:
     return context.selection.of_programs("diagnose", "guided")
 
 
-def _counterfactual(context: ReportContext) -> Sequence[str]:
-    found = context.selection.of_programs("counterfactual")
-    if not found:
-        raise UsageError("There is no counterfactual run among the runs.", "Make one: rrti counterfactual SAMPLE.")
-    return found
+def _continued(name: str, title: str, unit: str, note: str = "") -> Callable[[ReportContext], Content]:
+    """A section of the runs whose samples continue others, pooled: each of them is of one sample."""
+
+    def content(context: ReportContext) -> Content:
+        found = context.selection.of_programs("counterfactual")
+        runs = with_arms(context.store, found, searches=unit == "pivotal")
+        if not runs:
+            raise UsageError(
+                "There is no such counterfactual run among the runs.", f"Make one: {command('counterfactual', unit=unit)}."
+            )
+        data = context.query(name, runs)
+        return Content(part_tables(name, title, data, hidden=_IMPLIED, notes=[note] if note else [], rule_by="run"))
+
+    return content
 
 
 SECTIONS = (
@@ -216,5 +227,14 @@ SECTIONS = (
         "Planted decision points",
         _of_runs("planted", "Disagreement as a detector of planted decisions", _rollouts),
     ),
-    Section("causality", "Causality", _of_runs("causality", "Takeovers that decided the outcome", _counterfactual)),
+    Section(
+        "causality",
+        "Causality",
+        _continued("causality", "Takeovers and sentences that decided the outcome", "token"),
+    ),
+    Section(
+        "pivotal",
+        "Pivotal tokens",
+        _continued("pivotal", "Tokens at which right solutions jump", "pivotal", _MATCHED),
+    ),
 )
