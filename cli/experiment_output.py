@@ -65,9 +65,9 @@ def print_plan(plan: Plan, source: str, *, as_json: bool) -> None:
     console = safe_console()
     console.print(plan.spec.title, style="bold")
     console.print(f"{source}: everything that can be checked here is right.\n", soft_wrap=True)
-    models = plan.spec.models.by_side
+    models = plan.spec.models.by_role
     tables.print_facts(
-        {side: _model_line(model) for side, model in models.items()} | {"servers": plan.servers, "out": str(plan.spec.out)}
+        {role: _model_line(model) for role, model in models.items()} | {"servers": plan.servers, "out": str(plan.spec.out)}
     )
     _print_runs(console, plan.cells)
     if plan.notes:

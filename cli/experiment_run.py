@@ -66,13 +66,11 @@ def run_experiment(
     with spelled(Keys()), Store.open(path, parts=cluster.folder(path)) as store:
         progress = GridProgress(grid, n_problems)
         runner = GridRunner(store, progress, command)
-        for reference in (False, True):
-            if not any(grid.of_pair(reference=reference)):
+        for guest in grid.guests:
+            identity = expected_identity(spec, findings, guest)
+            if identity is not None and runner.take_stored(identity, grid, runs, guest):
                 continue
-            identity = expected_identity(spec, findings, reference=reference)
-            if identity is not None and runner.take_stored(identity, grid, runs, reference=reference):
-                continue
-            _run_pair(spec, grid, runner, progress, runs, cluster, reference=reference)
+            _run_pair(spec, grid, runner, progress, runs, cluster, guest)
         with console(stderr=True).status("Writing the report ..."):
             finished = FinishedExperiment.of(spec, runs.runs)
             tables = result_tables(store, finished)
@@ -81,9 +79,9 @@ def run_experiment(
     return ExperimentResult(tables, runs, path, files[1])
 
 
-def expected_identity(spec: ExperimentSpec, findings: Findings, *, reference: bool) -> PairIdentity | None:
+def expected_identity(spec: ExperimentSpec, findings: Findings, guest: str) -> PairIdentity | None:
     """What servers that we start would report of a pair; None for servers that run already, and without a tokenizer."""
-    pair = findings.pairs.get("reference" if reference else "reasoning")
+    pair = findings.pairs.get(guest)
     if spec.servers.running or pair is None:
         return None
     return replace(PairIdentity.of(pair), fused=spec.servers.fused)
@@ -96,15 +94,14 @@ def _run_pair(
     progress: GridProgress,
     runs: GridRuns,
     cluster: ClusterOptions,
-    *,
-    reference: bool,
+    guest: str,
 ) -> None:
-    opening = _opening(spec, "reference" if reference else "reasoning")
+    opening = _opening(spec, guest)
 
     async def go(opened: AbstractAsyncContextManager[PairSession | Workers]) -> None:
         async with opened as session:
             with progress:
-                await runner.run(session, grid, runs, reference=reference)
+                await runner.run(session, grid, runs, guest)
 
     if cluster.ray is not None:
         opening = replace(opening, log_dir=None)
@@ -125,7 +122,7 @@ def _opening(spec: ExperimentSpec, side: str) -> PairOpening:
     base, reasoning = (None, None) if servers.running or spec.bundled else (spec.models.base.model, model.model)
     return PairOpening(
         servers.base_url,
-        servers.reference_url if side == "reference" else servers.reasoning_url,
+        servers.urls.get(side),
         base,
         reasoning,
         fused=servers.fused,

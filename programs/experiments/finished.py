@@ -43,7 +43,7 @@ class FinishedExperiment:
 
     Args:
         title: the file's.
-        models: by side, as the file names them.
+        models: by side, as the file names them; a guest is "guest NAME".
         upper: the run at the other end of recovery, whose beginning is `base`.
         evaluations: in the order of the file.
     """
@@ -71,7 +71,7 @@ class FinishedExperiment:
             )
             for evaluation in spec.evaluations
         ]
-        models = {side: model.model for side, model in spec.models.by_side.items()}
+        models = {role: model.model for role, model in spec.models.by_role.items()}
         return cls(spec.title, models, "reasoning" if spec.models.reference is None else "reference", evaluations)
 
     @classmethod

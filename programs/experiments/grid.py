@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rrti_sgl import bounds
 from rrti_sgl.programs.experiments import Complaints, EvaluationSpec, ExperimentSpec, ProgramSpec, ReasoningModelSpec
+from rrti_sgl.programs.experiments.spec import REASONING
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
 from rrti_sgl.programs.running.settings import RunSettings, settings_from
@@ -25,7 +26,7 @@ class Cell:
         evaluation: the problems and the sampling.
         settings: everything that decides the run's result, but for the calibration's id.
         threshold: metric and spike ratio of the calibration that it needs; None: it needs none.
-        reference: whether it is of the reference model, alone.
+        guest: the model beside the base model: "reasoning", a guest by name, or "reference", which is run alone.
         followed: the run before it that it takes over as often as, which `like` names by its label.
     """
 
@@ -33,7 +34,7 @@ class Cell:
     evaluation: EvaluationSpec
     settings: RunSettings
     threshold: tuple[str, float] | None = None
-    reference: bool = False
+    guest: str = REASONING
     followed: Cell | None = None
 
     @property
@@ -44,24 +45,34 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All runs of an experiment, in the order in which they are made; those of the reference model come last."""
+    """All runs of an experiment, in the order in which they are made: guest by guest, the reference model last.
 
-    calibration: Cell | None
+    Args:
+        calibrations: by guest.
+        cells: all others.
+    """
+
+    calibrations: Mapping[str, Cell]
     cells: tuple[Cell, ...]
 
     @property
-    def all_cells(self) -> list[Cell]:
-        """The calibration and the rest."""
-        return [*([self.calibration] if self.calibration else []), *self.cells]
-
-    def of_pair(self, *, reference: bool) -> tuple[Cell | None, list[Cell]]:
-        """The calibration and the runs of the pair, or (none, and) the runs of the reference model."""
-        return (None if reference else self.calibration), [cell for cell in self.cells if cell.reference is reference]
+    def guests(self) -> list[str]:
+        """The models beside the base model that have a run."""
+        return list(dict.fromkeys([*self.calibrations, *(cell.guest for cell in self.cells)]))
 
     @property
-    def thresholds(self) -> list[tuple[str, float]]:
-        """Metric and spike ratio of every calibration that is needed, each once."""
-        return list(dict.fromkeys(cell.threshold for cell in self.cells if cell.threshold is not None))
+    def all_cells(self) -> list[Cell]:
+        """The calibrations and the rest."""
+        return [cell for guest in self.guests for cell in self.of_pair(guest)]
+
+    def of_pair(self, guest: str) -> list[Cell]:
+        """The runs with one guest, its calibration first."""
+        calibration = [self.calibrations[guest]] if guest in self.calibrations else []
+        return [*calibration, *(cell for cell in self.cells if cell.guest == guest)]
+
+    def thresholds(self, guest: str) -> list[tuple[str, float]]:
+        """Metric and spike ratio of every calibration of one guest that is needed, each once."""
+        return list(dict.fromkeys(cell.threshold for cell in self.of_pair(guest) if cell.threshold is not None))
 
 
 def build_grid(spec: ExperimentSpec, complaints: Complaints, *, limit: int | None = None) -> Grid:
@@ -85,9 +96,11 @@ def build_grid(spec: ExperimentSpec, complaints: Complaints, *, limit: int | Non
             if cell.threshold is not None:
                 message = "tau comes from a calibration, and there is no [calibration]. Add one, or give tau."
                 complaints.add((*program.path, "program"), message)
-    calibration = _calibration(spec, complaints)
     _check_labels(spec, cells, complaints)
-    return Grid(calibration, (*(cell for cell, _ in cells), *_reference_cells(spec, complaints)))
+    found = [*(cell for cell, _ in cells), *_reference_cells(spec, complaints)]
+    order = list(spec.models.by_side)
+    found.sort(key=lambda cell: order.index(cell.guest))
+    return Grid(_calibrations(spec, found, complaints), tuple(found))
 
 
 def _limited(spec: ExperimentSpec, limit: int | None) -> ExperimentSpec:
@@ -111,8 +124,12 @@ def _cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[tuple[Cell,
                 continue
             for cell in _variants(spec, evaluation, program, complaints):
                 if (like := cell.settings.gate.like) is not None:
-                    suffix = _seed_suffix(evaluation, cell.settings.seed)
-                    cell = replace(cell, followed=by_label.get(like + suffix))
+                    seed = _seed_suffix(evaluation, cell.settings.seed)
+                    followed = by_label.get(like + _guest_suffix(cell.guest) + seed, by_label.get(like + seed))
+                    cell = replace(cell, followed=followed)
+                    if followed is not None and followed.guest != cell.guest:
+                        message = f"{like!r} has another guest, {followed.guest!r}. Name a run with {cell.guest!r}."
+                        complaints.add((*program.path, "like"), message)
                     if cell.followed is None:
                         known = ", ".join(map(repr, by_label)) or "none"
                         message = f"no {like!r} runs before it on {evaluation.name!r}. There are {known}."
@@ -127,29 +144,36 @@ def _variants(
     """The runs of one program on one evaluation; variants that their gates do not name are told by their options."""
     made = [
         (variant, cell)
+        for guest in program.guest
         for variant in program.variants
         for seed in evaluation.seeds
-        if (cell := _cell(spec, evaluation, program, variant, seed, complaints)) is not None
+        if (cell := _cell(spec, evaluation, program, guest, variant, seed, complaints)) is not None
     ]
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for variant, cell in made:
-        if variant not in alike.setdefault(cell.label, []):
-            alike[cell.label].append(variant)
+        alike.setdefault(cell.label, []).append(variant)
     for variant, cell in made:
         same = alike[cell.label]
         told = [f"{name} {value}" for name, value in variant.items() if any(other[name] != value for other in same)]
-        yield replace(cell, label=", ".join([cell.label, *told]) + _seed_suffix(evaluation, cell.settings.seed))
+        suffix = _guest_suffix(cell.guest) + _seed_suffix(evaluation, cell.settings.seed)
+        yield replace(cell, label=", ".join([cell.label, *told]) + suffix)
 
 
 def _cell(
     spec: ExperimentSpec,
     evaluation: EvaluationSpec,
     program: ProgramSpec,
+    guest: str,
     variant: Mapping[str, Any],
     seed: int,
     complaints: Complaints,
 ) -> Cell | None:
-    settings = _settings(spec, spec.models.reasoning, evaluation, program.program, seed, complaints, **variant)
+    model = {REASONING: spec.models.reasoning, **spec.models.guests}.get(guest)
+    if model is None:
+        known = ", ".join(map(repr, (REASONING, *spec.models.guests)))
+        complaints.add((*program.path, "guest"), f"there is no [models.guests.{guest}]. There are {known}.")
+        return None
+    settings = _settings(spec, model, evaluation, program.program, seed, complaints, **variant)
     if settings is None:
         return None
     threshold = needed_threshold(program.program, settings.gate, spec.spike_ratio)
@@ -161,7 +185,11 @@ def _cell(
     label = program.label or variant_label(program.program, settings.gate)
     if settings.exchanged and not spec.decoding.option("exchanged") and not label.endswith(_EXCHANGED):
         label += _EXCHANGED
-    return Cell(label, evaluation, settings, threshold)
+    return Cell(label, evaluation, settings, threshold, guest)
+
+
+def _guest_suffix(guest: str) -> str:
+    return "" if guest == REASONING else f", guest {guest}"
 
 
 def _seed_suffix(evaluation: EvaluationSpec, seed: int) -> str:
@@ -198,12 +226,18 @@ def variant_label(program: str, gate: GateOptions) -> str:
     return " ".join(parts)
 
 
-def _calibration(spec: ExperimentSpec, complaints: Complaints) -> Cell | None:
+def _calibrations(spec: ExperimentSpec, cells: Sequence[Cell], complaints: Complaints) -> dict[str, Cell]:
+    """Base rollouts that the reasoning model scores, and each guest that a threshold is needed of."""
     evaluation = spec.calibration
     if evaluation is None:
-        return None
-    settings = _settings(spec, spec.models.reasoning, evaluation, "diagnose", evaluation.seeds[0], complaints)
-    return None if settings is None else Cell("diagnose", evaluation, settings)
+        return {}
+    found = {}
+    for guest, model in {REASONING: spec.models.reasoning, **spec.models.guests}.items():
+        if guest == REASONING or any(cell.guest == guest and cell.threshold is not None for cell in cells):
+            settings = _settings(spec, model, evaluation, "diagnose", evaluation.seeds[0], complaints)
+            if settings is not None:
+                found[guest] = Cell(f"diagnose{_guest_suffix(guest)}", evaluation, settings, guest=guest)
+    return found
 
 
 def _reference_cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[Cell]:
@@ -214,7 +248,7 @@ def _reference_cells(spec: ExperimentSpec, complaints: Complaints) -> Iterator[C
             # It writes alone, whoever writes in the runs of the pair.
             settings = _settings(spec, spec.models.reference, evaluation, "reasoning", seed, complaints, exchanged=False)
             if settings is not None:
-                yield Cell(f"reference{_seed_suffix(evaluation, seed)}", evaluation, settings, reference=True)
+                yield Cell(f"reference{_seed_suffix(evaluation, seed)}", evaluation, settings, guest="reference")
 
 
 def _settings(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -19,13 +20,14 @@ from rrti_sgl.engines.endpoint import as_address
 from rrti_sgl.errors import ExperimentFileError, UsageError
 from rrti_sgl.problems import BENCHMARKS, WORLD_SETS
 from rrti_sgl.programs.experiments.complaints import Complaints
-from rrti_sgl.programs.experiments.locations import Path, locate
-from rrti_sgl.programs.experiments.spec import BUNDLED, ExperimentSpec, Models, ProgramSpec, ServerSpec
+from rrti_sgl.programs.experiments.locations import Path, dotted, locate
+from rrti_sgl.programs.experiments.spec import BUNDLED, REASONING, ExperimentSpec, Models, ProgramSpec, ServerSpec
 from rrti_sgl.programs.experiments.tables import Table
 from rrti_sgl.programs.values import told
 from rrti_sgl.rows import is_file
 from rrti_sgl.science.gates import load_gate
 
+_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 PATH = ""  # the key under which a table of an array is given its place in the file: no key that anybody writes
 _ARRAYS = {
     "evaluations": 'name = "test"  problems = "gsm8k"  samples = 8',
@@ -97,9 +99,10 @@ def on_running(loaded: LoadedExperiment, base_url: str, reasoning_url: str) -> L
     spec = loaded.spec.model_copy(update={"servers": servers})
     if servers.through_endpoint:
         _check_endpoint(spec, loaded.complaints)
-    elif spec.models.reference is not None:
-        message = "a pair that runs has no third model. Leave it out, or have the servers started."
-        loaded.complaints.add(("models", "reference"), message)
+    else:
+        for side in (*spec.models.guests, *(["reference"] if spec.models.reference is not None else [])):
+            message = "a pair that runs has no third model. Leave it out, or have the servers started."
+            loaded.complaints.add(spec.models.path_of(side), message)
     return LoadedExperiment(spec, loaded.complaints)
 
 
@@ -173,8 +176,11 @@ def _fields_at(place: Path) -> tuple[list[str], FieldInfo | None]:
     """The names that there are beside a field, and what is known of it; None where it is unknown."""
     model: type[BaseModel] = ExperimentSpec
     *outer, name = [part for part in place if isinstance(part, str)]
-    for part in outer:
+    in_order = iter(outer)
+    for part in in_order:
         annotation = model.model_fields[part].annotation
+        if get_origin(annotation) is dict:
+            next(in_order, None)  # the name of one of them
         [model] = [
             kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Table)
         ]
@@ -184,6 +190,7 @@ def _fields_at(place: Path) -> tuple[list[str], FieldInfo | None]:
 def _check(spec: ExperimentSpec, evaluations: Sequence[str], complaints: Complaints) -> None:
     """Note what fields say of each other that does not go together."""
     _check_models(spec.models, complaints)
+    _check_guests(spec, complaints)
     _check_servers(spec, complaints)
     if spec.servers.fused:
         _check_fused(spec, complaints)
@@ -208,23 +215,41 @@ def _check(spec: ExperimentSpec, evaluations: Sequence[str], complaints: Complai
 def _check_models(models: Models, complaints: Complaints) -> None:
     for side, model in models.by_side.items():
         if model.template is not None and model.prompt is not None:
-            complaints.add(("models", side, "prompt"), "template is given, too. Leave one out.")
+            complaints.add(models.path_of(side, "prompt"), "template is given, too. Leave one out.")
     if (models.base.model == BUNDLED) != (models.reasoning.model == BUNDLED):
         message = f"the bundled models are a pair. Write model = {BUNDLED!r} for both, or for none."
         complaints.add(("models", "reasoning"), message)
-    if models.reference is not None and BUNDLED in (models.base.model, models.reference.model):
-        complaints.add(("models", "reference"), "there is no third bundled model. Leave it out.")
+    for side, model in models.by_side.items():
+        if side not in ("base", "reasoning") and BUNDLED in (models.base.model, model.model):
+            complaints.add(models.path_of(side), "there is no third bundled model. Leave it out.")
+
+
+def _check_guests(spec: ExperimentSpec, complaints: Complaints) -> None:
+    """A guest has a name of its own, and a program that it is the guest of."""
+    named = {guest for program in spec.programs for guest in program.guest}
+    for name in spec.models.guests:
+        if name in ("base", "reasoning", "reference") or not _NAME.fullmatch(name):
+            message = "is no name for a guest. Use letters, digits, - and _, and none of base, reasoning and reference."
+            complaints.add(("models", "guests", name), message)
+        elif name not in named:
+            message = f"no program has it as its guest. Write guest = {name!r} in one, or leave it out."
+            complaints.add(("models", "guests", name), message)
 
 
 def _check_servers(spec: ExperimentSpec, complaints: Complaints) -> None:
     needed = set(spec.models.by_side)
-    given = {side for side in ("base", "reasoning", "reference") if getattr(spec.servers, f"{side}_url") is not None}
+    given = set(spec.servers.urls)
+
+    def field_of(side: str) -> Path:
+        ours = side in ("base", "reasoning", "reference")
+        return ("servers", f"{side}_url") if ours else ("servers", "guest_urls", side)
+
     if given and (missing := sorted(needed - given)):
         message = "missing: either all servers run already, or none. Give the address, or leave all out."
-        complaints.add(("servers", f"{missing[0]}_url"), message)
+        complaints.add(field_of(missing[0]), message)
     for side in sorted(given - needed):
-        message = f"there is no [models.{side}]. Leave it out, or name the model."
-        complaints.add(("servers", f"{side}_url"), message)
+        message = f"there is no [{dotted(spec.models.path_of(side))}]. Leave it out, or name the model."
+        complaints.add(field_of(side), message)
 
 
 def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
@@ -239,7 +264,7 @@ def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
     for side, model in spec.models.by_side.items():
         if model.flags:
             message = f"one server holds both models. Write the flags in [servers], or {two}."
-            complaints.add(("models", side, "flags"), message)
+            complaints.add(spec.models.path_of(side, "flags"), message)
     if spec.decoding.option("decoding") == "lockstep":
         complaints.add(("decoding", "decoding"), f"lockstep decoding needs two servers. Leave it out, or {two}.")
     if spec.decoding.option("exchanged"):
@@ -255,8 +280,8 @@ def _check_fused(spec: ExperimentSpec, complaints: Complaints) -> None:
 def _check_endpoint(spec: ExperimentSpec, complaints: Complaints) -> None:
     """An endpoint gives samples of gates that have a name, and nothing else."""
     two = "name the two servers behind the endpoint"
-    if spec.models.reference is not None:
-        complaints.add(("models", "reference"), f"an endpoint has no third model. Leave it out, or {two}.")
+    for side in (*spec.models.guests, *(["reference"] if spec.models.reference is not None else [])):
+        complaints.add(spec.models.path_of(side), f"an endpoint has no third model. Leave it out, or {two}.")
     for option, value, what in (
         ("decoding", "lockstep", "lockstep decoding does"), ("score_kind", "plugin", "the servers' exact numbers do"),
         ("exchanged", True, "exchanged roles do"),
@@ -282,6 +307,9 @@ def _check_program(program: ProgramSpec, evaluations: Sequence[str], complaints:
     if program.label is not None and program.n_variants > 1:
         message = f"the lists make {program.n_variants} variants of one name. Leave it out: they are named by themselves."
         complaints.add((*program.path, "label"), message)
+    if program.guest != [REASONING] and any(program.option("exchanged")):
+        message = "a guest takes over in the base model's text. Leave exchanged out, or the guest."
+        complaints.add((*program.path, "guest"), message)
     options = program.options
     for gate, params in itertools.product(options.get("gate", ()), options.get("gate_params", ({},))):
         if gate is not None:

@@ -66,12 +66,12 @@ def tokenizer_of(spec: ExperimentSpec, side: str) -> str:
     """Folder or hub id of a model's tokenizer."""
     model = model_of(spec, side)
     if model.model == BUNDLED:
-        return str(getattr(bundled_pair(), side))
+        return str(bundled_pair().base if side == "base" else bundled_pair().reasoning)
     return model.tokenizer or model.model
 
 
 def model_of(spec: ExperimentSpec, side: str) -> ModelSpec:
-    """The model that is "base", "reasoning" or "reference"."""
+    """The model that is "base", "reasoning", "reference" or a guest."""
     return spec.models.by_side[side]
 
 
@@ -86,8 +86,8 @@ def flags_of(spec: ExperimentSpec, side: str) -> tuple[str, ...]:
 
 def pair_sizes(spec: ExperimentSpec, sizes: dict[str, ModelSize], notes: list[str]) -> None:
     """Read the sizes of the models from their config.json, or from that of a tokenizer folder; note what cannot be had."""
-    for side in ("base", "reasoning", "reference"):
-        if side not in spec.models.by_side or (spec.servers.running and not _has_config(model_of(spec, side))):
+    for side in spec.models.by_side:
+        if spec.servers.running and not _has_config(model_of(spec, side)):
             continue
         flags = flags_of(spec, side)
         dtypes = {
@@ -109,7 +109,7 @@ def plan_servers(spec: ExperimentSpec, sizes: dict[str, ModelSize]) -> list[str]
     """
     if spec.servers.running or spec.bundled or spec.servers.device == "cpu":
         return []
-    pairs = [("base", "reasoning"), *([("base", "reference")] if spec.models.reference else [])]
+    pairs = [("base", side) for side in spec.models.by_side if side != "base"]
     found = visible_gpus()
     if not found and spec.servers.gpu_gib is None:
         return ["No GPU was found here, so memory is not planned. For a plan name one: gpu_gib = 80 in [servers]."]

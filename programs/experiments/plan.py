@@ -22,7 +22,7 @@ from rrti_sgl.programs.experiments.estimates import WHOLE_SOLUTIONS, CellCost, c
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.models import context_of
 from rrti_sgl.programs.experiments.preflight import Findings
-from rrti_sgl.programs.experiments.spec import ServerSpec
+from rrti_sgl.programs.experiments.spec import REASONING, ServerSpec
 from rrti_sgl.programs.running.gating import ChosenGate
 from rrti_sgl.programs.running.preparing import PreparedRun, ResolvedRun, build, in_roles
 from rrti_sgl.science.distributions import Distributions
@@ -99,7 +99,7 @@ class Plan:
             "experiment": self.spec.title,
             "out": str(self.spec.out),
             "servers": self.servers,
-            "models": {side: model.model for side, model in self.spec.models.by_side.items()},
+            "models": {role: model.model for role, model in self.spec.models.by_role.items()},
             "runs": [
                 {"evaluation": planned.cell.evaluation.name, "run": planned.cell.label, **asdict(planned.cost)}
                 for planned in self.cells
@@ -126,7 +126,7 @@ def make_plan(spec: ExperimentSpec, grid: Grid, findings: Findings) -> Plan:
         n_problems, whole = len(problem_set.problems), spec.servers.whole_samples
         planned.append(PlannedCell(cell, cell_cost(cell, n_problems, limit, findings.vocab_size, whole=whole)))
     prompts, requests = None, list[ShownRequest]()
-    shown, pair = _shown_cell(grid), findings.pairs.get("reasoning")
+    shown, pair = _shown_cell(grid), findings.pairs.get(REASONING)
     if shown is not None and pair is not None:
         pair = in_roles(pair, shown.settings)
         run = _first_problem(shown, pair, findings.problem_sets[shown.evaluation.name])
@@ -206,8 +206,9 @@ def _stand_in(request: GenerateRequest, ids: Sequence[int], vocab_size: int) -> 
 
 def _shown_cell(grid: Grid) -> Cell | None:
     """A guided run if there is one: it asks both models."""
-    cells = [cell for cell in grid.cells if not cell.reference]
-    return next((cell for cell in cells if cell.settings.program == "guided"), cells[0] if cells else grid.calibration)
+    cells = [cell for cell in grid.cells if cell.guest == REASONING]
+    first = next(iter(cells or grid.calibrations.values()), None)
+    return next((cell for cell in cells if cell.settings.program == "guided"), first)
 
 
 def _prompt(text: str, ids: Sequence[int], context: int | None) -> dict[str, Any]:

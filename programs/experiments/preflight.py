@@ -19,6 +19,7 @@ from rrti_sgl.programs.experiments.checking import Checked, check_cells
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.locations import Path as FieldPath
 from rrti_sgl.programs.experiments.models import context_of, pair_sizes, plan_servers, planned_engine, tokenizer_of
+from rrti_sgl.programs.experiments.spec import REASONING
 from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold
 from rrti_sgl.serving.model_size import ModelSize
 from rrti_sgl.tokens.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary, matching
@@ -30,8 +31,8 @@ class Findings:
 
     Args:
         problem_sets: by name of the evaluation; "calibration" among them.
-        pairs: by the model beside the base, "reasoning" or "reference", where both tokenizers could be had; nothing is
-            served, so their engines answer nothing.
+        pairs: by the model beside the base, "reasoning", "reference" or a guest, where both tokenizers could be had;
+            nothing is served, so their engines answer nothing.
         sizes: by model, where its config.json could be had.
         notes: what could not be checked here, and the memory plan.
     """
@@ -61,8 +62,9 @@ def check_experiment(spec: ExperimentSpec, grid: Grid, complaints: Complaints) -
     pair_sizes(spec, findings.sizes, findings.notes)
     _load_pairs(spec, findings, complaints)
     for side, pair in findings.pairs.items():
-        cells = [cell for cell in grid.all_cells if cell.reference is (side == "reference")]
-        check_cells(pair, cells, findings.problem_sets, lambda cell, what: _noting(spec, cell, what, complaints))
+        check_cells(
+            pair, grid.of_pair(side), findings.problem_sets, lambda cell, what: _noting(spec, cell, what, complaints)
+        )
     with complaints.noting(("servers",)):
         findings.notes += plan_servers(spec, findings.sizes)
     return findings
@@ -75,8 +77,9 @@ def _noting(spec: ExperimentSpec, cell: Cell, what: Checked, complaints: Complai
         try:
             yield
         except RRTIError as error:
-            if cell.reference:
-                error.message = f"With the reference model: {error.message}"
+            if cell.guest != REASONING:
+                model = "the reference model" if cell.guest == "reference" else f"the guest {cell.guest}"
+                error.message = f"With {model}: {error.message}"
             raise
 
 
@@ -89,9 +92,8 @@ def _field_of(spec: ExperimentSpec, cell: Cell, what: Checked) -> FieldPath:
     if what == "templates" and "reasoning_template" in evaluation.options:
         return (*evaluation.path, "reasoning_template")
     if what == "templates":
-        side = "reference" if cell.reference else "reasoning"
-        model = spec.models.by_side[side]
-        return ("models", side, "template" if model.template else "prompt" if model.prompt else "model")
+        model = spec.models.by_side[cell.guest]
+        return spec.models.path_of(cell.guest, "template" if model.template else "prompt" if model.prompt else "model")
     given = spec.decoding.options | evaluation.options
     return (*evaluation.path, "max_new_tokens" if what == "room" and "max_new_tokens" in given else "problems")
 
@@ -118,7 +120,8 @@ def _load_pairs(spec: ExperimentSpec, findings: Findings, complaints: Complaints
             vocabularies[side] = load_vocabulary(tokenizer_of(spec, side))
         except UsageError as error:
             remedy = "Name a hub id that this machine can reach, or a folder in a field `tokenizer`."
-            complaints.add(("models", side, "tokenizer" if model.tokenizer else "model"), f"{error.message} {remedy}")
+            path = spec.models.path_of(side, "tokenizer" if model.tokenizer else "model")
+            complaints.add(path, f"{error.message} {remedy}")
     special_tokens = spec.decoding.option("special_tokens")
     base = vocabularies.pop("base", None)
     if base is None:
@@ -128,14 +131,14 @@ def _load_pairs(spec: ExperimentSpec, findings: Findings, complaints: Complaints
             other = matching(base, vocabulary) if special_tokens == "mapped" else vocabulary
             lines = check_same_vocabulary(base, other)
         except RRTIError as error:
-            complaints.add(("models", side, "model"), str(error))
+            complaints.add(spec.models.path_of(side, "model"), str(error))
             continue
         if spec.servers.fused and other.renumbered:
             message = (
                 f"its special tokens have other ids than the base model's ({other.renumbered}), which one server for both "
                 "models cannot renumber. Leave fused out of [servers], or write special_tokens = 'as-is' in [decoding]."
             )
-            complaints.add(("models", side, "model"), message)
+            complaints.add(spec.models.path_of(side, "model"), message)
         if lines:
             findings.notes.append(f"Special tokens that only one of base and {side} has: {'; '.join(lines)}.")
         for name in ("base", side):

@@ -142,7 +142,9 @@ def _of_every_seed(group: FinishedEvaluation, name: str) -> list[str]:
 def _table(
     title: str, rows: Sequence[Mapping[str, Any]], labels: Mapping[Any, str], experiment: FinishedExperiment
 ) -> Table:
-    return accuracy_table(title, rows, [labels[row["run_id"]] for row in rows], _upper(experiment.upper))
+    table = accuracy_table(title, rows, [labels[row["run_id"]] for row in rows], _upper(experiment.upper))
+    guests = [f"{side}: {model}." for side, model in experiment.models.items() if side.startswith("guest ")]
+    return replace(table, notes=[*table.notes, *guests])
 
 
 def _upper(label: str) -> str:

@@ -12,6 +12,7 @@ from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError
 from rrti_sgl.programs.experiments.checking import Checked, check_cells
 from rrti_sgl.programs.experiments.grid import Cell, Grid
+from rrti_sgl.programs.experiments.spec import REASONING
 from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import Progress, Workers, execute_into
 from rrti_sgl.programs.running.session import PairSession
@@ -37,11 +38,11 @@ class GridRuns:
     """The runs of an experiment so far.
 
     Args:
-        calibration: the diagnose run; None before it, or without one.
+        calibrations: the diagnose run of each guest that has one.
         runs: id of the run of each cell, by (evaluation, label).
     """
 
-    calibration: str | None = None
+    calibrations: dict[str, str] = field(default_factory=dict)
     runs: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def of_evaluation(self, name: str) -> dict[str, str]:
@@ -51,7 +52,7 @@ class GridRuns:
     @property
     def ids(self) -> list[str]:
         """All run ids."""
-        return [*([self.calibration] if self.calibration else []), *self.runs.values()]
+        return [*self.calibrations.values(), *self.runs.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,61 +89,61 @@ class GridRunner:
     observer: Observer
     command: str
 
-    async def run(self, session: PairSession | Workers, grid: Grid, runs: GridRuns, *, reference: bool = False) -> None:
+    async def run(self, session: PairSession | Workers, grid: Grid, runs: GridRuns, guest: str = REASONING) -> None:
         """Run the cells of one pair, the calibration first.
 
         Args:
-            session: or many pairs elsewhere; with the reference model in the place of the reasoning model where
-                `reference` is set.
+            session: or many pairs elsewhere; of the base model and the guest.
             grid: the experiment's.
             runs: where the ids go.
-            reference: run the cells of the reference model, in place of all others.
+            guest: run the cells with this model beside the base model.
 
         Raises:
             RRTIError: see `rrti_sgl.programs.running.runner.run_program`; what was finished is stored.
         """
-        calibration, cells = grid.of_pair(reference=reference)
-        asked = [*([calibration] if calibration else []), *cells]
+        asked = grid.of_pair(guest)
         problem_sets = {cell.evaluation.name: cell.settings.load_problems() for cell in asked}
         check_cells(session.pair, asked, problem_sets, _naming)
         thresholds: dict[tuple[str, float], str] = {}
-        if calibration is not None:
-            record = await self._run(session, calibration)
-            runs.calibration = record.run_id
-            thresholds = calibrations_of(self.store, record.run_id, grid)
-        for cell in cells:
+        for cell in asked:
             record = await self._run(session, decided(cell, thresholds, runs))
-            runs.runs[cell.evaluation.name, cell.label] = record.run_id
+            thresholds |= self._noted(cell, record, grid, runs)
 
-    def take_stored(self, identity: PairIdentity, grid: Grid, runs: GridRuns, *, reference: bool = False) -> bool:
+    def take_stored(self, identity: PairIdentity, grid: Grid, runs: GridRuns, guest: str = REASONING) -> bool:
         """Take all runs of one pair from the store, if all of them are finished: then no server is needed.
 
         Args:
             identity: of the pair as its servers would report it.
-            grid, runs, reference: see `run`.
+            grid, runs, guest: see `run`.
 
         Returns:
             Whether they were all there. If not, `runs` is as it was.
         """
-        calibration, cells = grid.of_pair(reference=reference)
         found = GridRuns()
         taken: list[tuple[Cell, RunRecord]] = []
         thresholds: dict[tuple[str, float], str] = {}
-        for cell in [*([calibration] if calibration else []), *cells]:
+        for cell in grid.of_pair(guest):
             record = find_run(self.store, identity, decided(cell, thresholds, found))
             if record is None or record.status != "finished":
                 return False
             taken.append((cell, record))
-            if cell is calibration:
-                found.calibration = record.run_id
-                thresholds = calibrations_of(self.store, record.run_id, grid)
-            else:
-                found.runs[cell.evaluation.name, cell.label] = record.run_id
-        runs.calibration = found.calibration or runs.calibration
+            thresholds |= self._noted(cell, record, grid, found)
+        runs.calibrations |= found.calibrations
         runs.runs |= found.runs
         for cell, record in taken:
             self.observer.end(cell, record, stored=True)
         return True
+
+    def _noted(self, cell: Cell, record: RunRecord, grid: Grid, runs: GridRuns) -> dict[tuple[str, float], str]:
+        """Note a finished run; returns ids of the calibrations on it, by metric and spike ratio."""
+        if cell is not grid.calibrations.get(cell.guest):
+            runs.runs[cell.evaluation.name, cell.label] = record.run_id
+            return {}
+        runs.calibrations[cell.guest] = record.run_id
+        return {
+            (metric, ratio): calibration_of(self.store, record.run_id, metric, ratio)
+            for metric, ratio in grid.thresholds(cell.guest)
+        }
 
     async def _run(self, session: PairSession | Workers, cell: Cell) -> RunRecord:
         found = find_run(self.store, PairIdentity.of(session.pair), cell)
@@ -197,11 +198,6 @@ def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | No
         },
     ).to_pylist()
     return store.get_run(rows[0]["run_id"]) if rows else None
-
-
-def calibrations_of(store: Store, run_id: str, grid: Grid) -> dict[tuple[str, float], str]:
-    """Ids of all calibrations that the grid needs, made on one diagnose run."""
-    return {(metric, ratio): calibration_of(store, run_id, metric, ratio) for metric, ratio in grid.thresholds}
 
 
 def calibration_of(store: Store, run_id: str, metric: str, spike_ratio: float) -> str:

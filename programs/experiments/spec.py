@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,12 +18,13 @@ from rrti_sgl.engines.endpoint import is_endpoint
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.problems import BENCHMARKS
 from rrti_sgl.programs.experiments import locations
-from rrti_sgl.programs.experiments.tables import Beside, Flags, Gpus, Numbers, Table, Url, as_tuple, with_options
+from rrti_sgl.programs.experiments.tables import Beside, Flags, Gpus, Numbers, Table, Url, as_list, as_tuple, with_options
 from rrti_sgl.programs.registry import find_program
 from rrti_sgl.programs.values import Count, Natural, Positive, Ratio, Text, loadable
 from rrti_sgl.prompts import PromptTemplate, load_template
 
 BUNDLED = "bundled"
+REASONING = "reasoning"  # whose tokens take over where no guest is named
 SPIKE_RATIO = 0.08
 
 
@@ -58,17 +59,39 @@ class ReasoningModelSpec(ModelSpec):
 
 
 class Models(Table):
-    """The pair, and a third model that is run alone, as the 100 % of recovery; without one `reasoning` is that."""
+    """The pair, other models that take over in its place, and one that is run alone.
+
+    Args:
+        base, reasoning: the pair.
+        reference: is run alone, as the 100 % of recovery; without one `reasoning` is that.
+        guests: by name, models that take over in the base model's text where a program names them.
+    """
 
     base: BaseModelSpec
     reasoning: ReasoningModelSpec
     reference: ReasoningModelSpec | None = None
+    guests: dict[str, ReasoningModelSpec] = Field(default_factory=dict)
 
     @property
     def by_side(self) -> dict[str, ModelSpec]:
-        """The models by what they are for."""
-        found = {"base": self.base, "reasoning": self.reasoning, "reference": self.reference}
+        """The models by what they are for, in the order in which they are served beside the base model."""
+        found = {"base": self.base, "reasoning": self.reasoning, **self.guests, "reference": self.reference}
         return {side: model for side, model in found.items() if model is not None}
+
+    @property
+    def by_role(self) -> dict[str, ModelSpec]:
+        """The same as tables and plans call them: a guest is "guest NAME"."""
+        return {f"guest {side}" if side in self.guests else side: model for side, model in self.by_side.items()}
+
+    def path_of(self, side: str, *field: str) -> locations.Path:
+        """Where the file has one of `by_side`, or a field of it."""
+        return ("models", *(("guests",) if side in self.guests else ()), side, *field)
+
+    def with_sides(self, models: Mapping[str, ModelSpec]) -> Models:
+        """The same with other models of `by_side`."""
+        guests = {name: models[name] for name in self.guests}
+        own = {side: model for side, model in models.items() if side not in guests}
+        return self.model_copy(update={**own, "guests": guests})
 
 
 class ServerSpec(Table):
@@ -76,6 +99,7 @@ class ServerSpec(Table):
 
     Args:
         base_url, reasoning_url, reference_url: addresses of running servers; None starts them.
+        guest_urls: of those of guests, by name.
         api_key_env: environment variable that holds the key of running servers.
         device: "cpu", "cuda" or "auto".
         context: tokens of the longest sequence, prompt and solution; None: what the models were made for.
@@ -90,6 +114,7 @@ class ServerSpec(Table):
     base_url: Url | None = None
     reasoning_url: Url | None = None
     reference_url: Url | None = None
+    guest_urls: dict[str, Url] = Field(default_factory=dict)
     api_key_env: Text = "RRTI_API_KEY"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     context: Count | None = None
@@ -100,6 +125,12 @@ class ServerSpec(Table):
     fused: bool = False
     flags: Flags = ()
     gpu_gib: Positive | None = None
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Addresses of running servers, by what their models are for."""
+        given = {"base": self.base_url, "reasoning": self.reasoning_url, "reference": self.reference_url, **self.guest_urls}
+        return {side: url for side, url in given.items() if url is not None}
 
     @property
     def running(self) -> bool:
@@ -178,6 +209,7 @@ class ProgramSpec(Table):
         program: its name.
         label: what its rows are called; None: the program and its options.
         on: names of the evaluations that it runs on; none: all.
+        guest: the models that take over, a run for each: "reasoning", or names of `[models.guests]`.
         path: of its table in the file.
     """
 
@@ -185,6 +217,7 @@ class ProgramSpec(Table):
     program: Annotated[Text, loadable(find_program)] = Field(examples=["guided"])
     label: Text | None = None
     on: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
+    guest: Annotated[list[Text], BeforeValidator(as_list)] = Field(default_factory=lambda: [REASONING])
     path: locations.Path = Field((), alias="")  # PATH
 
     @property
@@ -195,8 +228,8 @@ class ProgramSpec(Table):
 
     @property
     def n_variants(self) -> int:
-        """How many there are, without making them."""
-        return math.prod(map(len, self.options.values()))
+        """How many there are with every guest, without making them."""
+        return math.prod(map(len, self.options.values())) * len(self.guest)
 
 
 class ExperimentSpec(Table):
@@ -250,4 +283,4 @@ def with_tokenizers(spec: ExperimentSpec, given: Sequence[str]) -> ExperimentSpe
             )
         for name in [side] if equals else list(models):
             models[name] = models[name].model_copy(update={"tokenizer": str(place.resolve())})
-    return spec.model_copy(update={"models": spec.models.model_copy(update=models)})
+    return spec.model_copy(update={"models": spec.models.with_sides(models)})

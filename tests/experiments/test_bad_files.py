@@ -117,7 +117,7 @@ def test_a_right_file_has_none(tmp_path: Path) -> None:
         "greedy: guided r=0.08",
         "greedy: reasoning",
     ]
-    assert grid.thresholds == [("ce", 0.08)]
+    assert grid.thresholds("reasoning") == [("ce", 0.08)]
     assert findings.notes == []
 
 

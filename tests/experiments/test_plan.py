@@ -18,6 +18,7 @@ from rrti_sgl.programs.experiments import (
     shipped_text,
 )
 from rrti_sgl.programs.experiments.estimates import Measured, Waiting, bytes_a_token, cell_cost, requests_for, seconds_left
+from rrti_sgl.programs.experiments.finished import FinishedExperiment
 from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
 from rrti_sgl.programs.experiments.spec import (
     BaseModelSpec,
@@ -27,7 +28,7 @@ from rrti_sgl.programs.experiments.spec import (
     ReasoningModelSpec,
     ServerSpec,
 )
-from tests.experiments.files import SMALL, checked, write, write_benchmarks
+from tests.experiments.files import BASE, REASONING, SMALL, checked, pair, write, write_benchmarks
 from tests.prompts.tokenizers import real_qwen3
 from tests.serving.models import QWEN3_06B, QWEN3_8B
 
@@ -77,6 +78,59 @@ def test_variants_that_their_gates_do_not_name_are_told_by_their_options(tmp_pat
     assert labels[-1] == "deferral chow tau=0.2"
     _, _, [fault] = checked(write(tmp_path, SMALL.replace("spike_ratio = 0.08", "tau = [1, 1.0]")))
     assert "a second 'guided tau=1' on greedy" in fault
+
+
+def with_guest(
+    program: str = 'guest = "same"', name: str = "same", model: str = f"model = {str(BASE)!r}", more: str = ""
+) -> str:
+    """An experiment with the base model as a guest, and what a test makes of it."""
+    text = pair().replace("[calibration]", f"[models.guests.{name}]\n{model}\n{more}[calibration]")
+    return text.replace("spike_ratio = 0.08", f"spike_ratio = 0.08\n{program}")
+
+
+def test_guests_have_runs_and_calibrations_of_their_own(tmp_path: Path) -> None:
+    """Controls follow the run with their own guest, and a label without one is that of the reasoning model's."""
+    both = 'guest = ["reasoning", "same"]'
+    controls = f'[[programs]]\nprogram = "random"\nlike = "guided r=0.08"\n{both}\n'
+    grid, findings, faults = checked(write(tmp_path, with_guest(both) + controls))
+    assert faults == []
+    assert [(cell.label, cell.guest, cell.followed and cell.followed.label) for cell in grid.all_cells] == [
+        ("diagnose", "reasoning", None),
+        ("base", "reasoning", None),
+        ("guided r=0.08", "reasoning", None),
+        ("reasoning", "reasoning", None),
+        ("random like r=0.08", "reasoning", "guided r=0.08"),
+        ("diagnose, guest same", "same", None),
+        ("guided r=0.08, guest same", "same", None),
+        ("random like r=0.08, guest same", "same", "guided r=0.08, guest same"),
+    ]
+    assert findings.pairs["same"].reasoning.info.model == str(BASE)
+    models = FinishedExperiment.of(load_experiment(str(tmp_path / "mine.toml")).spec, {}).models
+    assert models == {"base": str(BASE), "reasoning": str(REASONING), "guest same": str(BASE)}
+
+
+ADDRESSES = '[servers]\nbase_url = "http://a:1"\nreasoning_url = "http://b:1"\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [
+        (
+            with_guest('guest = "other"'),
+            r"programs\[1\].guest: there is no \[models.guests.other\]. There are 'reas",
+        ),
+        (with_guest(""), "models.guests.same: no program has it as its guest. Write guest = 'same'"),
+        (with_guest('guest = "same"\nexchanged = true\ntau = 1'), "guest: a guest takes over in the base model's text"),
+        (with_guest(name="reference"), "models.guests.reference: is no name for a guest"),
+        (with_guest(model='modl = "x"'), "models.guests.same.model: missing"),
+        (with_guest(model='model = "bundled"'), "models.guests.same: there is no third bundled model"),
+        (with_guest(model='model = "/nowhere"'), "models.guests.same.model: .*/nowhere"),
+        (with_guest(more=ADDRESSES), "servers.guest_urls.same: missing: either all"),
+    ],
+    ids=range(8),
+)
+def test_faults_of_guests_are_told_where_they_are(tmp_path: Path, file: str, fault: str) -> None:
+    assert any(re.search(fault, told) for told in checked(write(tmp_path, file))[2])
 
 
 def test_thresholds_of_the_other_direction_are_refused(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""A grid on the real servers: run, stopped in the middle and continued, and then not run again."""
+"""A grid on the real servers: run, stopped in the middle and continued, and then not run again; and with a guest."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
 from rrti_sgl.programs.running.runner import Progress
-from rrti_sgl.programs.running.session import Concurrency, open_session
+from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.records import RunRecord
 from rrti_sgl.serving.server import ServedPair
 from tests.experiments.files import BASE, SMALL, pair, write
+from tests.toy_pair import ToyEngine, toy_pair
 
 
 class Watch:
@@ -66,6 +68,71 @@ def run(store: Store, served: ServedPair, grid: Grid, watch: Watch) -> tuple[Gri
 
 def samples(store: Store) -> list[dict[str, Any]]:
     return store.sql("SELECT run_id, status, n_samples FROM run_view ORDER BY created_at").to_pylist()
+
+
+def guided_toys(path: Path) -> str:
+    """A grid for toy models: guided and random takeovers of the reasoning model, and of the base model itself."""
+    lines = [json.dumps({"question": f"w{1 + i % 6} w{1 + i // 6}", "answer": f"w{1 + i % 6}"}) for i in range(24)]
+    (path / "calibration.jsonl").write_text("\n".join(lines[:12]))
+    (path / "test.jsonl").write_text("\n".join(lines[12:]))
+    models = "".join(f'[models.{name}]\nmodel = "m"\ntemplate = "bare@1"\n' for name in ("base", "reasoning", "guests.same"))
+    both = 'guest = ["reasoning", "same"]'
+    return f"""{models}
+        [decoding]
+        k = 7
+        max_new_tokens = 20
+        [calibration]
+        problems = "calibration.jsonl"
+        [[evaluations]]
+        problems = "test.jsonl"
+        name = "toys"
+        [[programs]]
+        program = "base"
+        [[programs]]
+        program = "guided"
+        spike_ratio = 0.2
+        {both}
+        [[programs]]
+        program = "random"
+        like = "guided r=0.2"
+        {both}"""
+
+
+def test_a_guest_takes_over_by_thresholds_of_its_own(tmp_path: Path) -> None:
+    """A model that is its own guest is asked, and changes nothing; its control follows its own run."""
+    grid = grid_of(tmp_path, guided_toys(tmp_path))
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        runs, watch = GridRuns(), Watch()
+        runner = GridRunner(store, watch, "")
+
+        async def with_guest(guest: str, seed: int) -> PairIdentity:
+            pair = replace(toy_pair(3), reasoning=ToyEngine(seed))
+            pair.reasoning.info = replace(pair.reasoning.info, model=guest)  # type: ignore[misc]
+            async with PairSession(pair, Concurrency(4)) as session:
+                await runner.run(session, grid, runs, guest)
+                return PairIdentity.of(pair)
+
+        identities = {guest: asyncio.run(with_guest(guest, seed)) for guest, seed in (("reasoning", 9), ("same", 3))}
+        assert list(runs.calibrations) == grid.guests == ["reasoning", "same"]
+        assert sorted(runs.ids) == sorted(row["run_id"] for row in samples(store))
+        query = """
+            SELECT any_value(reasoning_model) AS guest, sum(n_takeovers) AS takeovers, sum(n_changed) AS changed,
+                any_value(tau) AS tau, any_value(config ->> '$.gate.like') AS followed
+            FROM samples JOIN runs USING (run_id) WHERE run_id = $run
+        """
+        rows = {label: store.sql(query, {"run": run}).to_pylist()[0] for (_, label), run in runs.runs.items()}
+        del rows["base"]
+        for label, row in rows.items():
+            guest = "same" if label.endswith("same") else "reasoning"
+            assert row["guest"] == guest
+            assert row["takeovers"] > 0
+            assert (row["changed"] > 0) == (guest == "reasoning")
+            if label.startswith("random"):
+                assert row["followed"] == runs.runs["toys", label.replace("random like", "guided")]
+        assert rows["guided r=0.2"]["tau"] != rows["guided r=0.2, guest same"]["tau"]
+        for guest, identity in identities.items():
+            assert runner.take_stored(identity, grid, GridRuns(), guest)
+        assert len(watch.stored) == 7
 
 
 @pytest.mark.server
@@ -124,9 +191,12 @@ def test_the_command_runs_the_grid_and_writes_the_report(
     # The base model stands in for the reference model: a third server would cost half a minute.
     urls = {"base": served_pair.base.url, "reasoning": served_pair.reasoning.url, "reference": served_pair.base.url}
     servers = "[servers]\n" + "".join(f'{side}_url = "{url}"\n' for side, url in urls.items())
-    reference = f"[models.reference]\nmodel = {str(BASE)!r}\n"
+    servers += f'guest_urls = {{ same = "{served_pair.base.url}" }}\n'
+    reference = f"[models.reference]\nmodel = {str(BASE)!r}\n[models.guests.same]\nmodel = {str(BASE)!r}\n"
     sampled = '[[evaluations]]\nname = "sampled"\nproblems = "world:heldout"\nlimit = 3\nsamples = 2\ntemperature = 0.8\n'
-    file = write(tmp_path, pair().replace("[calibration]", f"{reference}{servers}{sampled}[calibration]"))
+    text = pair().replace("[calibration]", f"{reference}{servers}{sampled}[calibration]")
+    guest = 'spike_ratio = 0.08\nguest = ["reasoning", "same"]'
+    file = write(tmp_path, text.replace("spike_ratio = 0.08", guest))
     command = ["experiment", file, "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.exception
@@ -134,19 +204,22 @@ def test_the_command_runs_the_grid_and_writes_the_report(
     accuracy = r" +[\u2013 ]*(\S+% \[\S+ \S+\])"  # behind rates that are not there
     base, reference_row = (re.findall(name + accuracy, done.stdout)[1] for name in ("base", "reference"))
     assert base == reference_row  # greedy, one model
+    # It is its own guest: it is asked, and nothing can change.
+    assert re.search(r"guided r=0.08, guest same +0\.\d+ +0\.000 +" + re.escape(base), done.stdout)
+    assert f"guest same: {BASE}." in done.stdout.replace("\n", "")
     assert (tmp_path / "out" / "report" / "report.html").is_file()
-    lines = re.findall(r"^\[(\d)/9\] (\w+: [^:]+): (\d+)/(\d+), rho", done.stderr, re.MULTILINE)
-    assert [number for number, *_ in lines] == list("123456789")
+    lines = re.findall(r"^\[ *(\d+)/12\] (\w+: [^:]+): (\d+)/(\d+), rho", done.stderr, re.MULTILINE)
+    assert [number for number, *_ in lines] == [str(number) for number in range(1, 13)]
     assert all(n == total for _, _, n, total in lines)
     # Once more, without the report: it takes some seconds, and it was shown to be there.
     monkeypatch.setattr(experiment_run, "make_report", lambda store, runs: runs)
     monkeypatch.setattr(experiment_run, "write_report", lambda report, out: [out / "report.md", out / "report.html"])
     again = CliRunner().invoke(app, [*command, "--json"])
     assert again.exit_code == 0, again.exception
-    assert again.stderr.count("stored already") == 9
+    assert again.stderr.count("stored already") == 12
     [result] = json.loads(again.stdout)
     assert [table["title"].partition(":")[0] for table in result["tables"]] == ["sampled", "greedy"]
-    assert len(result["runs"]) == 8
+    assert len(result["runs"]) == 10
 
 
 # -- the live table -------------------------------------------------------------------------------------------------
