@@ -72,6 +72,7 @@ natural: $(INSTALLED) ## A pair of natural language and the whole method on it: 
 	$(RUN)/rrti experiment benchmarks/natural_pair/natural.toml
 	PYTHONPATH=benchmarks $(RUN)/python -m natural_pair.causality build/natural
 	$(RUN)/rrti stats causality --db build/natural/experiment/traces.duckdb
+	$(RUN)/rrti sql --db build/natural/experiment/traces.duckdb -- "$$(cat benchmarks/natural_pair/kinds.sql)"
 	$(RUN)/rrti report --db build/natural/experiment/traces.duckdb --out build/natural/report
 
 coverage: $(INSTALLED) ## How often each interval holds its number, by simulation: db/analysis/coverage.csv, docs/statistics.md.

@@ -12,7 +12,7 @@ from pathlib import Path
 from rrti_sgl.db.store import Store
 
 HERE = Path(__file__).parent
-SERVER_FLAGS = "--max-total-tokens 24576 --max-running-requests 32"
+SERVER_FLAGS = "--max-total-tokens 24576 --max-running-requests 32 --dtype bfloat16"  # as in natural.toml
 Solved = list[tuple[str, str]]
 
 
@@ -23,7 +23,7 @@ def sample(base: Path, model: Path, problems: Path, samples: int, store: Path) -
         subprocess.CalledProcessError: the command failed, and has said why.
     """
     command = [sys.executable, "-m", "rrti_sgl.cli.main", "run", "reasoning", "--db", str(store)]
-    command += ["--base", str(base), "--reasoning", str(model), "--server-flags", f"{SERVER_FLAGS} --dtype bfloat16"]
+    command += ["--base", str(base), "--reasoning", str(model), "--server-flags", SERVER_FLAGS]
     command += ["--base-template", str(HERE / "base.toml"), "--reasoning-template", str(HERE / "reasoning.toml")]
     command += ["--problems", str(problems), "--samples", str(samples), "--temperature", "1", "--max-new-tokens", "100"]
     command += ["--in-flight", "32", "--k", "1"]
