@@ -64,9 +64,9 @@ def list_runs(store: Store, references: Sequence[str] = ()) -> list[Table]:
 
 def _runs_table(title: str, facts: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Table:
     rows = [{**row, "run": labels[row["run_id"]]} for row in facts]
-    columns = [Column("run_id"), Column("run", "what"), Column("rho"), Column("accuracy")]
-    if any(row["status"] != "finished" for row in rows):
-        columns.append(Column("status"))
+    # before all numbers: a terminal leaves out columns from the right
+    status = [Column("status")] if any(row["status"] != "finished" for row in rows) else []
+    columns = [Column("run_id"), Column("run", "what"), *status, Column("rho"), Column("accuracy")]
     return Table(
         "runs", title, pa.Table.from_pylist(rows), [*columns, Column("n_samples", "samples"), Column("n_tokens", "tokens")]
     )
