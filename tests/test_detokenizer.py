@@ -13,11 +13,12 @@ from tokenizers import Tokenizer, decoders, models
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerFast
 
+from natural_pair.pretrained import MissingError
 from rrti_sgl.tinypair.bundle import bundled_pair
 from rrti_sgl.tokens.detokenizer import Detokenizer
 from rrti_sgl.tokens.vocabulary import Vocabulary, load_vocabulary
 from tests.prompts import tokenizers
-from tests.smollm2.models import MissingError, smollm2_pair
+from tests.smollm2.models import smollm2_pair
 
 TEXT = "naïve café 🙂 ok 数学 = π² I don't know . it 's , x ! 👩\u200d👩\u200d👧 end\n\n  indent"
 EURO = "€"  # three bytes

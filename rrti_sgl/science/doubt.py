@@ -43,10 +43,9 @@ class DoubtGate(DivergenceGate):
         self.entropy_tau = entropy_tau
 
     @property
-    def metrics(self) -> tuple[str, ...]:
+    def computed(self) -> tuple[str, ...]:
         """The divergence, and the base model's entropy."""
-        own = super().metrics
-        return (*own, "entropy_base") if own else ()
+        return (*super().computed, "entropy_base")
 
     def params(self) -> dict[str, Json]:
         """Those of the divergence, and `entropy_tau`."""

@@ -171,16 +171,21 @@ class MetricGate(ThresholdGate):
         self.needs_base = metric is not None
 
     @property
+    def computed(self) -> tuple[str, ...]:
+        """The metrics that this class computes for `combined`."""
+        return () if self.metric is None else (self.metric,)
+
+    @property
     def metrics(self) -> tuple[str, ...]:
-        """The metric, unless a subclass makes another signal."""
-        return () if self.metric is None or type(self).signal is not MetricGate.signal else (self.metric,)
+        """Those that are computed, unless a subclass makes another signal of them."""
+        return self.computed if type(self).signal is MetricGate.signal else ()
 
     def signal(self, steps: Steps) -> FloatArray:
         """The metric in its unit, NaN (not computed) without one."""
         if self._metric is None:
             return np.full(len(steps.positions), np.nan)
         models = Models(steps.base, steps.reasoning)
-        return self.combined({name: METRICS[name].value(models) for name in self.metrics})
+        return self.combined({name: METRICS[name].value(models) for name in self.computed})
 
 
 class DivergenceGate(MetricGate):
