@@ -69,7 +69,7 @@ def counterfactual(
     from rrti_sgl.db.store import Store
     from rrti_sgl.programs.public.counterfactual import effects_table
     from rrti_sgl.programs.running.arms import parent_settings, plan_arms, samples_of
-    from rrti_sgl.programs.running.counterfactual import continue_arms
+    from rrti_sgl.programs.running.counterfactual import run_counterfactual
 
     pair.check_servers("rrti counterfactual")
     with Store.open(db, create=False) as store:
@@ -90,7 +90,8 @@ def counterfactual(
         async def work(session: PairSession, progress: RunProgress) -> list[tuple[RunRecord, list[Effect]]]:
             given: dict[str, Any] = {"resume": resume, "trust": trust or ()}
             return [
-                await continue_arms(session, store, arms, on_progress=progress.track(arms.sample), **given) for arms in plans
+                await run_counterfactual(session, store, arms, on_progress=progress.track(arms.sample), **given)
+                for arms in plans
             ]
 
         done = execution.work_with(pair, parent_settings(store, plans[0].sample, trust or ()), work)

@@ -9,19 +9,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Self
 
 from rrti_sgl.decoding.events import Event
-from rrti_sgl.errors import UsageError
-from rrti_sgl.problems import GivenRows, ProblemSet, one_question
+from rrti_sgl.programs.public.asking import asked, question_options, question_run
 from rrti_sgl.programs.public.counterfactual import Counterfactual
 from rrti_sgl.programs.public.samples import Sample
 from rrti_sgl.programs.public.store import Run, TraceStore
 from rrti_sgl.programs.public.twins import twins
+from rrti_sgl.programs.running.arms import plan_arms
 from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.portal import Portal
-from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
+from rrti_sgl.programs.running.preparing import PreparedRun
 from rrti_sgl.programs.running.runner import OnProgress, execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings, calibration_settings, settings_from
@@ -31,11 +31,7 @@ from rrti_sgl.programs.scoring.settings import ScoreSettings, TextInput
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.records import CalibrationRecord
 from rrti_sgl.sinks.memory import MemorySink
-from rrti_sgl.tinypair.bundle import BASE_NAME
 from rrti_sgl.tokens.generated_text import GeneratedText
-
-# Of a run's options those that choose its problems; one text has none.
-_CHOOSING = ("problems", "limit", "samples", "split", "sample_problems", "problem_seed", "grader")
 
 
 class ModelPair:
@@ -155,7 +151,7 @@ class ModelPair:
         Example:
             >>> pair.run_seeds("guided", 3, limit=10, temperature=0.8, tau=0.5)
         """
-        settings, problem_set = self._asked(partial(settings_from, program), options)
+        settings, problem_set = asked(partial(settings_from, program), self._with_tokens(options))
         kept, track = store or self.store, lambda _: on_progress
         found = await run_seeds(self._portal.opened, kept.store, settings, seeds, problem_set=problem_set, track=track)
         return [Run(kept, record) for record in found]
@@ -287,8 +283,7 @@ class ModelPair:
             >>> pair.counterfactual(run.samples[0], store=store).table.to_pandas()
         """
         kept = store or self.store
-        record, effects = await run_counterfactual(
-            self._portal.opened,
+        arms = plan_arms(
             kept.store,
             sample.sample_id if isinstance(sample, Sample) else sample,
             resume=resume,
@@ -300,7 +295,9 @@ class ModelPair:
             gap=gap,
             budget=budget,
             trust=trust,
-            on_progress=on_progress,
+        )
+        record, effects = await run_counterfactual(
+            self._portal.opened, kept.store, arms, resume=resume, trust=trust, on_progress=on_progress
         )
         return Counterfactual(Run(kept, record), effects)
 
@@ -383,36 +380,18 @@ class ModelPair:
         on_progress: OnProgress | None,
         resume: str | None = None,
     ) -> Run:
-        (settings, problem_set), kept = self._asked(settings_of, options), store or self.store
+        (settings, problem_set), kept = asked(settings_of, self._with_tokens(options)), store or self.store
         record = await run_program(
             self._portal.opened, kept.store, settings, resume=resume, problem_set=problem_set, on_progress=on_progress
         )
         return Run(kept, record)
 
-    def _asked(
-        self, settings_of: Callable[..., RunSettings], options: Mapping[str, Any]
-    ) -> tuple[RunSettings, ProblemSet | None]:
-        """The settings, and the problems where they are rows in memory."""
-        chosen = self._with_tokens(options)
-        if isinstance(problems := chosen.get("problems", ""), str | PurePath):
-            return settings_of(**chosen | ({"problems": str(problems)} if problems else {})), None
-        rows = GivenRows.of(problems)
-        settings = settings_of(**chosen | {"problems": rows.name})
-        return settings, settings.load_problems(rows)
-
     def _with_tokens(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {"special_tokens": self._portal.opened.pair.special_tokens, **options}
 
     def _question(
-        self, text: str, program: str, store: TraceStore | None, options: dict[str, Any]
+        self, text: str, program: str, store: TraceStore | None, options: Mapping[str, Any]
     ) -> tuple[PreparedRun, RunSettings]:
-        """A run of one sample of one question."""
-        pair = self._portal.opened.pair
-        if chosen := [name for name in options if name in _CHOOSING]:
-            raise UsageError(f"{chosen[0]!r} chooses problems, and the question is one.", "Leave it out, or use `run`.")
-        newest = {name: value for name, value in self._newest.get(program, {}).items() if name not in _CHOOSING}
-        settings = settings_from(program, **self._with_tokens({**newest, **options, "allow_overlap": True}))
-        problem_set = one_question(text, world=self.models[0] == BASE_NAME)
-        kept = store or self._store
-        resolved = resolve(pair, settings, None if kept is None else kept.store, problem_set=problem_set)
-        return build(pair, resolved, new_run_id(program)), settings
+        given, kept = question_options(options, self._newest.get(program, {})), store or self._store
+        settings = settings_from(program, **self._with_tokens(given))
+        return question_run(self._portal.opened.pair, None if kept is None else kept.store, settings, text), settings

@@ -24,7 +24,7 @@ All arms go on under the sample's own program, several times each when sampling,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -35,7 +35,7 @@ from rrti_sgl.engines.pair import Pair
 from rrti_sgl.grading import load_grader
 from rrti_sgl.problems import problem_set_of
 from rrti_sgl.problems.given_rows import PREFIX as ROWS
-from rrti_sgl.programs.running.arms import Arms, choices, plan_arms
+from rrti_sgl.programs.running.arms import Arms, choices
 from rrti_sgl.programs.running.contrasts import Branch, Contrast, Outcome, Seen, stretches
 from rrti_sgl.programs.running.preparing import PreparedRun, build, in_roles, new_run_id, resolve
 from rrti_sgl.programs.running.runner import OnProgress, execute_into
@@ -65,73 +65,21 @@ class Effect(Contrast):
 async def run_counterfactual(
     session: PairSession,
     store: Store,
-    sample: str | None = None,
-    *,
-    resume: str | None = None,
-    unit: str | None = None,
-    positions: Sequence[int] | None = None,
-    continuations: int | None = None,
-    temperature: float | None = None,
-    until: float | None = None,
-    gap: float | None = None,
-    budget: int | None = None,
-    trust: Collection[str] = (),
-    on_progress: OnProgress | None = None,
-) -> tuple[RunRecord, list[Effect]]:
-    """Begin a stored sample again with and without some of its tokens or sentences, and compare the outcomes.
-
-    Args:
-        session: on the pair of the sample's run.
-        store: open for writing; the continuations are stored as a run of program `counterfactual`.
-        sample: its id, or enough of its first digits; None with `resume`.
-        resume: id of a counterfactual run to go on with, as it was asked for.
-        unit: "token" (None, too), "sentence", or "pivotal" to search for tokens.
-        positions: which tokens, or tokens of which sentences; None takes every takeover that changed the token, every
-            sentence, and searches the whole sample.
-        continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until` and in a search.
-        temperature: of the continuations; None takes that of the sample's run.
-        until: continue a unit, 8 times each arm and again, only until the 95 % intervals of its effect and of how far apart
-            the answers are reach no farther than this.
-        gap: change of the share of right solutions that makes a token pivotal; None: 0.2.
-        budget: most continuations of all arms.
-        trust: classes that the sample's run names and that may be imported (`RunSettings.from_dict`).
-        on_progress: called after each finished continuation.
-
-    Raises:
-        UsageError: the sample has no such position, no changed takeover, no gold answer, or no choice at a position; a
-            number is out of bounds, or given for a run that goes on.
-    """
-    arms = plan_arms(
-        store,
-        sample,
-        resume=resume,
-        unit=unit,
-        positions=positions,
-        continuations=continuations,
-        temperature=temperature,
-        until=until,
-        gap=gap,
-        budget=budget,
-        trust=trust,
-    )
-    return await continue_arms(session, store, arms, resume=resume, trust=trust, on_progress=on_progress)
-
-
-async def continue_arms(
-    session: PairSession,
-    store: Store,
     arms: Arms,
     *,
     resume: str | None = None,
     trust: Collection[str] = (),
     on_progress: OnProgress | None = None,
 ) -> tuple[RunRecord, list[Effect]]:
-    """Continue what is missing of the arms, and compare them.
+    """Continue what is missing of the arms of a stored sample, and compare what they came to.
 
     Args:
-        session, store, trust, on_progress: see `run_counterfactual`.
-        arms: what is continued.
+        session: on the pair of the sample's run.
+        store: open for writing; the continuations are stored as a run of program `counterfactual`.
+        arms: what is continued: see `rrti_sgl.programs.running.arms.plan_arms`.
         resume: id of the run that began it.
+        trust: classes that the sample's run names and that may be imported (`RunSettings.from_dict`).
+        on_progress: called after each finished continuation.
 
     Raises:
         RRTIError: what the settings, the models or the store do not allow; what was finished is stored.

@@ -23,7 +23,6 @@ from rrti_sgl.programs.explorer.app import create_app
 from rrti_sgl.programs.explorer.branching import Branches, beginning
 from rrti_sgl.programs.explorer.explorer import Explorer
 from rrti_sgl.programs.program import GateOptions
-from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.runner import run_program
 from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.programs.running.settings import RunSettings
@@ -31,6 +30,7 @@ from rrti_sgl.records import SampleTrace
 from rrti_sgl.science.threshold import ThresholdRule, replay
 from rrti_sgl.serving.server import ServedPair
 from tests.api.toy import HeldEngine, Leaver
+from tests.counterfactuals import try_arms
 from tests.session.test_runs import BARE, GATE, GRADER, N
 from tests.toy_pair import ToyEngine, toy_pair
 
@@ -174,7 +174,7 @@ def test_denied_is_what_a_counterfactual_makes_of_it(store: Store, parent: Sampl
 
     async def made() -> str:
         async with PairSession(toy_pair(3)) as session:
-            record, _ = await run_counterfactual(session, store, parent.sample.sample_id, positions=[place], trust=[GRADER])
+            record, _ = await try_arms(session, store, parent.sample.sample_id, positions=[place], trust=[GRADER])
         return record.run_id
 
     query = "SELECT sample_id FROM samples WHERE run_id = $run AND arm = 'denied'"

@@ -19,7 +19,7 @@ from rrti_sgl.engines.fused_server import FusedSide, OneModelError
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
-from rrti_sgl.programs.running.counterfactual import Effect, run_counterfactual
+from rrti_sgl.programs.running.counterfactual import Effect
 from rrti_sgl.programs.running.runner import run_program
 from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import RunSettings
@@ -30,6 +30,7 @@ from rrti_sgl.records import RunRecord
 from rrti_sgl.science.threshold import ThresholdRule, replay
 from rrti_sgl.serving.fused import BothModels
 from rrti_sgl.serving.server import ServedPair
+from tests.counterfactuals import try_arms
 from tests.experiments.test_running import Watch, grid_of
 from tests.experiments.test_running import run as run_grid
 
@@ -126,7 +127,7 @@ def test_a_takeover_is_denied_as_on_two_servers(served_pair: ServedPair, fused: 
 
             async def go(urls: tuple[str, str], sample: str) -> list[Effect]:
                 async with open_session(*urls) as session:
-                    return (await run_counterfactual(session, store, sample))[1]
+                    return (await try_arms(session, store, sample))[1]
 
             found.append([replace(effect, score=None) for effect in asyncio.run(go(urls, row["sample_id"]))])
     assert found[0]

@@ -23,7 +23,7 @@ from rrti_sgl.programs.experiments.complaints import Complaints, Keys
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.publishing.pulling import pull
 from rrti_sgl.programs.publishing.pushing import push
-from rrti_sgl.programs.running.counterfactual import run_counterfactual
+from rrti_sgl.programs.running.arms import plan_arms
 from rrti_sgl.programs.running.runner import run_seeds
 from rrti_sgl.programs.running.settings import RunSettings, settings_from
 from rrti_sgl.programs.scoring.settings import TextInput
@@ -121,7 +121,7 @@ def test_no_sentence_spells_an_option_of_the_command_line() -> None:
 
 def test_every_argument_that_messages_name_is_one_in_python_and_on_the_command_line() -> None:
     callables = [value for value in vars(rr.ModelPair).values() if inspect.isfunction(value)]
-    callables += [rr.serve, rr.connect, rr.open, run_counterfactual, run_seeds, read_texts, rr.TraceStore.sql, push, pull]
+    callables += [rr.serve, rr.connect, rr.open, plan_arms, run_seeds, read_texts, rr.TraceStore.sql, push, pull]
     known = {name for called in callables for name in inspect.signature(called).parameters}
     for record in (RunSettings, GateOptions, WhatIfOptions, ServingOptions, Demand, TextInput, Place):
         assert is_dataclass(record)

@@ -18,7 +18,7 @@ from rrti_sgl.db import sealing
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError, spelled
-from rrti_sgl.programs.running.counterfactual import run_counterfactual
+from rrti_sgl.programs.running.arms import plan_arms
 from rrti_sgl.programs.running.runner import run_seeds
 from tests.cli.fuzz.typed import declared_paths
 from tests.db.conftest import make_problem, make_run, make_trace
@@ -94,7 +94,7 @@ def test_samples_in_flight_have_bounds(n: int) -> None:
 )
 def test_numbers_of_a_counterfactual_have_bounds(store: rr.TraceStore, given: dict[str, Any], named: str) -> None:
     with store, pytest.raises(UsageError, match=named):
-        asyncio.run(run_counterfactual(cast(Any, None), store.store, "x", **given))
+        plan_arms(store.store, "x", **given)
 
 
 @pytest.mark.parametrize("seeds", [0, 10**9])

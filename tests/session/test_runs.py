@@ -31,7 +31,6 @@ from rrti_sgl.grading import Grade
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running import arms, counterfactual, preparing
 from rrti_sgl.programs.running.arms import plan_arms
-from rrti_sgl.programs.running.counterfactual import run_counterfactual
 from rrti_sgl.programs.running.preparing import prepare
 from rrti_sgl.programs.running.runner import Progress, execute, run_program, run_seeds
 from rrti_sgl.programs.running.session import Concurrency, PairSession
@@ -46,6 +45,7 @@ from rrti_sgl.science.gates import gate_of
 from rrti_sgl.sinks.memory import MemorySink
 from rrti_sgl.statistics.answers import answer_distance
 from rrti_sgl.statistics.estimates import difference_of_shares
+from tests.counterfactuals import try_arms
 from tests.toy_pair import STOP, ToyEngine, toy_pair
 
 Result = TypeVar("Result")
@@ -231,7 +231,7 @@ def test_rolling_means_and_doubt_are_calibrated_as_they_are_compared_and_replay(
         like = run(store, replace(given, program=program, gate=GateOptions(like=record.run_id, **own)))
         assert like.gate_params["rolling"] == own["rolling"]
     parent = next(trace.sample.sample_id for trace in traces(store, record.run_id) if trace.sample.n_changed)
-    on_session(lambda session: run_counterfactual(session, store, parent, trust=[GRADER]))
+    on_session(lambda session: try_arms(session, store, parent, trust=[GRADER]))
     store.close()
     assert checking.check(store.path) == []
 
@@ -295,7 +295,7 @@ def test_a_counterfactual_goes_on_from_its_token(
     """With the takeover the sample ends as it ended; without, the base model's token is what the rest goes on from."""
     parents = traces(store, run(store, replace(settings, decoding=decoding, exchanged=exchanged)).run_id)
     parent = next(trace for trace in parents if trace.sample.n_changed)
-    work = lambda session: run_counterfactual(session, store, parent.sample.sample_id, trust=[GRADER])  # noqa: E731
+    work = lambda session: try_arms(session, store, parent.sample.sample_id, trust=[GRADER])  # noqa: E731
     record, effects = on_session(work)
     assert (record.program, record.status) == ("counterfactual", "finished")
     assert len(effects) == parent.sample.n_changed
@@ -331,7 +331,7 @@ def test_a_counterfactual_goes_on_until_its_effects_are_known(store: Store, sett
 
     def work(until: float) -> Callable[[PairSession], Awaitable[Any]]:
         sample = parent.sample.sample_id
-        return lambda session: run_counterfactual(session, store, sample, continuations=20, until=until, **given)
+        return lambda session: try_arms(session, store, sample, continuations=20, until=until, **given)
 
     seen: list[Progress] = []
     given["on_progress"] = seen.append
@@ -375,7 +375,7 @@ def test_a_sentence_is_kept_or_drawn_anew(store: Store, settings: RunSettings, m
     parent = max(traces(store, run(store, settings).run_id), key=lambda trace: trace.sample.n_tokens)
     n, given = parent.sample.n_tokens, {"unit": "sentence", "temperature": 1.0, "trust": [GRADER]}
     assert n > 6
-    record, found = on_session(lambda s: run_counterfactual(s, store, parent.sample.sample_id, continuations=3, **given))
+    record, found = on_session(lambda s: try_arms(s, store, parent.sample.sample_id, continuations=3, **given))
     assert [(each.unit.first, each.position) for each in found] == [(0, 1), (2, 4), (5, n - 1)]
     assert " ".join(each.text for each in found) == parent.sample.text
     kept: dict[int, list[SampleTrace]] = {}
@@ -398,7 +398,7 @@ def test_a_sentence_is_kept_or_drawn_anew(store: Store, settings: RunSettings, m
     assert (one.spans, one.most(), one.tokens(parent.sample)) == (((2, 4),), 2 * 8, 8 * (n - 2 + n - 5))
     # Drawn without chance, every beginning leads to the sample's own end.
     trace, calls = parent, {"positions": [3], "continuations": 1, "temperature": 1e-6}
-    record, _ = on_session(lambda s: run_counterfactual(s, store, trace.sample.sample_id, **{**given, **calls}))
+    record, _ = on_session(lambda s: try_arms(s, store, trace.sample.sample_id, **{**given, **calls}))
     for arm in traces(store, record.run_id):
         np.testing.assert_array_equal(arm.tokens.token_id, parent.tokens.token_id[(arm.sample.parent_position or 0) + 1 :])
 
@@ -412,7 +412,7 @@ def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: R
             raise EndpointError("The server died.", "See its log.")
 
     with pytest.raises(EndpointError) as stopped:
-        on_session(lambda s: run_counterfactual(s, store, parent.sample.sample_id, on_progress=stop, **given))
+        on_session(lambda s: try_arms(s, store, parent.sample.sample_id, on_progress=stop, **given))
     [row] = store.sql("SELECT run_id, status FROM runs WHERE program = 'counterfactual'").to_pylist()
     assert row["status"] == "failed"
     assert row["run_id"] in stopped.value.remedy
@@ -420,7 +420,7 @@ def test_a_stopped_counterfactual_goes_on_where_it_was(store: Store, settings: R
     assert len(before) >= 5
     arms = plan_arms(store, resume=row["run_id"])
     assert (arms.sample, arms.continuations, arms.temperature) == (parent.sample.sample_id, 6, 1.0)
-    record, found = on_session(lambda s: run_counterfactual(s, store, resume=row["run_id"], trust=[GRADER]))
+    record, found = on_session(lambda s: try_arms(s, store, resume=row["run_id"], trust=[GRADER]))
     assert (record.run_id, record.status) == (row["run_id"], "finished")
     assert {each.continuations for each in found} == {6}
     after = [trace.sample.sample_id for trace in traces(store, record.run_id)]
@@ -445,9 +445,9 @@ def test_pivotal_tokens_are_searched(store: Store, settings: RunSettings) -> Non
             raise EndpointError("The server died.", "See its log.")
 
     with pytest.raises(EndpointError):
-        on_session(lambda s: run_counterfactual(s, store, sample, gap=0.25, on_progress=stop, **given))
+        on_session(lambda s: try_arms(s, store, sample, gap=0.25, on_progress=stop, **given))
     [started] = store.find_runs(program="counterfactual")
-    record, found = on_session(lambda s: run_counterfactual(s, store, resume=started.run_id, trust=[GRADER]))
+    record, found = on_session(lambda s: try_arms(s, store, resume=started.run_id, trust=[GRADER]))
     assert (record.run_id, record.status) == (started.run_id, "finished")
     asked = plan_arms(store, resume=record.run_id)
     assert (asked.gap, asked.spans, asked.first(), asked.most()) == (0.25, ((0, n - 1),), 16, 64 * (n + 1))
@@ -458,7 +458,7 @@ def test_pivotal_tokens_are_searched(store: Store, settings: RunSettings) -> Non
         assert each.text == "".join(parent.tokens.token_text[each.unit.first : each.position + 1]).strip()
     rows = run_query(store, "pivotal", run=record.run_id, resamples=0).to_pylist()
     assert rows[0]["n_pivotal"] == sum(each.unit.first == each.position for each in found)
-    record, _ = on_session(lambda s: run_counterfactual(s, store, sample, budget=40, **given))
+    record, _ = on_session(lambda s: try_arms(s, store, sample, budget=40, **given))
     assert 16 <= len(traces(store, record.run_id)) <= 40
     inside = plan_arms(store, sample, positions=[1], **given)
     assert (inside.spans, inside.gap, inside.continuations) == (((0, n - 1),), 0.2, 64)
@@ -483,7 +483,7 @@ def killed_between_steps(path: Path, sample: str) -> None:
     counterfactual.seen = die
     given: dict[str, Any] = {"continuations": 20, "until": 0.1, "temperature": 1.0, "trust": [GRADER]}
     with Store.open(path) as store:
-        on_session(lambda session: run_counterfactual(session, store, sample, **given))
+        on_session(lambda session: try_arms(session, store, sample, **given))
 
 
 def test_a_counterfactual_killed_between_steps_is_not_finished(store: Store, settings: RunSettings) -> None:
@@ -500,7 +500,7 @@ def test_a_counterfactual_killed_between_steps_is_not_finished(store: Store, set
         arms = plan_arms(opened, resume=killed.run_id)
         assert (killed.status, arms.until) == ("running", 0.1)
         assert len(opened.finished_samples(killed.run_id)) == 8 * len(arms.branches)
-        work = lambda session: run_counterfactual(session, opened, resume=killed.run_id, trust=[GRADER])  # noqa: E731
+        work = lambda session: try_arms(session, opened, resume=killed.run_id, trust=[GRADER])  # noqa: E731
         record, found = on_session(work)
         assert (record.run_id, record.status) == (killed.run_id, "finished")
         assert all(each.continuations == 20 or each.reach <= 0.1 for each in found)
