@@ -119,6 +119,13 @@ def select_runs(store: Store, references: Sequence[str] = ()) -> RunSelection:
     return RunSelection(records, _labels(records), _comparisons(store, records))
 
 
+def kind_of(run: RunRecord) -> str:
+    """Its program, and of which kind where a program is of several."""
+    if run.program == "matched":
+        return f"matched by {_options(run).get('match', 'position')}"
+    return f"deferral by {_options(run).get('deferral', 'its rule')}" if run.program == "deferral" else run.program
+
+
 def called(row: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     """What the run of a statistic's row is called; a row of several seeds by their program and number."""
     if row.get("part") == "seeds":

@@ -42,6 +42,24 @@ def test_budget_marks_levels_and_knee(low: float | None) -> None:
     assert texts == {"base alone", "reasoning alone", "knee 0.040"}
 
 
+def test_kinds_of_a_program_are_told_apart_where_there_are_several() -> None:
+    kinds = [BudgetPoint("matched", 0.1, 0.2, kind=f"matched by {what}") for what in ("token", "position")]
+    labels = lambda *points: budget_figure(points, "Accuracy", 10).axes[0].get_legend_handles_labels()  # noqa: E731
+    assert labels(kinds[0])[1] == ["matched"]
+    handles, names = labels(BudgetPoint("guided", 0.1, 0.5), *kinds)
+    assert names == ["guided", "matched by position", "matched by token"]
+    assert len({(mark.get_marker(), str(mark.get_markerfacecolor())) for mark in handles}) == 3
+
+
+@pytest.mark.parametrize("programs", [["guided"], ["guided", "entropy", "random", "matched"], ["oracle", "x" * 24, "relay"]])
+def test_a_legend_is_no_wider_than_its_figure(programs: list[str]) -> None:
+    figure = budget_figure([BudgetPoint(name, 0.1, 0.5) for name in programs], "Accuracy", 10)
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    assert {text.get_text() for text in legend.get_texts()} == {*programs}
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "text", ["plain ", " $x_1$ \\frac{a}{b} ", "$\\nonsense{$", "中文\n", "😀", "", "x" * 300, "line\nline"]

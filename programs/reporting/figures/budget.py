@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,17 @@ _KNOWN = {"guided": 0, "entropy": 1, "random": 2, "early": 3, "oracle": 4, "rela
 
 @dataclass(frozen=True, slots=True)
 class BudgetPoint:
-    """One run: its realised budget rho (takeovers per token) and what it reached, with an interval if there is one."""
+    """One run: its realised budget rho (takeovers per token) and what it reached, with an interval if there is one.
+
+    `kind` tells it from runs of the same program that are no other budget of the same curve.
+    """
 
     program: str
     rho: float
     value: float
     low: float | None = None
     high: float | None = None
+    kind: str = ""
 
 
 def budget_figure(
@@ -58,10 +62,8 @@ def budget_figure(
                 "va": "bottom" if above else "top",
             }
             axes.annotate(f"{name} alone", (right, level), ha="right", color=style.GREY, **place)
-    for program in sorted({point.program for point in points}, key=lambda name: (_KNOWN.get(name, len(_KNOWN)), name)):
-        index = min(_KNOWN.get(program, len(_KNOWN)), len(_KNOWN) - 1)
-        own = sorted((point for point in points if point.program == program), key=lambda point: point.rho)
-        if program == "guided" and base is not None:
+    for index, number, label, own in _series(points):
+        if own[0].program == "guided" and base is not None:
             axes.plot([0, own[0].rho], [base, own[0].value], color=style.SERIES[index], linewidth=0.9, alpha=0.6)
         axes.plot(
             [point.rho for point in own],
@@ -69,8 +71,9 @@ def budget_figure(
             color=style.SERIES[index],
             marker=style.MARKERS[index],
             markersize=4.5,
-            linestyle="-" if program == "guided" else "",
-            label=program,
+            markerfacecolor="none" if number else style.SERIES[index],
+            linestyle="-" if own[0].program == "guided" else "",
+            label=label,
             zorder=3,
         )
         for point in own:
@@ -91,3 +94,13 @@ def budget_figure(
     style.percent_axis(axes.yaxis)
     style.legend_above(axes, 4)
     return figure
+
+
+def _series(points: Sequence[BudgetPoint]) -> Iterator[tuple[int, int, str, list[BudgetPoint]]]:
+    """Style, number among the kinds of its program, label and points of each series, by rho; one kind needs no name."""
+    last = len(_KNOWN)
+    for program in sorted({point.program for point in points}, key=lambda name: (_KNOWN.get(name, last), name)):
+        kinds = sorted({point.kind for point in points if point.program == program})
+        for number, kind in enumerate(kinds):
+            own = sorted((p for p in points if (p.program, p.kind) == (program, kind)), key=lambda point: point.rho)
+            yield min(_KNOWN.get(program, last), last - 1), number, kind if len(kinds) > 1 else program, own

@@ -141,8 +141,12 @@ def percent_axis(axis: Any, decimals: int = 0) -> None:
 
 
 def legend_above(axes: Axes, columns: int = 2) -> None:
-    """A legend above the axes, where no curve is; it may be as wide as the figure."""
+    """A legend above the axes, where no curve is, in as many columns as the figure is wide enough for."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.2)
+    for ncols in range(columns, 0, -1):
+        legend = figure.legend(handles, labels, loc="outside upper left", ncols=ncols, columnspacing=1.2)
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()

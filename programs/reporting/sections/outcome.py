@@ -13,7 +13,7 @@ from rrti_sgl.programs.reporting.figures.budget import BudgetPoint, budget_figur
 from rrti_sgl.programs.reporting.figures.flips import Flips, flips_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import MEASURED, PUBLISHED
-from rrti_sgl.programs.reporting.runs import Comparison, called, leading_guided
+from rrti_sgl.programs.reporting.runs import Comparison, called, kind_of, leading_guided
 from rrti_sgl.programs.reporting.sections.directions import both_directions
 from rrti_sgl.programs.tables.table import Column, Table
 
@@ -200,8 +200,16 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
     )
     height, quantity = ("pass_at_k", f"Pass@{k}") if k > 1 else ("accuracy", "Accuracy")
     ends = _ends(context, comparison, height)
+    kinds = {run.run_id: kind_of(run) for run in context.selection.records}
     points = [
-        BudgetPoint(row["program"], row["rho"], row[height], row.get(f"{height}_low"), row.get(f"{height}_high"))
+        BudgetPoint(
+            row["program"],
+            row["rho"],
+            row[height],
+            row.get(f"{height}_low"),
+            row.get(f"{height}_high"),
+            kinds[row["run_id"]],
+        )
         for row in rows
         if row["rho"] and row["curve"].partition(",")[2].count("lambda") == 0
     ]
