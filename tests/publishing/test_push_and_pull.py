@@ -184,7 +184,7 @@ def test_a_killed_push_goes_on(hub: Hub, ours: Path, tmp_path: Path) -> None:
     started = subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE)
 
     def kill(method: str, path: str) -> None:
-        if method == "PUT" and len(hub.blobs) == 2:
+        if method == "PUT" and sum(line.startswith("PUT") for line in hub.asked) >= 3:  # several come at the same time
             started.send_signal(signal.SIGKILL)
 
     hub.refuse = kill
