@@ -15,7 +15,7 @@ _RATIOS = {
     "pivotal": Ratio("pivotal", "n", kind="share"),
     "control": Ratio("control", "n_matched", kind="share"),
     "lead": Ratio("lead", "n_matched", kind="difference"),
-    "change": Ratio("change", "pivotal", kind="share"),
+    "jump": Ratio("jump", "pivotal", kind="share"),
     "raises": Ratio("raises", "pivotal", kind="share"),
 }
 _ITEMS = ("part", "label")

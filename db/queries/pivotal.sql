@@ -5,8 +5,8 @@
 --   Longer stretches with a larger change were left open, by a budget, or as their ends were continued more often later:
 --   n_open, their tokens, of which nothing else is made. run_id: the run of the stored samples; the runs that are named are the
 --   searches, pooled.
---   n_pivotal, pivotal: number and share of pivotal tokens. change: mean change of the share of right solutions at pivotal
---   tokens, without its sign; as those are chosen by it, it is too large where continuations are few. raises: share of
+--   n_pivotal, pivotal: number and share of pivotal tokens. jump: by how much the share of right solutions changes at pivotal
+--   tokens, up or down, on average; as those are chosen by it, it is too large where continuations are few. raises: share of
 --   the pivotal tokens at which right solutions become more frequent.
 --   control: of each token of a row the share of pivotal ones among the tokens of the same tenth of the same solution that are
 --   in other rows of the part, averaged; lead: pivotal less control, over tokens that have such others (n_matched).
@@ -96,7 +96,7 @@ by_problem AS (
         count(pivotal) AS n,
         count(*) - count(pivotal) AS n_open,
         sum(pivotal) AS pivotal,
-        sum(abs(change)) AS change,
+        sum(abs(change)) AS jump,
         count(*) FILTER (change > 0) AS raises,
         min(value) AS value_low,
         max(value) AS value_high,
@@ -124,7 +124,7 @@ SELECT
     sum(pivotal) / NULLIF(sum(n), 0) AS pivotal,
     sum(control) / NULLIF(sum(n_matched), 0) AS control,
     sum(lead) / NULLIF(sum(n_matched), 0) AS lead,
-    sum(change) / NULLIF(sum(pivotal), 0) AS change,
+    sum(jump) / NULLIF(sum(pivotal), 0) AS jump,
     sum(raises) / NULLIF(sum(pivotal), 0) AS raises
 FROM by_problem
 JOIN runs USING (run_id)

@@ -5,7 +5,8 @@
 --   all. host_probability: the host's mean probability of it; 0 where it is neither emitted nor in the list. tv: mean total
 --   variation, the mass that the guest moves. host_on_first, guest_on_first, host_on_five, guest_on_five: mean probability that
 --   host and guest give the host's first token, its first five; the guest's is 0 for what its list does not hold, as in all
---   lists a lower bound. Shares and probabilities from 0 to 1.
+--   lists a lower bound. Sums of five are at most 1, which those of rounded lists can exceed. Shares and probabilities from 0
+--   to 1.
 --   part takeovers: label all, or changed, those whose token differs from the one that the host drew. part decile: all tokens
 --   that have the metric, by tenths of its values in the run: label 1 up to the first of the nine quantiles that are values
 --   (ties are together), 10 above the last. There tv has no interval: it moves with those quantiles, which resamples hold.
@@ -57,8 +58,8 @@ measured AS (
         tv,
         exp(host_logprobs[1]) AS host_on_first,
         guest_on_host[1] AS guest_on_first,
-        list_sum(list_transform(host_logprobs[1:5], lambda logprob: exp(logprob))) AS host_on_five,
-        list_sum(guest_on_host) AS guest_on_five
+        least(list_sum(list_transform(host_logprobs[1:5], lambda logprob: exp(logprob))), 1) AS host_on_five,
+        least(list_sum(guest_on_host), 1) AS guest_on_five
     FROM placed
     JOIN (SELECT run_id, sample_id, problem_id FROM samples WHERE run_id IN (SELECT unnest($runs))) USING (run_id, sample_id)
 ),

@@ -377,12 +377,14 @@ HEADLINES: Mapping[str, Headline] = {
     "pivotal": Headline(
         _rows(
             *(RUN, Column("label", "tokens"), Column("n_tokens", "of"), Column("n_pivotal", "n"), Column("pivotal")),
-            *(Column("control", "at the same place"), Column("lead")),
+            *(Column("lead"), Column("control", "at the same place")),
             keep=lambda row: row["part"] in ("all", "fired") or (row["part"], row["decile"]) == ("decile", 10),
         ),
         programs=("counterfactual",),
         together=True,
         choose=partial(with_arms, searches=True),
-        notes=["pivotal: the share of right solutions jumps there. same place: other tokens of that tenth of the solution."],
+        notes=[
+            "pivotal: the share of right solutions jumps there. lead: pivotal less others of that tenth of the solution."
+        ],
     ),
 }

@@ -132,7 +132,8 @@ def _runs_table(store: Store, selection: RunSelection) -> Table:
         row["run_id"]: row
         for row in store.sql(
             """
-            SELECT run_id, program, base_model, reasoning_model, problem_set, n_problems, samples_per_problem, n_samples,
+            SELECT run_id, program, base_model, reasoning_model, problem_set, n_problems,
+                   CASE WHEN program <> 'counterfactual' THEN samples_per_problem END AS samples_per_problem, n_samples,
                    n_tokens, k, score_kind, temperature, tau, lambda_, rho
             FROM run_view
             """,

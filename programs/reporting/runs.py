@@ -73,6 +73,11 @@ class RunSelection:
         """All run ids."""
         return [run.run_id for run in self.records]
 
+    @property
+    def whole(self) -> list[str]:
+        """Ids of the runs whose samples are whole solutions: those of a counterfactual run continue one."""
+        return [run.run_id for run in self.records if run.program != "counterfactual"]
+
     def of_programs(self, *programs: str) -> list[str]:
         """Ids of the runs of some programs."""
         return [run.run_id for run in self.records if run.program in programs]
@@ -164,6 +169,8 @@ def _gate_label(run: RunRecord) -> str:
     gate = _options(run)
     parts = [run.program, *(["exchanged"] if run.config.get("exchanged") else [])]
     parts += [str(gate[name]) for program, name in _KINDS if run.program == program and name in gate]
+    if unit := (run.config.get("arms") or {}).get("unit"):
+        parts.append(unit)
     if gate.get("like") is not None:
         parts.append("at equal ρ")
     elif run.program in ("random", "early") and gate.get("budget") is not None:

@@ -10,6 +10,8 @@ from rrti_sgl.programs.tables.table import INTERVAL, Table
 
 # The ends of an interval, behind their number.
 _ENDS = re.compile(r" (\[[^\[\]]*\])$")
+# Characters of a row beside which a page has no room; intervals then stand under their numbers.
+_WIDEST, _LONGEST_TEXT, _GAP = 165, 20, 2
 
 
 def table_block(table: Table, notes: Sequence[str] | None = None) -> str:
@@ -32,10 +34,19 @@ def table_block(table: Table, notes: Sequence[str] | None = None) -> str:
         lines.append(f'<tr class="rule">{cells}</tr>' if index in table.rules else f"<tr>{cells}</tr>")
     body = "\n".join(lines)
     below = f'\n<p class="notes">{escape(" ".join(said))}</p>' if said else ""
+    stacked = ' class="stacked"' if _width(table) > _WIDEST else ""
     return (
-        f'<div class="table"><table id="table-{escape(table.name)}"><caption><span>{escape(table.title)}</span></caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{below}"
+        f'<div class="table"><table id="table-{escape(table.name)}"{stacked}>'
+        f"<caption><span>{escape(table.title)}</span></caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{below}"
     )
+
+
+def _width(table: Table) -> int:
+    """Of the rows, in characters; headings and long texts are broken over lines."""
+    words = [max(map(len, heading.split()), default=0) for heading in table.headings]
+    longest = [max(map(len, cells)) for cells in zip(*table.cells, strict=True)] or words
+    most = [size if number else min(size, _LONGEST_TEXT) for size, number in zip(longest, table.is_numeric, strict=True)]
+    return sum(max(pair) + _GAP for pair in zip(words, most, strict=True))
 
 
 def _cell(text: str, is_numeric: bool, number: float | None) -> str:

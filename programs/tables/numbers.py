@@ -16,6 +16,7 @@ MISSING = "–"
 MINUS = "−"
 _SMALLEST = 1e-4  # what is smaller is written with an exponent
 _MOST_DECIMALS = 6
+_ROUNDING = 1e-12  # what adding up leaves of shares that cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,20 @@ class Kind:
 
     def text(self, value: Any) -> str:
         """A number; None and NaN are a dash."""
-        return MISSING if _is_missing(value) else self._written(value, None) + self.suffix
+        return MISSING if _is_missing(value) else self._written(self._settled(value), None) + self.suffix
 
     def interval(self, value: Any, low: Any, high: Any) -> str:
         """`21.5% [16.0, 27.5]`: the bounds with as many decimals as the number; without bounds the number alone."""
         if _is_missing(value) or _is_missing(low) or _is_missing(high):
             return self.text(value)
+        value, low, high = map(self._settled, (value, low, high))
         decimals = self._decimals(value or high)
         written, *bounds = (self._written(number, decimals) for number in (value, low, high))
         return f"{written}{self.suffix} [{', '.join(bounds)}]"
+
+    def _settled(self, value: Any) -> Any:
+        """The number; nothing where it is the rounding error of one that has decimals."""
+        return 0.0 if self.decimals is not None and 0 < abs(value) < _ROUNDING else value
 
     def _written(self, value: Any, decimals: int | None) -> str:
         """Without the suffix, with so many decimals; None decides."""

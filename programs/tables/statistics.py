@@ -30,7 +30,7 @@ def part_tables(
         data: rows of the statistic.
         hidden: columns that are not shown.
         notes: under each table.
-        rule_by: column whose changes are ruled.
+        rule_by: column whose changes are ruled; where all rows of a table have one value of it, that stands in the title.
     """
     if "part" not in data.column_names:
         return [_table(name, title, data, hidden, notes, rule_by)]
@@ -83,4 +83,7 @@ def _table(
     name: str, title: str, data: pa.Table, hidden: Collection[str], notes: Sequence[str], rule_by: str | None
 ) -> Table:
     shown = [Column(column) for column in shown_columns(data) if column not in hidden]
+    values = set(data[rule_by].to_pylist()) if rule_by else set()
+    if len(values) == 1:
+        title, rule_by, shown = f"{title} ({values.pop()})", None, [column for column in shown if column.name != rule_by]
     return Table(name, title, data, _with_values(data, shown), notes, rule_by)

@@ -53,7 +53,7 @@ def test_equal_to_an_independent_computation(store, build, seed):
     whole = found["all", "searched"]
     jumps = [jump for *_, jump in tokens if jump]
     assert (whole["n_tokens"], whole["n_open"], whole["n_pivotal"]) == (len(tokens), len(every) - len(tokens), len(jumps))
-    assert whole["change"] == pytest.approx(np.mean(np.abs(jumps)))
+    assert whole["jump"] == pytest.approx(np.mean(np.abs(jumps)))
     assert whole["raises"] == pytest.approx(np.mean(np.array(jumps) > 0))
     per_problem = [[bool(t[-1]) for t in tokens if t[0] == sample] for sample in range(N)]
     ends = share_ends([sum(each) for each in per_problem], [len(each) for each in per_problem])

@@ -1,4 +1,4 @@
-"""Hostile text is shown as it is in every kind of page."""
+"""Pages: hostile text is shown as it is, wide tables fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from rrti_sgl.programs.tables import html, latex, markdown, safe_text
 from rrti_sgl.programs.tables.numbers import SHARE
-from rrti_sgl.programs.tables.table import Column, Table, rows_table
+from rrti_sgl.programs.tables.table import Column, Table, plain_table, rows_table
 from tests.tables.test_formats import HOSTILE
 
 
@@ -117,3 +117,11 @@ def test_markdown_keeps_the_blanks_that_a_cell_begins_with() -> None:
 def test_a_notebook_shows_the_table() -> None:
     table = rows_table("T", [{"accuracy": 0.5}])
     assert table._repr_html_() == html.table_block(table)
+
+
+@pytest.mark.parametrize(("numbers", "stacked"), [(6, False), (10, True)])
+def test_where_a_page_is_too_narrow_intervals_stand_under_their_numbers(numbers: int, stacked: bool) -> None:
+    row = {"run": "a name that is broken over several lines", "n": 3}
+    row |= {f"share_{i}{end}": value for i in range(numbers) for end, value in (("", 0.5), ("_low", 0.25), ("_high", 0.75))}
+    [table] = re.findall(r"<table [^>]*>", html.table_block(plain_table("wide", pa.Table.from_pylist([row]))))
+    assert ('class="stacked"' in table) == stacked

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section, wide, with_column
 from rrti_sgl.programs.tables.numbers import NUMBER, Kind
 from rrti_sgl.programs.tables.table import BOUNDS, Column, Table
@@ -51,7 +52,9 @@ _TIME = (
 
 
 def _cost(context: ReportContext) -> Content:
-    ids = context.selection.ids
+    ids = context.selection.whole
+    if not ids:
+        raise UsageError("All of these runs continue samples of others.", "Make one of its own: rrti run guided.")
     found = context.each("cost", ids)
     rows = [{**row, **{f"value{end}": row.get(f"per_token{end}") for end in ("", *BOUNDS)}} for row in found.rows]
     data = wide(rows, ["run", "run_id"], lambda row: str(row["quantity"]))

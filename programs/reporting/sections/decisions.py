@@ -33,7 +33,19 @@ _REALLOCATED = (
     "among its first five, in its list. host probability: what that model gives it. tv: mass that the guest moves. on "
     "first, on five: mass that host and guest give the host's first candidates."
 )
-_MATCHED = "control: other tokens of the same tenth of the same solution. lead: pivotal less control."
+# What tables of pooled counterfactuals leave to the files beside them: counts that repeat n units or n tokens.
+_POOLED = (*_IMPLIED, "metric", "n_problems", "n_samples", "n_answers", "n_matched")
+_ARMS = (
+    "taken: share of right continuations with the guest's token, or with the sentence as it is; denied: with the writing "
+    "model's token, or with the sentence drawn anew. effect: taken less denied, in points. necessary: share of units with "
+    "taken above and denied at most one half; harmful: the reverse. answers: how far apart the answers of both are, right "
+    "or wrong: half the squared distance of their distributions, without bias; kl: KL(denied || taken) of these, nats."
+)
+_JUMPS = (
+    "pivotal: share of the tokens at which the share of right solutions changes by the search's gap or more; jump: by how "
+    "much there, up or down, on average; raises: share of these at which it goes up. control: pivotal ones among other "
+    "tokens of the same tenth of the same solution; lead: pivotal less control, in points."
+)
 _CHOICE = """
     SELECT taken.sample_id
     FROM samples AS taken JOIN runs USING (run_id)
@@ -86,7 +98,8 @@ def _value_of(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _takeovers(context: ReportContext) -> Content:
-    runs = [run.run_id for run in context.selection.records if run.gate not in (None, "never", "always")]
+    gates = {run.run_id: run.gate for run in context.selection.records}
+    runs = [run for run in context.selection.whole if gates[run] not in (None, "never", "always")]
     if not runs:
         raise UsageError("No run among these has a gate that takes over single tokens.", "Run one: rrti run guided.")
     found = context.each("takeovers", runs)
@@ -195,7 +208,7 @@ def _scored(context: ReportContext) -> Sequence[str]:
     return context.selection.of_programs("diagnose", "guided")
 
 
-def _continued(name: str, title: str, unit: str, note: str = "") -> Callable[[ReportContext], Content]:
+def _continued(name: str, title: str, unit: str, note: str) -> Callable[[ReportContext], Content]:
     """A section of the runs whose samples continue others, pooled: each of them is of one sample."""
 
     def content(context: ReportContext) -> Content:
@@ -206,9 +219,16 @@ def _continued(name: str, title: str, unit: str, note: str = "") -> Callable[[Re
                 "There is no such counterfactual run among the runs.", f"Make one: {command('counterfactual', unit=unit)}."
             )
         data = context.query(name, runs)
-        return Content(part_tables(name, title, data, hidden=_IMPLIED, notes=[note] if note else [], rule_by="run"))
+        return Content([*map(_said_once, part_tables(name, title, data, hidden=_POOLED, notes=[note], rule_by="run"))])
 
     return content
+
+
+def _said_once(table: Table) -> Table:
+    """The table without labels that put its predictors and deciles into one word, and without what deciles never have."""
+    if not any(column.name == "decile" for column in table.columns):
+        return table
+    return replace(table, columns=[column for column in table.columns if column.name not in ("label", "n_open")])
 
 
 SECTIONS = (
@@ -230,11 +250,11 @@ SECTIONS = (
     Section(
         "causality",
         "Causality",
-        _continued("causality", "Takeovers and sentences that decided the outcome", "token"),
+        _continued("causality", "Takeovers and sentences that decided the outcome", "token", _ARMS),
     ),
     Section(
         "pivotal",
         "Pivotal tokens",
-        _continued("pivotal", "Tokens at which right solutions jump", "pivotal", _MATCHED),
+        _continued("pivotal", "Tokens at which right solutions jump", "pivotal", _JUMPS),
     ),
 )
