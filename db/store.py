@@ -323,7 +323,7 @@ class Store(StoreReader):
         by_key: dict[tuple[str, str], SampleTrace] = {}
         for trace in traces:
             by_key.setdefault((trace.sample.run_id, trace.sample.sample_id), trace)
-        query = "SELECT run_id, sample_id FROM stored_samples WHERE list_contains($ids, sample_id)"
+        query = "SELECT run_id, sample_id FROM stored_samples WHERE sample_id IN (SELECT unnest($ids))"
         present = set(cursor.execute(query, {"ids": [sample_id for _, sample_id in by_key]}).fetchall())
         return [trace for key, trace in by_key.items() if key not in present]
 
