@@ -15,7 +15,6 @@ from rrti_sgl.db.connection import translate
 from rrti_sgl.db.tables import SCORES
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.records import CalibrationRecord, FloatArray, ProblemRecord, RunRecord, SampleRecord, SampleTrace
-from rrti_sgl.sinks.refusals import COMMON, differences
 
 
 class StoreReader:
@@ -131,25 +130,25 @@ class StoreReader:
         exact = [row for row in rows if row["run_id"] == reference]
         return [record_rows.record_of(RunRecord, row) for row in exact or rows]
 
-    def find_unfinished(self, record: RunRecord) -> str | None:
-        """Id of the newest run that began as this one would and did not get to its end; None where there is none.
+    def find_unfinished(self, like: Mapping[str, Any]) -> str | None:
+        """Id of the newest run that began alike and did not get to its end; None where there is none.
 
         A run that says it is running was killed: nobody else can have the store open for writing.
-        """
-        return self._newest_like(record, "status <> 'finished' AND run_id NOT IN (SELECT run_id FROM sealed_runs)")
 
-    def find_finished(self, record: RunRecord) -> str | None:
-        """Id of the newest finished run that began as this one would; None where there is none."""
-        return self._newest_like(record, "status = 'finished'")
-
-    def _newest_like(self, record: RunRecord, condition: str) -> str | None:
-        query = f"""
-            SELECT * FROM runs WHERE program = $program AND config_hash = $hash AND {condition}
-            ORDER BY created_at DESC, run_id
+        Args:
+            like: columns of runs and their values: what `rrti_sgl.sinks.refusals.identity` says, as far as it is known.
         """
-        rows = self.sql(query, {"program": record.program, "hash": record.config_hash}).to_pylist()
-        began = (record_rows.record_of(RunRecord, row) for row in rows)
-        return next((run.run_id for run in began if not differences(run, record, COMMON)), None)
+        return self._newest_like(like, "status <> 'finished' AND run_id NOT IN (SELECT run_id FROM sealed_runs)")
+
+    def find_finished(self, like: Mapping[str, Any]) -> str | None:
+        """Id of the newest finished run that began alike; None where there is none. Arguments as for `find_unfinished`."""
+        return self._newest_like(like, "status = 'finished'")
+
+    def _newest_like(self, like: Mapping[str, Any], condition: str) -> str | None:
+        alike = " AND ".join(f"{column} IS NOT DISTINCT FROM ${column}" for column in like)
+        query = f"SELECT run_id FROM runs WHERE {condition} AND {alike} ORDER BY created_at DESC, run_id LIMIT 1"
+        found: list[str] = self.sql(query, like)["run_id"].to_pylist()
+        return found[0] if found else None
 
     def _known_runs(self) -> str:
         rows = self.sql("SELECT run_id, program FROM runs ORDER BY created_at DESC LIMIT 8").to_pylist()

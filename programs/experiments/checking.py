@@ -12,7 +12,7 @@ from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.experiments.grid import Cell
 from rrti_sgl.programs.running.gating import choose_gate
 from rrti_sgl.programs.running.preconditions import check_special_tokens
-from rrti_sgl.programs.running.preparing import check_room, first_jobs, in_roles
+from rrti_sgl.programs.running.preparing import as_known, check_room, first_jobs, in_roles
 from rrti_sgl.programs.running.settings import RunSettings
 
 # What is checked, in this order; an error of it is about a field of the file that goes by another name.
@@ -35,6 +35,7 @@ def check_cells(pair: Pair, cells: Sequence[Cell], problem_sets: Mapping[str, Pr
         problem_set = problem_sets.get(name)
         if problem_set is None:
             continue
+        problem_set = as_known(problem_set, cell.settings, pair.base.info.model)
         if name not in seen:
             seen.add(name)
             _check_prompts(pair, cell, problem_set, noting)

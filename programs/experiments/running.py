@@ -13,7 +13,7 @@ from rrti_sgl.errors import RRTIError
 from rrti_sgl.programs.experiments.checking import Checked, check_cells
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.spec import REASONING
-from rrti_sgl.programs.running.preparing import prepare
+from rrti_sgl.programs.running.preparing import as_known, prepare
 from rrti_sgl.programs.running.runner import Progress, Workers, execute_into
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.stored.calibrate import calibrate_on_run
@@ -176,28 +176,23 @@ def decided(cell: Cell, thresholds: Mapping[tuple[str, float], str], runs: GridR
 
 
 def find_run(store: Store, identity: PairIdentity, cell: Cell) -> RunRecord | None:
-    """The stored run of exactly these settings, problems and models: a finished one, or else the newest."""
-    problem_set = cell.settings.load_problems()
+    """The stored run of exactly these settings, problems and models: a finished one, or else the newest.
+
+    No server need tell: the numbers of the gate follow from the settings, of which its calibration is one.
+    """
+    problem_set = as_known(cell.settings.load_problems(), cell.settings, identity.base_model)
     settings = cell.settings.resolved(problem_set, identity.vocab_size)
     models = (identity.base_model, identity.reasoning_model)[:: -1 if settings.exchanged else 1]
-    rows = store.sql(
-        """
-        SELECT run_id FROM runs
-        WHERE config_hash = $hash AND program = $program AND tokenizer_hash = $tokenizer
-          AND base_model = $base AND reasoning_model = $reasoning AND score_kind = $kind
-          AND (status = 'finished' OR run_id NOT IN (SELECT run_id FROM sealed_runs))
-        ORDER BY (status = 'finished') DESC, created_at DESC LIMIT 1
-        """,
-        {
-            "hash": settings.digest(problem_set),
-            "program": settings.program,
-            "tokenizer": identity.tokenizer_hash,
-            "base": models[0],
-            "reasoning": models[1],
-            "kind": "full" if identity.fused or settings.k >= identity.vocab_size else settings.score_kind,
-        },
-    ).to_pylist()
-    return store.get_run(rows[0]["run_id"]) if rows else None
+    like = {
+        "program": settings.program,
+        "config_hash": settings.digest(problem_set),
+        "base_model": models[0],
+        "reasoning_model": models[1],
+        "tokenizer_hash": identity.tokenizer_hash,
+        "score_kind": "full" if identity.fused or settings.k >= identity.vocab_size else settings.score_kind,
+    }
+    found = store.find_finished(like) or store.find_unfinished(like)
+    return store.get_run(found) if found else None
 
 
 def calibration_of(store: Store, run_id: str, metric: str, spike_ratio: float) -> str:

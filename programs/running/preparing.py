@@ -120,8 +120,7 @@ def resolve(
     if problem_ids is not None:
         chosen_problems = [problem for problem in problem_set.problems if problem.problem_id in problem_ids]
         problem_set = replace(problem_set, problems=chosen_problems)
-    if pair.base.info.model == BASE_NAME and problem_set.base_template == ProblemSet.base_template:
-        problem_set = in_world(problem_set, grade=settings.grader is None)
+    problem_set = as_known(problem_set, settings, pair.base.info.model)
     settings = settings.resolved(problem_set, pair.vocab_size)
     pair = in_roles(pair, settings)
     wrong: list[RRTIError] = []
@@ -163,6 +162,19 @@ def resolve(
         settings = replace(settings, gate=replace(settings.gate, like=chosen.followed.run_id))
     tagger: PlanningTagger = load_tagger(settings.tagger) if settings.tagger else LexicalTagger()
     return ResolvedRun(settings, problem_set, chosen, tagger)
+
+
+def as_known(problem_set: ProblemSet, settings: RunSettings, base_model: str) -> ProblemSet:
+    """The problems as a pair is asked them: the bundled one as it knows them, unless they have a prompt of their own.
+
+    Args:
+        problem_set: as it was loaded.
+        settings: of the run.
+        base_model: as its server names it.
+    """
+    if base_model != BASE_NAME or problem_set.base_template != ProblemSet.base_template:
+        return problem_set
+    return in_world(problem_set, grade=settings.grader is None)
 
 
 def build(pair: Pair, resolved: ResolvedRun, run_id: str) -> PreparedRun:

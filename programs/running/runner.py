@@ -21,6 +21,7 @@ from rrti_sgl.programs.running.preparing import PreparedRun, prepare
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import RunRecord, RunStatus
+from rrti_sgl.sinks.refusals import identity
 from rrti_sgl.sinks.sink import Sink
 
 
@@ -113,7 +114,7 @@ async def run_program(
             generated as far as it can be.
     """
     prepared = prepare(session.pair, settings, store, run_id=resume, problem_set=problem_set)
-    if resume is None and not anew and (resume := store.find_unfinished(prepared.record)):
+    if resume is None and not anew and (resume := store.find_unfinished(identity(prepared.record))):
         prepared = prepared.under(resume)
     prepared = prepared.resumed_by("run", store)
     return await execute_into(store, session, prepared, resume=resume is not None, on_progress=on_progress)
@@ -148,10 +149,8 @@ async def run_seeds(
         raise UsageError(f"{argument('seeds', seeds)} makes no run.", f"Give 1 to {bounds.RUNS}.")
     records = []
     for seeded in (replace(settings, seed=settings.seed + number) for number in range(seeds)):
-        finished = (
-            None if anew else store.find_finished(prepare(session.pair, seeded, store, problem_set=problem_set).record)
-        )
-        if finished is not None:
+        prepared = None if anew else prepare(session.pair, seeded, store, problem_set=problem_set)
+        if prepared is not None and (finished := store.find_finished(identity(prepared.record))):
             records.append(store.get_run(finished))
         else:
             record = await run_program(session, store, seeded, anew=anew, problem_set=problem_set, on_progress=track(seeded))

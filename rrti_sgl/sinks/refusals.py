@@ -17,6 +17,11 @@ COMMON = ("base_model", "reasoning_model", "tokenizer_hash", "n_problems", "k", 
 TOKEN_FIELDS = token_fields()
 
 
+def identity(run: RunRecord) -> dict[str, Any]:
+    """What runs have in common that begin alike."""
+    return {name: getattr(run, name) for name in ("program", "config_hash", *COMMON)}
+
+
 def check_trace(trace: SampleTrace) -> None:
     """Refuse a sample whose columns do not fit each other or its record.
 

@@ -10,21 +10,21 @@ import pytest
 from rrti_sgl.db import sealing
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError
-from rrti_sgl.sinks.refusals import check_unchanged
+from rrti_sgl.sinks.refusals import check_unchanged, identity
 from tests.db.conftest import NOON, make_run
 
 
 def test_the_newest_unfinished_run_of_the_same_command_is_found(path):
     with Store.open(path) as store:
-        assert store.find_unfinished(make_run()) is None
+        assert store.find_unfinished(identity(make_run())) is None
         for number, status in enumerate(("failed", "interrupted", "running", "finished")):
             store.begin_run(make_run(f"r{number}", created_at=NOON + timedelta(minutes=number)))
             if status != "running":
                 store.finish_run(f"r{number}", status)
-        assert store.find_unfinished(make_run("new")) == "r2"
+        assert store.find_unfinished(identity(make_run("new"))) == "r2"
     sealing.seal(path, "r2", unfinished=True)
     with Store.open(path) as store:
-        assert store.find_unfinished(make_run("new")) == "r1"
+        assert store.find_unfinished(identity(make_run("new"))) == "r1"
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_the_newest_unfinished_run_of_the_same_command_is_found(path):
 )
 def test_a_run_of_another_command_is_not(store, change):
     store.begin_run(make_run())
-    assert store.find_unfinished(make_run("new")) == "r1"
-    assert store.find_unfinished(make_run("new", **change)) is None
+    assert store.find_unfinished(identity(make_run("new"))) == "r1"
+    assert store.find_unfinished(identity(make_run("new", **change))) is None
 
 
 def test_what_changed_is_said_setting_by_setting():

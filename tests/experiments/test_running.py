@@ -25,6 +25,7 @@ from rrti_sgl.programs.running.runner import Progress
 from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
 from rrti_sgl.records import RunRecord
 from rrti_sgl.serving.server import ServedPair
+from rrti_sgl.tinypair.bundle import BASE_NAME
 from tests.experiments.files import BASE, SMALL, pair, write
 from tests.toy_pair import ToyEngine, toy_pair
 
@@ -133,6 +134,26 @@ def test_a_guest_takes_over_by_thresholds_of_its_own(tmp_path: Path) -> None:
         for guest, identity in identities.items():
             assert runner.take_stored(identity, grid, GridRuns(), guest)
         assert len(watch.stored) == 7
+
+
+def test_problems_that_the_bundled_pair_is_shown_in_its_own_words_are_not_run_twice(tmp_path: Path) -> None:
+    """Their length is then its own, too, which is found again without the pair."""
+    grid = grid_of(tmp_path, guided_toys(tmp_path).replace("max_new_tokens = 20", ""))
+
+    async def go(watch: Watch) -> PairIdentity:
+        pair = toy_pair(3)
+        pair.base.info = replace(pair.base.info, model=BASE_NAME)  # type: ignore[misc]
+        async with PairSession(pair, Concurrency(4)) as session:
+            await GridRunner(store, watch, "").run(session, grid, GridRuns())
+            return PairIdentity.of(pair)
+
+    with Store.open(tmp_path / "traces.duckdb") as store:
+        first, again = Watch(), Watch()
+        identity = asyncio.run(go(first))
+        assert asyncio.run(go(again)) == identity
+        assert GridRunner(store, again, "").take_stored(identity, grid, GridRuns())
+    assert again.begun == []
+    assert again.stored == 2 * first.begun == 2 * ["diagnose", "base", "guided r=0.2", "random like r=0.2"]
 
 
 @pytest.mark.server
