@@ -151,6 +151,7 @@ class Explorer:
         query = """
             SELECT
                 runs.run_id AS run, program, status, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ') AS "createdAt",
+                config ->> '$.arms.unit' AS unit, coalesce(config ->> '$.program', program) AS writer,
                 problem_set AS "problemSet", base_model AS "baseModel", reasoning_model AS "reasoningModel",
                 coalesce(n.samples, 0) AS samples, coalesce(n.graded, 0) AS graded, coalesce(n."right", 0) AS "right",
                 coalesce(n.tokens, 0) AS tokens,

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,43 @@ def write_store(path: Path) -> Path:
     return path
 
 
-def _trace(run: str, i: int, ids: Any, drew: Any, scores: Any, draws: np.random.Generator, correct: bool) -> SampleTrace:
+ROLLING = ThresholdRule(0.8, rolling=3)
+
+
+def write_continued(path: Path) -> dict[str, str]:
+    """A guided run whose gate compares rolling means, and a counterfactual run that continues its one sample.
+
+    Returns the ids of samples: "root", and those that were given nothing ("anew"), half of it ("half"), all of it ("whole").
+    """
+    draws = np.random.default_rng(2)
+    ids = draws.integers(0, len(VOCABULARY), LENGTH).astype(np.int32)
+    root = _trace("rolling-1", 0, ids, None, draws.exponential(size=LENGTH), draws, correct=True, rule=ROLLING)
+    gate = {"gate": "divergence", "tau": ROLLING.tau, "gate_params": {"rolling": ROLLING.rolling}, "n_problems": 1}
+    more = {"program": "guided", "arms": {"sample": root.sample.sample_id, "unit": "sentence", "spans": [[0, LENGTH - 1]]}}
+    found = {"root": root.sample.sample_id}
+    with Store.open(path) as store:
+        store.add_problems([make_problem("p000", question="How many has person 0?")])
+        store.begin_run(make_run("rolling-1", program="guided", samples_per_problem=1, k=K, temperature=0.0, **gate))
+        store.begin_run(make_run("anew-1", program="counterfactual", config={"kind": "counterfactual"} | more, k=K, **gate))
+        store.write_samples([root])
+        for index, (name, last) in enumerate({"anew": -1, "half": LENGTH // 2, "whole": LENGTH - 1}.items()):
+            own = ids[last + 1 :].copy()
+            own[2:] = (own[2:] + 1) % len(VOCABULARY)
+            scores = draws.exponential(size=len(own))
+            trace = _trace("anew-1", 0, own, None, scores, draws, correct=True, rule=ROLLING)
+            prompt = (root.sample.base_prompt or "") + "".join(VOCABULARY[t] for t in ids[: last + 1])
+            origin = {"parent_sample_id": root.sample.sample_id, "parent_position": last, "arm": "kept"}
+            sample_id = found[name] = f"{name}-{root.sample.sample_id[:4]}"
+            sample = replace(trace.sample, sample_id=sample_id, sample_index=index, base_prompt=prompt, **origin)
+            store.write_samples([replace(trace, sample=sample)])
+    return found
+
+
+def _trace(run: str, i: int, ids: Any, drew: Any, scores: Any, draws: np.random.Generator, correct: bool,
+           rule: ThresholdRule = RULE) -> SampleTrace:  # fmt: skip
     n, words = len(ids), len(VOCABULARY)
     drew = ids if drew is None else drew
-    fired, mean = replay(scores, RULE) if not np.isnan(scores).any() else (np.zeros(n, bool), np.full(n, np.nan))
+    fired, mean = replay(scores, rule) if not np.isnan(scores).any() else (np.zeros(n, bool), np.full(n, np.nan))
     lists = np.argsort(draws.random((2, n, words)), axis=2)[:, :, :K].astype(np.int32)
     lists[:, :, 0] = ids
     for side in lists:  # no token twice
@@ -87,7 +121,7 @@ def _trace(run: str, i: int, ids: Any, drew: Any, scores: Any, draws: np.random.
         "reasoning_topk_ids": lists[1],
         "reasoning_topk_logprobs": np.tile(probabilities[::-1], (n, 1)),
     }
-    scored = "ce" if run == "guided-1" else None
+    scored = None if run == "base-1" else "ce"
     return make_trace(run, f"p{i:03d}", 0, scores, correct=correct, tokens=tokens, score_metric=scored, answer=str(i))
 
 

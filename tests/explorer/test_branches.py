@@ -294,6 +294,27 @@ def test_what_cannot_begin_is_refused(
     assert answer.json()["error"]["remedy"]
 
 
+def test_a_rolling_mean_and_lambda_are_refused_by_name(store: Store, parent: SampleTrace) -> None:
+    settings = RunSettings.from_dict(store.get_run(parent.sample.run_id).config, [GRADER])
+
+    async def go() -> tuple[httpx.Response, httpx.Response]:
+        async with PairSession(toy_pair(3), Concurrency(4)) as session:
+            run = (await run_program(session, store, replace(settings, gate=replace(settings.gate, rolling=3)))).run_id
+        [first, *_] = store.sql("SELECT sample_id FROM samples WHERE run_id = $run", {"run": run}).to_pylist()
+        body = {"run": run, "sample": first["sample_id"], "position": 0, "token": 1, "program": "guided"}
+        async with opened(store) as (_, _, http):
+            refused = await http.post("/data/branches", json={**body, "lambda": 2})
+            return refused, await http.post("/data/branches", json={**body, "tau": 0.7})
+
+    refused, without = asyncio.run(go())
+    assert refused.status_code == 400
+    said = refused.json()["error"]
+    assert said["message"] == "rolling = 3 and lambda = 2 both need the local mean, each of its own window."
+    assert said["remedy"] == "Leave one of them out."
+    assert without.status_code == 200
+    assert '"finished"' in without.text
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -20,6 +20,7 @@ from rrti_sgl.serving.server import ServedPair
 from tests.explorer.browsing import (
     LENGTH,
     PROBLEMS,
+    ROLLING,
     RULE,
     VOCABULARY,
     Watched,
@@ -28,6 +29,7 @@ from tests.explorer.browsing import (
     served_store,
     shown,
     views,
+    write_continued,
     write_store,
 )
 from tests.hostile import make_hostile_store
@@ -448,3 +450,55 @@ def test_a_branch_is_asked_for_with_what_was_changed_alone(page: Any, url: str, 
     page.fill("[aria-label='Factor lambda of the branch']", "3")
     page.fill("[aria-label='Threshold tau of the branch']", "")
     assert go_on(4) == {"program": "guided", "temperature": 0, "lambda": 3}
+
+
+@pytest.fixture(scope="module")
+def continued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    path = tmp_path_factory.mktemp("continued") / "traces.duckdb"
+    ids = write_continued(path)
+    with served_store(path) as address:
+        yield address, ids
+
+
+def test_no_lambda_is_offered_beside_a_rolling_mean(page: Any, continued: tuple[str, dict[str, str]]) -> None:
+    """Both need the local mean, each of its own window: what is lit is what such a gate can decide."""
+    url, ids = continued
+
+    def told(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('"branching":false', '"branching":true'))
+
+    page.route("**/sample/**", told)
+    for run, name in (("rolling-1", "root"), ("anew-1", "anew")):
+        page.goto(f"{url}/sample/{run}/{ids[name]}?lambda=5")  # as an address from elsewhere may say
+        page.wait_for_selector(".threshold")
+        tau, found = lit(page)
+        assert tau == ROLLING.tau
+        assert found == page.locator("#text .t.taken").evaluate_all("all => all.map(t => Number(t.dataset.i))")
+        assert page.inner_text(".strip figcaption").startswith("Mean of the last 3 scores by position.")
+        page.get_by_role("radio", name="guided").check()
+        assert page.inner_text(".guidedby").split() == ["τ", "mean", "of", "3", "scores"]
+        assert page.locator(".lambda").count() == 0
+        assert page.input_value("[aria-label='Threshold tau of the branch']") == f"{ROLLING.tau:g}"
+        assert "rolling 3" in page.inner_text(".crumbs")
+
+
+def test_what_continues_a_beginning_says_where_it_left(page: Any, continued: tuple[str, dict[str, str]]) -> None:
+    url, ids = continued
+    shown(page, f"{url}/tree/rolling-1/{ids['root']}")
+    lines = page.locator(".node:not(.root) .line").all_inner_texts()
+    assert [re.search(r"(from the beginning|at \d+)", line)[0] for line in lines] == [  # type: ignore[index]
+        *("from the beginning", f"at {LENGTH // 2}", f"at {LENGTH - 1}")
+    ]
+    assert page.locator(".lane > span").evaluate_all("all => all.every((bar) => parseFloat(bar.style.left) >= 0)")
+    for name, common in (("anew", 2), ("half", LENGTH // 2 + 3)):
+        for pair in (("rolling-1", ids["root"], "anew-1", ids[name]), ("anew-1", ids[name], "rolling-1", ids["root"])):
+            shown(page, f"{url}/compare/{'/'.join(pair)}")
+            assert f"Alike up to token {common};" in page.inner_text(".found")
+    shown(page, f"{url}/compare/rolling-1/{ids['root']}/anew-1/{ids['whole']}")
+    assert page.inner_text(".found") == f"Both are the same {LENGTH} tokens."
+    shown(page, f"{url}/sample/anew-1/{ids['whole']}")
+    assert "no token of its own" in page.inner_text(".detail")
+    assert "counterfactual sentence" in page.inner_text(".crumbs")
+    shown(page, f"{url}/sample/anew-1/{ids['anew']}")
+    assert "branch from the beginning" in page.inner_text(".crumbs")

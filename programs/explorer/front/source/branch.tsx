@@ -100,8 +100,8 @@ export function useBranches(sample: Sample): Branches {
   return { live, program, setProgram, temperature, setTemperature, rule, setRule, start, stop };
 }
 
-function ownRule({ runInfo: { program, gate } }: Sample): GuidedBy {
-  return program === "guided" && gate ? { tau: gate.tau, lambda: gate.lambda } : { tau: null, lambda: null };
+function ownRule({ runInfo: { writer, gate } }: Sample): GuidedBy {
+  return writer === "guided" && gate ? { tau: gate.tau, lambda: gate.lambda } : { tau: null, lambda: null };
 }
 
 function changes(rule: GuidedBy, own: GuidedBy): Pick<BranchRequest, "tau" | "lambda"> {
@@ -155,7 +155,7 @@ export function BranchChoice({ store, sample, branches }: { store: StoreInfo; sa
       </label>
       {branches.program === "guided" && (
         <p class="guidedby">
-          <RuleFields {...branches.rule} factor={sample.runInfo.gate?.lambda ?? LAMBDA} of=" of the branch" open={ownRule(sample).tau === null ? "calibrated" : "as the run"} set={branches.setRule} />
+          <RuleFields {...branches.rule} factor={sample.runInfo.gate?.lambda ?? LAMBDA} rolling={sample.runInfo.writer === "guided" ? (sample.runInfo.gate?.rolling ?? 1) : 1} of=" of the branch" open={ownRule(sample).tau === null ? "calibrated" : "as the run"} set={branches.setRule} />
         </p>
       )}
     </fieldset>

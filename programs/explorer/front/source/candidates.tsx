@@ -5,7 +5,7 @@ import { type Cell, useCell } from "./cell";
 import type { Sample, TokenCandidates } from "./contract";
 import type { CandidateReader } from "./data";
 import { number, percent, visible } from "./format";
-import type { Rule } from "./threshold";
+import { levels, type Rule } from "./threshold";
 import { isReasoning, otherDrawn } from "./tokens";
 
 const ROWS = 8;
@@ -112,6 +112,7 @@ function Bar({ pair, emitted, drew, force }: { pair: Pair | null; emitted: numbe
 export function TokenFacts({ sample, at, candidates, rule, fired }: { sample: Sample; at: number; candidates: TokenCandidates | null; rule: Rule | null; fired: boolean }) {
   const score = sample.score[at] ?? null;
   const mean = sample.localMean[at] ?? null;
+  const compared = rule && rule.rolling > 1 ? (levels(sample, rule.rolling)[at] ?? null) : score;
   const metric = (name: string): number | null => sample.metrics[name]?.[at] ?? null;
   const drew = otherDrawn(sample, at);
   const emitted = sample.texts[at] ?? "";
@@ -142,7 +143,8 @@ export function TokenFacts({ sample, at, candidates, rule, fired }: { sample: Sa
           {rule && score !== null && (
             <span class="dim">
               {" "}
-              {score > rule.tau ? ">" : "≤"} τ {number(rule.tau)}
+              {rule.rolling > 1 && `mean of ${rule.rolling}: ${number(compared)} `}
+              {compared !== null && compared > rule.tau ? ">" : "≤"} τ {number(rule.tau)}
             </span>
           )}
         </dd>

@@ -33,7 +33,7 @@ function Both({ left, right }: { left: Sample; right: Sample }) {
   useTitle(`${left.row.problem}: ${left.row.program} and ${right.row.program}`);
   const parting = useMemo(() => partingOf(left, right), [left, right]);
   const { kind, common, from, given } = parting;
-  const alike = kind === "apart" && common === left.ids.length && common === right.ids.length;
+  const alike = kind !== "siblings" && given.every((text) => text === "") && from[0] >= left.ids.length && from[1] >= right.ids.length;
   const other = left.row.problem === right.row.problem && left.question === right.question ? null : right.question;
   return (
     <article class="compare">
@@ -46,7 +46,7 @@ function Both({ left, right }: { left: Sample; right: Sample }) {
       {common > 0 && !alike && (
         <p class="text common">
           <span class="dim">{common > BEFORE ? `${times(common, "token")} alike … ` : ""}</span>
-          {(from[0] > 0 ? left : right).texts.slice(Math.max(0, common - BEFORE), common).join("")}
+          {(from[0] === common ? left : right).texts.slice(Math.max(0, common - BEFORE), common).join("")}
         </p>
       )}
       <div class="sides">
@@ -58,16 +58,16 @@ function Both({ left, right }: { left: Sample; right: Sample }) {
 }
 
 function Parted({ left, right, parting }: { left: Sample; right: Sample; parting: Parting }) {
-  const { kind, common: at, given } = parting;
+  const { kind, common, from, given } = parting;
   if (kind === "siblings") return <>Two branches of one sample, after {count((left.row.parentPosition ?? 0) + 1)} and {count((right.row.parentPosition ?? 0) + 1)} of its tokens.</>;
-  const said = (sample: Sample, forced: string) => {
+  const said = (sample: Sample, at: number, forced: string) => {
     if (forced) return <b class="token">{visible(forced)}</b>;
     return sample.texts[at] === undefined ? <b>the end</b> : <b class="token">{visible(sample.texts[at] ?? "")}</b>;
   };
-  const reason = (sample: Sample, forced: string): string => (forced ? `${sample.row.program}: forced` : why(sample, at));
+  const reason = (sample: Sample, at: number, forced: string): string => (forced ? `${sample.row.program}: forced` : why(sample, at));
   return (
     <>
-      Alike up to token {count(at)}; there {said(left, given[0])} ({reason(left, given[0])}) stands against {said(right, given[1])} ({reason(right, given[1])}).
+      Alike up to token {count(common)}; there {said(left, from[0], given[0])} ({reason(left, from[0], given[0])}) stands against {said(right, from[1], given[1])} ({reason(right, from[1], given[1])}).
     </>
   );
 }
@@ -85,12 +85,12 @@ function why(sample: Sample, at: number): string {
 
 function Side({ sample, from, given }: { sample: Sample; from: number; given: string }) {
   const { row, runInfo } = sample;
-  const chosen = useMemo(() => new Cell<number>(Math.min(from, sample.ids.length - 1)), [sample, from]);
+  const chosen = useMemo(() => new Cell<number>(Math.max(0, Math.min(from, sample.ids.length - 1))), [sample, from]);
   const pointed = useMemo(() => new Cell<number | null>(null), [sample]);
   return (
     <section class="side" aria-label={runLabel(runInfo)}>
       <h2>
-        <a href={href(["sample", row.run, row.sample], { at: Math.min(from, sample.ids.length - 1) })} title={row.run}>
+        <a href={href(["sample", row.run, row.sample], { at: chosen.value })} title={row.run}>
           {runLabel(runInfo)}
           {row.index > 0 && ` #${row.index}`}
         </a>
@@ -110,7 +110,7 @@ function Side({ sample, from, given }: { sample: Sample; from: number; given: st
         )}
         <Rest sample={sample} from={from} chosen={chosen} pointed={pointed} />
       </div>
-      <Look sample={sample} chosen={chosen} pointed={pointed} />
+      {sample.ids.length > 0 && <Look sample={sample} chosen={chosen} pointed={pointed} />}
     </section>
   );
 }

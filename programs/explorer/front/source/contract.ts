@@ -11,7 +11,9 @@ export interface StoreInfo {
   statistics: string[];         // which aggregates have something to show
 }
 export interface RunInfo {
-  run: string; program: string; status: string; createdAt: string; problemSet: string;
+  run: string; program: string; unit: string | null; // what a counterfactual run tries
+  writer: string;               // the program that decoded it, of a counterfactual run that of the sample it continues
+  status: string; createdAt: string; problemSet: string;
   baseModel: string | null; reasoningModel: string | null;
   samples: number; graded: number; right: number; tokens: number; takeovers: number;
   metric: string | null; scoreKind: string; temperature: number;

@@ -35,13 +35,17 @@ export function visible(text: string): string {
 
 /** A run in a few words: its program and what tells it from others of the same program. */
 export function runLabel(run: RunInfo): string {
-  const parts = [run.program];
+  const parts = [run.program, ...(run.unit ? [run.unit] : [])];
   const gate = run.gate;
   if (gate?.metric && gate.tau !== null) parts.push(`τ=${number(gate.tau)}`);
   if (gate?.metric && gate.lambda !== null) parts.push(`λ=${number(gate.lambda)}${gate.warmup && gate.warmup !== "tau" ? ` ${gate.warmup}` : ""}`);
+  for (const name of ["rolling", "cooldown"] as const) if (gate && gate[name] > (name === "rolling" ? 1 : 0)) parts.push(`${name} ${gate[name]}`);
   if (run.temperature > 0) parts.push(`T=${number(run.temperature)}`);
   return parts.join(" ");
 }
+
+/** Where a branch left the sample that it continues. */
+export const leftAt = (position: number | null): string => (position !== null && position < 0 ? "from the beginning" : `at ${position ?? "?"}`);
 
 /** The part of a run's id that people read out. */
 export const shortRun = (run: string): string => run.split("-").at(-1) ?? run;

@@ -18,19 +18,25 @@ export function commonLength(left: readonly number[], right: readonly number[]):
 }
 
 export function partingOf(left: Sample, right: Sample): Parting {
-  if (right.row.parent === left.row.sample) {
-    const at = right.row.parentPosition ?? 0;
-    return { kind: "branch", common: at, from: [at, 0], given: ["", givenTo(right, left, at)] };
-  }
+  if (right.row.parent === left.row.sample) return branchOf(left, right);
   if (left.row.parent === right.row.sample) {
-    const at = left.row.parentPosition ?? 0;
-    return { kind: "branch", common: at, from: [0, at], given: [givenTo(left, right, at), ""] };
+    const { common, from, given } = branchOf(right, left);
+    return { kind: "branch", common, from: [from[1], from[0]], given: [given[1], given[0]] };
   }
   const common = commonLength(left.ids, right.ids);
   if (left.row.parent !== null && left.row.parent === right.row.parent) {
     return { kind: "siblings", common: 0, from: [0, 0], given: tails(left.basePrompt ?? "", right.basePrompt ?? "") };
   }
   return { kind: "apart", common, from: [common, common], given: ["", ""] };
+}
+
+/** A branch beside its parent: from the token that it was given, or where that is the parent's own, where they part later. */
+function branchOf(parent: Sample, branch: Sample): Parting {
+  const at = branch.row.parentPosition ?? 0;
+  const given = at < 0 ? "" : givenTo(branch, parent, at);
+  if (at >= 0 && given.trim() !== (parent.texts[at] ?? "").trim()) return { kind: "branch", common: at, from: [at, 0], given: ["", given] };
+  const alike = commonLength(parent.ids.slice(at + 1), branch.ids);
+  return { kind: "branch", common: at + 1 + alike, from: [at + 1 + alike, alike], given: ["", ""] };
 }
 
 /** The token that a branch was given last: the rest of its prompt after its parent's up to there. */

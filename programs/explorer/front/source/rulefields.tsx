@@ -4,23 +4,28 @@ interface RuleFieldsProps {
   tau: number | null; // null: left open
   lambda: number | null; // null: tau alone decides
   factor: number; // lambda where it is switched on
+  rolling: number; // above 1: the mean of so many scores is compared with tau, and there is no lambda beside it
   of: string; // whose, for who does not see the place
   open?: string; // what an open threshold means
   set: (rule: { tau: number | null; lambda: number | null }) => void;
 }
 
-export function RuleFields({ tau, lambda, factor, of, open = "", set }: RuleFieldsProps) {
+export function RuleFields({ tau, lambda, factor, rolling, of, open = "", set }: RuleFieldsProps) {
   return (
     <>
       <label title="Fires where the score is above">
         τ <NumberField label={`Threshold tau${of}`} value={tau} open={open} set={(value) => (value !== null || open) && set({ tau: value, lambda })} />
       </label>
-      <span class="lambda">
-        <label title="and above lambda times the local mean, that of the scores before">
-          <input type="checkbox" aria-label={`Lambda${of}`} checked={lambda !== null} onChange={(event) => set({ tau, lambda: event.currentTarget.checked ? factor : null })} /> λ
-        </label>{" "}
-        <NumberField label={`Factor lambda${of}`} value={lambda} disabled={lambda === null} set={(value) => value !== null && value > 0 && set({ tau, lambda: value })} />
-      </span>
+      {rolling > 1 ? (
+        <span class="dim">mean of {rolling} scores</span>
+      ) : (
+        <span class="lambda">
+          <label title="and above lambda times the local mean, that of the scores before">
+            <input type="checkbox" aria-label={`Lambda${of}`} checked={lambda !== null} onChange={(event) => set({ tau, lambda: event.currentTarget.checked ? factor : null })} /> λ
+          </label>{" "}
+          <NumberField label={`Factor lambda${of}`} value={lambda} disabled={lambda === null} set={(value) => value !== null && value > 0 && set({ tau, lambda: value })} />
+        </span>
+      )}
     </>
   );
 }

@@ -8,7 +8,7 @@ import { CandidateBars, TokenFacts, useLookedAt } from "./candidates";
 import { Cell } from "./cell";
 import type { Sample, StoreInfo } from "./contract";
 import { CandidateReader, readSample } from "./data";
-import { count, number, percentOf, runLabel, times } from "./format";
+import { count, leftAt, number, percentOf, runLabel, times } from "./format";
 import { Awaited, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
 import { Partners } from "./partners";
@@ -16,7 +16,7 @@ import { LAMBDA, startingRule } from "./rule";
 import { RuleFields } from "./rulefields";
 import { useNarrow } from "./samples";
 import { Strip } from "./strip";
-import { fires, type Rule } from "./threshold";
+import { fires, levels, type Rule } from "./threshold";
 import { levelsOf, LEVELS, otherDrawn, TokenText, topOf } from "./tokens";
 
 interface SampleViewProps {
@@ -84,7 +84,7 @@ function Looked({ store, sample, query }: { store: StoreInfo; sample: Sample; qu
         </div>
         <Sheet>
           <Detail sample={sample} reader={reader} chosen={chosen} pointed={pointed} rule={rule} fired={fired} force={store.branching ? branches.start : undefined} />
-          <BranchChoice store={store} sample={sample} branches={branches} />
+          {sample.ids.length > 0 && <BranchChoice store={store} sample={sample} branches={branches} />}
         </Sheet>
       </div>
       <Partners store={store} sample={sample} />
@@ -123,7 +123,7 @@ function ruleOf(query: URLSearchParams, start: Rule | null): Rule | null {
   return {
     ...start,
     tau: tau !== null && Number.isFinite(Number(tau)) ? Number(tau) : start.tau,
-    lambda: lambda === "off" ? null : lambda !== null && Number(lambda) > 0 ? Number(lambda) : start.lambda,
+    lambda: lambda === "off" || start.rolling > 1 ? null : lambda !== null && Number(lambda) > 0 ? Number(lambda) : start.lambda,
   };
 }
 
@@ -142,8 +142,8 @@ function Head({ sample }: { sample: Sample }) {
         </span>
         {row.parent && (
           <>
-            {" / branch at "}
-            <a href={href(["tree", row.run, row.sample])}>{row.parentPosition}</a>
+            {" / branch "}
+            <a href={href(["tree", row.run, row.sample])}>{leftAt(row.parentPosition)}</a>
           </>
         )}
       </p>
@@ -209,6 +209,7 @@ function Controls({ store, sample, metric, setMetric, rule, setRule, start, own,
             tau={rule.tau}
             lambda={rule.lambda}
             factor={start.lambda ?? LAMBDA}
+            rolling={rule.rolling}
             of=""
             set={({ tau, lambda }) => setRule({ ...rule, tau: tau ?? rule.tau, lambda })}
           />
@@ -266,7 +267,7 @@ function StripChart({ sample, rule, fired, chosen, pointed, setRule }: MarkedPro
   );
   useLayoutEffect(() => {
     if (!root.current) return undefined;
-    const made = new Strip(root.current, sample.score, limit, rule.tau, fired, sample.runInfo.metric ?? "", {
+    const made = new Strip(root.current, levels(sample, rule.rolling), limit, rule.tau, fired, sample.runInfo.metric ?? "", {
       threshold: (tau) => setRule({ ...latest.current, tau }),
       point: (index) => pointed.set(index),
       choose: (index) => chosen.set(index),
@@ -285,7 +286,7 @@ function StripChart({ sample, rule, fired, chosen, pointed, setRule }: MarkedPro
     <figure class="strip">
       <div ref={root} class="plot" role="group" aria-label={`Score of each token; threshold ${number(rule.tau)}`} />
       <figcaption>
-        Score by position{rule.lambda !== null && "; dotted: λ × local mean"}. Drag the line, or use its arrow keys: tokens above it light up.
+        {rule.rolling > 1 ? `Mean of the last ${rule.rolling} scores` : "Score"} by position{rule.lambda !== null && "; dotted: λ × local mean"}. Drag the line, or use its arrow keys: tokens above it light up.
       </figcaption>
     </figure>
   );
@@ -332,6 +333,7 @@ interface DetailProps extends MarkedProps {
 
 function Detail({ sample, reader, chosen, pointed, rule, fired, force }: DetailProps) {
   const { at, hovered, candidates } = useLookedAt(reader, chosen, pointed);
+  if (sample.ids.length === 0) return <p class="dim">It has no token of its own: what it was given was the whole solution.</p>;
   return (
     <div class={`look${hovered === null ? "" : " hovering"}`} data-at={at}>
       <TokenFacts sample={sample} at={at} candidates={candidates} rule={rule} fired={fired[at] === 1} />

@@ -21,7 +21,7 @@ export function fires(
   for (let t = 0; t < scores.length; t++) {
     const score = scores[t] ?? NaN, at = seen[t] ?? 0;
     if (at === 0) silentTo = -1;
-    if (!(level(score, localMean[t] ?? NaN, at, rule) > rule.tau) || at <= silentTo) continue;
+    if (!(level(score, localMean[t] ?? NaN, at, rule.rolling) > rule.tau) || at <= silentTo) continue;
     if (rule.lambda !== null && !aboveMean(score, localMean[t] ?? NaN, at, rule.lambda, rule)) continue;
     fired[t] = 1;
     if (rule.cooldown > 0) silentTo = at + rule.cooldown;
@@ -29,8 +29,14 @@ export function fires(
   return fired;
 }
 
-function level(score: number, localMean: number, seen: number, rule: Rule): number {
-  const before = Math.min(seen, rule.rolling - 1);
+/** What is compared with tau at each token: its score, or the mean of the last `rolling` scores. */
+export const levels = ({ score, localMean, seen }: Scored, rolling: number): (number | null)[] =>
+  score.map((own, t) => (own === null ? null : level(own, localMean[t] ?? NaN, seen[t] ?? 0, rolling)));
+
+interface Scored { score: readonly (number | null)[]; localMean: readonly (number | null)[]; seen: readonly number[] }
+
+function level(score: number, localMean: number, seen: number, rolling: number): number {
+  const before = Math.min(seen, rolling - 1);
   return before > 0 ? (score + before * localMean) / (before + 1) : score;
 }
 

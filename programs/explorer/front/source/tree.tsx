@@ -5,7 +5,7 @@ import { go, href, isStatic, joined } from "./address";
 import { Word } from "./branch";
 import type { Sample, StoreInfo, TreeNode } from "./contract";
 import { readSample, readTree } from "./data";
-import { count, runLabel, times, visible } from "./format";
+import { count, leftAt, runLabel, times, visible } from "./format";
 import { Awaited, Said, useLoaded, useTitle } from "./loading";
 import { Outcome } from "./outcome";
 
@@ -120,12 +120,19 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
         </li>
         {all.map(({ node, depth, start }, place) => (
           <li {...item(place)} key={`${node.run}/${node.sample}`} aria-level={depth + 1} class={`node depth${Math.min(depth, 6)}`}>
-            <Track from={start - 1} to={start + node.tokens} length={length} correct={node.correct} />
+            <Track from={Math.max(0, start - 1)} to={start + node.tokens} length={length} correct={node.correct} />
             <p class="line">
               <Outcome correct={node.correct} word />{" "}
               <span>
-                at {node.position} <b class="forced">{visible(node.token)}</b>
-                {node.arm && <span class="dim"> {node.arm}</span>}, then {node.program}
+                {leftAt(node.position)}
+                {node.position >= 0 && (
+                  <>
+                    {" "}
+                    <b class="forced">{visible(node.token)}</b>
+                    {node.arm && <span class="dim"> {node.arm}</span>}
+                  </>
+                )}
+                , then {node.program}
               </span>{" "}
               <span>answer {node.answer ?? "none"}</span> <span class="dim">{times(node.tokens, "token")}</span>
               <a href={href(["sample", node.run, node.sample])} tabIndex={at === place ? 0 : -1}>
@@ -136,7 +143,7 @@ function Tree({ store, root, nodes }: { store: StoreInfo; root: Sample; nodes: T
               </a>
             </p>
             <p class="text small">
-              <Word text={node.token} forced />
+              {node.token && <Word text={node.token} forced />}
               {node.text}
             </p>
           </li>
