@@ -18,17 +18,17 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.programs.frontend import executor
-from rrti_sgl.programs.frontend.options import check_plain_text, read_options
+from rrti_sgl.programs.frontend.options import read_options
 from rrti_sgl.programs.frontend.prefixes import Prompt
 from rrti_sgl.programs.frontend.session import FrontendSession, open_frontend
 from rrti_sgl.programs.options import declared
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running.portal import Portal
+from rrti_sgl.programs.running.runner import ended_by
 from rrti_sgl.programs.running.session import Concurrency, open_session
 from rrti_sgl.programs.running.settings import RunSettings, settings_from
 from rrti_sgl.programs.running.streaming import iterated
 from rrti_sgl.programs.values import given_path
-from rrti_sgl.records import RunStatus
 from rrti_sgl.science.gates import Gate
 
 
@@ -120,7 +120,6 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
 
     def select(self, s: Any, choices: Sequence[str], temperature: float, choices_method: Any = None) -> Any:
         """Choose by the base model's log-probabilities. Returns SGLang's `ChoicesDecision`; nothing is stored."""
-        check_plain_text(s)
         if temperature > 1e-5:
             raise UsageError(f"select(temperature={temperature!r}) is not supported.", "Use 0, as SGLang does.")
         prefixes = self._session.prefixes
@@ -132,7 +131,6 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
 
     def commit_lazy_operations(self, s: Any) -> None:
         """Before a fork: prefill the state's text once, so that every branch finds it in the radix caches."""
-        check_plain_text(s)
         self._portal.call(self._session.prefill, self._session.prefixes.prompt(s))
 
     def cache_prefix(self, prefix_str: str) -> None:
@@ -182,13 +180,11 @@ class InterventionBackend(BaseBackend):  # type: ignore[misc]  # SGLang is not t
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
-            status: RunStatus = "failed" if isinstance(error, Exception) else "interrupted"
-            self._session.recorder.status = (status, str(error) or type(error).__name__)
+            self._session.recorder.status = ended_by(error)
         self.close()
 
     def _decoded(self, s: Any, sampling_params: Any, *, streamed: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         """Pieces of a sample's text, at last an empty one with its meta information; its ids are remembered."""
-        check_plain_text(s)
         session, skip_special = self._session, bool(global_config.skip_special_tokens_in_output)
         options = read_options(sampling_params, session.settings, skip_special=skip_special)
         prompt, forked = session.prefixes.prompt(s), session.prefixes.forked(s)

@@ -70,9 +70,3 @@ def read_options(params: Any, settings: RunSettings, *, skip_special: bool) -> G
         ignore_eos=bool(params.ignore_eos),
         skip_special=skip_special,
     )
-
-
-def check_plain_text(executor: Any) -> None:
-    """Refuse a program that shows images or videos, which `/generate` would need beside the token ids."""
-    if executor.images_:
-        raise UsageError("image() and video() are not supported under intervention.", "Use text alone.")

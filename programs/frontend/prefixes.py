@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from rrti_sgl.errors import UsageError
 from rrti_sgl.tokens.vocabulary import Vocabulary
 
 _CONTEXT_CHARACTERS = 32  # tokenizers may treat the beginning of a text specially; a piece is no beginning
@@ -35,7 +36,6 @@ class Prefixes:
         self._vocabulary = vocabulary
         self._known: WeakKeyDictionary[Any, Prompt] = WeakKeyDictionary()
         self._lock = threading.Lock()
-        self.opening_ids = vocabulary.opening_ids
 
     def known(self, executor: Any) -> Prompt:
         """The beginning of a state's text whose ids are fixed: up to its last generation, or what it was forked from."""
@@ -52,12 +52,20 @@ class Prefixes:
             return None
         with self._lock:
             inherited = [prompt for prompt in self._known.values() if text.startswith(prompt.text)]
-        known = max(inherited, key=lambda prompt: len(prompt.text), default=Prompt("", ()))
-        return Prompt(text, (*known.ids, *self.encode_after(known, text[len(known.text) :])))
+        return self._grown(max(inherited, key=lambda prompt: len(prompt.text), default=Prompt("", ())), text)
 
     def prompt(self, executor: Any) -> Prompt:
-        """A state's text with its ids."""
-        known, text = self.known(executor), executor.text_
+        """A state's text with its ids.
+
+        Raises:
+            UsageError: images or videos are shown with it, which `/generate` would need beside the ids.
+        """
+        if executor.images_:
+            raise UsageError("image() and video() are not supported under intervention.", "Use text alone.")
+        return self._grown(self.known(executor), executor.text_)
+
+    def _grown(self, known: Prompt, text: str) -> Prompt:
+        """A text that begins with a known one, with its ids."""
         return Prompt(text, (*known.ids, *self.encode_after(known, text[len(known.text) :])))
 
     def remember(self, executor: Any, prompt: Prompt) -> None:

@@ -82,7 +82,7 @@ class FrontendSession:
     def ids_of(self, prompt: Prompt) -> tuple[list[int], list[int]]:
         """What the base and the reasoning model are shown."""
         before = self.pair.vocabulary.encode(self.reasoning_prefix) if self.reasoning_prefix else []
-        opening = self.prefixes.opening_ids
+        opening = self.pair.vocabulary.opening_ids
         return [*opening, *prompt.ids], [*opening, *before, *prompt.ids]
 
     async def generate(
@@ -101,17 +101,16 @@ class FrontendSession:
         assert settings.max_new_tokens is not None
         self.pair.check_lengths(base_ids, reasoning_ids, settings.max_new_tokens)
         end_ids = options.stop_token_ids | (frozenset() if options.ignore_eos else self.pair.stop_token_ids)
-        decoding = replace(
-            decode_options(self.pair, settings, self.chosen, in_pieces=streamed or bool(stops)), stop_token_ids=end_ids
-        )
-        await self.session.check(decoding)
+        streamed = streamed or bool(stops)  # which are found in pieces
+        decoding = replace(decode_options(self.pair, settings, self.chosen, in_pieces=streamed), stop_token_ids=end_ids)
         if forked is not None:
             await self.prefill(forked)
         text = GeneratedText(self.pair.vocabulary, base_ids, stops, end_ids, skip_special=options.skip_special)
         with self.recorder.sample(settings, self.chosen, prompt.text) as place:
             shown = prompt.text, base_ids, self.reasoning_prefix + prompt.text, reasoning_ids
             job = SampleJob(place.run_id, place.problem, place.index, settings.seed, *shown)
-            async with contextlib.aclosing(self.session.stream(job, self.chosen.gate, decoding, text)) as events:
+            stream = self.session.stream(job, self.chosen.gate, decoding, text, streamed=streamed)
+            async with contextlib.aclosing(stream) as events:
                 async for event in events:
                     if isinstance(event, TextSettled):
                         yield event.text
@@ -124,7 +123,7 @@ class FrontendSession:
 
     async def select(self, prompt: Prompt, known: Prompt, choices: Sequence[str], method: Any) -> tuple[Any, Prompt]:
         """Choose by the base model. Returns SGLang's decision, and the text with it."""
-        opening = self.prefixes.opening_ids
+        opening = self.pair.vocabulary.opening_ids
         after = prompt.text[len(known.text) :]
         read = selection.read_choices(
             (*opening, *prompt.ids),

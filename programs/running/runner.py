@@ -214,12 +214,16 @@ async def _execute(
         await decode(done)
         return await sink.end(run_id, "finished")
     except BaseException as error:
-        status: RunStatus = "failed" if isinstance(error, Exception) else "interrupted"
         with contextlib.suppress(StoreError):  # where it is the store that failed, that is what the user is told
-            await sink.end(run_id, status, str(error) or type(error).__name__)
+            await sink.end(run_id, *ended_by(error))
         if isinstance(error, RRTIError) and prepared.continue_with:
             error.remedy = f"{error.remedy} Continue with: {prepared.continue_with}.".strip()
         raise
+
+
+def ended_by(error: BaseException) -> tuple[RunStatus, str]:
+    """What is noted of a run that an error ended."""
+    return "failed" if isinstance(error, Exception) else "interrupted", str(error) or type(error).__name__
 
 
 async def _decode(

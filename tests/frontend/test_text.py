@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.frontend.prefixes import Prefixes, Prompt
 from rrti_sgl.tokens.generated_text import GeneratedText
 from rrti_sgl.tokens.vocabulary import Vocabulary
@@ -101,8 +102,17 @@ def test_long_texts_equal_one_decoding() -> None:
 class State:
     """The part of SGLang's `StreamExecutor` that matters here."""
 
+    images_: Sequence[tuple[str, str]] = ()
+
     def __init__(self, text: str, fork_start_text_pos: int | None = None) -> None:
         self.text_, self.fork_start_text_pos = text, fork_start_text_pos
+
+
+def test_what_is_no_text_is_refused() -> None:
+    state = State("d")
+    state.images_ = [("path", "data")]
+    with pytest.raises(UsageError, match=r"image\(\) and video\(\) are not supported"):
+        Prefixes(VOCABULARY).prompt(state)
 
 
 def test_generated_ids_are_kept_and_pieces_do_not_merge_with_them() -> None:
@@ -126,9 +136,3 @@ def test_a_text_that_was_rewritten_is_tokenised_anew() -> None:
     prefixes.remember(state, Prompt("ab", (2, 3)))
     state.text_ = "cab"
     assert prefixes.prompt(state).ids == tuple(encode("cab"))
-
-
-def test_opening_tokens_are_the_tokenizers_own() -> None:
-    tokenizer = SimpleNamespace(encode=lambda text: [SPECIAL, *encode(text)])
-    prefixes = Prefixes(Vocabulary(tokenizer, {}, frozenset(), 103, frozenset({END})))
-    assert prefixes.opening_ids == (SPECIAL,)
