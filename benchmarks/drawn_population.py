@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from drawn_continuations import continued, write_continued
 from synthetic_store import PLANS, Plan, run_record, trace
 
 from rrti_sgl.db.store import Store
@@ -47,10 +48,11 @@ class Population:
         rng = np.random.default_rng(11)
         hardness = rng.lognormal(0, 0.25, POPULATION)
         self._solved = {plan.program: [_solutions(plan, float(each), rng) for each in hardness] for plan in CHOSEN.values()}
-        self._arms = [_arms(of_problem, rng) for of_problem in self._solved["guided"]]
         # Last, so that what was drawn before them is what it was.
         self._solved["guided"] = _with_lists(self._solved["guided"], np.random.default_rng(12))
         self._again = {name: [_solutions(CHOSEN[name], float(each), rng) for each in hardness] for name in OF_SEEDS}
+        others = np.random.default_rng(13)
+        self._continued = [continued(of_problem[0], others) for of_problem in self._solved["guided"]]
 
     def write(self, store: Store, draws: Sequence[Draw]) -> None:
         """The runs of some draws."""
@@ -61,7 +63,13 @@ class Population:
                 for program, solutions in solved.items():
                     drawn = [solutions[i] for i in draw.problems]
                     _write(store, CHOSEN[program], draw, seed, drawn, names[draw.problem_set])
-            _write_arms(store, draw, [self._arms[i] for i in draw.problems], names[draw.problem_set])
+
+    def continue_guided(self, store: Store, draws: Sequence[Draw]) -> None:
+        """The counterfactual runs on the first guided solution of each problem of some draws that were written."""
+        for draw in draws:
+            names = [f"{draw.problem_set}-{i:04d}" for i in range(len(draw.problems))]
+            continuations = zip(names, (self._continued[i] for i in draw.problems), strict=True)
+            write_continued(store, run_of("guided", draw.name), draw.problem_set, dict(continuations), TAU)
 
 
 def _solutions(plan: Plan, hardness: float, rng: np.random.Generator) -> list[SampleTrace]:
@@ -106,17 +114,6 @@ def _costs(length: int, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _arms(solutions: Sequence[SampleTrace], rng: np.random.Generator) -> list[tuple[int, int, str, bool]]:
-    """Sample, position, arm and outcome of the continuations of up to three positions of a problem's first solution."""
-    tokens = solutions[0].tokens
-    positions = rng.permutation(len(tokens.ce))[:3]
-    found = []
-    for position in positions:
-        likely = {"taken": 0.75, "denied": 0.75 - 0.5 * min(1.0, float(tokens.ce[position]))}
-        found += [(0, int(position), arm, bool(rng.random() < likely[arm])) for arm in likely for _ in range(2)]
-    return found
-
-
 def run_of(program: str, draw: str, seed: int = 0) -> str:
     """The run of a program on a draw: `<program>-<draw>`, under the second seed `again-<program>-<draw>`."""
     return f"{'again-' * seed}{program}-{draw}"
@@ -134,23 +131,5 @@ def _write(
             key = sample_key(run, name, index)
             sample = replace(each.sample, run_id=run, sample_id=key, problem_id=name, sample_index=index)
             batch.append(replace(each, sample=sample))
-    store.write_samples(batch)
-    store.finish_run(run, "finished")
-
-
-def _write_arms(
-    store: Store, draw: Draw, drawn: Sequence[Sequence[tuple[int, int, str, bool]]], names: Sequence[str]
-) -> None:
-    run, parent = f"counterfactual-{draw.name}", f"guided-{draw.name}"
-    plan = Plan(run, "counterfactual", 0.0, None, 0.0)
-    record = replace(run_record(plan, TAU, 1, len(drawn)), problem_set=draw.problem_set)
-    store.begin_run(replace(record, config={"plan": "counterfactual"}))
-    short = trace(plan, "p", 0, 1, 1.0, TAU, np.random.default_rng(0))
-    batch = []
-    for name, arms in zip(names, drawn, strict=False):
-        for index, (of_sample, position, arm, right) in enumerate(arms):
-            origin = {"parent_sample_id": sample_key(parent, name, of_sample), "parent_position": position, "arm": arm}
-            own = {"run_id": run, "sample_id": sample_key(run, name, index), "problem_id": name, "sample_index": index}
-            batch.append(replace(short, sample=replace(short.sample, correct=right, **own, **origin)))
     store.write_samples(batch)
     store.finish_run(run, "finished")

@@ -15,7 +15,7 @@ import csv
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from drawn_population import OF_SEEDS, TAU, WHOLE, Draw, Population, draws_of, run_of
 
+from rrti_sgl.db.definitions import coverage_table
 from rrti_sgl.db.queries import QUERIES, run_query
 from rrti_sgl.db.scored_tokens import read_scored_tokens
 from rrti_sgl.db.store import Store
@@ -36,7 +37,7 @@ STORED = 50
 LOWEST, HIGHEST, MANY = 0.92, 0.985, 100
 # What tells the rows of a statistic apart, beside its run and, in position and calibration, a place.
 KEYS = ("part", "program", "statistic", "level", "metric", "metric_a", "metric_b", "p", "label", "tokens", "predictor")
-KEYS += ("top_k", "quantity", "decile", "k", "within", "spike_ratio")
+KEYS += ("top_k", "quantity", "decile", "k", "within", "spike_ratio", "unit", "tag")
 PARAMETERS: dict[str, dict[str, Any]] = {
     "sparsity": {"metric": "ce", "grid": [0.01, 0.08, 0.5]},
     "position": {"metric": "ce", "p": 0.05, "bins": 10},
@@ -49,13 +50,14 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 OF_RUNS = dict.fromkeys(("sparsity", "position", "uncertainty", "planning", "failure", "metrics", "planted"), ("diagnose",))
 OF_RUNS |= {"takeovers": ("guided",), "calibration": ("diagnose", "guided"), "cost": ("guided",)}
-OF_RUNS |= {"causality": ("counterfactual",), "reallocation": ("guided",)}
-FEWER = {"reallocation": 100}  # draws of a statistic of lists, of each number of problems
+OF_RUNS |= {"reallocation": ("guided",)}
+OF_CONTINUATIONS = ("causality", "pivotal")
+FEWER = {"reallocation": 100, "causality": 200, "pivotal": 200}  # draws of each number of problems, of what takes long
 # Gates of `what_if`, by part: thresholds that are given, and one that is taken from the very tokens that are gated.
 GATES = {"given": WhatIfOptions(tau=TAU), "lambda": WhatIfOptions(tau=TAU, use_lambda=True, lambda_=8.0)}
 GATES |= {"calibrated": WhatIfOptions(spike_ratios=(0.08,))}
 WHATIF = "whatif"
-NOT_A_COLUMN = ("u", "score")
+ALL = (*QUERIES, WHATIF)
 ROUNDING = 1e-9
 
 
@@ -105,37 +107,49 @@ class Row:
     of_rare: list[float] = field(default_factory=list)
 
 
-def tables(store: Store, draws: Sequence[str], resamples: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every row of every statistic of some draws, with the statistic's name."""
+def tables(
+    store: Store, draws: Sequence[Draw], resamples: int, names: Collection[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every row of the statistics of some draws, with the statistic's name."""
+    for name, given, is_wanted in _asked(draws):
+        if name in names:
+            found = run_query(store, name, resamples=resamples, **given, **PARAMETERS.get(name, {}))
+            yield from ((name, row) for row in found.to_pylist() if is_wanted(row))
+
+
+def _asked(draws: Sequence[Draw]) -> Iterator[tuple[str, Mapping[str, Any], Callable[[Mapping[str, Any]], bool]]]:
+    """Statistics, the runs that each is made of, and which of its rows count."""
     for name, programs in OF_RUNS.items():
-        runs = [f"{program}-{draw}" for program in programs for draw in draws]
-        found = run_query(store, name, run=runs, resamples=resamples, **PARAMETERS.get(name, {}))
-        yield from ((name, row) for row in found.to_pylist())
+        yield name, {"run": [run_of(program, draw.name) for program in programs for draw in draws]}, _every
+    yield from ((name, {}, _every) for name in OF_CONTINUATIONS)
     for draw in draws:
-        base, guided, reasoning = _of_program(draw)
+        base, guided, reasoning = _of_programs(draw)
         for name, runs in (
             ("flips", [base, guided]),
             ("budget", [base, guided]),
             ("ablation", [base, guided, reasoning]),
         ):
-            yield from ((name, row) for row in run_query(store, name, run=runs, resamples=resamples).to_pylist())
-    for two in zip(draws[::2], draws[1::2] or draws[:1], strict=True):  # of two problem sets: their average, and thresholds
-        runs = [run_of("diagnose", draw) for draw in dict.fromkeys(two)]
-        found = run_query(store, "transfer", run=runs, resamples=resamples, **PARAMETERS["transfer"])
-        used = (row for row in found.to_pylist() if len(runs) == 1 or row["from_run_id"] != row["run_id"])
-        yield from (("transfer", row) for row in used)
-        bases, guided, reasonings = zip(*map(_of_program, dict.fromkeys(two)), strict=True)
-        given = {"run": [*bases, *guided, *reasonings], "base": [*bases], "reasoning": [*reasonings]}
-        yield from (("accuracy", row) for row in run_query(store, "accuracy", resamples=resamples, **given).to_pylist())
+            yield name, {"run": runs}, _every
+    # Of two problem sets: their average, and thresholds.
+    for two in zip(draws[::2], draws[1::2], strict=True) if len(draws) > 1 else [draws]:
+        runs = [run_of("diagnose", draw.name) for draw in two]
+        yield "transfer", {"run": runs}, lambda row: len(two) == 1 or row["from_run_id"] != row["run_id"]  # noqa: B023
+        yield "accuracy", _compared(*zip(*map(_of_programs, two), strict=True)), _every
     for draw in draws:
-        base, guided, reasoning = ([run_of(program, draw, seed) for seed in (0, 1)] for program in OF_SEEDS)
-        given = {"run": [*base, *guided, *reasoning], "base": base, "reasoning": reasoning}
-        found = run_query(store, "accuracy", resamples=resamples, **given).to_pylist()
-        yield from (("accuracy", row) for row in found if row["part"] == "seeds")
+        seeds = ([run_of(program, draw.name, seed) for seed in (0, 1)] for program in OF_SEEDS)
+        yield "accuracy", _compared(*seeds), lambda row: row["part"] == "seeds"
 
 
-def _of_program(draw: str) -> list[str]:
-    return [run_of(program, draw) for program in OF_SEEDS]
+def _every(row: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _of_programs(draw: Draw) -> list[str]:
+    return [run_of(program, draw.name) for program in OF_SEEDS]
+
+
+def _compared(base: Sequence[str], guided: Sequence[str], reasoning: Sequence[str]) -> Mapping[str, Any]:
+    return {"run": [*base, *guided, *reasoning], "base": [*base], "reasoning": [*reasoning]}
 
 
 def key_of(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -144,16 +158,17 @@ def key_of(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (name, *(row.get(key) for key in KEYS), *places)
 
 
-def measure(folder: Path, draws: Mapping[int, int] | None = None) -> list[Row]:
+def measure(folder: Path, draws: Mapping[int, int] | None = None, names: Collection[str] = ALL) -> list[Row]:
     """The table: for each part and column of each statistic, how often intervals hold their number.
 
     Args:
         folder: where the store is made.
         draws: how many there are by their number of problems; None: `DRAWS`.
+        names: of the statistics.
     """
     population = Population()
-    with _stored(folder, population, [WHOLE]) as store:
-        truth = {key_of(name, row): row for name, row in tables(store, [WHOLE.name], 0)}
+    with _stored(folder, population, [WHOLE], names) as store:
+        truth = {key_of(name, row): row for name, row in tables(store, [WHOLE], 0, names)}
         run = store.get_run(run_of("diagnose", WHOLE.name))
         gated = Regating(read_scored_tokens(store, run, "ce", "ce").tokens)
     rows: list[Row] = []
@@ -162,23 +177,26 @@ def measure(folder: Path, draws: Mapping[int, int] | None = None) -> list[Row]:
         tallies: dict[tuple[Any, ...], Tally] = defaultdict(Tally)
         for first in range(0, repetitions, STORED):
             these = drawn[first : first + STORED]
-            with _stored(folder, population, these) as store:
-                for name, row in tables(store, [draw.name for draw in these], 1000):
-                    if first < FEWER.get(name, repetitions):
-                        _count(tallies, truth, name, row)
-                for draw in these:
+            asked = [name for name in names if first < FEWER.get(name, repetitions)]
+            if not asked:
+                break
+            with _stored(folder, population, these, asked) as store:
+                for name, row in tables(store, these, 1000, asked):
+                    _count(tallies, truth, name, row)
+                for draw in these if WHATIF in asked else ():
                     _count_gates(tallies, gated, store, draw)
         rows += _rows(n, repetitions, tallies)
-    order = [*QUERIES, WHATIF]
-    return sorted(rows, key=lambda row: order.index(row.statistic))
+    return sorted(rows, key=lambda row: ALL.index(row.statistic))
 
 
 @contextmanager
-def _stored(folder: Path, population: Population, draws: Sequence[Draw]) -> Iterator[Store]:
-    """A store that holds the runs of these draws alone: a query passes over all its runs."""
+def _stored(folder: Path, population: Population, draws: Sequence[Draw], names: Collection[str]) -> Iterator[Store]:
+    """A store that holds the runs of these draws alone, as these statistics need them: a query passes over all its runs."""
     path = folder / f"{draws[0].name}.duckdb"
     with Store.open(path) as store:
         population.write(store, draws)
+        if set(OF_CONTINUATIONS) & {*names}:
+            population.continue_guided(store, draws)
         yield store
     path.unlink()
 
@@ -191,7 +209,7 @@ def _count(
     # The average over two problem sets of one population is of the same number.
     key = key_of(name, {**row, "part": "run"} if part == "average" else row)
     for column in (each.removesuffix("_low") for each in row if each.endswith("_low")):
-        if column not in NOT_A_COLUMN and row[f"{column}_low"] is not None and key in truth:
+        if column in row and row[f"{column}_low"] is not None and key in truth:  # not the least score of a decile
             ends = row[f"{column}_low"], row[f"{column}_high"]
             tallies[part, column, *key].add(truth[key][column], row[column], *ends)
 
@@ -253,12 +271,14 @@ def as_csv(rows: Sequence[Row]) -> list[dict[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, nargs=2, metavar=("PROBLEMS", "DRAWS"), help="of one size instead of both")
+    parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, metavar="STATISTIC", help="keep the lines of others")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder), dict([arguments.draws]) if arguments.draws else None)
+        rows = measure(Path(folder), dict([arguments.draws]) if arguments.draws else None, arguments.only)
+    kept = [line for line in coverage_table() if line["statistic"] not in arguments.only]
+    lines = sorted([*kept, *as_csv(rows)], key=lambda line: ALL.index(line["statistic"]))
     with arguments.out.open("w", newline="", encoding="utf-8") as file:
-        lines = as_csv(rows)
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)

@@ -67,7 +67,8 @@ resamples (0 leaves it out) drawn by `seed`, and the same number has the same in
 - for a share to which fewer than {MIN_PROBLEMS} problems contribute, unless it is 0 or 1;
 - for a part of an uncertain lead;
 - for a fact: a count, a budget of a model alone, a run compared with itself, what is the same in every resample;
-- for Pearson's correlation and for the place of a peak: their intervals would not cover as below;
+- for Pearson's correlation, for the place of a peak, for `kl` of causality by score, place and word, and for `control` and
+  `lead` of pivotal by word: their intervals would not cover as below;
 - where more than 2.5 % of the resamples leave it undefined or infinite, as the odds ratio of a word of which nothing may
   remain outside the set.
 """
@@ -79,7 +80,10 @@ How often intervals hold the number of the whole population, by simulation:
 of two samples each, from a synthetic population of 1,000 problems (heavy-tailed scores, larger on some problems than on
 others); every statistic is made by `run_query`. Part seeds is of two seeds, whose samples differ. `whatif` is of gates that
 are tried on a run, and holds what the same thresholds do on the whole population: given ones, with lambda and without, and
-such as were calibrated on the very run. `make coverage` draws again and writes `db/analysis/coverage.csv`, of which this
+such as were calibrated on the very run. `causality`, `pivotal` and `reallocation` are of fewer draws (200, 200 and 100 of
+each). The first two continue a solution of each problem: 3 tokens and 4 sentences 8 times each arm, and a search with 16 and
+a gap of .3. Their intervals hold what as many continuations come to on the whole population, which is not what endless ones
+would: see `kl` and `pivotal` there. `make coverage` draws again and writes `db/analysis/coverage.csv`, of which this
 table is. A slow test does the same and fails where the file says otherwise, and where a number is covered less than 92 % of
 the time, or of 100 problems more than 98.5 %, by more than twice the error of so many draws (of 300, 1.3 % at 95 %).
 

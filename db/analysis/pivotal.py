@@ -13,8 +13,8 @@ from rrti_sgl.errors import UsageError, command
 
 _RATIOS = {
     "pivotal": Ratio("pivotal", "n", kind="share"),
-    "control": Ratio("control", "n_matched", kind="share"),
-    "lead": Ratio("lead", "n_matched", kind="difference"),
+    "control": Ratio("control", "n_matched", kind="share", untold=("word",)),
+    "lead": Ratio("lead", "n_matched", kind="difference", untold=("word",)),
     "jump": Ratio("jump", "pivotal", kind="share"),
     "raises": Ratio("raises", "pivotal", kind="share"),
 }

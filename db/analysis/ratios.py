@@ -28,13 +28,15 @@ class Ratio:
 
     `over`: the denominator is summed over all rows of a run that agree in this column, as a share of a whole is; None: over
     the rows of the numerator. `kind`: what the intervals of `ProblemBootstrap` are told: a share lies in 0..1, a difference
-    of two shares in -1..1, a mean has no ends.
+    of two shares in -1..1, a mean has no ends. `untold`: parts of the statistic that have no interval, as it would hold
+    its number too seldom by simulation.
     """
 
     above: str
     below: str
     over: str | None = None
     kind: Literal["mean", "share", "difference"] = "mean"
+    untold: tuple[str, ...] = ()
 
 
 def run_by_problem(store: Store, name: str, values: Values) -> pa.Table:
@@ -90,7 +92,8 @@ def insert_ratio_intervals(
         places = pc.equal(runs, run).to_numpy(zero_copy_only=False)
         sums = _RunSums(rows, of_run, bootstrap)
         for column, ratio in ratios.items():
-            bounds_of[column][places] = np.stack(sums.bounds(ratio, table.filter(pa.array(places)), items), axis=1)
+            told = places & ~np.isin(table["part"].to_numpy(), ratio.untold) if ratio.untold else places
+            bounds_of[column][told] = np.stack(sums.bounds(ratio, table.filter(pa.array(told)), items), axis=1)
     for column, found in bounds_of.items():
         table = insert_interval(table, column, found[:, 0], found[:, 1])
     return table

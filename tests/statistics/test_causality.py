@@ -181,6 +181,8 @@ def test_sentences_by_an_independent_computation(store, build, seed):
     assert whole["answers"] == pytest.approx(np.mean(apart), abs=1e-12)
     assert [answer_distance(x, y)[0] for *_, x, y in units] == pytest.approx(apart)
     assert whole["kl"] == pytest.approx(np.mean([smoothed_kl(other, with_it) for *_, with_it, other in units]))
+    assert whole["kl_low"] <= whole["kl"] <= whole["kl_high"]
+    assert {row["kl_low"] for row in found[1:]} == {None}  # of few units it would not cover
     largest = np.array([np.nan if np.isnan(scores[n, a : b + 1]).all() else np.nanmax(scores[n, a : b + 1])
                         for n, a, b, *_ in units])  # fmt: skip
     deciles = [row for row in found if row["part"] == "decile"]

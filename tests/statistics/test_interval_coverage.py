@@ -25,8 +25,8 @@ def test_the_table_holds():
     assert {n: max(row.draws for row in rows if row.problems == n) for n in DRAWS} == DRAWS
     of_all = [row.coverages[1] for row in rows if row.coverages]
     assert LOWEST < np.median(of_all) < HIGHEST
-    # Those of pivotal are shares and differences over the problems that were tested, as those of causality are.
-    assert {row.statistic for row in rows} == {*QUERIES, WHATIF} - {"pivotal"}
+    assert {row.statistic for row in rows} == {*QUERIES, WHATIF}
+    assert {row.part for row in rows if row.statistic == "causality"} == {"all", "decile", "position", "word"}
     assert {row.part for row in rows if row.statistic == "accuracy"} == {"run", "average", "seeds"}
     assert {row.part for row in rows if row.statistic == WHATIF} == set(GATES)
 

@@ -82,6 +82,7 @@ def test_equal_to_an_independent_computation(store, build, seed):
         decile_of = {value: 1 + 10 * int((values < value).sum()) // len(values) for value in values}
         for decile in set(decile_of.values()):
             check("decile", f"{predictor} {decile}", lambda t, c=column, d=decile, of=decile_of: of[t[c]] == d)
+    assert {row["lead_low"] for (part, _), row in found.items() if part == "word"} == {None}  # it would not cover
     places = [row for (part, _), row in found.items() if part == "position"]
     assert [row["decile"] for row in places] == list(range(1, 11))
     assert sum(row["n_pivotal"] for row in places) == len(jumps)

@@ -39,7 +39,8 @@ _ARMS = (
     "taken: share of right continuations with the guest's token, or with the sentence as it is; denied: with the writing "
     "model's token, or with the sentence drawn anew. effect: taken less denied, in points. necessary: share of units with "
     "taken above and denied at most one half; harmful: the reverse. answers: how far apart the answers of both are, right "
-    "or wrong: half the squared distance of their distributions, without bias; kl: KL(denied || taken) of these, nats."
+    "or wrong: half the squared distance of their distributions, without bias; kl: KL(denied || taken) of these, "
+    "smoothed, in nats: compare equal numbers of continuations."
 )
 _JUMPS = (
     "pivotal: share of the tokens at which the share of right solutions changes by the search's gap or more; jump: by how "
