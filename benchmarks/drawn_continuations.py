@@ -66,10 +66,10 @@ def continued(solution: SampleTrace, rng: np.random.Generator) -> list[Continued
     }
     runs = [Arms("", unit, tuple(of_unit), CONTINUATIONS) for unit, of_unit in spans.items()]
     runs.append(Arms("", "pivotal", ((0, n - 1),), OF_SEARCH, gap=GAP))
-    return [Continued(arms, _outcomes(arms, drawn)) for arms in runs]
+    return [Continued(arms, outcomes_of(arms, drawn)) for arms in runs]
 
 
-def _outcomes(arms: Arms, drawn: Callable[[Branch], Outcome]) -> list[tuple[Branch, Outcome]]:
+def outcomes_of(arms: Arms, drawn: Callable[[Branch], Outcome]) -> list[tuple[Branch, Outcome]]:
     """What a run comes to that is planned anew after each step, as one on servers is."""
     seen: dict[Branch, dict[int, Outcome]] = {}
     n = -1

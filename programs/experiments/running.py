@@ -45,10 +45,6 @@ class GridRuns:
     calibrations: dict[str, str] = field(default_factory=dict)
     runs: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def of_evaluation(self, name: str) -> dict[str, str]:
-        """Run ids of one evaluation by label, in order."""
-        return {label: run for (evaluation, label), run in self.runs.items() if evaluation == name}
-
     @property
     def ids(self) -> list[str]:
         """All run ids."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from drawn_continuations import course, outcomes_of
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.running.arms import Arms
+from rrti_sgl.programs.running.contrasts import Branch, Outcome
 from tests.statistics.conftest import RESAMPLES, share_ends, write_run
 from tests.statistics.test_causality import kept
 
@@ -86,6 +90,30 @@ def test_equal_to_an_independent_computation(store, build, seed):
     places = [row for (part, _), row in found.items() if part == "position"]
     assert [row["decile"] for row in places] == list(range(1, 11))
     assert sum(row["n_pivotal"] for row in places) == len(jumps)
+
+
+@pytest.mark.slow
+def test_what_a_search_finds_of_what_there_is():
+    """As the definition of `pivotal` says: nearly all that is found is there, and two of five that are there are found."""
+    rng = np.random.default_rng(5)
+    found = there = both = 0
+    for _ in range(100):
+        spikes = rng.random(int(np.clip(rng.lognormal(np.log(45), 0.4), 10, 300))) < 0.08
+        right = course(np.where(spikes, 0.5 + rng.gamma(2, 0.8, len(spikes)), 0.05), rng)[:, 0]
+        arms = Arms("", "pivotal", ((0, len(spikes) - 1),), 64, gap=0.2)
+        outcomes = defaultdict(list)
+
+        def drawn(branch: Branch, right=right) -> Outcome:
+            return Outcome(bool(rng.random() < right[branch.position + 1]), "")
+
+        for branch, outcome in outcomes_of(arms, drawn):
+            outcomes[branch.position].append(outcome.right)
+        jumps = {at for before, at in pairwise(sorted(outcomes))
+                 if before == at - 1 and abs(np.mean(outcomes[at]) - np.mean(outcomes[before])) >= 0.2}  # fmt: skip
+        true = set(np.flatnonzero(np.abs(np.diff(right)) >= 0.2).tolist())
+        found, there, both = found + len(jumps), there + len(true), both + len(jumps & true)
+    assert both / found > 0.95
+    assert 0.3 < both / there < 0.5
 
 
 def test_other_counterfactuals_are_no_search(store, build):
