@@ -90,7 +90,8 @@ the time, or of 100 problems more than 98.5 %, by more than twice the error of s
 A line is a column of a part of a statistic, with the least, median and largest coverage of its numbers, in percent. The
 interval of a count of few is wider than it need be, which is why the upper limit is not for 30 problems, and not for rare
 numbers, of which more than 1 % of the draws have none or all: of these the least coverage alone is given. A number that
-fewer than half of the draws give an interval is left out.
+fewer than half of the draws give an interval is left out. Those of `answers` and `jump` are wider than need be, too: they
+allow for one more unit as far as can be, and hardly one comes near.
 
 | statistic | part | column |{sizes}
 |---|---|---|{rules}

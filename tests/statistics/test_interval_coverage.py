@@ -61,7 +61,7 @@ def test_what_does_not_cover_is_named():
 
 @pytest.mark.slow
 def test_intervals_cover(tmp_path):
-    """Every interval of every statistic, over repeated draws from a known population; ten to twenty minutes.
+    """Every interval of every statistic, over repeated draws from a known population; half an hour.
 
     The committed table says what is found again, but for a few draws that another order of sums may turn.
     """
