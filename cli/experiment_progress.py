@@ -57,10 +57,13 @@ class GridProgress:
     Args:
         grid: what will be run.
         n_problems: problems by name of the evaluation.
+        in_flight: samples at once. A run's pace is believed once so many have ended: at the first ones most of the work that
+            was done is in the others.
         console: where to; None takes standard error.
     """
 
-    def __init__(self, grid: Grid, n_problems: Mapping[str, int], console: Console | None = None) -> None:
+    def __init__(self, grid: Grid, n_problems: Mapping[str, int], in_flight: int, console: Console | None = None) -> None:
+        self._in_flight = in_flight
         self._console = console or safe_console(stderr=True)
         self._cells = grid.all_cells
         self._states = {
@@ -114,7 +117,11 @@ class GridProgress:
     def left(self, cells: Sequence[Cell] | None = None) -> float | None:
         """Seconds that are left for these cells, by default for all; None while that is not known."""
         states = [(cell, self._state(cell)) for cell in self._cells]
-        measured = [Measured(cell, state.new, state.tokens, state.seconds) for cell, state in states]
+        measured = [
+            Measured(cell, state.new, state.tokens, state.seconds)
+            for cell, state in states
+            if state.finished or state.new >= self._in_flight
+        ]
         counted = [(cell, self._state(cell)) for cell in (self._cells if cells is None else cells)]
         waiting = [Waiting(cell, state.total - state.done) for cell, state in counted if state.done < state.total]
         return seconds_left(measured, waiting)

@@ -64,7 +64,7 @@ def run_experiment(
     runs = GridRuns()
     n_problems = {name: len(problem_set.problems) for name, problem_set in findings.problem_sets.items()}
     with spelled(Keys()), Store.open(path, parts=cluster.folder(path)) as store:
-        progress = GridProgress(grid, n_problems)
+        progress = GridProgress(grid, n_problems, spec.decoding.in_flight)
         runner = GridRunner(store, progress, command)
         for guest in grid.guests:
             identity = expected_identity(spec, findings, guest)

@@ -251,7 +251,7 @@ def test_the_live_table_fits_80_by_24_and_shows_the_runs_of_one_evaluation(tmp_p
     grid = build_grid(loaded.spec, loaded.complaints)
     names = {cell.evaluation.name for cell in grid.all_cells}
     console = Console(width=80, height=24, record=True, force_terminal=True, highlight=False)
-    progress = GridProgress(grid, dict.fromkeys(names, 100), console)
+    progress = GridProgress(grid, dict.fromkeys(names, 100), in_flight=64, console=console)
     cells = [cell for cell in grid.cells if cell.evaluation.name == "math500"]
     for cell, done, takeovers, correct in ((cells[0], 800, 0, 300), (cells[1], 137, 2_740, 70)):
         progress.begin(cell)
@@ -266,3 +266,17 @@ def test_the_live_table_fits_80_by_24_and_shows_the_runs_of_one_evaluation(tmp_p
     assert "gsm8k  0/12" in shown
     assert shown.count(" guided r=") == 2  # of the evaluation that is under way alone
     assert re.search(r"0 of 73 runs, 937 of [\d,]+ samples, about .* left", shown)
+
+
+def test_no_time_is_promised_before_as_many_samples_have_ended_as_are_in_flight() -> None:
+    loaded = load_experiment("paper-qwen3-0.6b")
+    grid = build_grid(loaded.spec, loaded.complaints)
+    names = {cell.evaluation.name for cell in grid.all_cells}
+    progress = GridProgress(grid, dict.fromkeys(names, 100), in_flight=64, console=Console(force_terminal=False))
+    cell = grid.cells[0]
+    progress.begin(cell)
+    progress.progress(cell, Progress("r", total=800, done=1, tokens=50))
+    progress.progress(cell, Progress("r", total=800, done=63, tokens=30_000))
+    assert progress.left() is None
+    progress.progress(cell, Progress("r", total=800, done=64, tokens=40_000))
+    assert progress.left() is not None
