@@ -67,8 +67,8 @@ resamples (0 leaves it out) drawn by `seed`, and the same number has the same in
 - for a share to which fewer than {MIN_PROBLEMS} problems contribute, unless it is 0 or 1;
 - for a part of an uncertain lead;
 - for a fact: a count, a budget of a model alone, a run compared with itself, what is the same in every resample;
-- for Pearson's correlation, for the place of a peak, for `kl` of causality by score, place and word, and for `control` and
-  `lead` of pivotal by word: their intervals would not cover as below;
+- for Pearson's correlation, for the place of a peak, and for `control` and `lead` of pivotal by word: their intervals
+  would not cover as below;
 - where more than 2.5 % of the resamples leave it undefined or infinite, as the odds ratio of a word of which nothing may
   remain outside the set.
 """
@@ -90,8 +90,8 @@ the time, or of 100 problems more than 98.5 %, by more than twice the error of s
 A line is a column of a part of a statistic, with the least, median and largest coverage of its numbers, in percent. The
 interval of a count of few is wider than it need be, which is why the upper limit is not for 30 problems, and not for rare
 numbers, of which more than 1 % of the draws have none or all: of these the least coverage alone is given. A number that
-fewer than half of the draws give an interval is left out. Those of `answers` and `jump` are wider than need be, too: they
-allow for one more unit as far as can be, and hardly one comes near.
+fewer than half of the draws give an interval is left out. Those of `answers`, `kl` and `jump` are wider than need be, too:
+they allow for one more unit as far as can be, and hardly one comes near.
 
 | statistic | part | column |{sizes}
 |---|---|---|{rules}

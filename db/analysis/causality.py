@@ -15,7 +15,7 @@ _COLUMNS = ("taken", "denied", "effect", "necessary", "harmful")
 _RATIOS = {
     **{name: Ratio(name, "n", kind="difference" if name == "effect" else "share") for name in _COLUMNS},
     "answers": Ratio("answers", "n_answers", kind="difference"),
-    "kl": Ratio("kl", "n_kl", untold=("decile", "position", "word")),
+    "kl": Ratio("kl", "n_kl", kind="share", most="most_kl"),
 }
 
 

@@ -28,14 +28,16 @@ class Ratio:
 
     `over`: the denominator is summed over all rows of a run that agree in this column, as a share of a whole is; None: over
     the rows of the numerator. `kind`: what the intervals of `ProblemBootstrap` are told: a share lies in 0..1, a difference
-    of two shares in -1..1, a mean has no ends. `untold`: parts of the statistic that have no interval, as it would hold
-    its number too seldom by simulation.
+    of two shares in -1..1, a mean has no ends. `most`: a column that says what one trial adds to the numerator at the most,
+    where that is not 1: then it is told as a share of that. `untold`: parts of the statistic that have no interval, as it
+    would hold its number too seldom by simulation.
     """
 
     above: str
     below: str
     over: str | None = None
     kind: Literal["mean", "share", "difference"] = "mean"
+    most: str | None = None
     untold: tuple[str, ...] = ()
 
 
@@ -123,7 +125,9 @@ class _RunSums:
         above = self._matrix(ratio.above, wanted, items)
         below = self._matrix(ratio.below, wanted, items if ratio.over is None else [ratio.over])
         if ratio.kind == "share":
-            return self._bootstrap.shares(above, below)
+            most = 1.0 if ratio.most is None else pc.max(self._rows[ratio.most]).as_py() or 1.0
+            low, high = self._bootstrap.shares(above / most, below)
+            return low * most, high * most
         if ratio.kind == "difference":
             return self._bootstrap.differences(above, below)
         with np.errstate(divide="ignore", invalid="ignore"):

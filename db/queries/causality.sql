@@ -14,7 +14,9 @@
 --   of units with two continuations of each arm. With n of each it is no estimate of the KL between the arms themselves, and
 --   its interval holds its own mean with so many: of equal distributions it is too large (two answers, as likely: 0.09 with 8,
 --   0.015 with 64), of distant ones too small (an answer of 0.9 against 0.1: 1.08 and 1.66 in place of 1.76), and without end
---   where an arm has no answer of the other. Compare equal numbers. So are necessary and harmful of shares of n continuations.
+--   where an arm has no answer of the other. Compare equal numbers, as of necessary and harmful, which are of shares of n
+--   continuations. The interval is of kl as a share of the most that so many continuations can come to, ln((m + 1)(n + k) /
+--   (m + k)) of m denied, n taken and k answers.
 --   part decile: units by what the gate saw there, of a sentence at its largest, 1 the smallest scores: 1 + floor(10 (rank -
 --   1) / n), rank the smallest of equal scores, so that ties share a decile; score_low, score_high: its smallest and largest
 --   score, in the unit of the run's metric. Units without a score are in part all and in the parts below only.
@@ -80,7 +82,8 @@ apart AS (
         CASE
             WHEN n > 1 AND m > 1
                 THEN sum((denied + 1) * ln((denied + 1) / (taken + 1))) / (m + count(*)) + ln((n + count(*)) / (m + count(*)))
-        END AS kl
+        END AS kl,
+        CASE WHEN kl IS NOT NULL THEN ln((m + 1) * (n + count(*)) / (m + count(*))) END AS most_kl
     FROM answers
     GROUP BY unit, parent_sample_id, first, last
 ),
@@ -103,6 +106,7 @@ units AS (
         arms.*,
         apart.answers,
         apart.kl,
+        apart.most_kl,
         max(tokens.score) AS score,
         1 + (10 * last) // parents.n_tokens AS tenth,
         COALESCE(min_by(tokens.planning_tag, tokens.position) FILTER (tokens.planning_tag IS NOT NULL), 'none') AS tag
@@ -148,6 +152,7 @@ by_problem AS (
         sum(taken - denied) AS effect,
         sum(answers) AS answers,
         sum(kl) AS kl,
+        max(most_kl) AS most_kl,
         count(*) FILTER (taken > 0.5 AND denied <= 0.5) AS necessary,
         count(*) FILTER (denied > 0.5 AND taken <= 0.5) AS harmful
     FROM ranked

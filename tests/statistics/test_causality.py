@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import permutations, product
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
@@ -180,9 +182,14 @@ def test_sentences_by_an_independent_computation(store, build, seed):
     apart = [differ(x, y) - (differ(x, None) + differ(y, None)) / 2 for *_, x, y in units]
     assert whole["answers"] == pytest.approx(np.mean(apart), abs=1e-12)
     assert [answer_distance(x, y)[0] for *_, x, y in units] == pytest.approx(apart)
-    assert whole["kl"] == pytest.approx(np.mean([smoothed_kl(other, with_it) for *_, with_it, other in units]))
-    assert whole["kl_low"] <= whole["kl"] <= whole["kl_high"]
-    assert {row["kl_low"] for row in found[1:]} == {None}  # of few units it would not cover
+    kl = np.array([smoothed_kl(other, with_it) for *_, with_it, other in units])
+    assert whole["kl"] == pytest.approx(kl.mean())
+    most = max(most_kl(other, with_it) for *_, with_it, other in units)
+    ends = [end * most for end in share_ends(kl.reshape(8, 3).sum(axis=1) / most, [3] * 8)]
+    assert [whole["kl_low"], whole["kl_high"]] == pytest.approx(ends, abs=1e-9)
+    for row in found[1:]:  # of fewer problems than five there is none
+        assert (row["kl_low"] is None) == (row["n_problems"] < 5)
+        assert row["kl_low"] is None or 0 <= row["kl_low"] <= row["kl"] <= row["kl_high"] <= most
     largest = np.array([np.nan if np.isnan(scores[n, a : b + 1]).all() else np.nanmax(scores[n, a : b + 1])
                         for n, a, b, *_ in units])  # fmt: skip
     deciles = [row for row in found if row["part"] == "decile"]
@@ -201,6 +208,17 @@ def smoothed_kl(one, other):
     seen = sorted({*one, *other})
     p, q = (np.array([each.count(answer) + 1 for answer in seen]) / (len(each) + len(seen)) for each in (one, other))
     return float((p * np.log(p / q)).sum())
+
+
+def most_kl(one, other):
+    """The logarithm of the largest ratio of two such chances: one list is of one answer alone, the other has none of it."""
+    kinds = len({*one, *other})
+    return np.log((len(one) + 1) / (len(one) + kinds) * (len(other) + kinds))
+
+
+@hypothesis.given(st.text("abc", min_size=2, max_size=9), st.text("abc", min_size=2, max_size=9))
+def test_no_smoothed_kl_is_larger_than_the_most(one, other):
+    assert -1e-12 <= smoothed_kl(one, other) <= most_kl(one, other)
 
 
 def test_tokens_and_sentences_are_told_apart(store, build):
