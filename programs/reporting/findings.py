@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rrti_sgl.programs.reporting.context import Finished
-from rrti_sgl.programs.reporting.runs import Comparison, RunSelection, leading_guided
+from rrti_sgl.programs.reporting.runs import Comparison, RunSelection, followed_by, kind_of, leading_guided
 from rrti_sgl.programs.reporting.sections.failure import LEAST_WITH_K
 from rrti_sgl.programs.tables.numbers import COEFFICIENT, COUNT, SHARE, WHOLE_SHARE
 
@@ -48,16 +48,14 @@ def _achieved(selection: RunSelection, comparison: Comparison, rows: Mapping[str
     if guided.get("recovery_accuracy") is not None:
         text += f": {WHOLE_SHARE.text(guided['recovery_accuracy'])} of the way from one to the other"
     yield f"{text}."
-    controls = [row for run, row in rows.items() if row["accuracy"] is not None and _is_control(selection, run)]
-    if controls:
-        said = ", ".join(f"{row['program']} {SHARE.text(row['accuracy'])}" for row in controls)
-        yield f"With as many takeovers of other tokens: {said}."
-
-
-def _is_control(selection: RunSelection, run_id: str) -> bool:
-    """Whether a run took over as often as another did, to tell what the choice of the tokens is worth."""
-    [run] = [run for run in selection.records if run.run_id == run_id]
-    return (run.config.get("gate") or {}).get("like") is not None
+    records = {run.run_id: run for run in selection.records}
+    controls: dict[str, list[str]] = {}
+    for run, row in rows.items():
+        if row["accuracy"] is not None and (followed := followed_by(records[run])) in rows:
+            controls.setdefault(followed, []).append(f"{kind_of(records[run])} {SHARE.text(row['accuracy'])}")
+    for followed, said in controls.items():
+        other = "" if followed == guided["run_id"] else f" as {comparison.labels[followed]} ({_accuracy(rows[followed])})"
+        yield f"With as many takeovers of other tokens{other}: {', '.join(said)}."
 
 
 def _accuracy(row: Row) -> str:

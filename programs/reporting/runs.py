@@ -131,6 +131,11 @@ def kind_of(run: RunRecord) -> str:
     return f"deferral by {_options(run).get('deferral', 'its rule')}" if run.program == "deferral" else run.program
 
 
+def followed_by(run: RunRecord) -> str:
+    """Id of the run that it takes over as often as, to tell what the choice of the tokens is worth; empty: none."""
+    return str(_options(run).get("like") or "")
+
+
 def called(row: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     """What the run of a statistic's row is called; a row of several seeds by their program and number."""
     if row.get("part") == "seeds":
@@ -151,7 +156,7 @@ def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
 
     def followed_label(run: RunRecord) -> str:
         """What tells the run that this one is like from others of its program."""
-        followed = labels.get(_options(run).get("like") or "", "any run")
+        followed = labels.get(followed_by(run), "any run")
         return f"as {followed.removeprefix('guided ').removeprefix('exchanged ')}"
 
     for describe in (followed_label, _problems_label, _models_label, _sampling_label, _seed_label, _id_label):
@@ -171,7 +176,7 @@ def _gate_label(run: RunRecord) -> str:
     parts += [str(gate[name]) for program, name in _KINDS if run.program == program and name in gate]
     if unit := (run.config.get("arms") or {}).get("unit"):
         parts.append(unit)
-    if gate.get("like") is not None:
+    if followed_by(run):
         parts.append("at equal ρ")
     elif run.program in ("random", "early") and gate.get("budget") is not None:
         parts.append(LEVEL.text(gate["budget"]))

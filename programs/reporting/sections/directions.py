@@ -10,7 +10,7 @@ import pyarrow as pa
 from rrti_sgl.programs.reporting.context import ReportContext
 from rrti_sgl.programs.reporting.figures.directions import Direction, directions_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
-from rrti_sgl.programs.reporting.runs import Comparison, kind_of
+from rrti_sgl.programs.reporting.runs import Comparison, followed_by, kind_of
 from rrti_sgl.programs.tables.table import Column, Table
 from rrti_sgl.records import RunRecord
 
@@ -80,5 +80,4 @@ def _rows(context: ReportContext, comparison: Comparison, writes: str) -> Iterat
 
 def _control(run: RunRecord) -> str | None:
     """What kind of control a run is; None: it is none."""
-    follows = (run.config.get("gate") or {}).get("like") is not None
-    return kind_of(run) if run.program in ("random", "early", "matched") or follows else None
+    return kind_of(run) if run.program in ("random", "early", "matched") or followed_by(run) else None
