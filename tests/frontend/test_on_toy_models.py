@@ -15,6 +15,7 @@ from rrti_sgl.errors import StoreError
 from rrti_sgl.programs.frontend import InterventionBackend, backend
 from rrti_sgl.programs.running.session import PairSession
 from tests.frontend.conftest import rows
+from tests.session.test_session import OwnGuided
 from tests.toy_pair import toy_pair
 
 import sglang as sgl  # isort: skip  # after rrti_sgl.programs.frontend, which makes it importable on a machine without a GPU
@@ -95,3 +96,36 @@ def test_a_store_that_fails_is_told_to_the_program_and_on_closing(tmp_path: Path
             drawn.run([4], backend=failing).text()
         with pytest.raises(StoreError, match="disk is full"):
             failing.close()
+
+
+class Watched(OwnGuided):
+    """Notes for each sample whether somebody waits for its pieces."""
+
+    def __init__(self) -> None:
+        super().__init__(toy_pair())
+        self.waited: list[bool] = []
+
+    def decode(self, *args: Any, streamed: bool) -> Any:
+        self.waited.append(streamed)
+        return super().decode(*args, streamed=streamed)
+
+
+def test_a_server_of_whole_samples_gives_pieces_where_they_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched()
+
+    @contextlib.asynccontextmanager
+    async def open_watched(*_: Any, **__: Any) -> AsyncIterator[PairSession]:
+        async with PairSession(toy_pair(), guided=watched) as session:
+            yield session
+
+    @sgl.function
+    def said(s: Any, stop: str | None) -> None:
+        s += "w1 w2"
+        s += sgl.gen("text", max_tokens=6, stop=stop, ignore_eos=True)
+
+    monkeypatch.setattr(backend, "open_session", open_watched)
+    with opened() as kept:
+        said.run(None, backend=kept).sync()
+        "".join(said.run(None, backend=kept, stream=True).text_iter("text"))
+        said.run("no such text", backend=kept).sync()
+    assert watched.waited == [False, True, True]
