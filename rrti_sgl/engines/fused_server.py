@@ -127,7 +127,7 @@ class FusedServer:
 
     async def flush(self) -> None:
         """Forget the cached prefixes of both models."""
-        await self._transport.post("/flush_cache", {})
+        await self._transport.empty_cache()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -51,7 +51,7 @@ class SGLangEngine:
 
     async def flush(self) -> None:
         """Empty the server's radix cache."""
-        await self._transport.post("/flush_cache", {})
+        await self._transport.empty_cache()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -23,6 +23,7 @@ _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _REFUSED_STATUS = frozenset({401, 403})
 _LONGEST_WAIT_S = 5.0
 _CONNECT_S = 10.0
+_UNTIL_IDLE_S = 30
 _LONGEST_ANSWER = 2**24  # bytes, of what tells of a server
 
 
@@ -199,6 +200,16 @@ class Transport:
         """Whether a server of ours is at the address that another key than the one that was sent belongs to."""
         sent, self._key = self._key, found_key(self.url) or self._key
         return self._key != sent
+
+    async def empty_cache(self) -> None:
+        """Empty the server's radix cache as soon as nothing runs there.
+
+        SGLang refuses while something does, and for a moment after its last answer as well.
+
+        Raises:
+            EndpointError: something still ran after half a minute, or the server cannot be had.
+        """
+        await self.post(f"/flush_cache?timeout={_UNTIL_IDLE_S}", {})
 
     async def abort(self, rids: Sequence[str]) -> None:
         """Stop work that nobody waits for any more; best effort, the server may be gone."""

@@ -102,7 +102,7 @@ def free_slots(server: BothModels) -> tuple[int, int]:
 
     Of the reasoning model's pool SGLang itself keeps account: an idle server in which a slot is missing ends.
     """
-    post(server, "/flush_cache", {})
+    post(server, "/flush_cache?timeout=30", {})
     found = re.findall(r"cache: (\d+) of (\d+) slots were free", server.log_path.read_text())
     free, size = found[-1]
     return int(free), int(size)

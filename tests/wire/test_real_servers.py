@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import Qwen3ForCausalLM
 
 from rrti_sgl.engines.pair import Pair, connect
 from rrti_sgl.engines.sglang import connect_engine
-from rrti_sgl.engines.transport import TransportLimits
+from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Sampling
 from rrti_sgl.errors import EndpointError, UsageError
 from rrti_sgl.serving.server import ServedPair
@@ -77,6 +78,28 @@ def test_scoring_a_suffix_uses_the_cached_prefix(served_pair: ServedPair) -> Non
         assert first.cached_tokens == 0
         assert second.cached_tokens == len(prompt) - 1
         assert len(second.input) == 10
+
+    with_pair(served_pair, ask)
+
+
+def test_the_cache_is_emptied_once_nothing_runs(served_pair: ServedPair) -> None:
+    """SGLang refuses to while something runs, and for a moment after its last answer."""
+
+    async def ask(pair: Pair) -> None:
+        [prompt] = prompts(pair, 1)
+        body = {"input_ids": prompt, "stream": True, "sampling_params": {"max_new_tokens": 200, "ignore_eos": True}}
+        server = Transport(served_pair.base.url)
+        async with aclosing(server.events("/generate", body)) as pieces:
+            await anext(pieces)
+            flush = asyncio.create_task(pair.base.flush())
+            last = [piece async for piece in pieces][-1]
+            await flush
+        await server.close()
+        assert last["meta_info"]["completion_tokens"] == 200
+        for _ in range(20):
+            [again] = await pair.base.generate([GenerateRequest(prompt, 1, 0)])
+            await pair.base.flush()
+            assert again.cached_tokens == 0
 
     with_pair(served_pair, ask)
 
