@@ -19,7 +19,15 @@ import pyarrow as pa
 
 from rrti_sgl import bounds
 from rrti_sgl.db.analysis import parameters
-from rrti_sgl.db.analysis.needs import LEAST_COVERAGE, coverage, lacking, of_scores, refuse_undefined_scores, said_of_runs
+from rrti_sgl.db.analysis.needs import (
+    LEAST_COVERAGE,
+    coverage,
+    lacking,
+    of_scores,
+    refusal,
+    refuse_undefined_scores,
+    said_of_runs,
+)
 from rrti_sgl.db.analysis.parameters import Parameter
 from rrti_sgl.db.analysis.query import QUERY_DIR, Query
 from rrti_sgl.db.analysis.registry import QUERIES
@@ -86,14 +94,14 @@ def _table(store: Store, query: Query, run: Runs, values: Mapping[str, Any], *, 
     """The table of a statistic, of one metric where it is of a metric; None where it `must` not be and no run has it."""
     values = dict(values)
     rows = coverage(store, query, _chosen_runs(store, query, run, values), values)
-    reasons = [lacking(store, query, row, values) for row in rows]
+    reasons = [lacking(query, row, values) for row in rows]
     kept = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
     named = _named_runs(query, values)
     if not kept and not must:
         return None
     for row, reason in zip(rows, reasons, strict=True):
         if reason and must and (run is not None or not kept or row["run_id"] in named):
-            raise UsageError(f"The statistic {query.name!r} cannot be made of run {row['run_id']}: {reason}")
+            raise refusal(store, query, row, reason)
     refuse_undefined_scores(query, kept, values)
     values["runs"] = [row["run_id"] for row in kept]
     if query.prepare is not None:

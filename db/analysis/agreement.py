@@ -26,12 +26,15 @@ class Agreement:
 
     Args:
         tokens: of the run.
+        names: of the scores.
         values: `resamples` and `seed`.
     """
 
-    def __init__(self, tokens: TokenValues, values: Values) -> None:
+    def __init__(self, tokens: TokenValues, names: Sequence[str], values: Values) -> None:
         self.tokens = tokens
         self.bootstrap = bootstrap_of(tokens.n_problems, values)
+        for name in names:
+            tokens.order(name)
         self._tops: dict[tuple[str, float], TopSet] = {}
         self._ranks: dict[str, Blocks] = {}
 
@@ -97,11 +100,16 @@ class Agreement:
         """Twice the average ranks of a score, in the blocks of the tokens."""
         if name not in self._ranks:
             ranking, found = self.tokens.ranking(name), Blocks()
-            blocks = (block[name] for block in self.tokens.blocks(name))
+            blocks = zip((block[name] for block in self.tokens.blocks(name)), self.tokens.order(name), strict=True)
             while part := list(islice(blocks, _TOGETHER)):
-                ends = np.cumsum([len(values) for values in part])
-                for ranks in np.split(ranking.twice_ranks(np.concatenate(part)), ends[:-1]):
-                    found.append(ranks)
+                values = np.concatenate([scores for scores, _ in part])
+                ends = np.cumsum([len(order) for _, order in part])
+                order = np.concatenate([each + (end - len(each)) for (_, each), end in zip(part, ends, strict=True)])
+                order = order[np.argsort(values[order], kind="stable")]  # merges what is sorted already
+                ranks = np.empty(len(values), dtype=np.intp)
+                ranks[order] = ranking.twice_ranks(values[order])
+                for of_block in np.split(ranks, ends[:-1]):
+                    found.append(of_block)
             self._ranks[name] = found
         return self._ranks[name]
 

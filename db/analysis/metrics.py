@@ -67,7 +67,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
         tokens = values["reader"].read(run, _METRICS).complete(*_METRICS)
         if not len(tokens):
             continue
-        agreement = Agreement(tokens, values)
+        agreement = Agreement(tokens, _METRICS, values)
         products = _products(tokens)
         for a, b in combinations(range(len(_METRICS)), 2):
             pair = (_METRICS[a], _METRICS[b])
@@ -85,8 +85,9 @@ def _products(tokens: TokenValues) -> FloatArray:
     found = np.zeros((len(_METRICS) + 1, len(_METRICS) + 1))
     smallest = [tokens.ranking(name).at(0) for name in _METRICS]
     for block in tokens.blocks(*_METRICS):
-        parts = [block[name] - least for name, least in zip(_METRICS, smallest, strict=True)]
-        columns = np.stack([*parts, np.ones(len(block))])
+        columns = np.ones((len(_METRICS) + 1, len(block)))
+        for column, name, least in zip(columns, _METRICS, smallest, strict=False):
+            np.subtract(block[name], least, out=column)
         found += columns @ columns.T
     return found
 

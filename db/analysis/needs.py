@@ -27,6 +27,7 @@ TOKEN_NEEDS: Mapping[str, str] = {
     "planning_tag": "no token carries a planning tag.",
     "planted": "its problems have no planted decision points.",
 }
+_NO_VALUE = "is NULL for every token."
 # Columns in which NULL is an answer, that the token is no such one, and not a missing value.
 _FLAGS = ("planning_tag", "planted")
 LEAST_COVERAGE = 0.5
@@ -46,9 +47,7 @@ def coverage(store: Store, query: Query, runs: Sequence[str], values: Values) ->
     columns = _token_columns(query, values)
     tokens: dict[str, Any] = {}
     if columns and any(row["n_tokens"] for row in rows):
-        scores = [column for column in columns if column in SCORES] or ["score"]
-        table = values["reader"].once((*runs, *columns), lambda: _token_coverage(store, runs, columns, scores))
-        tokens = {row["run_id"]: row for row in table.to_pylist()}
+        tokens = values["reader"].once((*runs, *columns), lambda: _token_coverage(store, runs, columns))
     missing = {f"n_{column}": 0 for column in ("covered", *columns)}
     found = [_without_null({**missing, **tokens.get(row["run_id"], {})}) | _without_null(row, _COUNTS) for row in rows]
     selects = any(column not in _FLAGS for column in columns)
@@ -59,14 +58,27 @@ def coverage(store: Store, query: Query, runs: Sequence[str], values: Values) ->
     return found
 
 
-def _token_coverage(store: Store, runs: Sequence[str], columns: Sequence[str], scores: Sequence[str]) -> pa.Table:
+def _token_coverage(store: Store, runs: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What `coverage` says of token columns, by run; a run without tokens has none."""
+    scores = [column for column in columns if column in SCORES] or ["score"]
+    asked = {"runs": list(runs), "columns": _pattern(columns), "scores": _pattern(scores)}
+    found = {row["run_id"]: row for row in run_sql(store, "_token_coverage", asked).to_pylist()}
     joint = [column for column in columns if column not in _FLAGS] or columns
-    patterns = {"columns": _pattern(columns), "scores": _pattern(scores), "joint": _pattern(joint)}
-    return run_sql(store, "_token_coverage", {**patterns, "runs": list(runs)})
+    for row in found.values():
+        row["n_covered"] = min(row[f"n_{column}"] for column in joint)
+    # A token may lack one column where another has all that it can have.
+    several = [run for run, row in found.items() if sum(row[f"n_{column}"] < row["n"] for column in joint) > 1]
+    if several:
+        complete = run_sql(store, "_token_complete", {"runs": several, "columns": _pattern(joint)}).to_pylist()
+        for run in several:
+            found[run]["n_covered"] = 0
+        for row in complete:
+            found[row["run_id"]] |= row
+    return found
 
 
-def lacking(store: Store, query: Query, row: Row, values: Values) -> str:
-    """Why the statistic cannot be made of the run, with what the run has; empty when it can."""
+def lacking(query: Query, row: Row, values: Values) -> str:
+    """Why the statistic cannot be made of the run; empty when it can."""
     if not row["n_tokens"]:
         return "it has no samples yet."
     for need in query.needs:
@@ -78,8 +90,18 @@ def lacking(store: Store, query: Query, row: Row, values: Values) -> str:
                 return SAMPLE_NEEDS[need].format(**row)
         elif not row[f"n_{_column_of(need, values)}"]:
             column = _column_of(need, values)
-            return TOKEN_NEEDS.get(column) or f"{column} is NULL for every token. It has: {_present(store, row)}."
+            return TOKEN_NEEDS.get(column) or f"{column} {_NO_VALUE}"
     return _selected(query, row, values)
+
+
+def refusal(store: Store, query: Query, row: Row, reason: str) -> UsageError:
+    """What is said where a statistic cannot be made of a run, with the metrics that it has if one is missing."""
+    message = f"The statistic {query.name!r} cannot be made of run {row['run_id']}: {reason}"
+    if not reason.endswith(_NO_VALUE):
+        return UsageError(message)
+    counts = _token_coverage(store, [row["run_id"]], SCORES)[row["run_id"]]
+    there = [metric for metric in SCORES if counts[f"n_{metric}"]]
+    return UsageError(message, f"It has: {', '.join(there) or 'no metric at all'}.")
 
 
 def _selected(query: Query, row: Row, values: Values) -> str:
@@ -187,12 +209,6 @@ def _token_columns(query: Query, values: Values) -> list[str]:
 
 def _column_of(need: str, values: Values) -> str:
     return str(values["metric"]) if need == "metric" else need
-
-
-def _present(store: Store, row: Row) -> str:
-    """The metrics that a run has."""
-    [counts] = _token_coverage(store, [row["run_id"]], SCORES, ["score"]).to_pylist()
-    return ", ".join(metric for metric in SCORES if counts[f"n_{metric}"]) or "no metric at all"
 
 
 def _pattern(columns: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def _detector(
 ) -> list[dict[str, Any]]:
     """The rows of one metric: its ranking, then each top set."""
     ranking, n_tokens = tokens.ranking(metric), len(tokens)
-    of_planted = Ranking.of_parts(block[metric][block["planted"] > 0] for block in tokens.blocks(metric, "planted"))
+    of_planted = Ranking.of_parts(np.sort(block[metric][block["planted"] > 0]) for block in tokens.blocks(metric, "planted"))
     auroc, average = quality_of(ranking, of_planted)
     about = {"metric": metric, "n_tokens": n_tokens, "n_planted": of_planted.n}
     first = {"part": "ranking", **about, "auroc": _or_none(auroc[0]), "average_precision": _or_none(average[0])}

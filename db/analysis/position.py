@@ -152,11 +152,13 @@ def _counted(
     """In parts: problem, score of what enters, place and sign of what counts; places are bins, then segments of edges."""
     n_bins = int(values["bins"])
     for block in tokens.blocks(values["metric"], "position"):
-        position, found = block["position"].astype(np.int64), count(block)
-        bins = ((2 * position + 1) * n_bins) // (2 * block.length.astype(np.int64))
-        segments = n_bins + np.searchsorted(values["edges"], (position + 0.5) / block.length, side="right")
+        found = count(block)
+        position, length = (each[found.counting].astype(np.int64) for each in (block["position"], block.length))
+        bins = ((2 * position + 1) * n_bins) // (2 * length)
+        segments = n_bins + np.searchsorted(values["edges"], (position + 0.5) / length, side="right")
+        problem, scores = block.problem[found.counting], block[values["metric"]][found.entering]
         for codes in (bins, segments):
-            yield block.problem[found.counting], block[values["metric"]][found.entering], codes[found.counting], found.signs
+            yield problem, scores, codes, found.signs
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,7 +112,7 @@ def _pooled(store: Store, runs: Sequence[str], values: Values) -> tuple[Ranking,
         for place, tokens in zip(places, read, strict=True):
             yield from ((place[block.problem], block[metric]) for block in tokens.blocks(metric))
 
-    ranking = Ranking.of_parts(scores for _, scores in scan())
+    ranking = Ranking.of_parts(np.sort(scores) for _, scores in scan())
     return ranking, partial(ResampledScores, ranking, scan), len(union)
 
 

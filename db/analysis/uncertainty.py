@@ -43,7 +43,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
         tokens = values["reader"].read(run, pair).complete(*pair)
         if not len(tokens):
             continue
-        agreement = Agreement(tokens, values)
+        agreement = Agreement(tokens, pair, values)
         about = {"run_id": run, "n_tokens": len(tokens)}
         found_of = ([agreement.overlap(*pair, p) for p in values["ps"]], agreement.overlaps_in_samples(*pair, values["ps"]))
         for within, overlaps in zip(WITHIN, found_of, strict=True):

@@ -37,16 +37,17 @@ class Ranking:
     @classmethod
     def of(cls, *parts: FloatArray) -> Ranking:
         """Sort values that are in memory."""
-        return cls.of_parts(parts)
+        return cls.of_parts(map(np.sort, parts))
 
     @classmethod
     def of_parts(cls, parts: Iterable[FloatArray]) -> Ranking:
-        """Sort values that come in parts: each by itself, then pieces of all of them that lie between the same values."""
+        """Values that come in parts, each sorted: pieces of all that lie between the same values are sorted again."""
         values, counts = Blocks(), Blocks()
         some = []
         for part in parts:
             if len(part):
-                found, each = np.unique(np.asarray(part, dtype=np.float64), return_counts=True)
+                starts = np.flatnonzero(np.r_[True, part[1:] != part[:-1]])
+                found, each = part[starts].astype(np.float64), np.diff(starts, append=len(part))
                 values.append(found)
                 counts.append(each)
                 some.append(found[::_EVERY])
@@ -120,29 +121,27 @@ class Ranking:
         found: BoolArray = values >= self.threshold(p)
         return found
 
-    def twice_ranks(self, values: FloatArray) -> Places:
-        """(M,) twice the rank, from 1, of some of the values; equal values have the mean of theirs."""
-        below, counts = self._looked_up(values)
+    def twice_ranks(self, ordered: FloatArray) -> Places:
+        """(M,) twice the rank, from 1, of some of the values, in ascending order; equal values have the mean of theirs."""
+        below, counts = self._looked_up(ordered)
         return 2 * below + counts + 1
 
-    def counts_of(self, values: FloatArray) -> Places:
-        """(M,) how often each of some values is there."""
-        return self._looked_up(values)[1]
+    def counts_of(self, ordered: FloatArray) -> Places:
+        """(M,) how often each of some values, in ascending order, is there."""
+        return self._looked_up(ordered)[1]
 
-    def _looked_up(self, values: FloatArray) -> tuple[Places, Places]:
+    def _looked_up(self, ordered: FloatArray) -> tuple[Places, Places]:
         """(M,) how many values are smaller, and how many equal."""
-        order = np.argsort(values)
-        ordered = values[order]
-        below, equal = np.zeros((2, len(values)), dtype=np.intp)
-        edges = [0, *np.searchsorted(ordered, self._firsts[1:]).tolist(), len(values)]
+        below, equal = np.zeros((2, len(ordered)), dtype=np.intp)
+        edges = [0, *np.searchsorted(ordered, self._firsts[1:]).tolist(), len(ordered)]
         for at, (first, last) in enumerate(pairwise(edges)):
             if first < last and len(self.values):
                 there, counts = self.values[at], self.counts[at]
                 smaller = self._up_to[at] + np.cumsum(counts) - counts
                 wanted = ordered[first:last]
                 found = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
-                below[order[first:last]] = smaller[found]
-                equal[order[first:last]] = np.where(there[found] == wanted, counts[found], 0)
+                below[first:last] = smaller[found]
+                equal[first:last] = np.where(there[found] == wanted, counts[found], 0)
         return below, equal
 
 
@@ -218,6 +217,8 @@ def top_part(n: int, p: float) -> float:
 
 def first_reaching(cumulative: FloatArray, wanted: FloatArray) -> Places:
     """(B,) the first bin at which the cumulative sums (B, n_bins) reach what is wanted (B,)."""
+    if len(cumulative) == 1:  # of all tokens, in as many bins
+        return np.searchsorted(cumulative[0], wanted * (1 - SLACK))
     first: Places = np.argmax(cumulative >= wanted[:, None] * (1 - SLACK), axis=1)
     return first
 

@@ -50,7 +50,7 @@ def quality_of_parts(parts: Iterable[Quality], positives: FloatArray, total: Flo
 def quality_of(every: Ranking, positive: Ranking) -> Quality:
     """(1,) AUROC and (1,) average precision of cases, of which those in a second ranking are the positives."""
     parts = (
-        (counts[None].astype(np.float64), positive.counts_of(values)[None].astype(np.float64))
+        (counts[None].astype(np.float64), positive.counts_of(values[::-1])[None, ::-1].astype(np.float64))
         for values, counts, _ in every.descending()
     )
     return quality_of_parts(parts, np.array([float(positive.n)]), np.array([float(every.n)]))

@@ -52,12 +52,12 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(small):
 @pytest.mark.parametrize("distinct", [3, 40, 100_000])
 def test_an_order_of_many_blocks(small, distinct):
     values = np.random.default_rng(distinct).integers(0, distinct, 2000) / 8
-    whole = Ranking.of_parts(parts_of(values))
+    whole = Ranking.of_parts(map(np.sort, parts_of(values)))
     assert (len(whole.values) > 1) == (distinct > 3)
     ordered = np.sort(values)
     assert whole.n == 2000
     assert [whole.at(place) for place in (0, 7, 1000, 1999)] == ordered[[0, 7, 1000, 1999]].tolist()
-    np.testing.assert_array_equal(whole.twice_ranks(values), 2 * rankdata(values))
+    np.testing.assert_array_equal(whole.twice_ranks(ordered), 2 * rankdata(ordered))
     found = [np.concatenate(each) for each in zip(*whole.descending(), strict=True)]
     np.testing.assert_array_equal(np.repeat(found[0], found[1]), ordered[::-1])
     np.testing.assert_array_equal(found[2], [(values > value).sum() for value in found[0]])
@@ -68,7 +68,7 @@ def test_an_order_of_many_blocks(small, distinct):
 @pytest.mark.parametrize("decimals", [1, 3, 12])
 def test_bins_of_ranks(small, decimals):
     values = np.random.default_rng(3).exponential(size=3000).round(decimals)
-    parts, whole = Ranking.of_parts(parts_of(values, 40)), Ranking.of(values)
+    parts, whole = Ranking.of_parts(map(np.sort, parts_of(values, 40))), Ranking.of(values)
     first, last = (int((values > np.quantile(values, q)).sum()) for q in (0.9, 0.6))
     for mine, expected in (
         (RankBins.fine_at_the_top(parts, 8), RankBins.fine_at_the_top(whole, 8)),
@@ -89,14 +89,14 @@ def test_quality_of_a_ranking(monkeypatch, small):
         assert each == pytest.approx([score(positive, values, sample_weight=one) for one in weights], abs=1e-12)
     many = rng.integers(0, 500, 3000) / 4
     some = rng.random(3000) < 0.2
-    found = roc.quality_of(Ranking.of_parts(parts_of(many)), Ranking.of_parts(parts_of(many[some])))
+    found = roc.quality_of(*(Ranking.of_parts(map(np.sort, parts_of(of))) for of in (many, many[some])))
     for each, score in zip(found, (roc_auc_score, average_precision_score), strict=True):
         assert each == pytest.approx([score(some, many)], abs=1e-12)
 
 
 def test_concentration(small):
     values = np.random.default_rng(5).exponential(size=3000).round(2) ** 3
-    whole, parts = LorenzBins.of(values), LorenzCurve(Ranking.of_parts(parts_of(values)))
+    whole, parts = LorenzBins.of(values), LorenzCurve(Ranking.of_parts(map(np.sort, parts_of(values))))
     assert parts.gini() == pytest.approx(whole.gini(), rel=1e-12)
     for level in (0.0001, 0.01, 0.3, 0.5, 0.94, 0.999, 1.0):
         for name in ("carried", "carried_by_top", "tokens_carrying"):
@@ -108,7 +108,7 @@ def test_rank_correlation():
     x = rng.integers(0, 900, 5000).astype(float)
     y = x + rng.normal(0, 300, 5000).round()
     groups = rng.integers(0, 2, 5000)
-    ranks = [Ranking.of(each).twice_ranks(each) for each in (x, y)]
+    ranks = [(2 * rankdata(each)).astype(int) for each in (x, y)]
     parts = list(zip(*map(parts_of, (groups, *ranks)), strict=True))
     assert spearman(5000, parts) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
     bins = [np.floor((each / 2 - 0.5) * RANK_BINS / 5000).astype(int) for each in ranks]
@@ -122,9 +122,11 @@ def test_sums_by_problem():
     assert problem_sums(parts, 5, 2).tolist() == [[0, 2.5], [0, 0], [0, 0], [0, 0], [1, 1]]
 
 
-@pytest.mark.parametrize("mixed", [False, True])
-def test_statistics_do_not_depend_on_blocks(store, monkeypatch, mixed):
-    """Nor on whether the tokens of a sample stand together."""
+@pytest.mark.parametrize(
+    ("mixed", "keys"), [(False, "hash(sample_id)"), (True, "hash(sample_id)"), (False, "hash(sample_id) % 2")]
+)
+def test_statistics_do_not_depend_on_blocks(store, monkeypatch, mixed, keys):
+    """Nor on whether the tokens of a sample stand together, or the hashes of samples differ."""
     traces = random_traces(np.random.default_rng(4), "r", problems=8, longest=30, fires=0.0)
     for trace in traces:
         trace.tokens.planning_tag[:] = np.random.default_rng(len(trace.tokens.ce)).choice(
@@ -153,6 +155,7 @@ def test_statistics_do_not_depend_on_blocks(store, monkeypatch, mixed):
                 cursor.execute("DROP TABLE mixed")
     for module in (blocks, ranking, token_values):
         monkeypatch.setattr(module, "BLOCK", 40)
+    monkeypatch.setattr(token_values, "_SAMPLE_KEYS", (keys, "sample_id"))
     monkeypatch.setattr(ranking, "_EVERY", 4)
     for name, rows in made().items():
         for mine, expected in zip(rows, whole[name], strict=True):

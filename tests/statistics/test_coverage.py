@@ -60,6 +60,21 @@ def test_every_row_says_how_many_tokens_it_is_of(store, name):
         assert {row["covered"] for row in found if row.get("metric", row.get("predictor")) not in others} == {covered}
 
 
+def test_a_token_is_covered_where_it_has_all_scores(store):
+    """Each score lacks at other tokens."""
+    rng = np.random.default_rng(6)
+    traces = random_traces(rng, "r", problems=6)
+    both, n = 0, 0
+    for trace in traces:
+        lacking = rng.random((2, trace.sample.n_tokens)) < 0.2
+        for name, missing in zip(("ce", "entropy_base"), lacking, strict=True):
+            getattr(trace.tokens, name)[missing] = np.nan
+        both, n = both + int((~lacking.any(axis=0)).sum()), n + trace.sample.n_tokens
+    write_run(store, "r", traces)
+    assert {row["covered"] for row in rows(store, "uncertainty", metric="ce")} == {both / n}
+    assert {row["n_tokens"] for row in rows(store, "uncertainty", metric="ce")} == {both}
+
+
 def test_runs_with_too_few_scores_are_left_out_where_none_is_named(store):
     gated(store, "e")
     write_run(store, "d", random_traces(np.random.default_rng(1), "d"))
