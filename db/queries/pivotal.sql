@@ -4,7 +4,7 @@
 --   more is pivotal; tokens of a stretch over which it changes less are not, although changes that cancel out may hide there.
 --   Longer stretches with a larger change were left open, by a budget, or as their ends were continued more often later:
 --   n_open, their tokens, of which nothing else is made. run_id: the run of the stored samples; the runs that are named are the
---   searches, pooled.
+--   searches, pooled; of several of one sample it is the one that continued most.
 --   n_pivotal, pivotal: number and share of pivotal tokens, of what a search finds: fewer than there are. In simulated solutions
 --   with 1.5 jumps of .35 to .6, up or down, it found 40 % of them (gap .2, 64 continuations; 20 % with gap .3 and 16), and of
 --   what it found 99 % (90 %) were such. jump: by how much the share of right solutions changes at pivotal
@@ -28,10 +28,21 @@ WITH searches AS (
     WHERE run_id IN (SELECT unnest($runs)) AND json_extract_string(config, '$.arms.unit') = 'pivotal'
 ),
 beginnings AS (
-    SELECT run_id, parent_sample_id AS sample_id, parent_position AS last, avg(correct::INTEGER) AS share_right
+    SELECT
+        run_id,
+        parent_sample_id AS sample_id,
+        parent_position AS last,
+        avg(correct::INTEGER) AS share_right,
+        sum(count(*)) OVER (PARTITION BY run_id, parent_sample_id) AS continued
     FROM samples
     WHERE run_id IN (SELECT unnest($runs)) AND arm = 'kept' AND correct IS NOT NULL
-    GROUP BY ALL
+    GROUP BY run_id, parent_sample_id, parent_position
+),
+chosen AS (
+    SELECT searches.*
+    FROM searches
+    JOIN (SELECT DISTINCT run_id, sample_id, continued FROM beginnings) USING (run_id, sample_id)
+    QUALIFY rank() OVER (PARTITION BY sample_id ORDER BY continued DESC, run_id) = 1
 ),
 stretches AS (
     SELECT
@@ -40,7 +51,7 @@ stretches AS (
         lag(last) OVER neighbours + 1 AS first,
         last,
         share_right - lag(share_right) OVER neighbours AS change
-    FROM searches
+    FROM chosen
     JOIN beginnings USING (run_id, sample_id)
     WHERE last BETWEEN span[1] - 1 AND span[2]
     WINDOW neighbours AS (PARTITION BY run_id, sample_id, span[1] ORDER BY last)
