@@ -66,8 +66,10 @@ def write_store(path: Path) -> Path:
 ROLLING = ThresholdRule(0.8, rolling=3)
 
 
-def write_continued(path: Path) -> dict[str, str]:
+def write_continued(path: Path, several: str = "", times: int = 1) -> dict[str, str]:
     """A guided run whose gate compares rolling means, and a counterfactual run that continues its one sample.
+
+    One beginning may be continued several `times`, the third and every third after it wrongly.
 
     Returns the ids of samples: "root", and those that were given nothing ("anew"), half of it ("half"), all of it ("whole").
     """
@@ -82,14 +84,18 @@ def write_continued(path: Path) -> dict[str, str]:
         store.begin_run(make_run("rolling-1", program="guided", samples_per_problem=1, k=K, temperature=0.0, **gate))
         store.begin_run(make_run("anew-1", program="counterfactual", config={"kind": "counterfactual"} | more, k=K, **gate))
         store.write_samples([root])
-        for index, (name, last) in enumerate({"anew": -1, "half": LENGTH // 2, "whole": LENGTH - 1}.items()):
+        beginnings = {"anew": -1, "half": LENGTH // 2, "whole": LENGTH - 1}
+        drawn = [(name, time) for name in beginnings for time in range(times if name == several else 1)]
+        for index, (name, time) in enumerate(drawn):
+            last = beginnings[name]
             own = ids[last + 1 :].copy()
             own[2:] = (own[2:] + 1) % len(VOCABULARY)
             scores = draws.exponential(size=len(own))
-            trace = _trace("anew-1", 0, own, None, scores, draws, correct=True, rule=ROLLING)
+            trace = _trace("anew-1", 0, own, None, scores, draws, correct=time % 3 < 2, rule=ROLLING)
             prompt = (root.sample.base_prompt or "") + "".join(VOCABULARY[t] for t in ids[: last + 1])
             origin = {"parent_sample_id": root.sample.sample_id, "parent_position": last, "arm": "kept"}
-            sample_id = found[name] = f"{name}-{root.sample.sample_id[:4]}"
+            sample_id = f"{name}{time or ''}-{root.sample.sample_id[:4]}"
+            found.setdefault(name, sample_id)
             sample = replace(trace.sample, sample_id=sample_id, sample_index=index, base_prompt=prompt, **origin)
             store.write_samples([replace(trace, sample=sample)])
     return found

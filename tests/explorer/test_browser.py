@@ -483,6 +483,57 @@ def test_no_lambda_is_offered_beside_a_rolling_mean(page: Any, continued: tuple[
         assert "rolling 3" in page.inner_text(".crumbs")
 
 
+def test_bars_below_zero_go_to_the_left(page: Any, url: str) -> None:
+    def told(route: Any) -> None:
+        answer = route.fetch()
+        aggregate = answer.json()
+        for point, y in zip(aggregate["points"], (-1.0, 3.0, 0.0), strict=False):
+            point |= {"y": y, "low": None, "high": None}
+        aggregate["points"] = aggregate["points"][:3]
+        route.fulfill(response=answer, json=aggregate)
+
+    page.route("**/data/statistics/position*", told)
+    shown(page, url)
+    page.click("text=Positions")
+    page.wait_for_selector(".points .track")
+    bars = page.locator(".points .track span").evaluate_all(
+        "all => all.map((bar) => [bar.className, parseFloat(bar.style.marginLeft), parseFloat(bar.style.width)])"
+    )
+    assert bars == [["below", 0, 25], ["", 25, 75], ["", 25, 0]]
+
+
+def test_continuations_of_one_beginning_are_one_line(tmp_path: Path, page: Any) -> None:
+    """More than a few are listed where they are asked for, by mouse or by key."""
+    path = tmp_path / "traces.duckdb"
+    ids = write_continued(path, "anew", times=7)
+    with served_store(path) as url:
+        shown(page, f"{url}/tree/rolling-1/{ids['root']}")
+        lines = page.locator(".node:not(.root) .line")
+        assert lines.count() == 3
+        found = " ".join(lines.first.inner_text().split())
+        assert found.startswith("7 continuations from the beginning, then guided 5 right, 2 wrong answers ")
+        right, wrong = (
+            page.locator(".lane").nth(1).locator("span").evaluate_all("all => all.map((bar) => parseFloat(bar.style.width))")
+        )
+        assert right / wrong == pytest.approx(5 / 2, rel=1e-4)
+        assert "9 branches" in page.inner_text(".ended")
+        assert "7 right, 2 wrong" in page.inner_text(".ended")
+        lines.first.get_by_role("button", name="list").click()
+        page.wait_for_function("() => document.querySelectorAll('.node').length === 11")
+        group = page.locator(".node").nth(1)
+        assert group.get_attribute("aria-expanded") == "true"
+        assert [lines.nth(place).get_by_role("link", name="compare").count() for place in range(10)] == [0, *[1] * 9]
+        group.focus()
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function("() => document.querySelectorAll('.node').length === 4")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelectorAll('.node').length === 11")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.activeElement?.dataset.place === '1'")
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function("() => document.activeElement?.dataset.place === '0'")
+
+
 def test_what_continues_a_beginning_says_where_it_left(page: Any, continued: tuple[str, dict[str, str]]) -> None:
     url, ids = continued
     shown(page, f"{url}/tree/rolling-1/{ids['root']}")

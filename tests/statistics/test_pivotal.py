@@ -48,7 +48,9 @@ def test_equal_to_an_independent_computation(store, build, seed):
         searches.append({at: given.count("a") / 8 for at, given in answers.items()})
         kept(store, build, f"s{number}", parent, [[0, LENGTH - 1]], answers, unit="pivotal", gap=GAP)
         # Searched before with fewer continuations: that search is left out.
-        kept(store, build, f"again{number}", parent, [[0, LENGTH - 1]], {-1: "ab", LENGTH - 1: "aa"}, unit="pivotal", gap=GAP)
+        kept(
+            store, build, f"again{number}", parent, [[0, LENGTH - 1]], {-1: "ab", LENGTH - 1: "aa"}, unit="pivotal", gap=GAP
+        )
     runs = [f"{name}{number}" for number in range(N) for name in ("again", "s")]
     found = {
         (row["part"], row["label"]): row for row in run_query(store, "pivotal", run=runs, resamples=RESAMPLES).to_pylist()

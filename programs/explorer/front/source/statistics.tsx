@@ -132,6 +132,8 @@ function Drawing({ aggregate, chosen, choose }: PointsProps) {
 
 function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: Map<string, string> }) {
   const top = Math.max(...aggregate.points.map(({ y, high }) => high ?? y), 1e-12);
+  const bottom = Math.min(...aggregate.points.map(({ y }) => y), 0);
+  const place = (y: number): number => (100 * (y - bottom)) / (top - bottom);
   const named = aggregate.points.some(({ label }) => runs.has(label));
   const interval = aggregate.points.some(({ low }) => low !== null);
   return (
@@ -174,7 +176,7 @@ function PointTable({ aggregate, runs, chosen, choose }: PointsProps & { runs: M
               {interval && <td class="n dim">{point.said.interval ?? "–"}</td>}
               <td class="n">{count(point.n)}</td>
               <td class="track" aria-hidden="true">
-                <span style={{ width: `${Math.max(0, (100 * point.y) / top)}%` }} />
+                <span class={point.y < 0 ? "below" : ""} style={{ marginLeft: `${place(Math.min(0, point.y))}%`, width: `${place(Math.abs(point.y)) - place(0)}%` }} />
               </td>
             </tr>
           ))}
