@@ -112,23 +112,11 @@ def write_figure(found: WhatIf, path: Path) -> None:
             f"Run {found.tokens.run.run_id} has no divergence at every position, so there is no coverage to draw.",
             "Leave --figure out, or name a diagnose run.",
         )
-    points = [
-        regating.GatePoint(
-            budget=row["budget"],
-            coverage=row["coverage"],
-            low=row["coverage"] if row["coverage_low"] is None else row["coverage_low"],
-            high=row["coverage"] if row["coverage_high"] is None else row["coverage_high"],
-            best=row["best_coverage"],
-            spike_ratio=row["spike_ratio"],
-        )
-        for row in found.rows
-    ]
-    condition = "" if found.rows[0]["lambda"] is None else f", lambda on (W = {found.rows[0]['window']})"
+    rows = found.rows
+    condition = "" if rows[0]["lambda"] is None else f", lambda on (W = {rows[0]['window']})"
     label = f"gate on {found.tokens.metric}{condition}, n = {COUNT.text(len(found.tokens.tokens.scores))}"
     caption = f"Expected budget and share of the total {found.tokens.disagreement} at the positions that fire."
-    drawing = style.draw(
-        "regating", caption, lambda: regating.regating_figure(points, label, str(found.tokens.disagreement))
-    )
+    drawing = style.draw("regating", caption, lambda: regating.regating_figure(rows, label, str(found.tokens.disagreement)))
     write_atomically(path, drawing.files[_ending("--figure", path, FIGURE_FORMATS)])
     say(f"The figure is in {path}.", err=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.published import Published
 from rrti_sgl.programs.reporting.runs import RunSelection
-from rrti_sgl.programs.tables.table import Table
+from rrti_sgl.programs.tables.table import BOUNDS, Table
 
 if TYPE_CHECKING:
     from rrti_sgl.programs.reporting.figures.style import Drawing
@@ -152,17 +153,12 @@ class Report:
         return [drawing for finished in self.sections for drawing in finished.content.drawings]
 
 
-def by_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Rows by the label of their run, in order."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+def curves_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows by what their run and metric are called, in order; as many curves as one pair of axes can hold."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(str(row["run"]), []).append(row)
-    return groups
-
-
-def beside(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows whose run is called by its metric as well: curves of several metrics in one pair of axes."""
-    return [{**row, "run": f"{row['run']}, {row['metric']}"} for row in rows]
+        found.setdefault(f"{row['run']}, {row['metric']}", []).append(row)
+    return dict(islice(found.items(), MAX_SERIES))
 
 
 def with_column(data: pa.Table, name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> pa.Table:
@@ -170,13 +166,21 @@ def with_column(data: pa.Table, name: str, values: Sequence[Any], kind: pa.DataT
     return data.append_column(name, pa.array(values, kind or pa.float64()))
 
 
-def wide(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], name_of: Callable[[Mapping[str, Any]], str]) -> pa.Table:
+def wide(
+    rows: Sequence[Mapping[str, Any]],
+    keys: Sequence[str],
+    name_of: Callable[[Mapping[str, Any]], str],
+    value: str = "value",
+    bounds: Sequence[str] = BOUNDS,
+) -> pa.Table:
     """One row for each combination of `keys`; each long row's value, with its interval, becomes the column that it names.
 
     Args:
-        rows: with `value`, and maybe `value_low` and `value_high`.
+        rows: with a column of values, and maybe of the ends of their intervals.
         keys: columns that stay.
         name_of: the new column of a row.
+        value: the column of values.
+        bounds: endings of the columns of the intervals' ends; none leaves these out.
 
     Raises:
         ValueError: two rows give the same column of the same keys.
@@ -187,8 +191,6 @@ def wide(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], name_of: Callab
         name = name_of(row)
         if name in target:
             raise ValueError(f"two values of {name}")
-        target[name] = row["value"]
-        if "value_low" in row:
-            target |= {f"{name}_low": row["value_low"], f"{name}_high": row["value_high"]}
+        target |= {name + end: row[value + end] for end in ("", *bounds) if value + end in row}
     columns = list(dict.fromkeys(name for target in found.values() for name in target))
     return pa.Table.from_pylist([{name: target.get(name) for name in columns} for target in found.values()])

@@ -193,11 +193,11 @@ def _wide(
         told, columns = [], {}
         for row in rows:
             if (column := column_of(row)) is not None:
-                numbers = {f"value{end}": row[value + end] for end in ("", *bounds) if value + end in row}
-                told.append({name: row[name] for name in row if name in names} | numbers | {"named": column.name})
+                told.append({**row, "named": column.name})
                 columns[column.name] = column
         there = [name for name in names if name in told[0]]
-        return Table("", "", wide(told, there, lambda row: str(row["named"])), [*keys, *columns.values()])
+        data = wide(told, there, lambda row: str(row["named"]), value, bounds)
+        return Table("", "", data, [*keys, *columns.values()])
 
     return make
 

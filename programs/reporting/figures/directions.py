@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.reporting.figures.style import Row
 from rrti_sgl.programs.tables.numbers import COUNT
 
 
@@ -26,8 +27,8 @@ class Direction:
 
     writes: str
     alone: float | None
-    rows: Sequence[Mapping[str, Any]]
-    controls: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[Row]
+    controls: Sequence[Row] = ()
 
 
 def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figure:
@@ -47,9 +48,7 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
         colour, guest = style.SERIES[index], {"base": "reasoning", "reasoning": "base"}[direction.writes]
         points = sorted((row["rho_pooled"], row["accuracy"]) for row in direction.rows)
         if direction.alone is not None:
-            axes.axhline(direction.alone, color=style.GREY, linewidth=0.9, linestyle=style.DASHES[2])
-            place: dict[str, Any] = {"xytext": (0, 2), "textcoords": "offset points", "va": "bottom"}
-            axes.annotate(f"{direction.writes} alone", (right, direction.alone), ha="right", color=style.GREY, **place)
+            style.level(axes, direction.alone, f"{direction.writes} alone", right)
             points.insert(0, (0.0, direction.alone))
         label = f"{direction.writes} writes, {guest} takes over"
         mark = {"color": colour, "marker": style.MARKERS[index], "markersize": 4.5, "linestyle": style.DASHES[index]}
@@ -61,14 +60,8 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
                 ends = [row["accuracy_low"], row["accuracy_high"]]
                 width = 0.5 if "control" in row else 0.9
                 axes.plot([row["rho_pooled"]] * 2, ends, color=colour, linewidth=width, zorder=2)
-    axes.set(
-        xlim=(0, right),
-        ylim=(0, 1.06),
-        xlabel="Tokens of the guest per token, ρ",
-        ylabel=f"Accuracy (%), {COUNT.text(n_problems)} problems",
-    )
-    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-    style.percent_axis(axes.yaxis)
+    accuracy = f"Accuracy (%), {COUNT.text(n_problems)} problems"
+    style.share_axes(axes, right, "Tokens of the guest per token, ρ", accuracy)
     style.legend_above(axes, 1)
     if kinds:
         marks = [Line2D([], [], color=style.GREY, label=kind, **_hollow(index)) for index, kind in enumerate(kinds)]

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from rrti_sgl.programs.reporting.figures import style
+from rrti_sgl.programs.reporting.figures.style import Row
 from rrti_sgl.programs.tables.numbers import COEFFICIENT, COUNT, LEVEL, SHARE
 from rrti_sgl.records import FloatArray
 
 
-@dataclass(frozen=True, slots=True)
-class LorenzCurve:
-    """One run's curve.
+def lorenz_figure(curves: Sequence[Sequence[Row]], metric: str, marked: float = 0.08) -> Figure:
+    """The curves with the diagonal of equal scores.
 
     Args:
-        label: the run.
-        tokens: (L,) shares of tokens, the largest scores first, ascending.
-        carried: (L,) share of the total score that they carry.
-        gini: the Gini coefficient.
-        n_tokens: n.
+        curves: of each run the rows of the statistic `sparsity`: its Gini coefficient, and the share of the total score that
+            each `level` of its tokens carries, ascending, the largest scores first.
+        metric: the score.
+        marked: share of tokens that is read off the first curve.
     """
-
-    label: str
-    tokens: FloatArray
-    carried: FloatArray
-    gini: float
-    n_tokens: int
-
-
-def lorenz_figure(curves: Sequence[LorenzCurve], metric: str, marked: float = 0.08) -> Figure:
-    """The curves with the diagonal of equal scores; `marked` is the share of tokens that is read off the first curve."""
     figure, axes = style.column_figure(2.5)
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)))
     axes.annotate("equal scores", (0.3, 0.3), (-0.4, 0.4), textcoords="offset fontsize", ha="right", color=style.GREY)
-    for index, curve in enumerate(curves):
-        x, y = [0.0, *(1 - curve.tokens[::-1]), 1.0], [0.0, *(1 - curve.carried[::-1]), 1.0]
-        label = f"{curve.label}: Gini {COEFFICIENT.text(curve.gini)}, n = {COUNT.text(curve.n_tokens)}"
+    for index, rows in enumerate(curves):
+        tokens, carried = _carried(rows)
+        gini = next(row["value"] for row in rows if row["statistic"] == "gini")
+        x, y = [0.0, *(1 - tokens[::-1]), 1.0], [0.0, *(1 - carried[::-1]), 1.0]
+        label = f"{rows[0]['run']}: Gini {COEFFICIENT.text(gini)}, n = {COUNT.text(rows[0]['n_tokens'])}"
         axes.plot(x, y, color=style.SERIES[index], linestyle=style.DASHES[index], label=label, clip_on=False, zorder=3)
-    first = curves[0]
-    share = float(first.carried[first.tokens.searchsorted(marked)])
+    tokens, carried = _carried(curves[0])
+    share = float(carried[tokens.searchsorted(marked)])
     axes.plot([1 - marked] * 2, [1 - share, 1], color=style.BLUE, linewidth=0.8, marker="_", markersize=4)
     axes.annotate(
         f"top {LEVEL.text(marked)} of tokens\ncarry {SHARE.text(share)}",
@@ -59,3 +49,9 @@ def lorenz_figure(curves: Sequence[LorenzCurve], metric: str, marked: float = 0.
     )
     style.legend_above(axes, 1)
     return figure
+
+
+def _carried(rows: Sequence[Row]) -> tuple[FloatArray, FloatArray]:
+    """(L,) shares of the tokens, and (L,) of the total score that they carry."""
+    found = [row for row in rows if row["statistic"] == "carried_by_top"]
+    return style.values(found, "level"), style.values(found, "value")

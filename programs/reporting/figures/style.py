@@ -7,15 +7,19 @@ with line styles, no titles: captions stand beside the figure.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rrti_sgl.records import FloatArray
+
+Row = Mapping[str, Any]  # of a statistic
 COLUMN_INCHES = 3.3
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 DASHES: tuple[Any, ...] = (
@@ -133,6 +137,25 @@ def column_figure(height: float = 2.3, width: float = COLUMN_INCHES) -> tuple[Fi
     """A figure of column width with one pair of axes; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def values(rows: Sequence[Row], name: str) -> FloatArray:
+    """(R,) numbers of one column; NaN where a row has none."""
+    return np.array([row.get(name) for row in rows], dtype=np.float64)
+
+
+def level(axes: Axes, height: float, name: str, right: float, *, above: bool = True) -> None:
+    """A dashed line, named at its right end, above or below it."""
+    axes.axhline(height, color=GREY, linewidth=0.9, linestyle=DASHES[2])
+    place: dict[str, Any] = {"xytext": (0, 2), "va": "bottom"} if above else {"xytext": (0, -2), "va": "top"}
+    axes.annotate(name, (right, height), textcoords="offset points", ha="right", color=GREY, **place)
+
+
+def share_axes(axes: Axes, right: float, xlabel: str, ylabel: str) -> None:
+    """From 0 to `right`, and a share of right answers in percent from 0 to all."""
+    axes.set(xlim=(0, right), ylim=(0, 1.06), xlabel=xlabel, ylabel=ylabel)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    percent_axis(axes.yaxis)
 
 
 def percent_axis(axis: Any, decimals: int = 0) -> None:

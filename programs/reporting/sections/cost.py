@@ -56,8 +56,7 @@ def _cost(context: ReportContext) -> Content:
     if not ids:
         raise UsageError("All of these runs continue samples of others.", "Make one of its own: rrti run guided.")
     found = context.each("cost", ids)
-    rows = [{**row, **{f"value{end}": row.get(f"per_token{end}") for end in ("", *BOUNDS)}} for row in found.rows]
-    data = wide(rows, ["run", "run_id"], lambda row: str(row["quantity"]))
+    data = wide(found.rows, ["run", "run_id"], lambda row: str(row["quantity"]), "per_token")
     elapsed = {
         row["run_id"]: row
         for row in context.store.sql(_ELAPSED_SQL.read_text(encoding="utf-8"), {"runs": ids}, runs=ids).to_pylist()

@@ -82,20 +82,14 @@ def _side_by_side(name: str, title: str, rows: Rows, keys: Sequence[str], value:
     for start in range(0, len(runs), RUNS_A_TABLE):
         some = runs[start : start + RUNS_A_TABLE]
         of_these = _in_order([row for row in rows if row["run"] in some])
-        chosen = [{**_value_of(row, value.name), **row} for row in of_these]
         columns = [replace(value, name=run, label=run) for run in some]
         several = len(runs) > RUNS_A_TABLE
         part = f"-{1 + start // RUNS_A_TABLE}" if several else ""
         which = f" (runs {start + 1} to {start + len(some)} of {len(runs)})" if several else ""
-        data = wide(chosen, keys, lambda row: str(row["run"]))
+        data = wide(of_these, keys, lambda row: str(row["run"]), value.name)
         rule_by = keys[0] if len(keys) > 1 else None
         tables.append(Table(f"{name}{part}", f"{title}{which}", data, [*map(Column, keys), *columns], notes, rule_by))
     return tables
-
-
-def _value_of(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The value of a row and its interval, where there is one, as `value`, `value_low`, `value_high`."""
-    return {f"value{end}": row[name + end] for end in ("", "_low", "_high") if name + end in row}
 
 
 def _takeovers(context: ReportContext) -> Content:

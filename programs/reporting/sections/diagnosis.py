@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,17 @@ from rrti_sgl.programs.reporting.context import (
     Content,
     ReportContext,
     Section,
-    beside,
-    by_run,
+    curves_of,
     wide,
     with_column,
 )
-from rrti_sgl.programs.reporting.figures.lorenz import LorenzCurve, lorenz_figure
-from rrti_sgl.programs.reporting.figures.overlap import OverlapCurve, overlap_figure
-from rrti_sgl.programs.reporting.figures.position import PositionDensity, position_figure
+from rrti_sgl.programs.reporting.figures.lorenz import lorenz_figure
+from rrti_sgl.programs.reporting.figures.overlap import overlap_figure
+from rrti_sgl.programs.reporting.figures.position import position_figure
 from rrti_sgl.programs.reporting.figures.style import draw
 from rrti_sgl.programs.reporting.published import HEADING
 from rrti_sgl.programs.tables.numbers import COEFFICIENT, LEVEL, RATIO, SETTING, SHARE
 from rrti_sgl.programs.tables.table import Column, Table
-from rrti_sgl.records import FloatArray
 
 METRIC = "ce"
 LORENZ_GRID = sorted({*np.geomspace(0.001, 0.1, 25).round(5), 0.08, *np.linspace(0.1, 0.99, 60).round(5)})
@@ -73,7 +71,7 @@ def _sparsity(context: ReportContext) -> Content:
         ],
     )
     runs = list(dict.fromkeys(data["run_id"].to_pylist()))[:MAX_SERIES]
-    curves = [_lorenz_curve(context, run) for run in runs]
+    curves = [context.points("sparsity", [run], metric=METRIC, carried=[0.5], top=LORENZ_GRID).to_pylist() for run in runs]
     caption = (
         f"Lorenz curve of the disagreement ({METRIC}, nats) over the tokens of base rollouts: share of the total that the "
         "tokens of smallest score carry. The further below the diagonal, the fewer tokens carry the disagreement."
@@ -85,13 +83,6 @@ def _sparsity_column(row: Mapping[str, Any]) -> str:
     if row["statistic"] == "gini":
         return "gini"
     return f"{'carrying' if row['statistic'] == 'tokens_carrying' else 'top'}_{row['level'] * 100:.3g}"
-
-
-def _lorenz_curve(context: ReportContext, run: str) -> LorenzCurve:
-    rows = context.points("sparsity", [run], metric=METRIC, carried=[0.5], top=LORENZ_GRID).to_pylist()
-    carried = {row["level"]: row["value"] for row in rows if row["statistic"] == "carried_by_top"}
-    gini = next(row["value"] for row in rows if row["statistic"] == "gini")
-    return LorenzCurve(rows[0]["run"], np.array([*carried]), np.array([*carried.values()]), gini, rows[0]["n_tokens"])
 
 
 def _position(context: ReportContext) -> Content:
@@ -131,17 +122,16 @@ def _position(context: ReportContext) -> Content:
         rule_by="run",
     )
     bins = [row for row in found.rows if row["part"] == "density" and row["within"] == "run"]
-    ratios = [{**row, "value": row["density_ratio"]} for row in bins]
     of_metrics = list(dict.fromkeys(row["metric"] for row in bins))
     density = Table(
         "position-density",
         f"Density of the {top} of tokens over that of all tokens, by position in a solution",
-        wide(ratios, ["run", "u_low", "u_high", "n_all"], lambda row: str(row["metric"])),
+        wide(bins, ["run", "u_low", "u_high", "n_all"], lambda row: str(row["metric"]), "density_ratio", ()),
         [*where, Column("n_all", "tokens"), *(Column(metric, f"by {metric}", RATIO) for metric in of_metrics)],
         ["Top tokens of the whole run. The paper shows this as a figure, without numbers to set beside ours."],
         rule_by="run",
     )
-    curves = [_density(label, rows) for label, rows in list(by_run(beside(bins)).items())[:MAX_SERIES]]
+    curves = curves_of(bins)
     caption = (
         f"Density of the {top} of tokens by disagreement over that of all tokens, by normalised position, base rollouts. "
         "Above 1, top tokens are more frequent than anywhere."
@@ -150,29 +140,10 @@ def _position(context: ReportContext) -> Content:
     return Content([position, density], [drawing], [*found.left_out.values()])
 
 
-def _density(label: str, rows: Sequence[Mapping[str, Any]]) -> PositionDensity:
-    return PositionDensity(
-        label,
-        np.array([*(row["u_low"] for row in rows), rows[-1]["u_high"]]),
-        _values(rows, "density_ratio"),
-        sum(row["n_top"] for row in rows),
-    )
-
-
 def _uncertainty(context: ReportContext) -> Content:
     found = context.each("uncertainty", context.selection.rollouts, ps=OVERLAP_GRID)
     overlap, ranks = (found.data.filter(pc.equal(found.data["part"], part)) for part in ("overlap", "rank_correlation"))
-    curves = [
-        OverlapCurve(
-            label,
-            _values(rows, "p"),
-            _values(rows, "iou"),
-            _values(rows, "iou_chance"),
-            rows[0]["n_tokens"],
-            *_bounds(rows, "iou"),
-        )
-        for label, rows in list(by_run(beside(overlap.filter(pc.equal(overlap["within"], "run")).to_pylist())).items())
-    ][:MAX_SERIES]
+    curves = curves_of([row for row in overlap.to_pylist() if row["within"] == "run"])
     columns = [
         Column("run"),
         Column("metric"),
@@ -210,17 +181,6 @@ def _uncertainty(context: ReportContext) -> Content:
     return Content(
         [table, correlation], [draw("overlap", caption, lambda: overlap_figure(curves))], [*found.left_out.values()]
     )
-
-
-def _values(rows: Sequence[Mapping[str, Any]], name: str) -> FloatArray:
-    return np.array([row[name] for row in rows], dtype=np.float64)
-
-
-def _bounds(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
-    """The interval of a column, where the statistic gives one."""
-    if f"{name}_low" not in rows[0]:
-        return None, None
-    return _values(rows, f"{name}_low"), _values(rows, f"{name}_high")
 
 
 SECTIONS = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rrti_sgl.db.analysis.failure import flagged
-from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportContext, Section, by_run, with_column
+from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportContext, Section, with_column
 from rrti_sgl.programs.reporting.figures.roc import RocCurve, roc_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import HEADING
@@ -64,8 +64,8 @@ def _failure(context: ReportContext) -> Content:
 def _roc(context: ReportContext, run: str, rows: list[dict[str, Any]], name: str) -> Drawing:
     label = context.selection.labels[run]
     curves, totals = [], (0, 0)
-    for row in by_run(rows)[label]:
-        if row["top_k"] != TOP_K:
+    for row in rows:
+        if row["run_id"] != run or row["top_k"] != TOP_K:
             continue
         wrong, right = flagged(context.reader, run, row["predictor"], TOP_K)
         totals = max(totals, (int(wrong[-1]), int(right[-1])))

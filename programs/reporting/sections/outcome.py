@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from matplotlib.figure import Figure
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.programs.reporting.context import Content, ReportContext, Section
-from rrti_sgl.programs.reporting.figures.budget import BudgetPoint, budget_figure
-from rrti_sgl.programs.reporting.figures.flips import Flips, flips_figure
+from rrti_sgl.programs.reporting.figures.budget import budget_figure
+from rrti_sgl.programs.reporting.figures.flips import flips_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import MEASURED, PUBLISHED
 from rrti_sgl.programs.reporting.runs import Comparison, called, kind_of, leading_guided
@@ -157,16 +158,10 @@ def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Seque
         ],
         rule_by=None if sampled else "source",
     )
-    bars = [
-        Flips(row["run"], None, row["rose"], row["fell"], row["n_problems"] - row["rose"] - row["fell"])
-        if sampled
-        else Flips(row["run"], row["both_right"], row["wrong_right"], row["right_wrong"], row["both_wrong"])
-        for row in rows
-    ]
     name = comparison.labels[comparison.base]
     what = "Problems whose accuracy each run changed, against" if sampled else "Answers of each run against those of"
     caption = f"{what} {name}; counts too small to write are in the table. {comparison.title}."
-    return table, [draw(f"flips-{comparison.name}", caption, lambda: flips_figure(bars, name))]
+    return table, [draw(f"flips-{comparison.name}", caption, lambda: flips_figure(rows, name))]
 
 
 def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
@@ -202,14 +197,7 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
     ends = _ends(context, comparison, height)
     kinds = {run.run_id: kind_of(run) for run in context.selection.records}
     points = [
-        BudgetPoint(
-            row["program"],
-            row["rho"],
-            row[height],
-            row.get(f"{height}_low"),
-            row.get(f"{height}_high"),
-            kinds[row["run_id"]],
-        )
+        {**row, "kind": kinds[row["run_id"]]}
         for row in rows
         if row["rho"] and row["curve"].partition(",")[2].count("lambda") == 0
     ]
@@ -221,7 +209,10 @@ def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequ
         "condition. "
         + ("" if knee is not None else "No knee is marked: a curve needs five budgets and a point above its chord.")
     )
-    make = lambda: budget_figure(points, quantity, comparison.n_problems, *ends, knee, exchanged=comparison.exchanged)  # noqa: E731
+
+    def make() -> Figure:
+        return budget_figure(points, height, quantity, comparison.n_problems, *ends, knee, exchanged=comparison.exchanged)
+
     return table, [draw(f"budget-{comparison.name}", caption.strip(), make)]
 
 

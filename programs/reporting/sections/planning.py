@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from rrti_sgl.programs.reporting.context import MAX_SERIES, Content, ReportContext, Section, with_column
-from rrti_sgl.programs.reporting.figures.enrichment import EnrichmentBar, enrichment_figure
+from rrti_sgl.programs.reporting.figures.enrichment import enrichment_figure
 from rrti_sgl.programs.reporting.figures.style import Drawing, draw
 from rrti_sgl.programs.reporting.published import HEADING
 from rrti_sgl.programs.tables.numbers import LEVEL, RATIO, SHARE
@@ -115,23 +115,11 @@ def _words_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _enrichment(rows: Sequence[Mapping[str, Any]]) -> Drawing:
-    bars = [
-        EnrichmentBar(
-            row["set"],
-            row["run"],
-            row["share"],
-            row["enrichment"],
-            row["n_tokens"],
-            row.get("enrichment_low"),
-            row.get("enrichment_high"),
-        )
-        for row in rows
-    ]
     caption = (
         "Planning words in sets of tokens, as a multiple of their share among all tokens of the run (dashed line), with "
         "95 % intervals. Beside the bars: enrichment, share of planning words in the set, and its size."
     )
-    return draw("enrichment", caption, lambda: enrichment_figure(bars))
+    return draw("enrichment", caption, lambda: enrichment_figure(rows))
 
 
 SECTIONS = (Section("planning", "Planning words", _planning),)
