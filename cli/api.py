@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rrti_sgl import bounds
-from rrti_sgl.cli.options import with_options
+from rrti_sgl.cli.options import RUN_OPTIONS, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.signals import Stopped, run_async
 from rrti_sgl.cli.terminal import say
@@ -21,56 +22,34 @@ if TYPE_CHECKING:
     from rrti_sgl.programs.running.settings import RunSettings
     from rrti_sgl.serving.opening import PairAddress
 
-_ENDPOINT = "Endpoint"
+_in_endpoint = partial(typer.Option, rich_help_panel="Endpoint")
 KEY_VARIABLE = "RRTI_ENDPOINT_KEY"
-OPTIONS = (
-    *("base_prompt", "base_template", "few_shot", "reasoning_prompt", "reasoning_template", "thinking", "special_tokens"),
-    *("k", "temperature", "top_p", "max_new_tokens", "seed", "draft_tokens", "paced_drafts", "score_kind", "calibration"),
-    *(
-        "metric",
-        "tau",
-        "spike_ratio",
-        "lambda",
-        "lambda_value",
-        "window",
-        "warmup",
-        "rolling",
-        "entropy_tau",
-        "cooldown",
-        "budget",
-        "relay_tokens",
-        "mean_length",
-    ),
-)
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.", rich_help_panel=_ENDPOINT)]
+_LEFT_OUT = {
+    *("top_k_mass", "decoding", "exchanged", "allow_overlap", "tagger"),
+    *("like", "match", "deferral", "gate", "gate_params"),  # of gates that no model of the endpoint has
+}
+_OPTIONS = [name for name, entry in RUN_OPTIONS.items() if entry.option.panel in ("Prompts", "Decoding", "Gate")]
+Port = Annotated[int, _in_endpoint(min=0, max=65535, help="0 takes a free port.")]
 
 
-@with_options(OPTIONS, temperature=1.0)
+@with_options([name for name in _OPTIONS if name not in _LEFT_OUT], temperature=1.0)
 def api(
     db: Annotated[
         Path | None, typer.Option(help="Keep every answer's trace in this store, which has the calibrations, too.")
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; others than this machine's own need a key.", rich_help_panel=_ENDPOINT)
+        str, _in_endpoint(help="Address to listen at; others than this machine's own need a key.")
     ] = "127.0.0.1",
     port: Port = 8000,
     endpoint_key_file: Annotated[
         Path | None,
-        typer.Option(
-            help=f"File with the key that clients have to show; made if it is not there. Or {KEY_VARIABLE}.",
-            rich_help_panel=_ENDPOINT,
-        ),
+        _in_endpoint(help=f"File with the key that clients have to show; made if it is not there. Or {KEY_VARIABLE}."),
     ] = None,
     max_waiting: Annotated[
-        int,
-        typer.Option(min=0, max=bounds.COUNT, help="Samples that may wait; others are told 429.", rich_help_panel=_ENDPOINT),
+        int, _in_endpoint(min=0, max=bounds.COUNT, help="Samples that may wait; others are told 429.")
     ] = 256,
-    max_body: Annotated[int, typer.Option(min=1, max=2**30, help="Most bytes of a request.", rich_help_panel=_ENDPOINT)] = 2
-    ** 20,
-    grace: Annotated[
-        float,
-        typer.Option(min=0, max=86400, help="Seconds for running requests when it stops.", rich_help_panel=_ENDPOINT),
-    ] = 30.0,
+    max_body: Annotated[int, _in_endpoint(min=1, max=2**30, help="Most bytes of a request.")] = 2**20,
+    grace: Annotated[float, _in_endpoint(min=0, max=86400, help="Seconds for running requests when it stops.")] = 30.0,
     *,
     pair: PairOptions,
     options: dict[str, Any],

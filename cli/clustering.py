@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,45 +20,29 @@ if TYPE_CHECKING:
     from rrti_sgl.programs.cluster.member import PairOpening
 
 _ASKING_CPUS = 0.1  # of an actor that only asks a pair that runs: as many as there are pairs find a place
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS|local", help="Share the samples among pairs on this Ray cluster.", rich_help_panel="Cluster"
-    ),
-]
-Pairs = Annotated[
-    int | None,
-    typer.Option(min=1, max=bounds.RUNS, help="At most so many pairs; what fits by default.", rich_help_panel="Cluster"),
-]
-PairGpus = Annotated[
-    float | None,
-    typer.Option(
-        min=0, max=bounds.GPUS, help="GPUs of each pair, also 0.5; 1 by default, 0 without GPUs.", rich_help_panel="Cluster"
-    ),
-]
-PairAt = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="URL[,URL]",
-        help="Take a pair that runs there, base and reasoning server, or one for both; repeat.",
-        rich_help_panel="Cluster",
-    ),
-]
-Parts = Annotated[
-    Path | None,
-    typer.Option(help="Folder that all machines share; beside the store by default.", rich_help_panel="Cluster"),
-]
+_in_cluster = partial(typer.Option, rich_help_panel="Cluster")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
     """What names a cluster on the command line, and what a pair takes of it."""
 
-    ray: Ray = None
-    pairs: Pairs = None
-    pair_gpus: PairGpus = None
-    pair_at: PairAt = None
-    parts: Parts = None
+    ray: Annotated[
+        str | None, _in_cluster(metavar="ADDRESS|local", help="Share the samples among pairs on this Ray cluster.")
+    ] = None
+    pairs: Annotated[
+        int | None, _in_cluster(min=1, max=bounds.RUNS, help="At most so many pairs; what fits by default.")
+    ] = None
+    pair_gpus: Annotated[
+        float | None, _in_cluster(min=0, max=bounds.GPUS, help="GPUs of each pair, also 0.5; 1 by default, 0 without GPUs.")
+    ] = None
+    pair_at: Annotated[
+        list[str] | None,
+        _in_cluster(
+            metavar="URL[,URL]", help="Take a pair that runs there, base and reasoning server, or one for both; repeat."
+        ),
+    ] = None
+    parts: Annotated[Path | None, _in_cluster(help="Folder that all machines share; beside the store by default.")] = None
 
     def check(self) -> None:
         """Refuse options that do nothing.

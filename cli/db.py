@@ -192,7 +192,6 @@ def check(
         tables.print_json(found)
     else:
         tables.print_rows(found)
-    if not json:
         say(f"{file}: {len(found) or 'no'} {'finding' if len(found) == 1 else 'findings'}")
     raise typer.Exit(1 if found else 0)
 

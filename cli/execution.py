@@ -22,7 +22,6 @@ from rrti_sgl.programs.running.settings import RunSettings
 
 Result = TypeVar("Result")
 Session = TypeVar("Session")
-COUNTERFACTUAL = "counterfactual"
 
 
 @contextlib.contextmanager

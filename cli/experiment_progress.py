@@ -70,7 +70,7 @@ class GridProgress:
             (cell.evaluation.name, cell.label): CellState(n_problems[cell.evaluation.name] * cell.settings.samples)
             for cell in self._cells
         }
-        self._current: Cell | None = None
+        self._current: CellState | None = None
         self._shown = 0.0
         self._live = Live(console=self._console, get_renderable=self.table, refresh_per_second=4)
 
@@ -86,8 +86,8 @@ class GridProgress:
 
     def begin(self, cell: Cell) -> None:
         """A run begins."""
-        self._current = cell
-        self._state(cell).started = self._shown = time.monotonic()
+        self._current = self._state(cell)
+        self._current.started = self._shown = time.monotonic()
 
     def progress(self, cell: Cell, progress: Progress) -> None:
         """A sample is finished."""
@@ -137,12 +137,15 @@ class GridProgress:
     # -- plain lines ------------------------------------------------------------------------------------------------
 
     def _print_line(self, cell: Cell, state: CellState) -> None:
-        number = self._cells.index(next(c for c in self._cells if self._state(c) is state)) + 1
-        facts = ["stored already"] if state.stored else [f"{state.done}/{state.total}", *_facts(state).values()]
+        number = list(self._states).index((cell.evaluation.name, cell.label)) + 1
+        facts = ["stored already"] if state.stored else [f"{state.done}/{state.total}"]
+        if state.new:
+            rho, accuracy, speed = _facts(state)
+            facts += [f"rho {rho}", f"accuracy {accuracy}", *([f"{speed} tok/s"] if speed else [])]
         left = self.left()
         tail = f"; about {duration(left)} left" if left else ""
         width = len(str(len(self._cells)))
-        line = f"[{number:>{width}}/{len(self._cells)}] {cell.name}: {', '.join(filter(None, facts))}{tail}"
+        line = f"[{number:>{width}}/{len(self._cells)}] {cell.name}: {', '.join(facts)}{tail}"
         self._console.print(line, soft_wrap=True)
 
     # -- the live table ---------------------------------------------------------------------------------------------
@@ -157,17 +160,13 @@ class GridProgress:
             table.add_column(name, justify="right", no_wrap=True, width=width)
         for evaluation in dict.fromkeys(cell.evaluation.name for cell in self._cells):
             cells = [cell for cell in self._cells if cell.evaluation.name == evaluation]
-            open_ = any(cell is self._current or self._is_current(cell) for cell in cells)
-            self._add_group(table, evaluation, cells, open_=open_)
+            self._add_group(table, evaluation, cells)
         return table
 
-    def _is_current(self, cell: Cell) -> bool:
-        current = self._current
-        return current is not None and self._state(cell) is self._state(current)
-
-    def _add_group(self, table: Table, evaluation: str, cells: list[Cell], *, open_: bool) -> None:
+    def _add_group(self, table: Table, evaluation: str, cells: list[Cell]) -> None:
         """The group's line, and a line for each of its runs while one of them is under way."""
         states = [self._state(cell) for cell in cells]
+        open_ = any(state is self._current for state in states)
         done, total = sum(s.done for s in states), sum(s.total for s in states)
         finished = sum(s.finished for s in states)
         style = "bold" if open_ else "dim" if finished < len(cells) else ""
@@ -175,15 +174,11 @@ class GridProgress:
         table.add_row(name, f"{done:,}/{total:,}", "", "", "", self._time(cells), style=style)
         if open_:
             for cell, state in zip(cells, states, strict=True):
-                facts = _facts(state)
-                mark = "> " if self._is_current(cell) and not state.finished else "  "
+                current = state is self._current
+                name = Text(("> " if current and not state.finished else "  ") + one_line(cell.label))
                 counted = "stored" if state.stored else f"{state.done:,}/{state.total:,}"
-                row_style = "" if state.finished or self._is_current(cell) else "dim"
-                cells_text = (facts["rho"].removeprefix("rho "), facts["accuracy"].removeprefix("accuracy "))
-                speed = facts["speed"].removesuffix(" tok/s")
-                table.add_row(
-                    Text(mark + one_line(cell.label)), counted, *cells_text, speed, self._time([cell]), style=row_style
-                )
+                row_style = "" if state.finished or current else "dim"
+                table.add_row(name, counted, *_facts(state), self._time([cell]), style=row_style)
 
     def _caption(self) -> Text:
         states = list(self._states.values())
@@ -194,13 +189,9 @@ class GridProgress:
         return Text(f"{runs} of {len(states)} runs, {samples:,} of {total:,} samples{tail}", style="")
 
 
-def _facts(state: CellState) -> dict[str, str]:
-    """What is known of a run as texts: takeovers, accuracy and speed of the samples of this time."""
+def _facts(state: CellState) -> tuple[str, str, str]:
+    """What is known of a run as texts: rate of takeovers, accuracy, and tokens a second of the samples of this time."""
     if not state.new:
-        return {"rho": "", "accuracy": "", "speed": ""}
-    rho = state.takeovers / max(state.tokens, 1)
-    return {
-        "rho": f"rho {RATE.text(rho)}",
-        "accuracy": f"accuracy {SHARE.text(state.correct / state.new)}",
-        "speed": f"{state.speed:,.0f} tok/s" if state.speed else "",
-    }
+        return "", "", ""
+    speed = f"{state.speed:,.0f}" if state.speed else ""
+    return RATE.text(state.takeovers / max(state.tokens, 1)), SHARE.text(state.correct / state.new), speed

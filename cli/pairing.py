@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,53 +24,35 @@ if TYPE_CHECKING:
     from rrti_sgl.programs.running.session import PairSession
     from rrti_sgl.tokens.special_tokens import SpecialTokens
 
-BaseUrl = Annotated[str | None, typer.Option(help="Address of a running base server.", rich_help_panel="Models")]
-ReasoningUrl = Annotated[str | None, typer.Option(help="Address of a running reasoning server.", rich_help_panel="Models")]
-FusedUrl = Annotated[
-    list[str] | None,
-    typer.Option(help="Address of a running server that holds both models; repeat for replicas.", rich_help_panel="Models"),
-]
-EndpointUrl = Annotated[
-    str | None, typer.Option(help="Address of an endpoint (`rrti api`) to go through.", rich_help_panel="Models")
-]
-Fused = Annotated[bool, typer.Option("--fused", help="Start one server for both models.", rich_help_panel="Models")]
-BaseModel = Annotated[
-    str | None, typer.Option("--base", help="Base model to serve: hub id or folder.", rich_help_panel="Models")
-]
-ReasoningModel = Annotated[
-    str | None, typer.Option("--reasoning", help="Reasoning model to serve: hub id or folder.", rich_help_panel="Models")
-]
-ServerFlags = Annotated[str, typer.Option(help='SGLang flags for both servers, e.g. "--tp 2".', rich_help_panel="Models")]
-TokenizerOption = Annotated[
-    str | None, typer.Option(help="Tokenizer folder or hub id, if not the servers'.", rich_help_panel="Models")
-]
-ApiKey = Annotated[
-    str | None,
-    typer.Option(envvar="RRTI_API_KEY", help="Key of both servers.", rich_help_panel="Models", show_envvar=True),
-]
-Patience = Annotated[
-    float,
-    typer.Option(help="Wait so many seconds for a server that is started again in mid-run.", rich_help_panel="Models"),
-]
-InFlight = Annotated[int, typer.Option(min=1, max=bounds.IN_FLIGHT, help="Samples at once.", rich_help_panel="Decoding")]
+in_models = partial(typer.Option, rich_help_panel="Models")
+Fused = Annotated[bool, in_models("--fused", help="Start one server for both models.")]
+BaseModel = Annotated[str | None, in_models("--base", help="Base model to serve: hub id or folder.")]
+ReasoningModel = Annotated[str | None, in_models("--reasoning", help="Reasoning model to serve: hub id or folder.")]
+ServerFlags = Annotated[str, in_models(help='SGLang flags for both servers, e.g. "--tp 2".')]
 
 
 @dataclass(frozen=True, slots=True)
 class PairOptions:
     """What names a pair on the command line, and how many samples it works on at once."""
 
-    base_url: BaseUrl = None
-    reasoning_url: ReasoningUrl = None
-    fused_url: FusedUrl = None
-    endpoint_url: EndpointUrl = None
+    base_url: Annotated[str | None, in_models(help="Address of a running base server.")] = None
+    reasoning_url: Annotated[str | None, in_models(help="Address of a running reasoning server.")] = None
+    fused_url: Annotated[
+        list[str] | None, in_models(help="Address of a running server that holds both models; repeat for replicas.")
+    ] = None
+    endpoint_url: Annotated[str | None, in_models(help="Address of an endpoint (`rrti api`) to go through.")] = None
     fused: Fused = False
     base: BaseModel = None
     reasoning: ReasoningModel = None
     server_flags: ServerFlags = ""
-    tokenizer: TokenizerOption = None
-    api_key: ApiKey = None
-    patience: Patience = bounds.PATIENCE_S
-    in_flight: InFlight = 64
+    tokenizer: Annotated[str | None, in_models(help="Tokenizer folder or hub id, if not the servers'.")] = None
+    api_key: Annotated[str | None, in_models(envvar="RRTI_API_KEY", help="Key of both servers.", show_envvar=True)] = None
+    patience: Annotated[float, in_models(help="Wait so many seconds for a server that is started again in mid-run.")] = (
+        bounds.PATIENCE_S
+    )
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=bounds.IN_FLIGHT, help="Samples at once.", rich_help_panel="Decoding")
+    ] = 64
 
     def open(self, gates: Sequence[str] = ()) -> contextlib.AbstractContextManager[PairAddress]:
         """The pair for as long as this lasts, see `open_pair`; `gates` are what a fused server has to know."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rrti_sgl.cli import tables
 from rrti_sgl.cli.terminal import console, say, say_data
 from rrti_sgl.db.scored_tokens import read_positions
 from rrti_sgl.db.store import Store
@@ -25,15 +24,10 @@ def check_files(positions: str | None, figure: Path | None) -> None:
     Raises:
         UsageError: names what can.
     """
-    if positions not in (None, "-"):
-        _ending("--positions", Path(str(positions)), POSITION_FORMATS)
+    if positions is not None and positions != "-":
+        _ending("--positions", Path(positions), POSITION_FORMATS)
     if figure is not None:
         _ending("--figure", figure, FIGURE_FORMATS)
-
-
-def print_gates(found: WhatIf) -> None:
-    """One line a gate, shares with their intervals."""
-    tables.print_tables([found.table])
 
 
 def print_notes(found: WhatIf, *, beside_data: bool) -> None:
@@ -44,7 +38,7 @@ def print_notes(found: WhatIf, *, beside_data: bool) -> None:
 
 
 def _meanings(found: WhatIf) -> list[str]:
-    """What the columns of `print_gates` are."""
+    """What the columns of the gates' table are."""
     rows, fired = found.rows, found.tokens.tokens.fired
     against = ""
     if len(rows) == 1 and fired.any():
@@ -79,23 +73,19 @@ def positions_table(store: Store, found: WhatIf) -> pa.Table:
     return pa.concat_tables(read_positions(store, found.tokens, found.trials[0].outcome.fired))
 
 
-def print_positions(listed: pa.Table, *, as_json: bool) -> None:
-    """Print the positions as JSON or comma-separated values."""
-    say_data(_encoded(listed, "json" if as_json else "csv").decode())
-
-
-def write_positions(listed: pa.Table, path: Path) -> None:
-    """Write the positions to a file, in the format of its ending."""
+def give_positions(listed: pa.Table, to: str, *, as_json: bool) -> None:
+    """Write the positions to a file, in the format of its ending, or print them ("-"): as JSON or comma-separated values."""
     from rrti_sgl.programs.reporting.writing import write_atomically
-
-    write_atomically(path, _encoded(listed, _ending("--positions", path, POSITION_FORMATS)))
-    say(f"{COUNT.text(listed.num_rows)} positions are in {path}.", err=True)
-
-
-def _encoded(listed: pa.Table, name: str) -> bytes:
     from rrti_sgl.programs.tables.formats import find_format
 
-    return find_format(name).encode(stored_table(listed))
+    printed = to == "-"
+    ending = ("json" if as_json else "csv") if printed else _ending("--positions", Path(to), POSITION_FORMATS)
+    encoded = find_format(ending).encode(stored_table(listed))
+    if printed:
+        say_data(encoded.decode())
+    else:
+        write_atomically(Path(to), encoded)
+        say(f"{COUNT.text(listed.num_rows)} positions are in {to}.", err=True)
 
 
 def write_figure(found: WhatIf, path: Path) -> None:

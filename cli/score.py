@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +14,14 @@ from rrti_sgl.cli.options import RUN_OPTIONS, Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
 
-_TEXTS = "Texts"
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.given_texts import GivenText
+    from rrti_sgl.programs.scoring.settings import ScoreSettings
+
+_in_texts = partial(typer.Option, rich_help_panel="Texts")
 # Nothing is generated: of the problems' options there is the grader, and of decoding and the gate what makes the scores.
 _OPTIONS = [name for name, entry in RUN_OPTIONS.items() if entry.option.panel == "Prompts"]
 
@@ -21,34 +30,23 @@ _OPTIONS = [name for name, entry in RUN_OPTIONS.items() if entry.option.panel ==
 def score(
     context: typer.Context,
     source: Annotated[
-        Path | None,
-        typer.Option("--input", help="JSONL, CSV, Parquet, or what lm-eval, inspect_ai or a trainer wrote."),
+        Path | None, typer.Option("--input", help="JSONL, CSV, Parquet, or what lm-eval, inspect_ai or a trainer wrote.")
     ] = None,
-    format: Annotated[
-        str, typer.Option(help="auto, jsonl, csv, parquet, lm-eval, inspect, verl, trl or slime.", rich_help_panel=_TEXTS)
-    ] = "auto",
+    format: Annotated[str, _in_texts(help="auto, jsonl, csv, parquet, lm-eval, inspect, verl, trl or slime.")] = "auto",
     field: Annotated[
         list[str] | None,
-        typer.Option(
+        _in_texts(
             metavar="NAME=FIELD",
             help="Field that holds text, token_ids, question, problem_id, prompt, reasoning_prompt, conversation, answer "
             "or finish_reason, if not named so; dots lead inwards. Repeat.",
-            rich_help_panel=_TEXTS,
         ),
     ] = None,
     problems: Annotated[
-        str | None,
-        typer.Option(help="Problem set that the texts answer: its gold answers, grader, prompts.", rich_help_panel=_TEXTS),
+        str | None, _in_texts(help="Problem set that the texts answer: its gold answers, grader, prompts.")
     ] = None,
-    end_token: Annotated[
-        bool, typer.Option("--end-token/--no-end-token", help="After texts that stopped.", rich_help_panel=_TEXTS)
-    ] = True,
-    thoughts: Annotated[
-        bool, typer.Option("--thoughts", help="Put reasoning parts of a log back, as `<think>`.", rich_help_panel=_TEXTS)
-    ] = False,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Leave out what cannot be scored, and name it.", rich_help_panel=_TEXTS)
-    ] = False,
+    end_token: Annotated[bool, _in_texts("--end-token/--no-end-token", help="After texts that stopped.")] = True,
+    thoughts: Annotated[bool, _in_texts("--thoughts", help="Put reasoning parts of a log back, as `<think>`.")] = False,
+    skip: Annotated[bool, _in_texts("--skip", help="Leave out what cannot be scored, and name it.")] = False,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that ended early, options as then.")
@@ -66,7 +64,6 @@ def score(
     duration: the bundled one, or --base and --reasoning.
     """
     from rrti_sgl.cli import execution, parse, summaries
-    from rrti_sgl.cli.scoring import open_input
     from rrti_sgl.errors import UsageError
     from rrti_sgl.programs.scoring.score import run_score
     from rrti_sgl.programs.scoring.settings import SCORE, ScoreSettings, TextInput
@@ -97,3 +94,39 @@ def score(
         if not json:
             say(f"\nStored in {db} as run {record.run_id}.")
             summaries.print_next(db, record)
+
+
+@contextlib.contextmanager
+def open_input(
+    path: Path,
+    settings: ScoreSettings | None,
+    resume: str | None,
+    moved_to: Path | None,
+    trust: Sequence[str] = (),
+    parts: Path | None = None,
+) -> Iterator[tuple[Store, ScoreSettings, list[GivenText]]]:
+    """Read the texts and open the store, in this order, before any server is started.
+
+    Args:
+        path: of the store.
+        settings: of a new run; None: the resumed run's.
+        resume: id of the run to continue.
+        moved_to: where the file of a resumed run is now, if not where it was.
+        trust: classes that the resumed run names and that may be imported.
+        parts: see `Store.open`.
+
+    Raises:
+        UsageError: something is wrong with the file, or the run is none of `rrti score`. A store is not created then.
+    """
+    from rrti_sgl.db.store import Store
+    from rrti_sgl.errors import UsageError
+    from rrti_sgl.programs.scoring.settings import ScoreSettings
+
+    texts = None if settings is None else settings.input.read()
+    with Store.open(path, create=resume is None, parts=parts) as store:
+        if settings is None:
+            run = store.get_run(resume or "")
+            if run.kind != "score":
+                raise UsageError(f"Run {resume} is of program {run.program!r}.", f"Use: rrti run --resume {resume}")
+            settings = ScoreSettings.from_dict(run.config, trust).relocated(moved_to)
+        yield store, settings, settings.input.read() if texts is None else texts

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rrti_sgl import bounds
-from rrti_sgl.cli.pairing import BaseModel, Fused, ReasoningModel, ServerFlags, open_pair
+from rrti_sgl.cli.pairing import BaseModel, Fused, ReasoningModel, ServerFlags, in_models, open_pair
 from rrti_sgl.cli.signals import Stopped, run_async
 from rrti_sgl.cli.terminal import say
 
@@ -18,68 +19,37 @@ if TYPE_CHECKING:
     from rrti_sgl.serving.opening import PairAddress
     from rrti_sgl.serving.server import ServedPair
 
-_MEMORY, _PLACES, _ENDPOINT = "Memory", "Where", "Endpoint"
+_in_gate = partial(typer.Option, rich_help_panel="Gate")
+_in_memory = partial(typer.Option, rich_help_panel="Memory")
+_in_places = partial(typer.Option, rich_help_panel="Where")
+_in_endpoint = partial(typer.Option, rich_help_panel="Endpoint")
 
 
 def serve(
     base: BaseModel = None,
     reasoning: ReasoningModel = None,
     server_flags: ServerFlags = "",
-    base_flags: Annotated[
-        str, typer.Option(help="SGLang flags for the base server alone; they win.", rich_help_panel="Models")
-    ] = "",
-    reasoning_flags: Annotated[
-        str, typer.Option(help="SGLang flags for the reasoning server alone; they win.", rich_help_panel="Models")
-    ] = "",
+    base_flags: Annotated[str, in_models(help="SGLang flags for the base server alone; they win.")] = "",
+    reasoning_flags: Annotated[str, in_models(help="SGLang flags for the reasoning server alone; they win.")] = "",
     fused: Fused = False,
     draft_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1024,
-            help="Most drafted tokens a round, with --fused. [default: 16, on a GPU 8]",
-            rich_help_panel="Gate",
-        ),
+        int | None, _in_gate(min=1, max=1024, help="Most drafted tokens a round, with --fused. [default: 16, on a GPU 8]")
     ] = None,
-    metric: Annotated[
-        str, typer.Option(help="With --fused: what the gate watches in requests that do not say.", rich_help_panel="Gate")
-    ] = "ce",
-    tau: Annotated[float | None, typer.Option(help="With --fused: its threshold for these.", rich_help_panel="Gate")] = None,
+    metric: Annotated[str, _in_gate(help="With --fused: what the gate watches in requests that do not say.")] = "ce",
+    tau: Annotated[float | None, _in_gate(help="With --fused: its threshold for these.")] = None,
     gate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PKG.MODULE:CLASS", help="With --fused: a gate of yours that requests may name.", rich_help_panel="Gate"
-        ),
+        list[str] | None, _in_gate(metavar="PKG.MODULE:CLASS", help="With --fused: a gate of yours that requests may name.")
     ] = None,
     context: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=10**9,
-            help="Longest sequence to have room for, tokens. [default: plan for 4096]",
-            rich_help_panel=_MEMORY,
-        ),
+        int | None, _in_memory(min=1, max=10**9, help="Longest sequence to have room for, tokens. [default: plan for 4096]")
     ] = None,
     concurrency: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=bounds.COUNT, help="Sequences of that length at once. [default: what fits]", rich_help_panel=_MEMORY
-        ),
+        int | None, _in_memory(min=1, max=bounds.COUNT, help="Sequences of that length at once. [default: what fits]")
     ] = None,
-    base_gpu: Annotated[
-        str | None, typer.Option(metavar="I[,J...]", help="GPUs of the base model.", rich_help_panel=_PLACES)
-    ] = None,
-    reasoning_gpu: Annotated[
-        str | None, typer.Option(metavar="I[,J...]", help="GPUs of the reasoning model.", rich_help_panel=_PLACES)
-    ] = None,
+    base_gpu: Annotated[str | None, _in_places(metavar="I[,J...]", help="GPUs of the base model.")] = None,
+    reasoning_gpu: Annotated[str | None, _in_places(metavar="I[,J...]", help="GPUs of the reasoning model.")] = None,
     replicas: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=bounds.GPUS,
-            help="Servers of each model, or of both, behind SGLang's router.",
-            rich_help_panel=_PLACES,
-        ),
+        int, _in_places(min=1, max=bounds.GPUS, help="Servers of each model, or of both, behind SGLang's router.")
     ] = 1,
     base_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 0,
     reasoning_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 0,
@@ -91,19 +61,11 @@ def serve(
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start a server again that dies.")] = False,
     api: Annotated[
-        bool,
-        typer.Option(
-            "--api", help="Serve an OpenAI-compatible endpoint over them, as `rrti api`.", rich_help_panel=_ENDPOINT
-        ),
+        bool, _in_endpoint("--api", help="Serve an OpenAI-compatible endpoint over them, as `rrti api`.")
     ] = False,
-    api_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.", rich_help_panel=_ENDPOINT)
-    ] = 8000,
+    api_port: Annotated[int, _in_endpoint(min=0, max=65535, help="Its port; 0 takes a free one.")] = 8000,
     db: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --api: keep every trace in this store, and take thresholds there.", rich_help_panel=_ENDPOINT
-        ),
+        Path | None, _in_endpoint(help="With --api: keep every trace in this store, and take thresholds there.")
     ] = None,
 ) -> None:
     """Start both models as SGLang servers (the bundled pair by default) and keep them up until Ctrl-C.

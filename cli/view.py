@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from rrti_sgl.cli.api import KEY_VARIABLE, Port, endpoint_key
 from rrti_sgl.cli.options import Trust, with_options
-from rrti_sgl.cli.pairing import PairOptions
+from rrti_sgl.cli.pairing import PairOptions, in_models
 from rrti_sgl.cli.signals import Stopped, run_async
 from rrti_sgl.cli.terminal import say
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rrti_sgl.programs.web.serving import Place
 
 DEFAULT = Path("traces.duckdb")
-_EXPORT, _MODELS = "Export", "Models"
+_in_export = partial(typer.Option, rich_help_panel="Export")
 
 
 @with_options(["special_tokens"])
@@ -45,29 +46,16 @@ def view(
     ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the address in the browser.")] = True,
     export: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Write a page of chosen samples that needs no server.", rich_help_panel=_EXPORT),
+        Path | None, _in_export(metavar="FOLDER", help="Write a page of chosen samples that needs no server.")
     ] = None,
-    run: Annotated[
-        list[str] | None, typer.Option(help="Of this run: id, prefix of one, or program; repeat.", rich_help_panel=_EXPORT)
-    ] = None,
-    sample: Annotated[
-        list[str] | None, typer.Option(help="This sample: id, or its first digits; repeat.", rich_help_panel=_EXPORT)
-    ] = None,
+    run: Annotated[list[str] | None, _in_export(help="Of this run: id, prefix of one, or program; repeat.")] = None,
+    sample: Annotated[list[str] | None, _in_export(help="This sample: id, or its first digits; repeat.")] = None,
     filters: Annotated[
-        str,
-        typer.Option(
-            metavar="QUERY",
-            help="That the page's filters leave, as in its address: outcome=wrong&word=wait.",
-            rich_help_panel=_EXPORT,
-        ),
+        str, _in_export(metavar="QUERY", help="That the page's filters leave, as in its address: outcome=wrong&word=wait.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.", rich_help_panel=_EXPORT)] = 100,
+    limit: Annotated[int, _in_export(min=1, max=10_000, help="At most so many.")] = 100,
     branch: Annotated[
-        bool,
-        typer.Option(
-            "--branch", help="Go on from tokens; starts a pair where no address is given.", rich_help_panel=_MODELS
-        ),
+        bool, in_models("--branch", help="Go on from tokens; starts a pair where no address is given.")
     ] = False,
     trust: Trust = None,
     *,

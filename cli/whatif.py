@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from rrti_sgl.cli.options import with_options
 from rrti_sgl.programs.options import declared
 from rrti_sgl.programs.stored.whatif import WhatIfOptions
 
-_OUTPUT = "Output"
+_in_output = partial(typer.Option, rich_help_panel="Output")
 _OPTIONS = declared(WhatIfOptions)
 
 
@@ -20,13 +21,10 @@ def whatif(
     run: Annotated[str | None, typer.Argument(help="Run id, prefix of one, or program; default: newest diagnose.")] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
     positions: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="List where it fires: .csv, .json, .parquet; - prints.", rich_help_panel=_OUTPUT),
+        str | None, _in_output(metavar="FILE", help="List where it fires: .csv, .json, .parquet; - prints.")
     ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(help="Draw budget against coverage: .svg, .png or .pdf.", rich_help_panel=_OUTPUT)
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.", rich_help_panel=_OUTPUT)] = False,
+    figure: Annotated[Path | None, _in_output(help="Draw budget against coverage: .svg, .png or .pdf.")] = None,
+    json: Annotated[bool, _in_output("--json", help="Print a list of row objects.")] = False,
     *,
     options: dict[str, Any],
 ) -> None:
@@ -46,12 +44,10 @@ def whatif(
         listed = output.positions_table(store, found) if positions is not None else None
     if figure is not None:
         output.write_figure(found, figure)
-    if listed is not None and positions != "-":
-        output.write_positions(listed, Path(str(positions)))
-    if listed is not None and positions == "-":
-        output.print_positions(listed, as_json=json)
-    elif json:
+    if positions is not None and listed is not None:
+        output.give_positions(listed, positions, as_json=json)
+    if json and positions != "-":
         tables.print_json(found.rows)
-    else:
-        output.print_gates(found)
+    elif positions != "-":
+        tables.print_tables([found.table])
     output.print_notes(found, beside_data=json or positions == "-")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from rrti_sgl import bounds
-from rrti_sgl.cli import execution, scoring
+from rrti_sgl.cli import execution
 from rrti_sgl.cli.main import app
 from rrti_sgl.cli.options import RUN_OPTIONS
 from rrti_sgl.errors import UsageError
@@ -36,7 +36,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> Any:
         raise AskedError(settings)
 
     monkeypatch.setattr(execution, "open_store", stop)
-    monkeypatch.setattr(scoring, "open_input", stop)
+    monkeypatch.setattr("rrti_sgl.cli.score.open_input", stop)
 
     def of(line: str) -> Any:
         asked = CliRunner().invoke(app, shlex.split(line)).exception
