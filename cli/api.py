@@ -59,9 +59,9 @@ def api(
     Without addresses, a pair is started for the duration. Ctrl-C and SIGTERM take no new requests, let those that run
     finish within `--grace` seconds, and store every trace; they are the normal end, with exit code 0.
     """
-    from rrti_sgl.programs.api import check_installed
+    from rrti_sgl.programs.web import check_installed
 
-    check_installed()
+    check_installed("endpoint", "fastapi", "prometheus-client", "uvicorn")
     from rrti_sgl.programs.api.admission import Limits
     from rrti_sgl.programs.running.settings import settings_from
     from rrti_sgl.programs.web.serving import Place

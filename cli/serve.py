@@ -141,9 +141,9 @@ def _endpoint(
     """What serves the endpoint of a pair, with something beside it; checked before any server is started."""
     from rrti_sgl.cli.api import answering, endpoint_key
     from rrti_sgl.cli.pairing import PairOptions
-    from rrti_sgl.programs.api import check_installed
+    from rrti_sgl.programs.web import check_installed
 
-    check_installed()
+    check_installed("endpoint", "fastapi", "prometheus-client", "uvicorn")
     from rrti_sgl.programs.api.admission import Limits
     from rrti_sgl.programs.running.settings import settings_from
     from rrti_sgl.programs.web.serving import Place

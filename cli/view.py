@@ -68,7 +68,7 @@ def view(
     from; each finished branch is then stored in it. Ctrl-C ends it. With `--export` it ends by itself.
     """
     from rrti_sgl.db.store import Store
-    from rrti_sgl.errors import UsageError
+    from rrti_sgl.errors import UsageError, command
     from rrti_sgl.programs.explorer.explorer import Explorer
 
     if store is not None and db != DEFAULT:
@@ -87,9 +87,10 @@ def view(
     if export is not None:
         with opened(path) as found, Explorer(found) as explorer:
             return _written(explorer, run or (), sample or (), filters, limit, export)
-    from rrti_sgl.programs.explorer import check_installed
+    from rrti_sgl.programs.web import check_installed
 
-    check_installed()
+    otherwise = f"Or write a page that needs no server: {command('view', export='FOLDER')}."
+    check_installed("explorer", "fastapi", "uvicorn", otherwise=otherwise)
     from rrti_sgl.programs.running.settings import settings_from
     from rrti_sgl.programs.web.serving import Place
 

@@ -19,7 +19,7 @@ from rrti_sgl.engines.endpoint import ROUTE, SUFFIX, told
 from rrti_sgl.errors import spelled
 from rrti_sgl.programs.api.answers import Answers, Chats, Completions
 from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, read
-from rrti_sgl.programs.api.refusals import Fields, RefusedError, refused
+from rrti_sgl.programs.api.refusals import Fields, RefusedError, no_model, refused
 from rrti_sgl.programs.api.request_ids import RequestIds
 from rrti_sgl.programs.api.samples import Endpoint, Order, Piece, now
 from rrti_sgl.programs.api.sending import EventStream, body_of
@@ -56,7 +56,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     @app.exception_handler(RefusedError)
     async def tell(request: HTTPRequest, error: Exception) -> Response:
         refusal = refused(error)
-        endpoint.metrics.request(_route(request), refusal.status)
+        endpoint.metrics.answered(_route(request), refusal.status)
         return answered(refusal.status, refusal.body, refusal.headers)
 
     @app.exception_handler(HTTPException)
@@ -84,7 +84,7 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
     @app.get("/v1/models/{name}", dependencies=[Depends(let_in)])
     async def model(name: str) -> Response:
         if name not in endpoint.models.names():
-            raise RefusedError(f"There is no model {name[:50]!r}.", status=404, param="model", code="model_not_found")
+            raise no_model(f"There is no model {name[:50]!r}.")
         return answered(200, model_of(name))
 
     @app.get(f"{SUFFIX}{ROUTE}", dependencies=[Depends(let_in)])
@@ -126,9 +126,9 @@ def create_app(endpoint: Endpoint, key: str | None = None, *, local: bool = True
         except Exception as error:
             raise refused(error) from error
         if found is None:
-            endpoint.metrics.left()
+            endpoint.metrics.left.inc()
             return Response(status_code=_LEFT)
-        endpoint.metrics.request(route, 200)
+        endpoint.metrics.answered(route, 200)
         return answered(200, found)
 
     infos = endpoint.pair.base.info, endpoint.pair.reasoning.info

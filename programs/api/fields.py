@@ -10,7 +10,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from rrti_sgl import bounds
-from rrti_sgl.programs.api.refusals import RefusedError
+from rrti_sgl.programs.api.refusals import RefusedError, of_field
 from rrti_sgl.programs.values import told
 
 MOST_CHOICES = 128
@@ -287,4 +287,4 @@ def _refusal(error: ValidationError, kind: type[Request]) -> RefusedError:
         model = _TABLES.get(str(part), model)
     known = model.model_fields
     wrong, remedy = told(fault, ["lambda" if field == "lambda_" else field for field in known])
-    return RefusedError(f"{name}: {wrong} {remedy}".strip(), param=name, code="invalid_value")
+    return of_field(name, f"{wrong} {remedy}".strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -26,95 +27,64 @@ class Metrics:
     """
 
     def __init__(self, admission: Admission, recorder: Recorder) -> None:
-        self._registry = registry = CollectorRegistry()
+        self._registry = CollectorRegistry()
+        counter, histogram = partial(Counter, registry=self._registry), partial(Histogram, registry=self._registry)
         of = ["program"]
-        self._requests = Counter(
-            "rrti_requests", "Requests by route and HTTP status.", ["route", "status"], registry=registry
-        )
-        self._left = Counter("rrti_clients_left", "Clients that left before their answer was whole.", registry=registry)
-        self._refused = Counter("rrti_refused", "Requests refused because something was full.", ["what"], registry=registry)
-        self._samples = Counter("rrti_samples", "Finished samples.", of, registry=registry)
-        self._prompt = Counter(
-            "rrti_prompt_tokens",
-            "Prompt tokens of finished samples, as the model reads them that writes.",
-            of,
-            registry=registry,
-        )
-        self._tokens = Counter("rrti_tokens", "Generated tokens of finished samples.", of, registry=registry)
-        self._takeovers = Counter(
-            "rrti_takeovers", "Of these, tokens that the reasoning model wrote.", of, registry=registry
-        )
-        self._rho = Histogram("rrti_rho", "Share of takeovers in a finished sample.", of, buckets=_SHARES, registry=registry)
-        self._first = Histogram(
-            "rrti_first_token_seconds", "From admission to the first text.", of, buckets=_SECONDS, registry=registry
-        )
-        self._between = Histogram(
-            "rrti_token_seconds", "Per token, after the first text.", of, buckets=_SECONDS, registry=registry
-        )
-        self._whole = Histogram(
-            "rrti_sample_seconds", "From admission to the end of a sample.", of, buckets=_SECONDS, registry=registry
-        )
+        self.requests = counter("rrti_requests", "Requests by route and HTTP status.", ["route", "status"])
+        self.left = counter("rrti_clients_left", "Clients that left before their answer was whole.")
+        self.refused = counter("rrti_refused", "Requests refused because something was full.", ["what"])
+        self.samples = counter("rrti_samples", "Finished samples.", of)
+        prompt_tokens = "Prompt tokens of finished samples, as the model reads them that writes."
+        self.prompt = counter("rrti_prompt_tokens", prompt_tokens, of)
+        self.tokens = counter("rrti_tokens", "Generated tokens of finished samples.", of)
+        self.takeovers = counter("rrti_takeovers", "Of these, tokens that the reasoning model wrote.", of)
+        self.rho = histogram("rrti_rho", "Share of takeovers in a finished sample.", of, buckets=_SHARES)
+        timed = partial(histogram, labelnames=of, buckets=_SECONDS)
+        self.first = timed("rrti_first_token_seconds", "From admission to the first text.")
+        self.between = timed("rrti_token_seconds", "Per token, after the first text.")
+        self.whole = timed("rrti_sample_seconds", "From admission to the end of a sample.")
         for name, text, value in (
             ("rrti_samples_running", "Samples that are decoded.", lambda: admission.running),
             ("rrti_samples_waiting", "Samples that wait for a place.", lambda: admission.waiting),
             ("rrti_traces_waiting", "Finished samples on their way to the store.", lambda: recorder.unstored),
         ):
-            Gauge(name, text, registry=registry).set_function(value)
+            Gauge(name, text, registry=self._registry).set_function(value)
 
-    def request(self, route: str, status: int) -> None:
+    def answered(self, route: str, status: int) -> None:
         """Count an answer."""
-        self._requests.labels(route, status).inc()
-
-    def left(self) -> None:
-        """Count a client that left."""
-        self._left.inc()
-
-    def refused(self, what: str) -> None:
-        """Count a refusal because something was full."""
-        self._refused.labels(what).inc()
-
-    def watch(self, program: str, prompt_tokens: int) -> Watch:
-        """The times of one sample, from now."""
-        return Watch(self, program, prompt_tokens)
+        self.requests.labels(route, status).inc()
 
     def exposition(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self._registry)
 
-    def finished(
-        self, program: str, prompt_tokens: int, trace: TraceBuilder, first_s: float | None, whole_s: float, later: int
-    ) -> None:
-        """Count a finished sample; `later` are the tokens after the first text."""
-        self._prompt.labels(program).inc(prompt_tokens)
-        n, taken = len(trace), trace.sources.count("reasoning")
-        self._samples.labels(program).inc()
-        self._tokens.labels(program).inc(n)
-        self._takeovers.labels(program).inc(taken)
-        self._rho.labels(program).observe(taken / max(n, 1))
-        self._whole.labels(program).observe(whole_s)
-        if first_s is not None:
-            self._first.labels(program).observe(first_s)
-            if later:
-                self._between.labels(program).observe((whole_s - first_s) / later)
-
 
 class Watch:
-    """Times one sample."""
+    """Times one sample, from now, and counts it at its end."""
 
     def __init__(self, metrics: Metrics, program: str, prompt_tokens: int) -> None:
         self._metrics, self._program, self._prompt_tokens = metrics, program, prompt_tokens
         self._begun = time.perf_counter()
-        self._first: float | None = None
+        self._first_s: float | None = None
         self._seen = self._at_first = 0
 
     def tokens(self, n: int) -> None:
         """Note n tokens whose text is settled."""
         self._seen += n
-        if self._first is None:
-            self._first, self._at_first = time.perf_counter() - self._begun, self._seen
+        if self._first_s is None:
+            self._first_s, self._at_first = time.perf_counter() - self._begun, self._seen
 
     def finished(self, trace: TraceBuilder) -> None:
-        """Note the end."""
-        whole = time.perf_counter() - self._begun
-        later = len(trace) - self._at_first if self._first else 0
-        self._metrics.finished(self._program, self._prompt_tokens, trace, self._first, whole, later)
+        """Count the sample."""
+        metrics, program, whole_s = self._metrics, self._program, time.perf_counter() - self._begun
+        n, taken = len(trace), trace.sources.count("reasoning")
+        metrics.prompt.labels(program).inc(self._prompt_tokens)
+        metrics.samples.labels(program).inc()
+        metrics.tokens.labels(program).inc(n)
+        metrics.takeovers.labels(program).inc(taken)
+        metrics.rho.labels(program).observe(taken / max(n, 1))
+        metrics.whole.labels(program).observe(whole_s)
+        if self._first_s is not None:
+            metrics.first.labels(program).observe(self._first_s)
+            if later := n - self._at_first:
+                metrics.between.labels(program).observe((whole_s - self._first_s) / later)

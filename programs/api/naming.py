@@ -11,7 +11,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair, check_k
 from rrti_sgl.errors import RRTIError, UsageError, argument
 from rrti_sgl.programs.api.fields import OwnSample, Steering
-from rrti_sgl.programs.api.refusals import RefusedError
+from rrti_sgl.programs.api.refusals import RefusedError, no_model, of_field
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
 from rrti_sgl.programs.running.gating import ChosenGate, choose_gate
@@ -102,7 +102,7 @@ class Models:
             gate = _with_budget(gate, program, budget)
         if steering.tau is not None:
             if PROGRAMS[program].calibrated_on(gate) is None or program in _BUDGETED:
-                raise RefusedError(f"rrti.tau: {program} has no threshold.", param="rrti.tau", code="invalid_value")
+                raise of_field("rrti.tau", f"{program} has no threshold.")
             gate = replace(gate, tau=steering.tau)
         if steering.lambda_ is not None:
             factor = steering.lambda_ if not isinstance(steering.lambda_, bool) else gate.lambda_
@@ -123,12 +123,8 @@ class Models:
 
 def _check_name(program: str, name: str) -> None:
     if program not in SERVED:
-        raise RefusedError(
-            f"There is no model {name!r}. There are {', '.join(SERVED)}, and with a budget for example guided@0.08.",
-            status=404,
-            param="model",
-            code="model_not_found",
-        )
+        known = f"There are {', '.join(SERVED)}, and with a budget for example guided@0.08."
+        raise no_model(f"There is no model {name!r}. {known}")
 
 
 def _with_budget(gate: GateOptions, program: str, text: str) -> GateOptions:
@@ -138,13 +134,8 @@ def _with_budget(gate: GateOptions, program: str, text: str) -> GateOptions:
     except ValueError:
         value = -1.0
     if not 0 < value <= 1 or program in ("base", "reasoning", "diagnose"):
-        raise RefusedError(
-            f"{program}@{text[:20]} is no model: "
-            + (f"{program} has no budget." if 0 < value <= 1 else "a budget is a number in (0, 1]."),
-            status=404,
-            param="model",
-            code="model_not_found",
-        )
+        why = f"{program} has no budget." if 0 < value <= 1 else "a budget is a number in (0, 1]."
+        raise no_model(f"{program}@{text[:20]} is no model: {why}")
     return replace(gate, budget=value) if program in _BUDGETED else replace(gate, spike_ratio=value, tau=None)
 
 

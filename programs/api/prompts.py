@@ -9,7 +9,7 @@ from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError
 from rrti_sgl.problems import ProblemSet, one_question
 from rrti_sgl.programs.api.fields import OwnSample, Prompt, Turn
-from rrti_sgl.programs.api.refusals import RefusedError
+from rrti_sgl.programs.api.refusals import of_field
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.prompts import FIELD, PromptTemplate
 from rrti_sgl.prompts.chat import render_turns
@@ -63,8 +63,7 @@ class Prompts:
                 ids = [*opening, *ids]
         else:
             if any(not 0 <= i < self._pair.vocab_size for i in prompt):
-                message = f"prompt: an id is outside the vocabulary of {self._pair.vocab_size} tokens."
-                raise RefusedError(message, param="prompt", code="invalid_value")
+                raise of_field("prompt", f"an id is outside the vocabulary of {self._pair.vocab_size} tokens.")
             ids = list(prompt)
             text = vocabulary.text_of(ids)
         return Shown(text, (text, ids), (text, ids))
@@ -93,7 +92,7 @@ class Prompts:
         """
         named = [(self._role(turn, place), turn.content) for place, turn in enumerate(turns)]
         if named[-1][0] != "user":
-            raise RefusedError("messages: the last is not the user's.", param="messages", code="invalid_value")
+            raise of_field("messages", "the last is not the user's.")
         question = "\n\n".join(content for _, content in named)
         resolved = self._settings.resolved(self.problem_set(question), self._pair.vocab_size)
         base, reasoning = resolved.base_prompt, resolved.reasoning_prompt
@@ -125,14 +124,11 @@ class Prompts:
         except RRTIError:
             raise
         except Exception as error:  # a template is a program of its own; it may refuse a system turn, or the order of turns
-            message = f"messages: the model's chat template refuses them ({str(error)[:200]})."
-            raise RefusedError(message, param="messages", code="invalid_value") from error
+            raise of_field("messages", f"the model's chat template refuses them ({str(error)[:200]}).") from error
         return text, vocabulary.encode(text)
 
     @staticmethod
     def _role(turn: Turn, place: int) -> str:
         if turn.role not in _ROLES:
-            known = ", ".join(_ROLES)
-            message = f"messages.{place}.role: {turn.role!r} is unknown. Use one of {known}."
-            raise RefusedError(message, param=f"messages.{place}.role", code="invalid_value")
+            raise of_field(f"messages.{place}.role", f"{turn.role!r} is unknown. Use one of {', '.join(_ROLES)}.")
         return _ROLES[turn.role]

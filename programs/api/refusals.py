@@ -76,6 +76,16 @@ class RefusedError(Exception):
         return found | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
 
+def of_field(name: str, wrong: str) -> RefusedError:
+    """The refusal of a field whose value does not fit."""
+    return RefusedError(f"{name}: {wrong}", param=name, code="invalid_value")
+
+
+def no_model(message: str) -> RefusedError:
+    """The refusal of a name that is no model's."""
+    return RefusedError(message, status=404, param="model", code="model_not_found")
+
+
 def refused(error: Exception) -> RefusedError:
     """What a client is told of an error; what it is not told is logged."""
     if isinstance(error, RefusedError):

@@ -20,10 +20,10 @@ from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import problem_id
 from rrti_sgl.programs.api.admission import Admission, Limits
 from rrti_sgl.programs.api.fields import ChatRequest, CompletionRequest, Request
-from rrti_sgl.programs.api.metrics import Metrics
+from rrti_sgl.programs.api.metrics import Metrics, Watch
 from rrti_sgl.programs.api.naming import Model, Models
 from rrti_sgl.programs.api.prompts import Prompts, Shown
-from rrti_sgl.programs.api.refusals import RefusedError
+from rrti_sgl.programs.api.refusals import RefusedError, of_field
 from rrti_sgl.programs.running.preparing import decode_options
 from rrti_sgl.programs.running.recording import Recorder, Sample
 from rrti_sgl.programs.running.session import PairSession
@@ -133,7 +133,7 @@ class Endpoint:
         own = request.rrti.sample
         stored = self.recorder.keeps and own is None if request.rrti.trace is None else request.rrti.trace
         if stored and not self.recorder.keeps:
-            raise RefusedError("rrti.trace: the endpoint has no store.", param="rrti.trace", code="invalid_value")
+            raise of_field("rrti.trace", "the endpoint has no store.")
         wanted = request.top_logprobs_wanted
         if wanted is not None and wanted > model.settings.k:
             name = "logprobs" if isinstance(request, CompletionRequest) else "top_logprobs"
@@ -149,10 +149,8 @@ class Endpoint:
         )
         order = Order(request, model, shown, settings, stored)
         if wanted is not None and order.choices * (settings.max_new_tokens or 0) * (wanted + 1) > _LOGPROBS:
-            message = (
-                f"logprobs: more than {_LOGPROBS} would be in the answer. Ask for fewer choices, tokens or alternatives."
-            )
-            raise RefusedError(message, param="logprobs", code="invalid_value")
+            message = f"more than {_LOGPROBS} would be in the answer. Ask for fewer choices, tokens or alternatives."
+            raise of_field("logprobs", message)
         await self.session.check(self._decoding(order))
         return order
 
@@ -203,7 +201,7 @@ class Endpoint:
         with contextlib.ExitStack() as places:
             places.enter_context(self.admission.places(order.choices))
             if order.stored and not self.recorder.has_room(order.choices):
-                self.metrics.refused("store")
+                self.metrics.refused.labels("store").inc()
                 raise self.admission.full("The store is behind.", 1.0)
             choices = [self._choice(order, index, places) for index in range(order.choices)]
             async with aclosing(_merged(choices)) as merged:
@@ -235,7 +233,7 @@ class Endpoint:
         text = GeneratedText(self.pair.vocabulary, order.prompt_ids(shown), stops, self.pair.stop_token_ids)
         gate, decoding = order.model.chosen.gate, self._decoding(order)
         streamed = order.request.stream or bool(stops)
-        watch = self.metrics.watch(order.model.settings.program, len(order.prompt_ids(shown)))
+        watch = Watch(self.metrics, order.model.settings.program, len(order.prompt_ids(shown)))
         async with aclosing(self.session.stream(job, gate, decoding, text, streamed=streamed)) as events:
             async for event in events:
                 if isinstance(event, TextSettled):

@@ -65,9 +65,9 @@ class EventStream(Response):
         """Send it all, or until the client leaves or stands still."""
         try:
             if await until_gone(self._receive, self._all(send)) is None:
-                self._metrics.left()
+                self._metrics.left.inc()
         except (TimeoutError, OSError):
-            self._metrics.left()
+            self._metrics.left.inc()
         except asyncio.CancelledError:
             try:
                 self._check_running()
@@ -95,7 +95,7 @@ class EventStream(Response):
         if self._started:
             await self._put(send, b"data: " + orjson.dumps(refusal.body) + b"\n\n", more=False)
             return
-        self._metrics.request(self._route, refusal.status)
+        self._metrics.answered(self._route, refusal.status)
         headers = {"content-type": "application/json", **{name.lower(): text for name, text in refusal.headers.items()}}
         raw = [(name.encode(), text.encode()) for name, text in headers.items()]
         await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
@@ -104,7 +104,7 @@ class EventStream(Response):
     async def _send(self, send: Send, chunk: dict[str, Any] | None) -> None:
         if not self._started:
             self._started = True
-            self._metrics.request(self._route, 200)
+            self._metrics.answered(self._route, 200)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         content = b"[DONE]" if chunk is None else orjson.dumps(chunk)
         await self._put(send, b"data: " + content + b"\n\n", more=chunk is not None)

@@ -19,7 +19,7 @@ from rrti_sgl.cli.main import app, run
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import load_problems
-from rrti_sgl.programs import api
+from rrti_sgl.programs import web
 from rrti_sgl.programs.web.serving import Place
 from rrti_sgl.serving.server import ServedPair
 
@@ -105,7 +105,7 @@ def test_a_key_of_the_environment_has_to_be_one(monkeypatch: pytest.MonkeyPatch)
 def test_without_what_it_needs_a_line_says_what_to_install(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(web.importlib.util, "find_spec", lambda name: None)
     assert run(arguments) == 2
     assert "pip install fastapi prometheus-client uvicorn" in capsys.readouterr().err
 

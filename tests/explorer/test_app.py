@@ -18,7 +18,7 @@ import pytest
 
 from rrti_sgl.cli.main import run
 from rrti_sgl.db.store import Store
-from rrti_sgl.programs import explorer as installed
+from rrti_sgl.programs import web as installed
 from rrti_sgl.programs.explorer.app import create_app
 from rrti_sgl.programs.explorer.explorer import Explorer
 from tests.hostile import ALL, make_hostile_store
