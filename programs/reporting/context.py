@@ -61,15 +61,15 @@ class ReportContext:
         Raises:
             UsageError: it can be made of none; the message holds the reasons.
         """
-        tables, reasons = [], {}
+        tables, missing = [], []
         for run in runs:
             try:
                 tables.append(self.query(name, [run], **params))
             except UsageError as error:
-                reasons[run] = str(error)
+                missing.append(str(error))
         if not tables:
-            raise UsageError(" ".join(dict.fromkeys(reasons.values())))
-        return Gathered(pa.concat_tables(tables, promote_options="default"), reasons)
+            raise UsageError(" ".join(dict.fromkeys(missing)))
+        return Gathered(pa.concat_tables(tables, promote_options="default"), missing)
 
     def labelled(self, data: pa.Table, labels: Mapping[str, str] | None = None) -> pa.Table:
         """The rows with a column `run`, what each run is called, in front."""
@@ -86,7 +86,7 @@ class Gathered:
     """The rows of several runs, and why other runs have none."""
 
     data: pa.Table
-    left_out: Mapping[str, str]
+    missing: Sequence[str]
 
     @property
     def rows(self) -> list[dict[str, Any]]:

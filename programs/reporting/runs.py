@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -159,14 +159,22 @@ def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
         followed = labels.get(followed_by(run), "any run")
         return f"as {followed.removeprefix('guided ').removeprefix('exchanged ')}"
 
-    for describe in (followed_label, _problems_label, _models_label, _sampling_label, _seed_label, _id_label):
+    descriptions: Sequence[Callable[[RunRecord], str]] = (
+        followed_label,
+        lambda run: run.problem_set,
+        _models_label,
+        _sampling_label,
+        lambda run: f"seed {run.seed}",
+        lambda run: run.run_id[-4:],
+    )
+    for describe in descriptions:
         alike: dict[str, list[RunRecord]] = {}
         for run in records:
             alike.setdefault(labels[run.run_id], []).append(run)
         for label, same in alike.items():
-            descriptions = [one_line(describe(run)) for run in same]
-            if len(set(descriptions)) > 1:
-                labels |= {run.run_id: f"{label}, {text}" for run, text in zip(same, descriptions, strict=True)}
+            texts = [one_line(describe(run)) for run in same]
+            if len(set(texts)) > 1:
+                labels |= {run.run_id: f"{label}, {text}" for run, text in zip(same, texts, strict=True)}
     return labels
 
 
@@ -199,10 +207,6 @@ def _options(run: RunRecord) -> Mapping[str, Any]:
     return run.config.get("gate") or {}
 
 
-def _problems_label(run: RunRecord) -> str:
-    return run.problem_set
-
-
 def _models_label(run: RunRecord) -> str:
     return " + ".join((name or "none").rpartition("/")[2] for name in (run.base_model, run.reasoning_model))
 
@@ -210,14 +214,6 @@ def _models_label(run: RunRecord) -> str:
 def _sampling_label(run: RunRecord) -> str:
     drawn = f"T={SETTING.text(run.temperature)}" if run.temperature else "greedy"
     return f"{drawn}, {run.n_problems}×{run.samples_per_problem}"
-
-
-def _seed_label(run: RunRecord) -> str:
-    return f"seed {run.seed}"
-
-
-def _id_label(run: RunRecord) -> str:
-    return run.run_id[-4:]
 
 
 def _comparisons(store: Store, records: Sequence[RunRecord]) -> list[Comparison]:

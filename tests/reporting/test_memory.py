@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrti_sgl.programs.reporting.memory import give_back
+from rrti_sgl.programs.reporting.report import give_back_memory
 
 
 def held() -> int:
@@ -26,6 +26,6 @@ def test_gaps_between_arrays_are_given_back() -> None:
     del arrays
     gc.collect()
     before = held()
-    give_back()
+    give_back_memory()
     assert before - held() > 60_000_000
     assert sum(each.sum() for each in kept) == 8_000 * 200

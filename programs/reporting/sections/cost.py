@@ -77,7 +77,7 @@ def _cost(context: ReportContext) -> Content:
             table("requests", "Requests and tokens", _REQUESTS, *_COUNTED),
             table("prompts", "Prompt tokens", _PROMPTS, *_SENT),
         ],
-        missing=[*found.left_out.values()],
+        missing=found.missing,
     )
 
 

@@ -60,17 +60,17 @@ _CHOICE = """
 
 
 def _of_runs(
-    name: str, title: str, runs_of: Callable[[ReportContext], Sequence[str]], *notes: str
+    name: str, title: str, programs: Sequence[str] = (), notes: Sequence[str] = ()
 ) -> Callable[[ReportContext], Content]:
-    """A section with the table of a statistic over some of the runs."""
+    """A section with the table of a statistic over the runs of some programs; of none it is of the base rollouts."""
 
     def content(context: ReportContext) -> Content:
-        runs = runs_of(context)
+        runs = context.selection.of_programs(*programs) if programs else context.selection.rollouts
         if not runs:
             raise UsageError("None of the runs is of a program that this statistic is made of.")
         found = context.each(name, runs)
         tables = part_tables(name, title, found.data, hidden=_IMPLIED, notes=notes, rule_by="run")
-        return Content(tables, missing=[*found.left_out.values()])
+        return Content(tables, missing=found.missing)
 
     return content
 
@@ -109,7 +109,7 @@ def _takeovers(context: ReportContext) -> Content:
     tables = _side_by_side("takeovers", title, shares, ("part", "label"), Column("share", kind=SHARE), about)
     around = "Base entropy around takeovers"
     tables += _side_by_side("takeovers-entropy", around, entropies, ("label",), Column("mean", kind=NATS), note)
-    return Content(tables, [_strip(context, runs)], [*found.left_out.values()])
+    return Content(tables, [_strip(context, runs)], found.missing)
 
 
 def _told_apart(shares: Rows) -> list[dict[str, Any]]:
@@ -191,18 +191,6 @@ def _transfer(context: ReportContext) -> Content:
     return Content(part_tables("transfer", "Thresholds on other problems", found, hidden=hidden, rule_by="run"))
 
 
-def _rollouts(context: ReportContext) -> Sequence[str]:
-    return context.selection.rollouts
-
-
-def _calibrated(context: ReportContext) -> Sequence[str]:
-    return context.selection.of_programs("diagnose", "guided", "entropy")
-
-
-def _scored(context: ReportContext) -> Sequence[str]:
-    return context.selection.of_programs("diagnose", "guided")
-
-
 def _continued(name: str, title: str, unit: str, note: str) -> Callable[[ReportContext], Content]:
     """A section of the runs whose samples continue others, pooled: each of them is of one sample."""
 
@@ -227,21 +215,21 @@ def _said_once(table: Table) -> Table:
 
 
 SECTIONS = (
-    Section("calibration", "Thresholds", _of_runs("calibration", "Thresholds and budgets", _calibrated)),
+    Section(
+        "calibration",
+        "Thresholds",
+        _of_runs("calibration", "Thresholds and budgets", ("diagnose", "guided", "entropy")),
+    ),
     Section("transfer", "Thresholds on other problems", _transfer),
     Section("takeovers", "Takeovers", _takeovers),
     Section(
         "reallocation",
         "Rank of the guest's token, and the mass it moves",
-        _of_runs("reallocation", "Rank and mass", _scored, _REALLOCATED),
+        _of_runs("reallocation", "Rank and mass", ("diagnose", "guided"), [_REALLOCATED]),
     ),
-    Section("metrics", "Agreement of metrics", _of_runs("metrics", "Agreement of metrics", _rollouts)),
+    Section("metrics", "Agreement of metrics", _of_runs("metrics", "Agreement of metrics")),
     *cost.SECTIONS,
-    Section(
-        "planted",
-        "Planted decision points",
-        _of_runs("planted", "Disagreement as a detector of planted decisions", _rollouts),
-    ),
+    Section("planted", "Planted decision points", _of_runs("planted", "Disagreement as a detector of planted decisions")),
     Section(
         "causality",
         "Causality",

@@ -44,7 +44,7 @@ def _sparsity(context: ReportContext) -> Content:
             missing.append(str(error))
             continue
         rows += [{**row, "metric": metric} for row in found.rows if row["statistic"] != "lorenz"]
-        missing += found.left_out.values()
+        missing += found.missing
     key = "sparsity.gini"
     data = wide(rows, ["run", "run_id", "metric", "n_tokens"], _sparsity_column)
     data = with_column(
@@ -137,7 +137,7 @@ def _position(context: ReportContext) -> Content:
         "Above 1, top tokens are more frequent than anywhere."
     )
     drawing = draw("position", caption, lambda: position_figure(curves, TOP_SHARE))
-    return Content([position, density], [drawing], [*found.left_out.values()])
+    return Content([position, density], [drawing], found.missing)
 
 
 def _uncertainty(context: ReportContext) -> Content:
@@ -178,9 +178,7 @@ def _uncertainty(context: ReportContext) -> Content:
         [Column("run"), Column("metric"), Column("n_tokens", "tokens"), Column("spearman", "Spearman's ρ")],
         ["Over all tokens, ties at average ranks. The paper publishes no number of this."],
     )
-    return Content(
-        [table, correlation], [draw("overlap", caption, lambda: overlap_figure(curves))], [*found.left_out.values()]
-    )
+    return Content([table, correlation], [draw("overlap", caption, lambda: overlap_figure(curves))], found.missing)
 
 
 SECTIONS = (

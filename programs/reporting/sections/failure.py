@@ -58,7 +58,7 @@ def _failure(context: ReportContext) -> Content:
     drawings = [
         _roc(context, run, found.rows, "roc" if place == 0 else f"roc-{place + 1}") for place, run in enumerate(runs)
     ]
-    return Content([table], drawings, [*found.left_out.values()])
+    return Content([table], drawings, found.missing)
 
 
 def _roc(context: ReportContext, run: str, rows: list[dict[str, Any]], name: str) -> Drawing:

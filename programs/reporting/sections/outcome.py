@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -61,18 +62,7 @@ def _query(context: ReportContext, name: str, comparison: Comparison, runs: Sequ
 def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
     base, reasoning = (_of_every_seed(context, comparison, run) for run in (comparison.base, comparison.reasoning))
     data = _query(context, "accuracy", comparison, comparison.runs, base=base, reasoning=reasoning)
-    published = [
-        {
-            "run": f"{row.label} †",
-            "program": row.program,
-            "rho_pooled": row.rho,
-            "accuracy": row.accuracy,
-            "k": 8,
-            "pass_at_k": row.pass_at_k,
-            "recovery_pass": row.recovery_pass,
-        }
-        for row in context.published.rows
-    ]
+    published = [{**asdict(row), "run": f"{row.label} †", "rho_pooled": row.rho, "k": 8} for row in context.published.rows]
     several = "seeds" in data["part"].to_pylist()
     names = [called(row, comparison.labels) for row in data.to_pylist()]
     data = data.set_column(data.column_names.index("run"), "run", pa.array(names, pa.string()))

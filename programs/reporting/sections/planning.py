@@ -25,7 +25,7 @@ def _planning(context: ReportContext) -> Content:
     missing: list[str] = []
     for share in PLANNING_SHARES:
         found = context.each("planning", context.selection.rollouts, p=share)
-        missing += found.left_out.values()
+        missing += found.missing
         # Base entropy has the same rows beside each metric.
         chosen = list({(row["run"], row["part"], row["label"], _set_name(row, share)): row for row in found.rows}.values())
         named = [{**row, "set": _set_name(row, share)} for row in chosen if row["within"] is not None]
