@@ -76,12 +76,6 @@ class ClusterOptions:
             found.append((urls[0], urls[-1]))
         return found
 
-    @property
-    def typed(self) -> list[tuple[str, Path | float | str | None]]:
-        """The options and their values as they are typed."""
-        single = [("--ray", self.ray), ("--pairs", self.pairs), ("--pair-gpus", self.pair_gpus), ("--parts", self.parts)]
-        return [*single, *(("--pair-at", each) for each in self.pair_at or ())]
-
     def folder(self, store: Path) -> Path | None:
         """The folder of parts for a store; None without a cluster.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,11 +65,7 @@ def open_store(
 
 
 # What may be typed beside --resume: where things are, not what is run.
-_WITH_RESUME = {
-    *("resume", "trust", "db", "json", "in_flight", "base_url", "reasoning_url", "fused_url", "endpoint_url", "fused"),
-    *("base", "reasoning", "server_flags", "tokenizer", "api_key", "patience"),
-    *("ray", "pairs", "pair_gpus", "pair_at", "parts"),
-}
+_WITH_RESUME = {"resume", "trust", "db", "json", *(each.name for each in (*fields(PairOptions), *fields(ClusterOptions)))}
 
 
 def refuse_changes(given: Mapping[str, str]) -> None:

@@ -15,6 +15,7 @@ from rrti_sgl.cli.terminal import say
 
 @with_options(())
 def experiment(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -54,13 +55,14 @@ def experiment(
     The same command continues what ended early; runs that the store has are not run again. `rrti experiment compare OUT OUT`
     puts finished experiments into one table for each problem set.
     """
-    from rrti_sgl.cli import experiment_output
+    from rrti_sgl.cli import experiment_output, parse
     from rrti_sgl.cli.experiment_run import run_experiment
     from rrti_sgl.errors import UsageError
-    from rrti_sgl.programs.experiments import load_experiment, on_running, shipped_text, through_endpoint, with_tokenizers
     from rrti_sgl.programs.experiments.grid import build_grid
+    from rrti_sgl.programs.experiments.loading import load_experiment, on_running, shipped_text, through_endpoint
     from rrti_sgl.programs.experiments.plan import make_plan
     from rrti_sgl.programs.experiments.preflight import check_experiment
+    from rrti_sgl.programs.experiments.spec import with_tokenizers
 
     if source == "compare":
         return experiment_output.print_compared(folders or (), as_json=json)
@@ -86,13 +88,5 @@ def experiment(
     if dry_run:
         experiment_output.print_plan(make_plan(spec, grid, findings), loaded.complaints.source, as_json=json)
         return
-    options = [
-        ("--out", out),
-        ("--limit", limit),
-        ("--endpoint-url", endpoint_url),
-        *(("--tokenizer", folder) for folder in tokenizer or ()),
-        *cluster.typed,
-    ]
-    given = [f"{name} {value}" for name, value in options if value is not None]
-    again = " ".join(["rrti experiment", source, *given])
+    again = " ".join(["rrti experiment", source, *parse.typed(context)])
     experiment_output.print_results(run_experiment(spec, grid, findings, again, cluster), as_json=json)

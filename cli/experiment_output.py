@@ -17,9 +17,9 @@ from rrti_sgl.cli import tables
 from rrti_sgl.cli.experiment_run import ExperimentResult
 from rrti_sgl.cli.terminal import console as safe_console
 from rrti_sgl.cli.terminal import say
-from rrti_sgl.programs.experiments import ModelSpec
 from rrti_sgl.programs.experiments.plan import Plan, PlannedCell, ShownPrompts, ShownRequest
 from rrti_sgl.programs.experiments.results import compared_tables
+from rrti_sgl.programs.experiments.spec import ModelSpec
 from rrti_sgl.programs.tables.numbers import BYTES, ROUGH
 from rrti_sgl.programs.tables.safe_text import json_text, one_line, visible
 from rrti_sgl.programs.tables.table import Column, rows_table

@@ -16,14 +16,14 @@ from rrti_sgl.cli.terminal import console
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import spelled
 from rrti_sgl.programs.cluster.member import PairOpening
-from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.complaints import Keys
 from rrti_sgl.programs.experiments.finished import STORE, FinishedExperiment
 from rrti_sgl.programs.experiments.grid import Grid
-from rrti_sgl.programs.experiments.models import model_of, serving_options
+from rrti_sgl.programs.experiments.models import serving_options
 from rrti_sgl.programs.experiments.preflight import Findings
 from rrti_sgl.programs.experiments.results import result_tables
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
+from rrti_sgl.programs.experiments.spec import ExperimentSpec
 from rrti_sgl.programs.reporting.report import make_report, write_report
 from rrti_sgl.programs.running.runner import Workers
 from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
@@ -116,9 +116,11 @@ def _run_pair(
 
 def _opening(spec: ExperimentSpec, side: str) -> PairOpening:
     """How the pair with that reasoning model is had, and connected with."""
-    servers, model = spec.servers, model_of(spec, side)
+    servers, model = spec.servers, spec.models.by_side[side]
     # One server for both models reads no texts, and does not know the two tokenizers apart.
     names_tokenizers = servers.running or servers.fused
+    # Without one of its own, the model's, where the base model has another than its server's.
+    own = model.tokenizer or (model.model if spec.models.base.tokenizer else None)
     base, reasoning = (None, None) if servers.running or spec.bundled else (spec.models.base.model, model.model)
     return PairOpening(
         servers.base_url,
@@ -131,14 +133,8 @@ def _opening(spec: ExperimentSpec, side: str) -> PairOpening:
         concurrency=Concurrency(spec.decoding.in_flight),
         connecting={
             "tokenizer": spec.models.base.tokenizer if names_tokenizers else None,
-            "reasoning_tokenizer": _reasoning_tokenizer(spec, side) if names_tokenizers else None,
+            "reasoning_tokenizer": own if names_tokenizers else None,
             "api_key": os.environ.get(servers.api_key_env),
             "special_tokens": spec.decoding.option("special_tokens"),
         },
     )
-
-
-def _reasoning_tokenizer(spec: ExperimentSpec, side: str) -> str | None:
-    """Of a running server: without one of its own, the model's, where the base model has another than its server's."""
-    model = model_of(spec, side)
-    return model.tokenizer or (model.model if spec.models.base.tokenizer else None)

@@ -21,6 +21,7 @@ PANELS = ("Texts", "Models", "Cluster", "Problems", "Prompts", "Decoding", "Gate
 PLACES = {"pair": PairOptions, "cluster": ClusterOptions}
 ARGUMENTS = (*PLACES, "options")
 RUN_OPTIONS = declared(RunSettings, GateOptions)
+Resume = Annotated[str | None, typer.Option(metavar="RUN", help="Continue a run that ended early, options as then.")]
 Trust = Annotated[
     list[str] | None,
     typer.Option("--trust", metavar="PKG.MODULE:CLASS", help="Import this class, which the stored run names."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature
 from typing import Any
@@ -60,3 +61,13 @@ def given(context: typer.Context) -> dict[str, str]:
     spelled = {parameter.name: parameter.opts[0] for parameter in context.command.params if parameter.name}
     sources = {name: context.get_parameter_source(name) for name in spelled}
     return {name: spelled[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def typed(context: typer.Context) -> list[str]:
+    """The options with a value that were typed, each with it; one that was repeated each time."""
+    found = []
+    for name, flag in given(context).items():
+        value = context.params[name]
+        values = value if isinstance(value, list | tuple) else [value]
+        found += [f"{flag} {shlex.quote(str(each))}" for each in values if flag.startswith("-") and each is not True]
+    return found

@@ -9,7 +9,7 @@ import typer
 
 from rrti_sgl import bounds
 from rrti_sgl.cli.clustering import ClusterOptions
-from rrti_sgl.cli.options import Trust, with_options
+from rrti_sgl.cli.options import Resume, Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
 from rrti_sgl.programs.registry import PROGRAMS
@@ -28,10 +28,7 @@ def run(
     context: typer.Context,
     program: Annotated[str | None, typer.Argument(help=f"One of {_PROGRAMS}.", show_default=False)] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Continue a run that ended early, options as then."),
-    ] = None,
+    resume: Resume = None,
     trust: Trust = None,
     new: Annotated[
         bool, typer.Option("--new", help="Do not continue a run of this command that ended early: start another.")

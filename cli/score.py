@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rrti_sgl.cli.clustering import ClusterOptions
-from rrti_sgl.cli.options import RUN_OPTIONS, Trust, with_options
+from rrti_sgl.cli.options import RUN_OPTIONS, Resume, Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions
 from rrti_sgl.cli.terminal import say
 
@@ -48,9 +48,7 @@ def score(
     thoughts: Annotated[bool, _in_texts("--thoughts", help="Put reasoning parts of a log back, as `<think>`.")] = False,
     skip: Annotated[bool, _in_texts("--skip", help="Leave out what cannot be scored, and name it.")] = False,
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
-    resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Continue a run that ended early, options as then.")
-    ] = None,
+    resume: Resume = None,
     trust: Trust = None,
     json: Annotated[bool, typer.Option("--json", help="Print the run's summary as JSON.")] = False,
     *,

@@ -10,15 +10,15 @@ import typer
 from rrti_sgl.cli.terminal import say, say_data
 
 Format = Literal["table", "csv", "json", "parquet"]
+Sealed = Annotated[bool, typer.Option("--sealed", help="Sealed runs only, without a lock: while a run writes.")]
+Snapshot = Annotated[bool, typer.Option("--snapshot", help="Sealed runs and the last `rrti db snapshot`, without a lock.")]
 
 
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT; `rrti db schema` describes tables and views.")],
     db: Annotated[Path, typer.Option(help="The trace store.")] = Path("traces.duckdb"),
-    sealed: Annotated[bool, typer.Option("--sealed", help="Sealed runs only, without a lock: while a run writes.")] = False,
-    snapshot: Annotated[
-        bool, typer.Option("--snapshot", help="Sealed runs and the last `rrti db snapshot`, without a lock.")
-    ] = False,
+    sealed: Sealed = False,
+    snapshot: Snapshot = False,
     format: Annotated[Format, typer.Option(help="table, csv, json or parquet (with --out).")] = "table",
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Same as --format csv.")] = False,

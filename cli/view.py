@@ -12,6 +12,7 @@ from rrti_sgl.cli.api import KEY_VARIABLE, Port, endpoint_key
 from rrti_sgl.cli.options import Trust, with_options
 from rrti_sgl.cli.pairing import PairOptions, in_models
 from rrti_sgl.cli.signals import Stopped, run_async
+from rrti_sgl.cli.sql import Sealed, Snapshot
 from rrti_sgl.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ _in_export = partial(typer.Option, rich_help_panel="Export")
 def view(
     store: Annotated[Path | None, typer.Argument(metavar="STORE", help="The trace store; same as --db.")] = None,
     db: Annotated[Path, typer.Option(help="The trace store.")] = DEFAULT,
-    sealed: Annotated[bool, typer.Option("--sealed", help="Sealed runs only, without a lock: while a run writes.")] = False,
-    snapshot: Annotated[
-        bool, typer.Option("--snapshot", help="Sealed runs and the last `rrti db snapshot`, without a lock.")
-    ] = False,
+    sealed: Sealed = False,
+    snapshot: Snapshot = False,
     host: Annotated[
         str, typer.Option(help="Address to listen at; others than this machine's own need a key.")
     ] = "127.0.0.1",

@@ -198,7 +198,7 @@ class RayCluster:
         def count(finished: Sequence[Counted]) -> None:
             parts.count(finished)
             for sample in finished:
-                progress.add(sample)
+                progress.add(sample.n_tokens, sample.n_takeovers, sample.correct)
             if on_progress is not None:
                 on_progress(progress)
 

@@ -20,7 +20,7 @@ from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 LOW_RATIO, HIGH_RATIO = 0.04, 0.08
 CONTROL_BUDGET = 0.25
 TEMPERATURE = 0.8
-MAIN = f"guided r={HIGH_RATIO:.2f}"
+MAIN = f"guided r={HIGH_RATIO:.2f}"  # the row that the claims are made of
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,19 +44,18 @@ def _accuracy_table(store: Store, runs: Mapping[str, str], title: str) -> Table:
 
 def _margins_table(store: Store, runs: Mapping[str, str]) -> Table:
     """How far guided is ahead of base and of both controls, on the same problems."""
-    guided = guided_label(runs)
     chosen = {
         label: run for label, run in runs.items() if label.startswith(("base", "random", "matched", "early", "entropy"))
     }
-    named = {"base": runs["base"], "guided": runs[guided]}
-    found = run_query(store, "ablation", run=[*chosen.values(), runs[guided]], **named).to_pylist()
+    named = {"base": runs["base"], "guided": runs[MAIN]}
+    found = run_query(store, "ablation", run=[*chosen.values(), runs[MAIN]], **named).to_pylist()
     over = {row["run_id"]: [row[f"accuracy_over_guided{end}"] for end in ("", "_low", "_high")] for row in found}
     rows = []
     for label, run_id in chosen.items():
         behind, low, high = over[run_id]
         rows.append({"run": label, "difference": -behind, "difference_low": -high, "difference_high": -low})
     return rows_table(
-        f"{guided} is ahead of ... by",
+        f"{MAIN} is ahead of ... by",
         rows,
         [Column("run", ""), Column("difference", "points of accuracy")],
         notes=["Greedy, the same problems; bootstrap over problems."],
@@ -87,8 +86,7 @@ def _planning_table(store: Store, runs: DemoRuns) -> Table:
     # Base entropy and all tokens have the same rows beside each metric.
     found = [row for row in found if row["tokens"] == "top_metric" or row["metric"] == "ce"]
     found = [row for row in found if row["tokens"] != "takeovers" and row["within"] != "sample"]
-    run = runs.greedy[guided_label(runs.greedy)]
-    guided = run_query(store, "planning", run=run, metric="ce", p=TOP_SHARE).to_pylist()
+    guided = run_query(store, "planning", run=runs.greedy[MAIN], metric="ce", p=TOP_SHARE).to_pylist()
     found += [row for row in guided if row["tokens"] == "takeovers"]
     names = ("share", "odds_over_all", "n_tokens")
     rows = [
@@ -99,11 +97,6 @@ def _planning_table(store: Store, runs: DemoRuns) -> Table:
     columns = [Column("tokens"), Column("share", "planning words"), Column("odds_over_all", "odds over all")]
     notes = ["odds over all: odds of a planning word there over those among all tokens of the run."]
     return rows_table("Planning words", rows, [*columns, Column("n_tokens", "n")], notes=notes)
-
-
-def guided_label(runs: Mapping[str, str]) -> str:
-    """The guided row that the claims are made of: the larger budget, without lambda."""
-    return next(label for label in reversed(list(runs)) if label.startswith("guided") and "lambda" not in label)
 
 
 def restored_sample(store: Store, runs: DemoRuns) -> str:
@@ -119,7 +112,7 @@ def restored_sample(store: Store, runs: DemoRuns) -> str:
         WHERE guided.run_id = $guided AND base.run_id = $base AND guided.correct AND NOT base.correct
         ORDER BY guided.n_changed, guided.n_tokens DESC, guided.sample_id LIMIT 1
         """,
-        {"guided": runs.greedy[guided_label(runs.greedy)], "base": runs.greedy["base"]},
+        {"guided": runs.greedy[MAIN], "base": runs.greedy["base"]},
     ).to_pylist()
     if not found:
         raise UsageError("Guided decoding put no wrong answer right.", "Run the demonstration with more problems.")

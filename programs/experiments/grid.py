@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rrti_sgl import bounds
-from rrti_sgl.programs.experiments import Complaints, EvaluationSpec, ExperimentSpec, ProgramSpec, ReasoningModelSpec
-from rrti_sgl.programs.experiments.spec import REASONING
+from rrti_sgl.programs.experiments.complaints import Complaints
+from rrti_sgl.programs.experiments.spec import REASONING, EvaluationSpec, ExperimentSpec, ProgramSpec, ReasoningModelSpec
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.registry import PROGRAMS
 from rrti_sgl.programs.running.settings import RunSettings, settings_from

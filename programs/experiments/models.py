@@ -10,7 +10,7 @@ from pathlib import Path
 from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import EndpointError, UsageError
-from rrti_sgl.programs.experiments import BUNDLED, ExperimentSpec, ModelSpec
+from rrti_sgl.programs.experiments.spec import BUNDLED, ExperimentSpec, ModelSpec
 from rrti_sgl.serving.arrangement import ServingOptions, arrange, flag_value
 from rrti_sgl.serving.fused import arrange_fused
 from rrti_sgl.serving.gpus import MIB, Gpu, visible_gpus
@@ -50,7 +50,7 @@ class PlannedEngine:
 
 def planned_engine(spec: ExperimentSpec, sizes: Mapping[str, ModelSize], side: str, vocab_size: int) -> PlannedEngine:
     """A model of an experiment as its server would report it; where its context is not known here, it has no end."""
-    model, context = model_of(spec, side).model, context_of(spec, sizes, side)
+    model, context = spec.models.by_side[side].model, context_of(spec, sizes, side)
     name = f"bundled/{side}" if model == BUNDLED else model
     longest = sys.maxsize if context is None else context - CONTEXT_KEPT
     return PlannedEngine(EngineInfo(name, name, tokenizer_of(spec, side), "", vocab_size, longest, 0))
@@ -64,22 +64,17 @@ def context_of(spec: ExperimentSpec, sizes: Mapping[str, ModelSize], side: str) 
 
 def tokenizer_of(spec: ExperimentSpec, side: str) -> str:
     """Folder or hub id of a model's tokenizer."""
-    model = model_of(spec, side)
+    model = spec.models.by_side[side]
     if model.model == BUNDLED:
         return str(bundled_pair().base if side == "base" else bundled_pair().reasoning)
     return model.tokenizer or model.model
-
-
-def model_of(spec: ExperimentSpec, side: str) -> ModelSpec:
-    """The model that is "base", "reasoning", "reference" or a guest."""
-    return spec.models.by_side[side]
 
 
 def flags_of(spec: ExperimentSpec, side: str) -> tuple[str, ...]:
     """SGLang flags of a model's server; its own come last, and win. One server for both models has those of all servers."""
     if spec.servers.fused:
         return spec.servers.flags
-    model = model_of(spec, side)
+    model = spec.models.by_side[side]
     tokenizer = ("--tokenizer-path", model.tokenizer) if model.tokenizer is not None else ()
     return (*spec.servers.flags, *tokenizer, *model.flags)
 
@@ -87,7 +82,7 @@ def flags_of(spec: ExperimentSpec, side: str) -> tuple[str, ...]:
 def pair_sizes(spec: ExperimentSpec, sizes: dict[str, ModelSize], notes: list[str]) -> None:
     """Read the sizes of the models from their config.json, or from that of a tokenizer folder; note what cannot be had."""
     for side in spec.models.by_side:
-        if spec.servers.running and not _has_config(model_of(spec, side)):
+        if spec.servers.running and not _has_config(spec.models.by_side[side]):
             continue
         flags = flags_of(spec, side)
         dtypes = {
@@ -130,7 +125,7 @@ def _with_names(spec: ExperimentSpec, pair: tuple[str, str], note: str) -> str:
     """A memory plan that names the models, where their sizes were read beside their tokenizers."""
     for side in pair:
         for end in (":", " and "):
-            note = note.replace(f" {_config_place(spec, side)}{end}", f" {model_of(spec, side).model}{end}")
+            note = note.replace(f" {_config_place(spec, side)}{end}", f" {spec.models.by_side[side].model}{end}")
     return note
 
 
@@ -160,7 +155,7 @@ def _supposed_gpus(spec: ExperimentSpec) -> list[Gpu]:
 
 def _config_place(spec: ExperimentSpec, side: str) -> str:
     """Where the config.json of a model is: its own, or one beside a named tokenizer."""
-    model = model_of(spec, side)
+    model = spec.models.by_side[side]
     if model.model == BUNDLED or Path(model.model).is_dir():
         return tokenizer_of(spec, side) if model.model == BUNDLED else model.model
     return model.tokenizer if model.tokenizer and _has_config(model) else model.model

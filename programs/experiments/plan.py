@@ -17,12 +17,11 @@ from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.renumbered import renumber_request
 from rrti_sgl.engines.wire import GenerateRequest, Generation, payload
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.experiments import ExperimentSpec
 from rrti_sgl.programs.experiments.estimates import WHOLE_SOLUTIONS, CellCost, cell_cost
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.models import context_of
 from rrti_sgl.programs.experiments.preflight import Findings
-from rrti_sgl.programs.experiments.spec import REASONING, ServerSpec
+from rrti_sgl.programs.experiments.spec import REASONING, ExperimentSpec, ServerSpec
 from rrti_sgl.programs.running.gating import ChosenGate
 from rrti_sgl.programs.running.preparing import PreparedRun, ResolvedRun, build, in_roles
 from rrti_sgl.science.distributions import Distributions

@@ -14,12 +14,12 @@ from pathlib import Path
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError, UsageError
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.experiments import BUNDLED, Complaints, ExperimentSpec
 from rrti_sgl.programs.experiments.checking import Checked, check_cells
+from rrti_sgl.programs.experiments.complaints import Complaints
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.locations import Path as FieldPath
 from rrti_sgl.programs.experiments.models import context_of, pair_sizes, plan_servers, planned_engine, tokenizer_of
-from rrti_sgl.programs.experiments.spec import REASONING
+from rrti_sgl.programs.experiments.spec import BUNDLED, REASONING, ExperimentSpec
 from rrti_sgl.programs.running.preconditions import check_disjoint, check_gold
 from rrti_sgl.serving.model_size import ModelSize
 from rrti_sgl.tokens.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary, matching

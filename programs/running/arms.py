@@ -89,15 +89,8 @@ def plan_arms(
         store: where the sample is.
         sample: its id, or enough of its first digits; None with `resume`.
         resume: id of a counterfactual run to go on with, as it was asked for.
-        unit: "token" (None, too), "sentence", or "pivotal" to search for tokens.
-        positions: which tokens, or tokens of which sentences; None takes every takeover that changed the token, every
-            sentence, and searches the whole sample.
-        continuations: of each arm; None: 1 when greedy, 8 when sampling, 64 at the most with `until` and in a search.
-        temperature: of the continuations; None takes that of the sample's run.
-        until: continue a unit, 8 times each arm and again, only until the 95 % intervals of its effect and of how far apart
-            the answers are reach no farther than this.
-        gap: change of the share of right solutions that makes a token pivotal; None: 0.2.
-        budget: most continuations of all arms.
+        unit, positions, continuations, temperature, until, gap, budget: see
+            `rrti_sgl.programs.public.pair.ModelPair.counterfactual`.
         trust: classes that the sample's run names and that may be imported (`RunSettings.from_dict`).
 
     Raises:

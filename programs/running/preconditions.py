@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
@@ -50,14 +50,9 @@ def check_gold(problem_set: ProblemSet) -> None:
         raise UsageError(" ".join(error.message for error in wrong[:_REFUSED]) + more, wrong[0].remedy)
     texts = [problem for problem in problem_set.problems if compares_as_text(problem)]
     if texts:
-        logger.warning(
-            "%s compares %d of %d gold answers as text: %s%s",
-            problem_set.grader.name,
-            len(texts),
-            len(problem_set.problems),
-            "; ".join(f"{problem.problem_id} {(problem.answer or '')[-60:]!r}" for problem in texts[:_NAMED]),
-            " ..." if len(texts) > _NAMED else "",
-        )
+        counted = f"{len(texts)} of {len(problem_set.problems)} gold answers"
+        named = [f"{problem.problem_id} {(problem.answer or '')[-60:]!r}" for problem in texts]
+        logger.warning("%s compares %s as text: %s", problem_set.grader.name, counted, _first(named))
 
 
 def warn_of_special_tokens(pair: Pair, problem_set: ProblemSet) -> None:
@@ -69,13 +64,13 @@ def warn_of_special_tokens(pair: Pair, problem_set: ProblemSet) -> None:
     special = {token for known in vocabularies for token, i in known.token_ids.items() if i in known.skipped_ids}
     found = [(problem, token) for problem in problem_set.problems for token in sorted(special) if token in problem.question]
     if found:
-        logger.warning(
-            "%d of %d questions spell special tokens, which both models read as such: %s%s",
-            len({problem.problem_id for problem, _ in found}),
-            len(problem_set.problems),
-            "; ".join(f"{problem.problem_id} {token}" for problem, token in found[:_NAMED]),
-            " ..." if len(found) > _NAMED else "",
-        )
+        counted = f"{len({problem.problem_id for problem, _ in found})} of {len(problem_set.problems)} questions"
+        named = [f"{problem.problem_id} {token}" for problem, token in found]
+        logger.warning("%s spell special tokens, which both models read as such: %s", counted, _first(named))
+
+
+def _first(named: Sequence[str]) -> str:
+    return "; ".join(named[:_NAMED]) + (" ..." if len(named) > _NAMED else "")
 
 
 def check_followed(pair: Pair, followed: RunRecord, settings: RunSettings, problem_set: ProblemSet) -> None:

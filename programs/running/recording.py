@@ -93,7 +93,8 @@ class Recorder:
         self._over: asyncio.Queue[OpenRun] = asyncio.Queue()
         self._queue: asyncio.Queue[Kept | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self._on_its_way = self._unstored = 0
+        self._on_its_way = 0
+        self.unstored = 0  # samples that are finished and not yet with the sink
         self.status: tuple[RunStatus, str | None] = ("finished", None)  # of the runs that are open at the end
         self.error: Exception | None = None
 
@@ -101,11 +102,6 @@ class Recorder:
     def keeps(self) -> bool:
         """Whether there is a store."""
         return self._sink is not None
-
-    @property
-    def unstored(self) -> int:
-        """Samples that are finished and not yet with the sink."""
-        return self._unstored
 
     def has_room(self, n: int) -> bool:
         """Whether n further samples find a place.
@@ -174,7 +170,7 @@ class Recorder:
             return None
         sample.kept = True
         placed = replace(job, run_id=sample.run_id, sample_index=sample.index)
-        self._unstored += 1
+        self.unstored += 1
         self._queue.put_nowait(Kept(sample.run, placed, trace))
         return placed.sample_id
 
@@ -229,7 +225,7 @@ class Recorder:
                 logger.error("traces cannot be stored any more: %s", error, exc_info=not isinstance(error, RRTIError))
                 self.error = error
             finally:
-                self._unstored -= len(kept)
+                self.unstored -= len(kept)
                 for each in kept:
                     self._let_go(each.run)
                 for _ in waiting:

@@ -25,22 +25,6 @@ from rrti_sgl.sinks.refusals import identity
 from rrti_sgl.sinks.sink import Sink
 
 
-class Finished(Protocol):
-    """What is counted of a finished sample: of its record, where it is here."""
-
-    @property
-    def n_tokens(self) -> int:
-        """Its tokens."""
-
-    @property
-    def n_takeovers(self) -> int:
-        """Tokens of the reasoning model among them."""
-
-    @property
-    def correct(self) -> bool | None:
-        """Whether it was graded right."""
-
-
 @dataclass
 class Progress:
     """Where a run stands. `done` counts the samples stored before, too."""
@@ -52,12 +36,12 @@ class Progress:
     takeovers: int = 0
     correct: int = 0
 
-    def add(self, sample: Finished) -> None:
+    def add(self, tokens: int, takeovers: int, correct: bool | None) -> None:
         """Count one finished sample."""
         self.done += 1
-        self.tokens += sample.n_tokens
-        self.takeovers += sample.n_takeovers
-        self.correct += bool(sample.correct)
+        self.tokens += tokens
+        self.takeovers += takeovers
+        self.correct += bool(correct)
 
 
 OnProgress = Callable[[Progress], None]
@@ -242,7 +226,8 @@ async def _decode(
                 # A comparison of answers may take seconds; the servers go on meanwhile.
                 finished = await asyncio.to_thread(prepared.finisher.finish, sample.job, sample.trace)
                 await sink.put(finished)
-                progress.add(finished.sample)
+                record = finished.sample
+                progress.add(record.n_tokens, record.n_takeovers, record.correct)
                 if on_progress is not None:
                     on_progress(progress)
         if further is None:

@@ -220,13 +220,12 @@ class RunSettings:
         if kind == "api":
             raise UsageError("The run is of requests to an endpoint.", "Name a run of `rrti run`.")
         known = {known_field.name for known_field in fields(cls)}
-        stored = {name: value for name, value in stored.items() if name not in BESIDE}
-        if unknown := sorted(set(stored) - known):
+        values = {name: value for name, value in stored.items() if name not in BESIDE}
+        if unknown := sorted(values.keys() - known):
             raise UsageError(
                 f"The stored run has settings that this version does not know: {', '.join(unknown)}.",
                 "Resume it with the version that started it.",
             )
-        values = dict(stored)
         code = [spec for spec in (values["gate"]["gate"], values["tagger"], values["grader"]) if spec and ":" in spec]
         if foreign := [spec for spec in code if trust is not None and spec not in trust]:
             raise UsageError(

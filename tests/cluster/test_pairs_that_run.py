@@ -22,7 +22,7 @@ from rrti_sgl.engines.transport import TransportLimits
 from rrti_sgl.errors import PairMismatchError, UsageError
 from rrti_sgl.programs.cluster import member
 from rrti_sgl.programs.cluster.member import PairMember, PairOpening
-from rrti_sgl.programs.experiments import load_experiment, on_running
+from rrti_sgl.programs.experiments.loading import load_experiment, on_running
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.serving.opening import PairAddress
 from rrti_sgl.serving.server import ServedPair

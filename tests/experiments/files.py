@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rrti_sgl.problems import BENCHMARKS
-from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.programs.experiments.grid import Grid, build_grid
+from rrti_sgl.programs.experiments.loading import load_experiment
 from rrti_sgl.programs.experiments.preflight import Findings, check_experiment
 from rrti_sgl.tinypair.bundle import bundled_pair
 

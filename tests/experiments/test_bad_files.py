@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
 from rrti_sgl.errors import EndpointError, ExperimentFileError, UsageError
-from rrti_sgl.programs.experiments import Complaints, load_experiment
+from rrti_sgl.programs.experiments.complaints import Complaints
 from rrti_sgl.programs.experiments.grid import build_grid
-from rrti_sgl.programs.experiments.loading import read_content
+from rrti_sgl.programs.experiments.loading import load_experiment, read_content
 from rrti_sgl.prompts.template import PromptTemplate
 from tests.experiments.files import BASE, BUNDLED, REASONING, SMALL, checked, pair, write
 from tests.prompts.tokenizers import CHATML_WITHOUT_GENERATION_PROMPT

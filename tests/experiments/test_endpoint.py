@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app, run
 from rrti_sgl.db.store import Store
-from rrti_sgl.programs.experiments import load_experiment, shipped_text, through_endpoint
+from rrti_sgl.programs.experiments.loading import load_experiment, shipped_text, through_endpoint
 from rrti_sgl.serving.server import ServedPair
 from tests.api.running import served
 from tests.experiments.files import BASE, SMALL, checked, pair, write

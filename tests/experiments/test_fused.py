@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from rrti_sgl.cli import experiment_run
 from rrti_sgl.cli.main import app
 from rrti_sgl.fused.protocol import KEY
-from rrti_sgl.programs.experiments import load_experiment
+from rrti_sgl.programs.experiments.loading import load_experiment
 from rrti_sgl.programs.experiments.models import serving_options
 from rrti_sgl.serving import arrangement
 from tests.experiments.files import BASE, SMALL, checked, pair, write

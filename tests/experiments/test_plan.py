@@ -12,14 +12,10 @@ from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from rrti_sgl.cli.main import app
-from rrti_sgl.programs.experiments import (
-    load_experiment,
-    shipped,
-    shipped_text,
-)
 from rrti_sgl.programs.experiments.estimates import Measured, Waiting, bytes_a_token, cell_cost, requests_for, seconds_left
 from rrti_sgl.programs.experiments.finished import FinishedExperiment
 from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
+from rrti_sgl.programs.experiments.loading import load_experiment, shipped, shipped_text
 from rrti_sgl.programs.experiments.spec import (
     BaseModelSpec,
     CalibrationSpec,

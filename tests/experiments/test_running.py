@@ -18,8 +18,8 @@ from rrti_sgl.cli.experiment_progress import GridProgress
 from rrti_sgl.cli.main import app
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import EndpointError, UsageError
-from rrti_sgl.programs.experiments import load_experiment
 from rrti_sgl.programs.experiments.grid import Cell, Grid, build_grid
+from rrti_sgl.programs.experiments.loading import load_experiment
 from rrti_sgl.programs.experiments.running import GridRunner, GridRuns, PairIdentity
 from rrti_sgl.programs.running.runner import Progress
 from rrti_sgl.programs.running.session import Concurrency, PairSession, open_session
@@ -241,6 +241,20 @@ def test_the_command_runs_the_grid_and_writes_the_report(
     [result] = json.loads(again.stdout)
     assert [table["title"].partition(":")[0] for table in result["tables"]] == ["sampled", "greedy"]
     assert len(result["runs"]) == 10
+
+
+def test_what_goes_on_with_an_experiment_has_the_options_that_were_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(spec: object, grid: object, findings: object, command: str, cluster: object) -> None:
+        raise UsageError(command, "")
+
+    monkeypatch.setattr(experiment_run, "run_experiment", stop)
+    tokenizers = [f"--tokenizer={side}={BASE}" for side in ("base", "reasoning")]
+    typed = ["--out", str(tmp_path / "my runs"), "--limit", "3", *tokenizers, "--json"]
+    done = CliRunner().invoke(app, ["experiment", "demo", *typed])
+    repeated = " ".join(each.replace("=", " ", 1) for each in tokenizers)
+    assert str(done.exception) == f"rrti experiment demo --out '{tmp_path}/my runs' --limit 3 {repeated}"
 
 
 # -- the live table -------------------------------------------------------------------------------------------------
