@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -97,21 +97,17 @@ class ClusterOptions:
 
         if opening.base_url is not None:
             raise UsageError("The addresses of one pair were given for a cluster.", "Name each pair: --pair-at URL[,URL]")
-        folder, openings = self.folder(store), self._openings(opening)
+        folder, openings = self.folder(store), [opening]
         share = Share(gpus=self.pair_gpus, pairs=self.pairs)
         if self.addresses:
+            if opening.base is not None or opening.fused:
+                raise UsageError(
+                    "Both pairs that run and what to start were given.", "Leave --base, --reasoning or --fused out."
+                )
+            openings = [replace(opening, base_url=base, reasoning_url=reasoning) for base, reasoning in self.addresses]
             share = Share(gpus=0, cpus=_ASKING_CPUS, pairs=len(openings))
         assert self.ray is not None
         assert folder is not None
         say("The run begins with the first pair of the cluster that is up.", err=True)
         async with open_cluster(self.ray, openings, folder, share) as cluster:
             yield cluster
-
-    def _openings(self, opening: PairOpening) -> Sequence[PairOpening]:
-        if not self.addresses:
-            return [opening]
-        if opening.base is not None or opening.fused:
-            raise UsageError(
-                "Both pairs that run and what to start were given.", "Leave --base, --reasoning or --fused out."
-            )
-        return [replace(opening, base_url=base, reasoning_url=reasoning) for base, reasoning in self.addresses]

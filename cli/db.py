@@ -24,6 +24,7 @@ app = typer.Typer(cls=Group, help="Upgrade, inspect, check and keep a trace stor
 File = Annotated[Path, typer.Argument(help="The trace store.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run; `rrti db info` lists them.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a list of row objects.")]
 Db = Annotated[Path | None, typer.Option("--db", help="The trace store, in place of FILE.", show_default=False)]
 DEFAULT = Path("traces.duckdb")
 
@@ -79,9 +80,7 @@ def downgrade(
 
 @app.command(cls=Command)
 @on_store
-def info(
-    file: File = DEFAULT, json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False
-) -> None:
+def info(file: File = DEFAULT, json: Json = False) -> None:
     """Show the schema revision, the number of rows and the runs of a store."""
     from rrti_sgl.cli import tables
     from rrti_sgl.db.schema import describe
@@ -178,9 +177,7 @@ def tell_attached(file: Path, runs: Iterable[Attached]) -> None:
 
 @app.command(cls=Command)
 @on_store
-def check(
-    file: File = DEFAULT, json: Annotated[bool, typer.Option("--json", help="Print a list of row objects.")] = False
-) -> None:
+def check(file: File = DEFAULT, json: Json = False) -> None:
     """Verify counts, references, decisions and the files of sealed runs; exit code 1 and a line for what is wrong."""
     from dataclasses import asdict
 

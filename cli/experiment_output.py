@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rrti_sgl.cli import tables
 from rrti_sgl.cli.experiment_run import ExperimentResult
 from rrti_sgl.cli.terminal import console as safe_console
 from rrti_sgl.cli.terminal import say
+from rrti_sgl.programs.experiments.estimates import CellCost
 from rrti_sgl.programs.experiments.plan import Plan, PlannedCell, ShownPrompts, ShownRequest
 from rrti_sgl.programs.experiments.results import compared_tables
 from rrti_sgl.programs.experiments.spec import ModelSpec
@@ -99,8 +100,8 @@ def _print_runs(console: Console, cells: Sequence[PlannedCell]) -> None:
         Column("tokens", kind=ROUGH),
         Column("most_tokens", "at most", ROUGH),
         Column("requests", kind=ROUGH),
-        Column("disk", kind=BYTES),
-        Column("most_disk", "at most", BYTES),
+        Column("disk_bytes", "disk", BYTES),
+        Column("most_disk_bytes", "at most", BYTES),
     ]
     notes = (
         "tokens: with solutions of the file's typical_tokens; at most: with solutions as long as they may be. disk: by the "
@@ -115,15 +116,7 @@ def _print_runs(console: Console, cells: Sequence[PlannedCell]) -> None:
 
 
 def _costs(cells: Sequence[PlannedCell]) -> dict[str, int | None]:
-    costs = [planned.cost for planned in cells]
-    return {
-        "samples": sum(cost.samples for cost in costs),
-        "tokens": _sum([cost.tokens for cost in costs]),
-        "most_tokens": sum(cost.most_tokens for cost in costs),
-        "requests": _sum([cost.requests for cost in costs]),
-        "disk": _sum([cost.disk_bytes for cost in costs]),
-        "most_disk": sum(cost.most_disk_bytes for cost in costs),
-    }
+    return {each.name: _sum([getattr(planned.cost, each.name) for planned in cells]) for each in fields(CellCost)}
 
 
 def _sum(values: Sequence[int | None]) -> int | None:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from rrti_sgl.cli.terminal import console, say
-from rrti_sgl.programs.running.runner import Progress
+from rrti_sgl.programs.running.runner import OnProgress, Progress
 from rrti_sgl.programs.tables.numbers import RATE
 from rrti_sgl.programs.tables.safe_text import one_line
 
@@ -33,30 +33,24 @@ class RunProgress:
     def __exit__(self, *raised: object) -> None:
         self._bars.stop()
 
-    def track(self, label: str) -> RunTracker:
-        """A new line for one run."""
-        return RunTracker(self._bars, label)
+    def track(self, label: str) -> OnProgress:
+        """A new line for one run, and what updates it: called by the runner after every sample."""
+        task = self._bars.add_task(one_line(label), total=None, visible=False, rates="")
+        start = time.monotonic()
+        shown = 0.0
 
+        def update(progress: Progress) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown < 0.1 and progress.done < progress.total:
+                return
+            shown = now
+            seconds = max(now - start, 1e-9)
+            rho = progress.takeovers / max(progress.tokens, 1)
+            rates = f"{progress.tokens / seconds:4.0f} tok/s, rho {RATE.text(rho)}"
+            self._bars.update(task, total=progress.total, completed=progress.done, rates=rates, visible=True)
 
-class RunTracker:
-    """Updates one line; called by the runner after every sample."""
-
-    def __init__(self, bars: RichProgress, label: str) -> None:
-        self._bars = bars
-        self._task = bars.add_task(one_line(label), total=None, visible=False, rates="")
-        self._start = time.monotonic()
-        self._shown = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        """Show where the run stands."""
-        now = time.monotonic()
-        if now - self._shown < 0.1 and progress.done < progress.total:
-            return
-        self._shown = now
-        seconds = max(now - self._start, 1e-9)
-        rho = progress.takeovers / max(progress.tokens, 1)
-        rates = f"{progress.tokens / seconds:4.0f} tok/s, rho {RATE.text(rho)}"
-        self._bars.update(self._task, total=progress.total, completed=progress.done, rates=rates, visible=True)
+        return update
 
 
 class StageProgress:

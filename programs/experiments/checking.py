@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
 from rrti_sgl.decoding.job import SampleJob
 from rrti_sgl.engines.pair import Pair, check_k
+from rrti_sgl.errors import RRTIError
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.experiments.grid import Cell
 from rrti_sgl.programs.running.gating import choose_gate
@@ -18,6 +20,16 @@ from rrti_sgl.programs.running.settings import RunSettings
 # What is checked, in this order; an error of it is about a field of the file that goes by another name.
 Checked = Literal["few_shot", "k", "templates", "room", "gate"]
 Noting = Callable[[Cell, Checked], AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def told_with(beginning: str) -> Iterator[None]:
+    """Put a text before the message of the error that the block raises on purpose, if it does."""
+    try:
+        yield
+    except RRTIError as error:
+        error.message = f"{beginning}{error.message}"
+        raise
 
 
 def check_cells(pair: Pair, cells: Sequence[Cell], problem_sets: Mapping[str, ProblemSet], noting: Noting) -> None:

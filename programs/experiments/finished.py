@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -98,5 +97,4 @@ class FinishedExperiment:
 
     def write(self, folder: Path) -> None:
         """Put it beside the store, in place of an older one."""
-        content: Any = TypeAdapter(type(self)).dump_python(self, mode="json")
-        write_atomically(folder / RECORD, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(folder / RECORD, TypeAdapter(type(self)).dump_json(self, indent=2) + b"\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import RRTIError, UsageError
 from rrti_sgl.problems import ProblemSet
-from rrti_sgl.programs.experiments.checking import Checked, check_cells
+from rrti_sgl.programs.experiments.checking import Checked, check_cells, told_with
 from rrti_sgl.programs.experiments.complaints import Complaints
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.locations import Path as FieldPath
@@ -73,14 +73,9 @@ def check_experiment(spec: ExperimentSpec, grid: Grid, complaints: Complaints) -
 @contextlib.contextmanager
 def _noting(spec: ExperimentSpec, cell: Cell, what: Checked, complaints: Complaints) -> Iterator[None]:
     """Note the error of a check at the field of the file that it is about."""
-    with complaints.noting(_field_of(spec, cell, what)):
-        try:
-            yield
-        except RRTIError as error:
-            if cell.guest != REASONING:
-                model = "the reference model" if cell.guest == "reference" else f"the guest {cell.guest}"
-                error.message = f"With {model}: {error.message}"
-            raise
+    others = {REASONING: "", "reference": "With the reference model: "}
+    with complaints.noting(_field_of(spec, cell, what)), told_with(others.get(cell.guest, f"With the guest {cell.guest}: ")):
+        yield
 
 
 def _field_of(spec: ExperimentSpec, cell: Cell, what: Checked) -> FieldPath:

@@ -31,9 +31,8 @@ def result_tables(store: Store, experiment: FinishedExperiment) -> list[Table]:
             tables.append(_table(f"{evaluation.name}: {counted}", rows, _labels(evaluation), experiment))
             tables += _seeds_table(store, experiment, evaluation)
     groups = [evaluation for evaluation in experiment.evaluations if evaluation.runs]
-    if len(groups) > 1 and len({evaluation.problems for evaluation in experiment.evaluations}) == len(
-        experiment.evaluations
-    ):
+    problem_sets = {evaluation.problems for evaluation in experiment.evaluations}
+    if len(groups) > 1 and len(problem_sets) == len(experiment.evaluations):
         tables += _mean_table(store, experiment, groups)
     return tables
 

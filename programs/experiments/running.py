@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
-from rrti_sgl.errors import RRTIError
-from rrti_sgl.programs.experiments.checking import Checked, check_cells
+from rrti_sgl.programs.experiments.checking import check_cells, told_with
 from rrti_sgl.programs.experiments.grid import Cell, Grid
 from rrti_sgl.programs.experiments.spec import REASONING
 from rrti_sgl.programs.running.preparing import as_known, prepare
@@ -99,7 +97,7 @@ class GridRunner:
         """
         asked = grid.of_pair(guest)
         problem_sets = {cell.evaluation.name: cell.settings.load_problems() for cell in asked}
-        check_cells(session.pair, asked, problem_sets, _naming)
+        check_cells(session.pair, asked, problem_sets, lambda cell, _: told_with(f"{cell.evaluation.name}: "))
         thresholds: dict[tuple[str, float], str] = {}
         for cell in asked:
             record = await self._run(session, decided(cell, thresholds, runs))
@@ -207,13 +205,3 @@ def calibration_of(store: Store, run_id: str, metric: str, spike_ratio: float) -
     if rows:
         return str(rows[0]["calibration_id"])
     return calibrate_on_run(store, run_id, metric=metric, spike_ratio=spike_ratio).calibration_id
-
-
-@contextlib.contextmanager
-def _naming(cell: Cell, what: Checked) -> Iterator[None]:
-    """Name the evaluation in the error of a check."""
-    try:
-        yield
-    except RRTIError as error:
-        error.message = f"{cell.evaluation.name}: {error.message}"
-        raise

@@ -10,7 +10,7 @@ from rrti_sgl.db.store import Store
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.errors import UsageError
 from rrti_sgl.problems import GivenRows, ProblemSet, one_question
-from rrti_sgl.programs.running.preparing import PreparedRun, build, new_run_id, resolve
+from rrti_sgl.programs.running.preparing import PreparedRun, prepare
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.tinypair.bundle import BASE_NAME
 
@@ -55,4 +55,4 @@ def question_run(pair: Pair, store: Store | None, settings: RunSettings, text: s
         RRTIError: what the settings, the models or the store do not allow.
     """
     problem_set = one_question(text, world=pair.base.info.model == BASE_NAME)
-    return build(pair, resolve(pair, settings, store, problem_set=problem_set), new_run_id(settings.program))
+    return prepare(pair, settings, store, problem_set=problem_set)
