@@ -8,13 +8,13 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from fastapi import FastAPI, Request, Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rrti_sgl.errors import PairMismatchError, RRTIError, StoreError, UsageError, spelled
@@ -173,34 +173,33 @@ class _Guard:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        answer = self._refusal(scope, Headers(scope=scope))
+        answer = self._refusal(Request(scope))
         await (answer or self._app)(scope, receive, sending)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        host = headers.get("host", "")
+    def _refusal(self, request: Request) -> Response | None:
+        headers, host = request.headers, request.headers.get("host", "")
         if self._local and named_host(host) not in LOOPBACK:
             return failed(403, "The explorer is for this machine alone.", "Use the address that `rrti view` printed.")
-        data = scope["path"].startswith("/data/") or scope["method"] not in ("GET", "HEAD")
+        data = request.scope["path"].startswith("/data/") or request.method not in ("GET", "HEAD")
         elsewhere = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
         origin = headers.get("origin")
         if data and (elsewhere or (origin is not None and urlsplit(origin).netloc != host)):
             return failed(403, "The explorer answers its own pages alone.", "Open its address in the browser.")
-        return None if self._key is None else self._unknown(scope, headers, self._key)
+        return None if self._key is None else self._unknown(request, self._key)
 
-    def _unknown(self, scope: Scope, headers: Headers, key: str) -> Response | None:
+    def _unknown(self, request: Request, key: str) -> Response | None:
         """The answer for who has no key, or shows it for the first time."""
-        query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-        if _same(query.get("key", [""])[-1], key):
-            rest = urlencode([(name, value) for name, values in query.items() if name != "key" for value in values])
-            answer = Response(status_code=303, headers={"Location": scope["path"] + (f"?{rest}" if rest else "")})
+        query = request.query_params
+        if _same(query.get("key", ""), key):
+            rest = urlencode([(name, value) for name, value in query.multi_items() if name != "key"])
+            path = address(request)[0].lstrip("/")  # of this server, whatever it is
+            answer = RedirectResponse(f"/{path}{'?' if rest else ''}{rest}", 303)
             answer.set_cookie(COOKIE, key, httponly=True, samesite="lax")
             return answer
-        shown = (headers.get("authorization", "").removeprefix("Bearer "), _cookie(headers.get("cookie", "")))
+        shown = (request.headers.get("authorization", "").removeprefix("Bearer "), request.cookies.get(COOKIE, ""))
         if any(_same(each, key) for each in shown):
             return None
         return failed(401, "The key is missing or wrong.", "Open the address with ?key=KEY, as `rrti view` printed it.")
@@ -208,11 +207,3 @@ class _Guard:
 
 def _same(given: str, key: str) -> bool:
     return secrets.compare_digest(given.encode(), key.encode())
-
-
-def _cookie(header: str) -> str:
-    try:
-        found = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""

@@ -164,6 +164,7 @@ def test_a_key_is_shown_once_and_then_a_cookie(explored: Explorer) -> None:
     assert "?key=KEY" in asked("/").json()["error"]["remedy"]
     welcome = asked(f"/?run=a%26b&key={KEY}")
     assert (welcome.status_code, welcome.headers["location"]) == (303, "/?run=a%26b")
+    assert asked(f"/sample/a%2Fb/%E4%B8%AD?key={KEY}").headers["location"] == "/sample/a%2Fb/%E4%B8%AD"
     cookie = welcome.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "samesite=lax" in cookie.lower()
