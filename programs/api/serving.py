@@ -23,7 +23,7 @@ _CONNECTIONS = 1024  # beside those of samples; what is beyond is told 503 witho
 
 @contextlib.asynccontextmanager
 async def open_endpoint(
-    session: PairSession, settings: RunSettings, *, limits: Limits, db: Path | None, calibrations: Store | None = None
+    session: PairSession, settings: RunSettings, *, limits: Limits, db: Path | None
 ) -> AsyncIterator[Endpoint]:
     """An endpoint on a session, with its store.
 
@@ -32,14 +32,13 @@ async def open_endpoint(
         settings: of every request, where it says nothing else.
         limits: of what is taken.
         db: the trace store; None keeps nothing.
-        calibrations: a store to take thresholds from, where `db` is None.
 
     Raises:
         RRTIError: what the settings or the store do not allow.
     """
     check_served(settings)
     async with contextlib.AsyncExitStack() as stack:
-        store, sink = calibrations, None
+        store = sink = None
         if db is not None:
             store = stack.enter_context(Store.open(db, lasting=True))
             sink = await stack.enter_async_context(DuckDBSink(store, flush_seconds=_FLUSH_S))

@@ -46,13 +46,25 @@ class ReportContext:
         """Where the runs are."""
         return self.reader.store
 
-    def query(self, name: str, runs: Sequence[str], **params: Any) -> pa.Table:
-        """A statistic of runs that belong together, with a column `run` of their labels in front."""
-        return self.labelled(run_with_reader(self.reader, name, run=list(runs), **params))
+    def query(self, name: str, runs: Sequence[str], labels: Mapping[str, str] | None = None, **params: Any) -> pa.Table:
+        """A statistic of runs that belong together, with a column `run` in front.
+
+        Args:
+            name: of the statistic.
+            runs: their ids.
+            labels: what each is called; None: as in the whole report.
+            **params: of the statistic; those that are None are left to it.
+        """
+        given = {key: value for key, value in params.items() if value is not None}
+        data = run_with_reader(self.reader, name, run=list(runs), **given)
+        if "run_id" not in data.column_names:
+            return data
+        names = labels or self.selection.labels
+        return data.add_column(0, "run", pa.array([names.get(run, run) for run in data["run_id"].to_pylist()], pa.string()))
 
     def points(self, name: str, runs: Sequence[str], **params: Any) -> pa.Table:
         """Like `query`, without intervals: for the points of a curve."""
-        resamples = {"resamples": 0} if "resamples" in parameters_of(find_query(name)) else {}
+        resamples: dict[str, Any] = {"resamples": 0} if "resamples" in parameters_of(find_query(name)) else {}
         return self.query(name, runs, **params, **resamples)
 
     def each(self, name: str, runs: Sequence[str], **params: Any) -> Gathered:
@@ -70,15 +82,6 @@ class ReportContext:
         if not tables:
             raise UsageError(" ".join(dict.fromkeys(missing)))
         return Gathered(pa.concat_tables(tables, promote_options="default"), missing)
-
-    def labelled(self, data: pa.Table, labels: Mapping[str, str] | None = None) -> pa.Table:
-        """The rows with a column `run`, what each run is called, in front."""
-        if "run_id" not in data.column_names:
-            return data
-        names = labels or self.selection.labels
-        runs = [names.get(run, run) for run in data.column("run_id").to_pylist()]
-        data = data.drop_columns("run") if "run" in data.column_names else data
-        return data.add_column(0, "run", pa.array(runs, pa.string()))
 
 
 @dataclass(frozen=True, slots=True)

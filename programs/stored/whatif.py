@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -337,8 +337,8 @@ def _realised(
         """
         SELECT run_id, rho, temperature, top_p, problem_set FROM run_view
         WHERE run_id <> $run AND metric = $metric AND gate IN ('divergence', 'doubt', 'entropy') AND program <> 'relay'
-          AND tau = $tau AND lambda_ IS NOT DISTINCT FROM $lambda
-          AND ($lambda IS NULL OR ("window" = $window AND warmup = $warmup))
+          AND tau = $tau AND lambda_ IS NOT DISTINCT FROM $lambda_
+          AND ($lambda_ IS NULL OR ("window" = $window AND warmup = $warmup))
           AND COALESCE((gate_params ->> '$.cooldown')::INTEGER, 0) = $cooldown
           AND COALESCE((gate_params ->> '$.rolling')::INTEGER, 1) = $rolling
           AND (gate_params ->> '$.entropy_tau')::DOUBLE IS NOT DISTINCT FROM $entropy_tau
@@ -348,12 +348,7 @@ def _realised(
         {
             "run": run.run_id,
             "metric": found.metric,
-            "tau": rule.tau,
-            "lambda": rule.lambda_,
-            "window": rule.window,
-            "warmup": rule.warmup,
-            "cooldown": rule.cooldown,
-            "rolling": rule.rolling,
+            **asdict(rule),
             "entropy_tau": entropy_tau,
             "base": run.base_model,
             "reasoning": run.reasoning_model,

@@ -44,7 +44,7 @@ def table_block(table: Table, notes: Sequence[str] | None = None) -> str:
 def _width(table: Table) -> int:
     """Of the rows, in characters; headings and long texts are broken over lines."""
     words = [max(map(len, heading.split()), default=0) for heading in table.headings]
-    longest = [max(map(len, cells)) for cells in zip(*table.cells, strict=True)] or words
+    longest = [max(map(len, texts), default=0) for texts in table.texts]
     most = [size if number else min(size, _LONGEST_TEXT) for size, number in zip(longest, table.is_numeric, strict=True)]
     return sum(max(pair) + _GAP for pair in zip(words, most, strict=True))
 

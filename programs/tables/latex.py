@@ -95,22 +95,23 @@ def document(
 
 def _narrow(table: Table) -> list[Table]:
     """The table, or where no type is small enough for all of its columns several, each with the first ones."""
-    headings = map(_width, table.headings)
-    longest = [max(map(_width, column), default=0) for column in zip(*table.cells, strict=True)] or [0] * len(table.columns)
     widths = [
-        max(heading, cell if number else min(cell, LONGEST_TEXT))
-        for heading, cell, number in zip(headings, longest, table.is_numeric, strict=True)
+        max(_width(heading), cell if number else min(cell, LONGEST_TEXT))
+        for heading, cell, number in zip(table.headings, _longest(table), table.is_numeric, strict=True)
     ]
     return [replace(table, columns=[table.columns[i] for i in places]) for places in column_groups(table, widths, LINE)]
 
 
 def _columns(table: Table) -> str:
     """The kind of each column: numbers to the right, texts to the left, long texts broken over lines."""
-    long = [max(map(_width, column), default=0) > LONGEST_TEXT for column in zip(*table.cells, strict=True)]
     broken = r">{\raggedright\arraybackslash}p{0.27\textwidth}"
-    long = long or [False] * len(table.columns)
-    kinds = zip(table.is_numeric, long, strict=True)
-    return "".join("r" if is_number else broken if is_long else "l" for is_number, is_long in kinds)
+    kinds = zip(table.is_numeric, _longest(table), strict=True)
+    return "".join("r" if is_number else broken if longest > LONGEST_TEXT else "l" for is_number, longest in kinds)
+
+
+def _longest(table: Table) -> list[int]:
+    """Of each column, the width of its longest cell."""
+    return [max(map(_width, texts), default=0) for texts in table.texts]
 
 
 def _width(text: str) -> int:

@@ -88,10 +88,15 @@ class Table:
         """One heading a column: its label, the unit, and that there are intervals."""
         return [one_line(self._heading(column)) for column in self.columns]
 
-    @cached_property
+    @property
     def cells(self) -> list[list[str]]:
         """The shown rows as text, not yet escaped for any kind of page."""
-        return [list(row) for row in zip(*map(self._cells, self.columns), strict=True)]
+        return [list(row) for row in zip(*self.texts, strict=True)]
+
+    @cached_property
+    def texts(self) -> list[list[str]]:
+        """The shown columns as text, the same cells."""
+        return [self._cells(column) for column in self.columns]
 
     @cached_property
     def is_numeric(self) -> list[bool]:
@@ -120,7 +125,7 @@ class Table:
         if any(self._has_interval(column.name) for column in self.columns):
             notes.append(self.brackets)
         notes += self.necessary_notes
-        if any(cell == MISSING for row in self.cells for cell in row):
+        if any(MISSING in texts for texts in self.texts):
             notes.append(NOT_DEFINED)
         return notes
 

@@ -55,12 +55,12 @@ def parts(table: Table, width: int, *, ascii_only: bool = False) -> Iterator[Ren
 
 def _columns(table: Table) -> Iterator[Sequence[str]]:
     """The cells of each column; of lists their first values, and how many there are."""
-    for place, column in enumerate(table.columns):
+    for column, texts in zip(table.columns, table.texts, strict=True):
         values = table.data.column(column.name)
         if _holds_lists(values.type) and not column.beside:
             yield [_list_text(value) for value in values_of(values)]
         else:
-            yield [row[place] for row in table.cells]
+            yield texts
 
 
 def _holds_lists(kind: pa.DataType) -> bool:
@@ -84,8 +84,7 @@ def fitted(table: Table, width: int) -> Table:
     """The table without its last columns, as many as there is no room for beside the others; a note names them."""
     shown = table
     while len(shown.columns) > 2:
-        cells = [list(column) for column in zip(*shown.cells, strict=True)] or [[] for _ in shown.columns]
-        if len(_layout(shown, cells, width - EDGES).groups) == 1:
+        if len(_layout(shown, shown.texts, width - EDGES).groups) == 1:
             break
         shown = replace(shown, columns=shown.columns[:-1])
     left = ", ".join(column.label or column.name.replace("_", " ") for column in table.columns[len(shown.columns) :])

@@ -11,15 +11,16 @@ from rrti_sgl.programs.reporting.figures.style import Row
 from rrti_sgl.programs.tables.numbers import COEFFICIENT, COUNT, LEVEL, SHARE
 from rrti_sgl.records import FloatArray
 
+MARKED = 0.08  # share of tokens
 
-def lorenz_figure(curves: Sequence[Sequence[Row]], metric: str, marked: float = 0.08) -> Figure:
-    """The curves with the diagonal of equal scores.
+
+def lorenz_figure(curves: Sequence[Sequence[Row]], metric: str) -> Figure:
+    """The curves with the diagonal of equal scores; what the top `MARKED` of tokens carry is read off the first one.
 
     Args:
         curves: of each run the rows of the statistic `sparsity`: its Gini coefficient, and the share of the total score that
             each `level` of its tokens carries, ascending, the largest scores first.
         metric: the score.
-        marked: share of tokens that is read off the first curve.
     """
     figure, axes = style.column_figure(2.5)
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)))
@@ -31,11 +32,11 @@ def lorenz_figure(curves: Sequence[Sequence[Row]], metric: str, marked: float = 
         label = f"{rows[0]['run']}: Gini {COEFFICIENT.text(gini)}, n = {COUNT.text(rows[0]['n_tokens'])}"
         axes.plot(x, y, color=style.SERIES[index], linestyle=style.DASHES[index], label=label, clip_on=False, zorder=3)
     tokens, carried = _carried(curves[0])
-    share = float(carried[tokens.searchsorted(marked)])
-    axes.plot([1 - marked] * 2, [1 - share, 1], color=style.BLUE, linewidth=0.8, marker="_", markersize=4)
+    share = float(carried[tokens.searchsorted(MARKED)])
+    axes.plot([1 - MARKED] * 2, [1 - share, 1], color=style.BLUE, linewidth=0.8, marker="_", markersize=4)
     axes.annotate(
-        f"top {LEVEL.text(marked)} of tokens\ncarry {SHARE.text(share)}",
-        (1 - marked, max(0.2, 0.45 - share / 4)),
+        f"top {LEVEL.text(MARKED)} of tokens\ncarry {SHARE.text(share)}",
+        (1 - MARKED, max(0.2, 0.45 - share / 4)),
         (-0.6, 0),
         textcoords="offset fontsize",
         ha="right",

@@ -133,9 +133,9 @@ def _house_style(salt: str) -> Iterator[None]:
         yield
 
 
-def column_figure(height: float = 2.3, width: float = COLUMN_INCHES) -> tuple[Figure, Axes]:
-    """A figure of column width with one pair of axes; sizes in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def column_figure(height: float) -> tuple[Figure, Axes]:
+    """A figure of column width with one pair of axes; its height in inches."""
+    figure = Figure(figsize=(COLUMN_INCHES, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
@@ -158,12 +158,12 @@ def share_axes(axes: Axes, right: float, xlabel: str, ylabel: str) -> None:
     percent_axis(axes.yaxis)
 
 
-def percent_axis(axis: Any, decimals: int = 0) -> None:
+def percent_axis(axis: Any) -> None:
     """Tick labels of an axis from 0 to 1 in percent, without the sign: the label of the axis names the unit."""
-    axis.set_major_formatter(lambda value, _: f"{100 * value:.{decimals}f}")
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
 
 
-def legend_above(axes: Axes, columns: int = 2) -> None:
+def legend_above(axes: Axes, columns: int) -> None:
     """A legend above the axes, where no curve is, in as many columns as the figure is wide enough for."""
     figure = axes.get_figure(root=True)
     assert figure is not None

@@ -63,9 +63,9 @@ def _side_by_side(context: ReportContext, here: Comparison, there: Comparison) -
 
 def _rows(context: ReportContext, comparison: Comparison, writes: str) -> Iterator[Mapping[str, Any]]:
     """The runs of one direction from its writer alone to the guest alone; seeds one by one."""
-    ends = {"base": comparison.base, "reasoning": comparison.reasoning}
-    given = {name: run for name, run in ends.items() if run is not None}
-    data = context.labelled(context.query("accuracy", comparison.runs, **given), comparison.labels)
+    data = context.query(
+        "accuracy", comparison.runs, comparison.labels, base=comparison.base, reasoning=comparison.reasoning
+    )
     lambdas = {run.run_id: run.lambda_ for run in context.selection.records}
     controls = {run.run_id: _control(run) for run in context.selection.records}
     found = {row["run_id"]: row for row in data.to_pylist() if row["part"] == "run"}

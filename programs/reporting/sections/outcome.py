@@ -53,15 +53,9 @@ def _each_comparison(build: Build) -> Callable[[ReportContext], Content]:
     return content
 
 
-def _query(context: ReportContext, name: str, comparison: Comparison, runs: Sequence[str], **params: Any) -> pa.Table:
-    """A statistic of the runs of a comparison, under their labels in it; parameters that are None are left to it."""
-    given = {key: value for key, value in params.items() if value is not None}
-    return context.labelled(context.query(name, runs, **given), comparison.labels)
-
-
 def _accuracy(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
     base, reasoning = (_of_every_seed(context, comparison, run) for run in (comparison.base, comparison.reasoning))
-    data = _query(context, "accuracy", comparison, comparison.runs, base=base, reasoning=reasoning)
+    data = context.query("accuracy", comparison.runs, comparison.labels, base=base, reasoning=reasoning)
     published = [{**asdict(row), "run": f"{row.label} †", "rho_pooled": row.rho, "k": 8} for row in context.published.rows]
     several = "seeds" in data["part"].to_pylist()
     names = [called(row, comparison.labels) for row in data.to_pylist()]
@@ -110,7 +104,7 @@ def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Seque
             "Flips are counted against a base run, and there is none among these runs.", "Run it: rrti run base."
         )
     others = [run for run in comparison.runs if run != comparison.base]
-    data = _query(context, "flips", comparison, others, base=comparison.base)
+    data = context.query("flips", others, comparison.labels, base=comparison.base)
     rows = [row for row in data.to_pylist() if row["run_id"] != comparison.base]
     sampled = comparison.n_samples > 1
     published = {
@@ -157,7 +151,7 @@ def _flips(context: ReportContext, comparison: Comparison) -> tuple[Table, Seque
 def _budget(context: ReportContext, comparison: Comparison) -> tuple[Table, Sequence[Drawing]]:
     asked = [run for run in comparison.runs if run != comparison.reasoning]
     begun = [comparison.base] if comparison.base is not None and comparison.base not in asked else []
-    data = _query(context, "budget", comparison, [*begun, *asked])
+    data = context.query("budget", [*begun, *asked], comparison.labels)
     own = {row["curve_id"] for row in data.to_pylist() if row["run_id"] in asked}
     data = data.filter(pa.array([curve in own for curve in data["curve_id"].to_pylist()]))
     rows = data.to_pylist()
@@ -226,7 +220,7 @@ def _ablation(context: ReportContext, comparison: Comparison) -> tuple[Table, Se
         raise UsageError("An ablation starts from a base run, and there is none among these runs.", "Run it: rrti run base.")
     guided = leading_guided(context.selection, comparison)
     named = {"base": comparison.base, "reasoning": comparison.reasoning, "guided": guided}
-    data = _query(context, "ablation", comparison, comparison.runs, **named)
+    data = context.query("ablation", comparison.runs, comparison.labels, **named)
     over_guided = [] if guided is None else [Column("accuracy_over_guided", "over guided, points")]
     leading = "" if guided is None else f" Guided here is {comparison.labels[guided]}, the run of the largest budget."
     table = Table(
