@@ -55,7 +55,8 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
     Args:
         store: where the runs are.
         name: one of `QUERIES`.
-        run: run ids, prefixes of them or program names; None takes every run that has what the statistic needs.
+        run: run ids, prefixes of them or program names; None takes every run that has what the statistic needs, and that is
+            on the problem sets of the runs that parameters name.
         **params: values in place of the defaults of the statistic, and of `resamples` (0: no intervals) and `seed` of the
             bootstrap over problems.
 
@@ -160,10 +161,17 @@ def _named_runs(query: Query, values: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen_runs(store: Store, query: Query, run: Runs, values: Mapping[str, Any]) -> list[str]:
-    """Run ids in the order they were named, each once; runs that parameters name come first."""
+    """Run ids in the order they were named, each once; runs that parameters name come first.
+
+    Where no other is named it is all those on the problem sets of these: what compares runs does so on the same problems.
+    """
     chosen = _named_runs(query, values)
     references: list[str | None] = [None] if run is None else [run] if isinstance(run, str) else list(run)
-    chosen += [found.run_id for reference in references for found in store.find_runs(reference)]
+    found = [each for reference in references for each in store.find_runs(reference)]
+    if run is None and chosen:
+        sets = {each.problem_set for each in found if each.run_id in chosen}
+        found = [each for each in found if each.problem_set in sets]
+    chosen += [each.run_id for each in found]
     if not chosen:
         raise UsageError(f"There is no run to make {query.name!r} of: the store {store.path} has none.")
     return list(dict.fromkeys(chosen))

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "endpoint-url": "tests/api/test_on_servers.py: a run and an experiment through an endpoint",
     "ray": "tests/cluster/",
     "benchmarks/natural_pair/base.toml": "make natural",
+    "larger": "tests/experiments/: another guest; no third model is in the package",
     "own.duckdb": "tests/test_own_questions.py: the page as a whole",
 }
 PROBLEMS = 6

@@ -199,4 +199,8 @@ def test_recovery_is_of_the_same_problem_set(store, build):
     write_run(store, "b", graded(build, "b", "0100"), program="base", problem_set="easy")
     write_run(store, "g", graded(build, "g", "0111"), problem_set="hard")
     with pytest.raises(UsageError, match="run g has 2 of hard, run b 2 of easy"):
-        run_query(store, "accuracy", base="b")
+        run_query(store, "accuracy", run=["b", "g"], base="b")
+    write_run(store, "r", graded(build, "r", "1111"), problem_set="easy")
+    for named in ({"base": "b"}, {"base": "b", "reasoning": "r"}):
+        assert {row["run_id"] for row in run_query(store, "accuracy", **named).to_pylist()} == {"b", "r"}
+    assert {row["run_id"] for row in run_query(store, "accuracy").to_pylist()} >= {"b", "g", "r"}
