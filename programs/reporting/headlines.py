@@ -76,9 +76,8 @@ def headline(store: Store, name: str, references: Sequence[str] = (), **params: 
     Raises:
         UsageError: as `run_query`.
     """
-    shown = HEADLINES[find_query(name).name]
-
-    question = find_query(name).question
+    query = find_query(name)
+    shown = HEADLINES[query.name]
 
     def table(group: Group) -> Table:
         given = {**shown.params, **group.params, **params}
@@ -91,7 +90,7 @@ def headline(store: Store, name: str, references: Sequence[str] = (), **params: 
         return _drawn(shown.make(rows), name, group.title, shown.notes)
 
     first, *others = _of_each(_groups(store, name, references, params), table)
-    return [replace(first, title="\n".join(filter(None, [question, first.title]))), *others]
+    return [replace(first, title="\n".join(filter(None, [query.question, first.title]))), *others]
 
 
 def _called(row: Row, labels: Mapping[str, str]) -> dict[str, str]:

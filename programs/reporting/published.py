@@ -53,12 +53,6 @@ class Published:
         found = self.values.get(key)
         return None if found is None else found.value
 
-    def settings(self, keys: Sequence[str]) -> str:
-        """What the numbers of some keys were measured on, each said once; "about" where it is approximate."""
-        found = [self.values[key] for key in keys if key in self.values]
-        said = dict.fromkeys(f"{value.setting} (about)" if value.approximate else value.setting for value in found)
-        return "; ".join(said)
-
     @property
     def citation(self) -> str:
         """Authors, title and place."""
@@ -75,8 +69,9 @@ class Published:
 
     def notes(self, *keys: str) -> list[str]:
         """The footnotes of a table that holds numbers of these keys: what † says, and what just these were measured on."""
-        settings = self.settings(keys)
-        return [self.note, *([f"† here: {settings}."] if settings else [])]
+        found = [self.values[key] for key in keys if key in self.values]
+        said = dict.fromkeys(f"{value.setting} (about)" if value.approximate else value.setting for value in found)
+        return [self.note, *([f"† here: {'; '.join(said)}."] if said else [])]
 
 
 @cache

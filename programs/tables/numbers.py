@@ -122,8 +122,7 @@ def duration(seconds: float | None) -> str:
     """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
     if seconds is None:
         return "?"
-    for size, unit, decimals in ((86_400, "days", 1), (5_400, "h", 1), (100, "min", 0)):
-        if seconds >= size:
-            per = {"days": 86_400, "h": 3_600, "min": 60}[unit]
+    for least, per, unit, decimals in ((86_400, 86_400, "days", 1), (5_400, 3_600, "h", 1), (100, 60, "min", 0)):
+        if seconds >= least:
             return f"{seconds / per:.{decimals}f} {unit}"
     return f"{max(seconds, 1):.0f} s"
