@@ -12,6 +12,7 @@ The result is an Arrow table, one line from pandas and polars::
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from rrti_sgl import bounds
 from rrti_sgl.db.analysis import parameters
 from rrti_sgl.db.analysis.needs import (
     LEAST_COVERAGE,
+    IncomparableRunsError,
     coverage,
     lacking,
     of_scores,
@@ -55,8 +57,8 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
     Args:
         store: where the runs are.
         name: one of `QUERIES`.
-        run: run ids, prefixes of them or program names; None takes every run that has what the statistic needs, and that is
-            on the problem sets of the runs that parameters name.
+        run: run ids, prefixes of them or program names; None takes every run that has what the statistic needs and can be
+            compared with the runs that parameters name.
         **params: values in place of the defaults of the statistic, and of `resamples` (0: no intervals) and `seed` of the
             bootstrap over problems.
 
@@ -104,12 +106,34 @@ def _table(store: Store, query: Query, run: Runs, values: Mapping[str, Any], *, 
         if reason and must and (run is not None or not kept or row["run_id"] in named):
             raise refusal(store, query, row, reason)
     refuse_undefined_scores(query, kept, values)
-    values["runs"] = [row["run_id"] for row in kept]
-    if query.prepare is not None:
-        values = dict(query.prepare(store, kept, values))
+    kept, values = _prepared(store, query, kept, values, named if run is None else [])
     table = query.table(store, values)
     _refuse_undefined(query, table, values)
     return said_of_runs(table, kept, values.get("metric"))
+
+
+def _prepared(
+    store: Store, query: Query, rows: list[dict[str, Any]], values: Mapping[str, Any], named: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The runs and values that a statistic is made of: beside runs that are `named` those that can be compared with them."""
+
+    def prepared(chosen: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        found = {**values, "runs": [row["run_id"] for row in chosen]}
+        return chosen, found if query.prepare is None else dict(query.prepare(store, chosen, found))
+
+    try:
+        return prepared(rows)
+    except IncomparableRunsError:
+        fixed = [row for row in rows if row["run_id"] in named]
+        others = []
+        for row in rows if fixed else ():
+            if row not in fixed:
+                with contextlib.suppress(IncomparableRunsError):
+                    prepared([*fixed, row])
+                    others.append(row)
+        if len(fixed) + len(others) < 2:  # nothing to compare
+            raise
+    return prepared([*fixed, *others])
 
 
 def _in_order_of_runs(tables: Sequence[pa.Table]) -> pa.Table:
@@ -161,17 +185,10 @@ def _named_runs(query: Query, values: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen_runs(store: Store, query: Query, run: Runs, values: Mapping[str, Any]) -> list[str]:
-    """Run ids in the order they were named, each once; runs that parameters name come first.
-
-    Where no other is named it is all those on the problem sets of these: what compares runs does so on the same problems.
-    """
+    """Run ids in the order they were named, each once; runs that parameters name come first."""
     chosen = _named_runs(query, values)
     references: list[str | None] = [None] if run is None else [run] if isinstance(run, str) else list(run)
-    found = [each for reference in references for each in store.find_runs(reference)]
-    if run is None and chosen:
-        sets = {each.problem_set for each in found if each.run_id in chosen}
-        found = [each for each in found if each.problem_set in sets]
-    chosen += [each.run_id for each in found]
+    chosen += [found.run_id for reference in references for found in store.find_runs(reference)]
     if not chosen:
         raise UsageError(f"There is no run to make {query.name!r} of: the store {store.path} has none.")
     return list(dict.fromkeys(chosen))

@@ -20,7 +20,7 @@ from rrti_sgl.db.analysis.graded import (
     recovery_bounds,
     share_bounds,
 )
-from rrti_sgl.db.analysis.needs import require_same
+from rrti_sgl.db.analysis.needs import IncomparableRunsError, require_same
 from rrti_sgl.db.analysis.parameters import count, many_runs
 from rrti_sgl.db.analysis.query import Query, Row, Values
 from rrti_sgl.db.store import Store
@@ -108,7 +108,7 @@ def _of_each(
             raise UsageError(message, "Name one of them, or those of the same seeds.")
         if reference is None or row["graded_problems"] != reference["graded_problems"]:
             reference = reference or next(iter(next(iter(by_set.values())).values()))
-            raise UsageError(
+            raise IncomparableRunsError(
                 f"Recovery compares runs on the same problems; run {row['run_id']} has {len(row['graded_problems'])} of "
                 f"{row['problem_set']}, run {reference['run_id']} {len(reference['graded_problems'])} of "
                 f"{reference['problem_set']}.",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from rrti_sgl.db.analysis.comparison import require_same_settings, require_same_writer
+from rrti_sgl.db.analysis.needs import IncomparableRunsError
 from rrti_sgl.db.analysis.parameters import one_run
 from rrti_sgl.db.analysis.query import Query, Row, Values
 from rrti_sgl.db.analysis.ratios import Ratio, insert_ratio_intervals, run_by_problem
@@ -28,7 +29,7 @@ def _check_pair(store: Store, coverage: Sequence[Row], values: Values) -> Values
     reference = set(coverage[0]["graded_problems"])
     for row in coverage[1:]:
         if reference.isdisjoint(row["graded_problems"]):
-            raise UsageError(
+            raise IncomparableRunsError(
                 f"Runs {coverage[0]['run_id']} and {row['run_id']} share no graded problem of {row['problem_set']}: the one "
                 f"has {len(reference)}, the other {len(row['graded_problems'])}.",
                 "Name runs on the same problems.",

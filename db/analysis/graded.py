@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rrti_sgl.db.analysis.intervals import insert_interval
+from rrti_sgl.db.analysis.needs import IncomparableRunsError
 from rrti_sgl.db.analysis.query import Row, Values, run_sql
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
@@ -38,7 +39,7 @@ def require_same_problems(coverage: Sequence[Row], purpose: str) -> None:
     """Runs that are compared must be graded on the same problems.
 
     Raises:
-        UsageError: naming two runs and how many problems each has.
+        IncomparableRunsError: naming two runs and how many problems each has.
     """
     for row in coverage[1:]:
         if (row["problem_set"], row["graded_problems"]) != (coverage[0]["problem_set"], coverage[0]["graded_problems"]):
@@ -46,7 +47,7 @@ def require_same_problems(coverage: Sequence[Row], purpose: str) -> None:
                 f"run {each['run_id']} has {len(each['graded_problems'])} of {each['problem_set']}"
                 for each in (row, coverage[0])
             ]
-            raise UsageError(
+            raise IncomparableRunsError(
                 f"{purpose} compares runs on the same problems; {', '.join(has)}.", "Name runs that belong together."
             )
 

@@ -31,6 +31,12 @@ _NO_VALUE = "is NULL for every token."
 # Columns in which NULL is an answer, that the token is no such one, and not a missing value.
 _FLAGS = ("planning_tag", "planted")
 LEAST_COVERAGE = 0.5
+
+
+class IncomparableRunsError(UsageError):
+    """Runs differ in what those that are compared or pooled must have in common."""
+
+
 _COUNTS = ("samples", "graded", "wrong", "n_tokens", "takeovers", "arms", "fewest_graded")
 # Columns of `runs` in which runs must agree before their scores may be pooled or compared.
 SCORE_COLUMNS = ("base_model", "reasoning_model", "k", "score_kind")
@@ -184,13 +190,13 @@ def require_same(rows: Sequence[Row], columns: Sequence[str], purpose: str) -> N
     """Runs that are pooled or compared must agree in some columns of `runs`; NULL agrees with anything.
 
     Raises:
-        UsageError: naming two runs and the column in which they differ.
+        IncomparableRunsError: naming two runs and the column in which they differ.
     """
     for column in columns:
         known = [row for row in rows if row[column] is not None]
         for row in known[1:]:
             if row[column] != known[0][column]:
-                raise UsageError(
+                raise IncomparableRunsError(
                     f"{purpose}: run {row['run_id']} has {column} {row[column]!r}, run {known[0]['run_id']} "
                     f"{known[0][column]!r}.",
                     "Name runs that belong together.",

@@ -109,7 +109,7 @@ def everything(store: Store, name: str, references: Sequence[str] = (), **params
         return run_query(store, name, run=[*references] or None, **params)
     found = _of_each(
         _groups(store, name, references, params),
-        lambda group: run_query(store, name, run=[*group.runs], **{**group.params, **params}),
+        lambda group: run_query(store, name, run=[*group.runs] or None, **{**group.params, **params}),
     )
     return pa.concat_tables(found, promote_options="default")
 
@@ -130,6 +130,9 @@ def _of_each(sources: Iterable[S], make: Callable[[S], T]) -> list[T]:
 def _groups(store: Store, name: str, references: Sequence[str], params: Mapping[str, Any]) -> Iterator[Group]:
     """The runs of each table, with the ends that the comparison knows."""
     shown, selection = HEADLINES[find_query(name).name], select_runs(store, references)
+    if not references and set(params) & {"base", "reasoning", "guided"}:
+        yield Group("", [], selection.labels, {})  # what can be compared with these
+        return
     if not shown.compared or set(params) & {"base", "reasoning", "guided"}:
         yield Group("", selection.ids if references else shown.choose(store, _usual(selection, shown)), selection.labels, {})
         return

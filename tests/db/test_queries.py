@@ -84,8 +84,9 @@ def test_recovery_needs_the_same_problems(tiny, build):
     tiny.begin_run(build["run"]("other"))
     tiny.write_samples([build["trace"]("other", "p9")])
     with pytest.raises(UsageError, match="run other has 1 of tiny, run b 2 of tiny"):
-        run_query(tiny, "accuracy", base="b", reasoning="t")
-    assert len(rows(tiny, "accuracy", base="b", reasoning="t", run="g")) == 3
+        run_query(tiny, "accuracy", base="b", reasoning="t", run=["g", "other"])
+    for run in ("g", None):
+        assert {row["run_id"] for row in rows(tiny, "accuracy", base="b", reasoning="t", run=run)} == {"b", "g", "t"}
 
 
 def test_one_run_is_meant_by_base(tiny, build):

@@ -10,6 +10,7 @@ import pytest
 from rrti_sgl.cli.summaries import print_run_summary
 from rrti_sgl.db.queries import run_query
 from rrti_sgl.errors import UsageError
+from rrti_sgl.programs.reporting.headlines import everything
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.statistics.conftest import RESAMPLES, bootstrap, random_traces, rows, share_ends, write_run
 
@@ -192,7 +193,7 @@ def test_in_exchanged_roles_recovery_is_the_way_from_the_host_to_its_guest(store
     named = rows(store, "accuracy", run="x", base="t", reasoning="b")
     assert {row["run_id"]: row["recovery_accuracy"] for row in named} == pytest.approx({"t": 0, "b": 1, "x": 1 / 3})
     with pytest.raises(UsageError, match=r"runs of one base model: run x has base_model 'R', run b 'B'"):
-        run_query(store, "accuracy", base="b")
+        run_query(store, "accuracy", run="x", base="b")
 
 
 def test_recovery_is_of_the_same_problem_set(store, build):
@@ -201,6 +202,12 @@ def test_recovery_is_of_the_same_problem_set(store, build):
     with pytest.raises(UsageError, match="run g has 2 of hard, run b 2 of easy"):
         run_query(store, "accuracy", run=["b", "g"], base="b")
     write_run(store, "r", graded(build, "r", "1111"), problem_set="easy")
+    write_run(store, "few", graded(build, "few", "01"), problem_set="easy")  # not on all of its problems
+    write_run(store, "hot", graded(build, "hot", "0111"), problem_set="easy", temperature=2.0)
     for named in ({"base": "b"}, {"base": "b", "reasoning": "r"}):
         assert {row["run_id"] for row in run_query(store, "accuracy", **named).to_pylist()} == {"b", "r"}
+        assert {row["run_id"] for row in everything(store, "accuracy", **named).to_pylist()} == {"b", "r"}
+    assert [row["run_id"] for row in everything(store, "flips", base="b").to_pylist()] == ["few", "r"]
+    with pytest.raises(UsageError, match=r"hot has temperature 2\.0"):
+        run_query(store, "accuracy", run=["b", "hot"], base="b")
     assert {row["run_id"] for row in run_query(store, "accuracy").to_pylist()} >= {"b", "g", "r"}
