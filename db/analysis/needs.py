@@ -31,15 +31,13 @@ _NO_VALUE = "is NULL for every token."
 # Columns in which NULL is an answer, that the token is no such one, and not a missing value.
 _FLAGS = ("planning_tag", "planted")
 LEAST_COVERAGE = 0.5
+_COUNTS = ("samples", "graded", "wrong", "n_tokens", "takeovers", "arms", "fewest_graded")
+# Columns of `runs` in which runs must agree before their scores may be pooled or compared.
+SCORE_COLUMNS = ("base_model", "reasoning_model", "k", "score_kind")
 
 
 class IncomparableRunsError(UsageError):
     """Runs differ in what those that are compared or pooled must have in common."""
-
-
-_COUNTS = ("samples", "graded", "wrong", "n_tokens", "takeovers", "arms", "fewest_graded")
-# Columns of `runs` in which runs must agree before their scores may be pooled or compared.
-SCORE_COLUMNS = ("base_model", "reasoning_model", "k", "score_kind")
 
 
 def coverage(store: Store, query: Query, runs: Sequence[str], values: Values) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 -- How many tokens of each run have a value, and is every score a number?
--- Definitions: n: its tokens. n_<column>: tokens whose column is not NULL; undefined_<column>: tokens whose score is NaN or infinite;
---   negative_<column>: tokens whose score is below 0.
+-- Definitions: n: its tokens. n_<column>: tokens whose column is not NULL; undefined_<column>: tokens whose score is NaN or
+--   infinite; negative_<column>: tokens whose score is below 0.
 -- Parameters: $runs run ids; $columns, $scores regular expressions of column names of `tokens`
 SELECT
     run_id,
