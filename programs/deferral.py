@@ -7,11 +7,9 @@ other.
 
 from __future__ import annotations
 
-import numpy as np
-
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.programs.program import GateContext, GateOptions, Program
-from rrti_sgl.science.calibration import most_above
+from rrti_sgl.science.calibration import separating
 from rrti_sgl.science.deferral import DeferralGate
 from rrti_sgl.science.gates import Gate
 
@@ -19,9 +17,8 @@ from rrti_sgl.science.gates import Gate
 def _make_gate(options: GateOptions, context: GateContext) -> Gate:
     if options.like:
         followed = context.follow(options)
-        signals = np.sort(followed.signals(DeferralGate(options.deferral, 0.0)))
-        above = min(most_above(len(signals), followed.rho), len(signals) - 1)
-        return DeferralGate(options.deferral, float(signals[len(signals) - 1 - above]))
+        signals = followed.signals(DeferralGate(options.deferral, 0.0))
+        return DeferralGate(options.deferral, separating(signals, followed.rho))
     if options.tau is None:
         remedy = f"Give {argument('tau')}, or a run to take over as often as: {argument('like')}."
         raise UsageError(f"The deferral rule {options.deferral!r} has no parameter.", remedy)

