@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -10,13 +10,15 @@ import numpy as np
 
 from rrti_sgl.db.analysis.intervals import bootstrap_of, named
 from rrti_sgl.db.analysis.query import Values
-from rrti_sgl.db.analysis.token_values import TokenValues
-from rrti_sgl.records import FloatArray
-from rrti_sgl.statistics.blocks import Blocks, problem_sums
+from rrti_sgl.db.analysis.token_values import Block, TokenValues
+from rrti_sgl.records import BoolArray, FloatArray, IntArray
+from rrti_sgl.statistics.blocks import Blocks
 from rrti_sgl.statistics.correlation import Ranked, binned_spearman, rank_counts, spearman
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from rrti_sgl.statistics.top_sets import TopSet
 
+# For each of two scores its top-p set among some tokens (n,), for each p.
+Sets = Sequence[Sequence[BoolArray]]
 # Blocks whose ranks are looked up at a time: each look-up goes through the whole order.
 _TOGETHER = 4
 
@@ -45,10 +47,15 @@ class Agreement:
             self._tops[name, p] = self.tokens.resampled(name, bootstrap).top(p)
         return self._tops[name, p]
 
-    def overlap(self, a: str, b: str, p: float) -> dict[str, Any]:
-        """Both top-p sets: n_a, n_b, n_both, iou, iou_chance, decisions_changed, and the intervals of shares."""
-        least = {name: self.tokens.ranking(name).threshold(p) for name in (a, b)}
-        counts = self.tokens.sums(4, lambda block: ((block[a] >= least[a]) + 2 * (block[b] >= least[b]), None), a, b)
+    def overlaps(self, a: str, b: str, ps: Sequence[float]) -> list[dict[str, Any]]:
+        """For each p of both top-p sets: n_a, n_b, n_both, iou, iou_chance, decisions_changed, the intervals of shares."""
+        least = {name: [self.tokens.ranking(name).threshold(p) for p in ps] for name in (a, b)}
+        tables = self._tables(
+            a, b, ps, lambda block: [[block[name] >= threshold for threshold in least[name]] for name in (a, b)]
+        )
+        return [self._overlap(a, b, p, counts) for p, counts in zip(ps, tables, strict=True)]
+
+    def _overlap(self, a: str, b: str, p: float, counts: FloatArray) -> dict[str, Any]:
         found = _overlap(counts)
         both, either, changed, everything = _unions(counts)
         found["decisions_changed"] = float(changed.sum() / everything.sum())
@@ -63,18 +70,34 @@ class Agreement:
         return found | named("iou", iou) | named("decisions_changed", decisions)
 
     def overlaps_in_samples(self, a: str, b: str, ps: Sequence[float]) -> list[dict[str, Any]]:
-        """Like `overlap`, of the tokens that are in the top-p set of their own sample: the same in every resample."""
-        counts = np.zeros((len(ps), self.tokens.n_problems, 4))
-        for block in self.tokens.blocks(a, b):
-            orders = [block.in_samples(name) for name in (a, b)]
-            for at, p in enumerate(ps):
-                in_a, in_b = (order.in_top(p) for order in orders)
-                counts[at] += problem_sums([(block.problem, in_a + 2 * in_b, None)], self.tokens.n_problems, 4)
+        """Like `overlaps`, of the tokens that are in the top-p set of their own sample: the same in every resample."""
+
+        def inside(block: Block) -> list[list[BoolArray]]:
+            return [[order.in_top(p) for p in ps] for order in (block.in_samples(name) for name in (a, b))]
+
         found = []
-        for each in counts:
-            both, either, _, _ = _unions(each)
+        for counts in self._tables(a, b, ps, inside):
+            both, either, _, _ = _unions(counts)
             ends = {} if self.bootstrap is None else named("iou", self.bootstrap.shares(both, either))
-            found.append(_overlap(each) | ends)
+            found.append(_overlap(counts) | ends)
+        return found
+
+    def _tables(self, a: str, b: str, ps: Sequence[float], inside: Callable[[Block], Sets]) -> list[FloatArray]:
+        """For each p (P, 4) tokens in none of both sets, in the first, the second, and both: in one pass, since the set of
+        a smaller p is in that of a larger one.
+        """
+        width = len(ps) + 1
+
+        def codes(block: Block) -> tuple[IntArray, None]:
+            of_a, of_b = (np.count_nonzero(sets, axis=0) for sets in inside(block))
+            return of_a * width + of_b, None
+
+        counts = self.tokens.sums(width**2, codes, a, b).reshape(-1, width, width)
+        found = []
+        for p in ps:
+            larger = sum(other > p for other in ps) + 1  # a token of the set is in so many at least
+            table = np.add.reduceat(np.add.reduceat(counts, [0, larger], axis=1), [0, larger], axis=2)
+            found.append(table.transpose(0, 2, 1).reshape(-1, 4))
         return found
 
     def is_constant(self, name: str) -> bool:
@@ -105,7 +128,8 @@ class Agreement:
                 values = np.concatenate([scores for scores, _ in part])
                 ends = np.cumsum([len(order) for _, order in part])
                 order = np.concatenate([each + (end - len(each)) for (_, each), end in zip(part, ends, strict=True)])
-                order = order[np.argsort(values[order], kind="stable")]  # merges what is sorted already
+                if len(part) > 1:
+                    order = order[np.argsort(values[order], kind="stable")]  # merges what is sorted already
                 ranks = np.empty(len(values), dtype=np.intp)
                 ranks[order] = ranking.twice_ranks(values[order])
                 for of_block in np.split(ranks, ends[:-1]):

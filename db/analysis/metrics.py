@@ -49,6 +49,7 @@ _METRICS = ("ce", "kl", "reverse_kl", "js", "tv", "entropy_base")
 _INTERVALS = ("spearman", "iou", "decisions_changed")
 # Half a code of the stored log-probabilities, and a little for the single precision in which they were made.
 _ROUNDING = 0.501 / CODES_PER_E
+_AT_ONCE = 1 << 14  # tokens whose products are summed together: they stay in the processor's cache
 _CONSTANT = 1e-12  # a variance this small beside the mean square is rounding
 
 
@@ -72,7 +73,7 @@ def _compute(store: Store, values: Values) -> pa.Table:
         for a, b in combinations(range(len(_METRICS)), 2):
             pair = (_METRICS[a], _METRICS[b])
             row = {"part": "metrics", "run_id": run, "metric_a": pair[0], "metric_b": pair[1], "n_tokens": len(tokens)}
-            found = agreement.overlap(*pair, values["p"])
+            [found] = agreement.overlaps(*pair, [values["p"]])
             sizes = zip((found["n_a"], found["n_b"]), pair, strict=True)
             row["note"] = joined(*(top_note(n, len(tokens), values["p"], name) for n, name in sizes))
             row |= found | agreement.spearman(*pair) | {"p": values["p"]}
@@ -82,13 +83,14 @@ def _compute(store: Store, values: Values) -> pa.Table:
 
 def _products(tokens: TokenValues) -> FloatArray:
     """(M + 1, M + 1) sums of products of M metrics, each less its smallest value, and of 1, over the tokens."""
-    found = np.zeros((len(_METRICS) + 1, len(_METRICS) + 1))
     smallest = [tokens.ranking(name).at(0) for name in _METRICS]
+    columns, found = np.ones((len(_METRICS) + 1, _AT_ONCE)), np.zeros((len(_METRICS) + 1, len(_METRICS) + 1))
     for block in tokens.blocks(*_METRICS):
-        columns = np.ones((len(_METRICS) + 1, len(block)))
-        for column, name, least in zip(columns, _METRICS, smallest, strict=False):
-            np.subtract(block[name], least, out=column)
-        found += columns @ columns.T
+        for first in range(0, len(block), _AT_ONCE):
+            some = columns[:, : len(block) - first]
+            for column, name, least in zip(some, _METRICS, smallest, strict=False):
+                np.subtract(block[name][first : first + _AT_ONCE], least, out=column)
+            found += some @ some.T
     return found
 
 

@@ -42,7 +42,7 @@ class IncomparableRunsError(UsageError):
 
 def coverage(store: Store, query: Query, runs: Sequence[str], values: Values) -> list[dict[str, Any]]:
     """A row for each run: the columns of `_coverage.sql` and, for token columns that the statistic needs, how many tokens
-    have a value (`n_<column>`), and of the scores how many are NaN or infinite (`undefined_`) or negative (`negative_`).
+    have a value (`n_<column>`), and of the scores how many are NaN or infinite (`undefined_`).
 
     `covered`: share of the tokens that have all scores that it needs, `graded_share`: share of the samples with a grade;
     None where it needs none.

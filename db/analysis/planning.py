@@ -84,9 +84,11 @@ class _Kinds:
             text, tag = (pc.fill_null(rows[each], "").combine_chunks().dictionary_encode() for each in ("token_text", "tag"))
             texts, tags = text.dictionary.to_pylist(), tag.dictionary.to_pylist()
             codes = text.indices.to_numpy().astype(np.int64) * len(tags) + tag.indices.to_numpy()
-            there, code = np.unique(codes, return_inverse=True)
+            there = np.flatnonzero(np.bincount(codes))
             pairs = ((texts[at // len(tags)], tags[at % len(tags)]) for at in there.tolist())
-            column.append(np.array([numbers.setdefault(pair, len(numbers)) for pair in pairs], dtype=np.int32)[code])
+            number = np.zeros(len(texts) * len(tags), dtype=np.int32)
+            number[there] = [numbers.setdefault(pair, len(numbers)) for pair in pairs]
+            column.append(number[codes])
         tokens.columns[_KIND] = column
         # As DuckDB spells lower(trim(text)), which is not what Python does with some capitals.
         words = pc.utf8_lower(pc.utf8_trim(pa.array([text for text, _ in numbers], pa.string()), " \t\n\r"))

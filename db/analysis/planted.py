@@ -12,7 +12,7 @@ from rrti_sgl.db.analysis.intervals import bootstrap_of, named, table_of
 from rrti_sgl.db.analysis.notes import constant_note, top_note
 from rrti_sgl.db.analysis.parameters import shares
 from rrti_sgl.db.analysis.query import Query, Row, Values, run_sql
-from rrti_sgl.db.analysis.token_values import TokenValues
+from rrti_sgl.db.analysis.token_values import Block, TokenValues
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
@@ -86,7 +86,7 @@ def _detector(
     about = {"metric": metric, "n_tokens": n_tokens, "n_planted": of_planted.n}
     first = {"part": "ranking", **about, "auroc": _or_none(auroc[0]), "average_precision": _or_none(average[0])}
     first["note"] = constant_note(metric, is_constant=ranking.is_constant)
-    inside = [_inside(tokens, metric, ranking.threshold(p)) for p in ps]
+    inside = _inside(tokens, metric, [ranking.threshold(p) for p in ps])
     rows = [first]
     for p, counts in zip(ps, inside, strict=True):
         n, found = (int(each) for each in counts.sum(axis=0))
@@ -127,12 +127,20 @@ def _planted(tokens: TokenValues, metric: str) -> Iterator[tuple[IntArray, Float
     return ((block.problem, block[metric], block["planted"] > 0) for block in tokens.blocks(metric, "planted"))
 
 
-def _inside(tokens: TokenValues, metric: str, threshold: float) -> FloatArray:
-    """(P, 2) tokens of the top set of each problem, and planted ones among them."""
-    counts = tokens.sums(
-        2, lambda block: (np.where(block[metric] >= threshold, block["planted"] > 0, -1), None), metric, "planted"
-    )
-    return np.stack([counts.sum(axis=1), counts[:, 1]], axis=1)
+def _inside(tokens: TokenValues, metric: str, thresholds: Sequence[float]) -> list[FloatArray]:
+    """For each threshold (P, 2) tokens of each problem that reach it, and planted ones among them, in one pass."""
+    width = len(thresholds) + 1
+
+    def codes(block: Block) -> tuple[IntArray, None]:
+        reached = np.count_nonzero([block[metric] >= threshold for threshold in thresholds], axis=0)
+        return reached + width * (block["planted"] > 0), None
+
+    counts = tokens.sums(2 * width, codes, metric, "planted").reshape(-1, 2, width)
+    found = []
+    for threshold in thresholds:
+        of_set = counts[:, :, sum(other < threshold for other in thresholds) + 1 :].sum(axis=2)
+        found.append(np.stack([of_set.sum(axis=1), of_set[:, 1]], axis=1))
+    return found
 
 
 def _quality(n: int, found: int, wanted: int) -> dict[str, Any]:

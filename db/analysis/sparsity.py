@@ -62,14 +62,7 @@ _LEVELS = {"tokens_carrying": "carried", "carried_by_top": "top", "lorenz": "gri
 
 
 def _check_runs(store: Store, coverage: Sequence[Row], values: Values) -> Values:
-    """Shares of a total need values that are not negative, and pooled runs scores of one kind."""
-    for row in coverage:
-        if negative := row[f"negative_{values['metric']}"]:
-            raise UsageError(
-                f"Run {row['run_id']} has {negative} tokens whose {values['metric']} is negative: they carry no share of a "
-                "total.",
-                f"Choose a divergence or an entropy: {argument('metric')}.",
-            )
+    """Pooled runs need scores of one kind."""
     if values["by"] == "benchmark":
         for unit in dict.fromkeys((row["program"], row["problem_set"]) for row in coverage):
             pooled = [row for row in coverage if (row["program"], row["problem_set"]) == unit]
@@ -96,12 +89,24 @@ def _compute(store: Store, values: Values) -> pa.Table:
     return table_of(rows, _SCHEMA, ["value"], values)
 
 
+def _read(run: str, values: Values) -> TokenValues:
+    """The tokens of a run that have the metric: none is negative, they are shares of a total."""
+    metric = values["metric"]
+    tokens: TokenValues = values["reader"].read(run, [metric]).complete(metric)
+    if negative := sum(int((block[metric] < 0).sum()) for block in tokens.blocks(metric)):
+        raise UsageError(
+            f"Run {run} has {negative} tokens whose {metric} is negative: they carry no share of a total.",
+            f"Choose a divergence or an entropy: {argument('metric')}.",
+        )
+    return tokens
+
+
 def _pooled(store: Store, runs: Sequence[str], values: Values) -> tuple[Ranking, Callable[..., ResampledScores], int]:
     """Of the tokens of some runs that have the metric: their ranking, how to resample them, and how many problems there are
     in all of the runs.
     """
     metric = values["metric"]
-    read: list[TokenValues] = [values["reader"].read(run, [metric]).complete(metric) for run in runs]
+    read = [_read(run, values) for run in runs]
     if len(runs) == 1:
         return read[0].ranking(metric), partial(read[0].resampled, metric), read[0].n_problems
     problems = problems_of(store, runs)
@@ -119,7 +124,7 @@ def _pooled(store: Store, runs: Sequence[str], values: Values) -> tuple[Ranking,
 def _of_samples(store: Store, run: str, values: Values) -> Iterator[dict[str, Any]]:
     """The rows of each sample of a run, without intervals."""
     metric = values["metric"]
-    tokens = values["reader"].read(run, [metric]).complete(metric)
+    tokens = _read(run, values)
     ids = run_sql(store, "_run_samples", {"run": run})["sample_id"].to_pylist()
     found = {}
     for block in tokens.blocks(metric):

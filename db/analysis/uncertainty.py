@@ -45,9 +45,8 @@ def _compute(store: Store, values: Values) -> pa.Table:
             continue
         agreement = Agreement(tokens, pair, values)
         about = {"run_id": run, "n_tokens": len(tokens)}
-        found_of = ([agreement.overlap(*pair, p) for p in values["ps"]], agreement.overlaps_in_samples(*pair, values["ps"]))
-        for within, overlaps in zip(WITHIN, found_of, strict=True):
-            for p, found in zip(values["ps"], overlaps, strict=True):
+        for within, overlaps in zip(WITHIN, (agreement.overlaps, agreement.overlaps_in_samples), strict=True):
+            for p, found in zip(values["ps"], overlaps(*pair, values["ps"]), strict=True):
                 sizes = [found.pop("n_a"), found.pop("n_b")]
                 note = joined(*(top_note(n, len(tokens), p, name, within) for n, name in zip(sizes, pair, strict=True)))
                 sets = {"within": within, "n_metric": sizes[0], "n_entropy": sizes[1], "note": note}

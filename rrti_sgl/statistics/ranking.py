@@ -123,26 +123,27 @@ class Ranking:
 
     def twice_ranks(self, ordered: FloatArray) -> Places:
         """(M,) twice the rank, from 1, of some of the values, in ascending order; equal values have the mean of theirs."""
-        below, counts = self._looked_up(ordered)
-        return 2 * below + counts + 1
-
-    def counts_of(self, ordered: FloatArray) -> Places:
-        """(M,) how often each of some values, in ascending order, is there."""
-        return self._looked_up(ordered)[1]
-
-    def _looked_up(self, ordered: FloatArray) -> tuple[Places, Places]:
-        """(M,) how many values are smaller, and how many equal."""
-        below, equal = np.zeros((2, len(ordered)), dtype=np.intp)
+        ranks = np.empty(len(ordered), dtype=np.intp)
         edges = [0, *np.searchsorted(ordered, self._firsts[1:]).tolist(), len(ordered)]
         for at, (first, last) in enumerate(pairwise(edges)):
-            if first < last and len(self.values):
+            if first < last:
                 there, counts = self.values[at], self.counts[at]
-                smaller = self._up_to[at] + np.cumsum(counts) - counts
                 wanted = ordered[first:last]
-                found = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
-                below[first:last] = smaller[found]
-                equal[first:last] = np.where(there[found] == wanted, counts[found], 0)
-        return below, equal
+                place = np.cumsum(np.r_[False, wanted[1:] != wanted[:-1]])
+                if place[-1] + 1 < len(there):  # not all are wanted
+                    place = np.searchsorted(there, wanted)
+                ranks[first:last] = (2 * (self._up_to[at] + np.cumsum(counts)) - counts + 1)[place]
+        return ranks
+
+    def counts_of(self, distinct: FloatArray) -> Places:
+        """(M,) how often each of some numbers, in ascending order and none twice, is there."""
+        found = np.zeros(len(distinct), dtype=np.intp)
+        for at, there in enumerate(self.values if len(distinct) else ()):
+            first, last = np.searchsorted(there, distinct[0]), np.searchsorted(there, distinct[-1], side="right")
+            place = np.searchsorted(distinct, there[first:last])
+            same = distinct[place] == there[first:last]
+            found[place[same]] = self.counts[at][first:last][same]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
