@@ -54,12 +54,13 @@ def list_runs(store: Store, references: Sequence[str] = ()) -> list[Table]:
     selection = select_runs(store, references) if begun else None
     groups = [(each.title, list(each.runs), each.labels) for each in (selection.comparisons if selection else ())]
     grouped = {run for _, runs, _ in groups for run in runs}
-    alone = [run for run in begun if run not in grouped]
-    if selection is not None and alone:
+    if selection is not None:
+        alone = [run for run in selection.whole if run not in grouped]
         groups.insert(0, ("Base rollouts and others", alone, selection.labels))
+        groups.append(("Continuations of samples", selection.of_programs("counterfactual"), selection.labels))
     if empty := [run for run in found if not facts[run]["n_samples"]]:
         groups.append(("Without samples", empty, found))
-    return [_runs_table(title, [facts[run] for run in runs], labels) for title, runs, labels in groups]
+    return [_runs_table(title, [facts[run] for run in runs], labels) for title, runs, labels in groups if runs]
 
 
 def _runs_table(title: str, facts: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Table:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -137,7 +138,15 @@ def _finish(section: Section, context: ReportContext) -> Finished:
     return Finished(section, QUERIES[section.name].question, content)
 
 
+def _beside(others: Sequence[Mapping[str, Any]]) -> str:
+    """What is said of runs that are not listed."""
+    samples, tokens = (sum(row[name] or 0 for row in others) for name in ("n_samples", "n_tokens"))
+    return f"Beside them: {len(others):,} counterfactual runs of {samples:,} continuations, {tokens:,} tokens in all."
+
+
 def _runs_table(store: Store, selection: RunSelection) -> Table:
+    """The runs of whole solutions, where there are any: of one sample there may be hundreds that continue it."""
+    shown = selection.whole or selection.ids
     rows = {
         row["run_id"]: row
         for row in store.sql(
@@ -150,7 +159,8 @@ def _runs_table(store: Store, selection: RunSelection) -> Table:
             runs=selection.ids,
         ).to_pylist()
     }
-    data = pa.Table.from_pylist([{"run": selection.labels[run], **rows[run]} for run in selection.ids])
+    data = pa.Table.from_pylist([{"run": selection.labels[run], **rows[run]} for run in shown])
+    others = [rows[run] for run in selection.ids if run not in shown]
     shared, varying = [], []
     for name, label in (("base_model", "base model"), ("reasoning_model", "reasoning model"), ("problem_set", "problems")):
         values = set(data[name].to_pylist())
@@ -176,6 +186,7 @@ def _runs_table(store: Store, selection: RunSelection) -> Table:
         ],
         [
             *([f"Of all runs: {', '.join(shared)}."] if shared else []),
+            *([_beside(others)] if others else []),
             "τ: threshold of the score, in its unit. ρ: takeovers per token. scores: full is exact; topk is a lower bound, "
             "plugin the same with exact entropies.",
         ],

@@ -12,6 +12,7 @@ from rrti_sgl.db.analysis.token_values import TokenReader
 from rrti_sgl.db.store import Store
 from rrti_sgl.programs.reporting.context import Content, ReportContext
 from rrti_sgl.programs.reporting.headlines import headline
+from rrti_sgl.programs.reporting.listing import list_runs
 from rrti_sgl.programs.reporting.published import load_published
 from rrti_sgl.programs.reporting.report import _runs_table
 from rrti_sgl.programs.reporting.runs import select_runs
@@ -71,10 +72,16 @@ def test_what_continues_a_sample_is_no_run_of_whole_solutions(context: ReportCon
     assert shown(takeovers)["takeovers"] == ["part", "label", "guided τ=0.5"]
     assert not takeovers.missing
     runs = _runs_table(context.store, context.selection)
-    each = dict(zip(runs.data["run"].to_pylist(), runs.data["samples_per_problem"].to_pylist(), strict=True))
-    assert each.pop("guided τ=0.5") == 1
-    assert set(each.values()) == {None}
-    assert {name.partition(" τ")[0] for name in each} == {"counterfactual pivotal", "counterfactual sentence"}
+    assert runs.data["run"].to_pylist() == ["guided τ=0.5"]
+    assert runs.notes[0].startswith("Of all runs: ")
+    continued = context.selection.of_programs("counterfactual")
+    assert f"Beside them: {len(continued)} counterfactual runs of 1" in runs.notes[1]
+    only = select_runs(context.store, continued)
+    alone = _runs_table(context.store, only)
+    assert set(alone.data["samples_per_problem"].to_pylist()) == {None}
+    names = {name.partition(" τ")[0] for name in alone.data["run"].to_pylist()}
+    assert names == {"counterfactual pivotal", "counterfactual sentence"}
+    assert [table.title for table in list_runs(context.store)][-1] == "Continuations of samples"
 
 
 def test_a_narrow_terminal_has_what_pivotal_tokens_lead_by(context: ReportContext) -> None:
