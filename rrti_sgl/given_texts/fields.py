@@ -123,7 +123,7 @@ class _Cells:
             return None
         if read[-1][0] == "assistant":
             self._wrong("conversation", turns, "ends with a turn of the assistant, which would be the continuation")
-        return read if self._is_whole("conversation", turns) else None
+        return read if self._is_whole("conversation", read) else None
 
     def continuations(self) -> list[str | tuple[int, ...]]:
         before = len(self.complaints)
@@ -156,9 +156,8 @@ class _Cells:
         value = self.value("answer")
         if isinstance(value, Mapping):
             self._wrong("answer", value, "is no text")
-        if is_list(value):
-            return ", ".join(str(item) for item in value) or None
-        return None if value is None else str(value)
+        text = ", ".join(str(item) for item in value) or None if is_list(value) else None if value is None else str(value)
+        return text if self._is_whole("answer", text) else None
 
     def _are_token_ids(self, ids: Any, number: int, n: int) -> bool:
         if not is_list(ids) or not all(map(_is_token_id, ids)):
@@ -201,5 +200,4 @@ def _which(number: int, n: int) -> str:
 
 def _is_token_id(value: Any) -> bool:
     """Whole numbers; pandas writes them as floats where some are missing."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and value >= 0 and value == int(value)
+    return (type(value) is int or (isinstance(value, float) and value.is_integer())) and value >= 0

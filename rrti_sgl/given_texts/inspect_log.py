@@ -9,6 +9,7 @@ model wrote; it is put back on request, as `<think>` and lines of its own, which
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,22 +18,33 @@ from typing import Any
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.rows import Complaints, Place, Row
-from rrti_sgl.rows.opening import DAMAGE, member_bytes, open_text
+from rrti_sgl.rows.opening import DAMAGE, member_bytes, open_archive, open_text
 
 _ATTACHMENT = "attachment://"
+_OF_LOGS = frozenset(("samples", "eval"))  # what every log has, and no row of another format
 
 
 def is_log(path: Path) -> bool:
     """Whether a file looks like such a log: an archive of samples, or a JSON object with a list of them."""
     if path.suffix.lower() == ".eval":
         return True
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(_is_sample(name) for name in archive.namelist())
-    if path.suffix.lower() != ".json":
-        return False
-    with open_text(path) as text:
-        return text.read(1).strip("\ufeff") != "["
+    with contextlib.suppress(UnicodeError, *DAMAGE):  # what is damaged is told when it is read
+        if zipfile.is_zipfile(path):
+            with open_archive(path) as archive:
+                return any(_is_sample(name) for name in archive.namelist())
+        if path.suffix.lower() == ".json":
+            with open_text(path) as text:
+                return _begins_log(next((line for line in text if line.strip()), ""))
+    return False
+
+
+def _begins_log(line: str) -> bool:
+    """Whether a file of JSON that begins with this line is a log, and no list of rows, or rows of a line each."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return not line.lstrip().startswith("[")
+    return isinstance(row, dict) and not _OF_LOGS.isdisjoint(row)
 
 
 def rows(path: Path, complaints: Complaints, thoughts: bool = False) -> Iterator[tuple[Place, Row]]:
@@ -75,7 +87,7 @@ def _samples(path: Path, complaints: Complaints) -> Iterator[Any]:
 
 
 def _archived(path: Path, complaints: Complaints) -> Iterator[Any]:
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         for member in sorted(archive.infolist(), key=lambda member: member.filename):
             if not _is_sample(member.filename):
                 continue

@@ -49,7 +49,7 @@ def slime(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        samples = content["samples"]
+        samples = list(content["samples"])
     except Exception as error:  # torch raises what it meets
         raise UsageError(
             f"{path} is no file of rollouts of slime: {str(error).splitlines()[0] if str(error) else error!r}.",
@@ -57,7 +57,8 @@ def slime(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
         ) from None
     for number, sample in enumerate(samples, 1):
         place = f"{path}, sample {number}"
-        if not isinstance(sample, Mapping) or not is_list(sample.get("tokens")) or not sample.get("response_length"):
+        response = _response(sample) if isinstance(sample, Mapping) else None
+        if response is None:
             complaints.add(place, "the sample has no tokens of a response")
             continue
         prompt = sample.get("prompt")
@@ -65,13 +66,20 @@ def slime(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
             place,
             {
                 **sample,
-                "token_ids": [int(token) for token in sample["tokens"][-int(sample["response_length"]) :]],
+                "token_ids": response,
                 "prompt": prompt if isinstance(prompt, str) else None,
                 "conversation": prompt if is_list(prompt) else None,
                 "answer": sample.get("label"),
                 "finish_reason": _ENDS.get(str(sample.get("status")), "unknown"),
             },
         )
+
+
+def _response(sample: Mapping[str, Any]) -> Any:
+    """The last `response_length` tokens of a sample; None where they are not there."""
+    tokens: Any = sample.get("tokens")
+    length: Any = sample.get("response_length")
+    return tokens[-length:] if is_list(tokens) and type(length) is int and 0 < length <= len(tokens) else None
 
 
 def kind_of_rollouts(path: Path, first: Row | None) -> str | None:

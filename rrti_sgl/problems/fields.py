@@ -12,7 +12,7 @@ from rrti_sgl.errors import ProblemFileError, argument
 from rrti_sgl.grading.choice import LETTERS
 from rrti_sgl.problems.problem_set import problem_id
 from rrti_sgl.records import ProblemRecord
-from rrti_sgl.rows import Complaints, Place, Row, fields_of, is_list, json_value, look_up
+from rrti_sgl.rows import Complaints, Place, Row, fields_of, is_index, is_list, json_value, look_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,9 @@ def _no_answer(name: str, value: Any) -> ProblemFileError:
 def _answer(value: Any, name: str) -> str | None:
     if any(isinstance(one, float) and not math.isfinite(one) for one in (value if is_list(value) else [value])):
         raise _no_answer(name, value)
+    if isinstance(value, Mapping):
+        within = argument("answer_field", f"{name}.{next(iter(value), 'value')}")
+        raise ProblemFileError(f"field {name!r} is an object, no answer", f"A name with dots leads into it: {within}.")
     if is_list(value):
         value = ", ".join(str(item).strip().strip("$") for item in value)
     return None if value is None or not str(value).strip() else str(value)
@@ -140,6 +143,6 @@ def _letter(value: Any, choices: Sequence[str]) -> str | None:
     if text in choices:
         return letters[list(choices).index(text)]
     index = text.removesuffix(".0")  # pandas writes whole numbers so where some are missing
-    if index.isdigit() and int(index) < len(choices):
+    if is_index(index, len(choices)):
         return letters[int(index)]
     raise ProblemFileError(f"the answer {text[:60]!r} is no letter, text or index of its {len(choices)} choices")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrti_sgl.errors import UsageError, argument
-from rrti_sgl.rows import Complaints, Place, Row, json_value
+from rrti_sgl.rows import Complaints, Place, Row, json_value, unstorable
 
 PREFIX = "rows:"
 
@@ -41,16 +41,23 @@ class GivenRows:
                 "Give a name, a file, a list of dicts, or a table of pandas, polars, pyarrow or datasets.",
             )
         rows = [_plain(row) for row in found]
-        content = json.dumps([json_value(row) for row in rows], sort_keys=True)
+        try:
+            content = json.dumps([json_value(row) for row in rows], sort_keys=True)
+        except (RecursionError, ValueError) as error:  # a list that holds itself, an integer of thousands of digits
+            raise UsageError(
+                f"{argument('problems')} holds what is no JSON: {error}.", "Leave out the field that holds it."
+            ) from error
         return cls(PREFIX + hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12], rows)
 
     def placed(self, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
         """(place, row) as files give them; what is no row is noted."""
         for number, row in enumerate(self.rows, 1):
-            if isinstance(row, Mapping):
-                yield f"row {number}", row
-            else:
+            if not isinstance(row, Mapping):
                 complaints.add(f"row {number}", f"a {type(row).__name__}, not a dict")
+            elif (fault := unstorable(row)) is not None:
+                complaints.add(f"row {number}", *fault)
+            else:
+                yield f"row {number}", row
 
 
 def _plain(row: Any) -> Any:

@@ -5,7 +5,7 @@ that an error names, and `cells` values of rows. `complaints` collects everythin
 reported at once.
 """
 
-from rrti_sgl.rows.cells import Place, Row, fields_of, is_list, json_value, lone_surrogate, look_up
+from rrti_sgl.rows.cells import Place, Row, fields_of, is_index, is_list, json_value, lone_surrogate, look_up, unstorable
 from rrti_sgl.rows.complaints import Complaints
 from rrti_sgl.rows.files import find_file, kind_of, name_of, rows_of
 from rrti_sgl.rows.opening import is_file
@@ -17,6 +17,7 @@ __all__ = [
     "fields_of",
     "find_file",
     "is_file",
+    "is_index",
     "is_list",
     "json_value",
     "kind_of",
@@ -24,4 +25,5 @@ __all__ = [
     "look_up",
     "name_of",
     "rows_of",
+    "unstorable",
 ]

@@ -10,6 +10,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 Place = str
+DEEPEST = 100  # levels of lists and objects in a row: whatever walks a row takes some frames of Python's stack for each
+_LONGEST_INTEGER = 100  # digits of a decimal that is a whole number
 
 
 def look_up(row: Row, path: str) -> tuple[Any, bool]:
@@ -23,7 +25,7 @@ def look_up(row: Row, path: str) -> tuple[Any, bool]:
     for name in path.split("."):
         if isinstance(value, Mapping) and name in value:
             value = value[name]
-        elif is_list(value) and name.isdigit() and int(name) < len(value):
+        elif is_list(value) and is_index(name, len(value)):
             value = value[int(name)]
         else:
             return None, False
@@ -40,6 +42,11 @@ def is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
+def is_index(text: str, n: int) -> bool:
+    """Whether a text is the index of one of n things, from 0; none has that many digits that Python would not read it."""
+    return text.isdecimal() and len(text) < 10 and int(text) < n
+
+
 def json_value(value: Any) -> Any:
     """A value as JSON has it: NaN and infinities as null, times as ISO text, decimals as numbers, bytes as hex digits."""
     match value:
@@ -50,7 +57,8 @@ def json_value(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else None
         case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
+            whole = value.is_finite() and value == value.to_integral_value() and value.adjusted() < _LONGEST_INTEGER
+            return int(value) if whole else json_value(float(value))
         case date() | time():
             return value.isoformat()
         case timedelta():
@@ -63,8 +71,14 @@ def json_value(value: Any) -> Any:
             return str(value)
 
 
-def lone_surrogate(value: Any, path: str = "") -> tuple[str, str] | None:
-    """(field, character) of the first half of a character in a value; no text has one, only JSON can spell it."""
+def lone_surrogate(value: Any, path: str = "", depth: int = 0) -> tuple[str, str] | None:
+    """(field, character) of the first half of a character in a value; no text has one, only JSON can spell it.
+
+    Raises:
+        RecursionError: a value of more than 100 levels.
+    """
+    if depth > DEEPEST:
+        raise RecursionError(f"more than {DEEPEST} levels of lists and objects")
     match value:
         case str():
             try:
@@ -74,11 +88,25 @@ def lone_surrogate(value: Any, path: str = "") -> tuple[str, str] | None:
             return None
         case Mapping():
             items = ((f"{path}.{name}" if path else str(name), one) for name, one in value.items())
-        case list():
+        case list() | tuple():
             items = ((f"{path}.{number}" if path else str(number), one) for number, one in enumerate(value))
         case _:
             return None
-    return next((found for name, one in items if (found := lone_surrogate(one, name)) is not None), None)
+    return next((found for name, one in items if (found := lone_surrogate(one, name, depth + 1)) is not None), None)
+
+
+def unstorable(row: Any) -> tuple[str, str] | None:
+    """(what is wrong, remedy) of a row that holds what no store keeps; None of any other."""
+    try:
+        found = lone_surrogate(row)
+    except RecursionError as error:
+        return f"cannot be read ({error})", ""
+    if found is None:
+        return None
+    field, character = found
+    if "\udc80" <= character <= "\udcff":
+        return "not UTF-8", "Save the file as UTF-8."
+    return f"field {field!r} has half a character, {character!r}: a lone surrogate", ""
 
 
 def _given(value: Any) -> Any:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from rrti_sgl import bounds
-from rrti_sgl.rows.cells import Place, Row, lone_surrogate
+from rrti_sgl.rows.cells import Place, Row, unstorable
 from rrti_sgl.rows.complaints import Complaints
 from rrti_sgl.rows.opening import DAMAGE, UnpacksTooFarError, most_bytes, open_text
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _BATCH_ROWS, _BATCH_BYTES = 4096, 1 << 28
+_NO_VALUE = (ValueError, OverflowError, LookupError)  # no text, a time after the year 9999, an unknown time zone
 
 
 def rows_of(path: Path, complaints: Complaints, kind: str | None = None) -> Iterator[tuple[Place, Row]]:
@@ -36,13 +37,11 @@ def rows_of(path: Path, complaints: Complaints, kind: str | None = None) -> Iter
     try:
         with open_text(path) as text:
             for (number, unit), row in _TEXT_READERS[kind](path, text, complaints):
-                named, found = f"{path}, {unit} {number}", lone_surrogate(row)
-                if found is None:
+                named = f"{path}, {unit} {number}"
+                if (fault := unstorable(row)) is None:
                     yield named, row
-                elif "\udc80" <= found[1] <= "\udcff":
-                    complaints.add(named, "not UTF-8", "Save the file as UTF-8.")
                 else:
-                    complaints.add(named, f"field {found[0]!r} has half a character, {found[1]!r}: a lone surrogate")
+                    complaints.add(named, *fault)
     except (*DAMAGE, UnicodeError) as error:
         after, reason = " after that" if named else "", error or "it ends early"
         complaints.add(named or str(path), f"the file is damaged{after} ({reason})")
@@ -113,6 +112,10 @@ def _csv(path: Path, text: IO[str], complaints: Complaints) -> Iterator[tuple[tu
     before = csv.field_size_limit(sys.maxsize)  # the limit is the module's, and shorter than a solution may be
     reader = csv.DictReader(itertools.chain([header], text), strict=True, delimiter=delimiter)
     try:
+        names = [name for name in reader.fieldnames or () if name]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            complaints.add(f"{path}, line 1", f"names {twice[0]!r} more than once", "Give each column a name of its own.")
+            return
         for row in reader:
             if None in row or None in row.values():
                 expected = len(reader.fieldnames or ())
@@ -139,8 +142,10 @@ def _parquet(path: Path, complaints: Complaints) -> Iterator[tuple[Place, Row]]:
             for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata, left)):
                 for row in _batch_rows(batch):
                     number += 1
-                    if row is None:
+                    if isinstance(row, UnicodeDecodeError):
                         complaints.add(f"{path}, row {number}", "not UTF-8", "Save the file as UTF-8.")
+                    elif isinstance(row, Exception):
+                        complaints.add(f"{path}, row {number}", f"cannot be read ({row})")
                     else:
                         left -= _length(row)
                         if left < 0:
@@ -177,16 +182,16 @@ def _length(value: Any) -> int:
     return 8
 
 
-def _batch_rows(batch: Any) -> Iterator[Row | None]:
-    """The rows of a batch; None for one that holds a text that is none."""
+def _batch_rows(batch: Any) -> Iterator[Row | Exception]:
+    """The rows of a batch; for one that holds what Python has no value for, such as a text that is none, what it raises."""
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:
+    except _NO_VALUE:
         for number in range(batch.num_rows):
             try:
                 yield batch.slice(number, 1).to_pylist()[0]
-            except UnicodeDecodeError:
-                yield None
+            except _NO_VALUE as error:
+                yield error
 
 
 _TEXT_READERS: dict[str, Callable[[Path, IO[str], Complaints], Iterator[tuple[tuple[int, str], Row]]]] = {

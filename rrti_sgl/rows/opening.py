@@ -22,6 +22,7 @@ from rrti_sgl.errors import UsageError
 # What reading a damaged file raises, beside UnicodeError.
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zipfile.BadZipFile)
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_ENCRYPTED = 1  # a flag of a zip archive's member
 _ZIP_ZSTD = 93  # in zipfile from Python 3.14 on
 _FLOOR, _RATIO = 2**28, 200  # bytes that any file may unpack to, and how many times its size: text makes some 20
 _TOO_MUCH = f"it unpacks to more than {_RATIO} times its size"
@@ -73,12 +74,24 @@ def open_bytes(path: Path) -> IO[bytes]:
     if magic == b"\xfd7zXZ\x00":
         return cast(IO[bytes], _Unpacked(lzma.open(path), path.stat().st_size))
     if magic.startswith(b"PK\x03\x04"):
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             members = archive.infolist()
             if len(members) != 1:
                 raise UsageError(f"{path} is an archive of {len(members)} files.", "Give one file.")
             return io.BytesIO(member_bytes(archive, members[0]))
     return path.open("rb")
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """A zip archive.
+
+    Raises:
+        zipfile.BadZipFile: it is damaged, or of a kind that nobody here can read.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except NotImplementedError as error:
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 class _Unpacked(io.RawIOBase):
@@ -112,8 +125,10 @@ def member_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """The content of a member of an archive, also where it is compressed by Zstandard.
 
     Raises:
-        zipfile.BadZipFile: it is damaged, or compressed in a way that nobody here can read.
+        zipfile.BadZipFile: it is damaged, encrypted, or compressed in a way that nobody here can read.
     """
+    if member.flag_bits & _ENCRYPTED:
+        raise zipfile.BadZipFile(f"{member.filename} is encrypted")
     most = most_bytes(member.compress_size)
     if member.file_size > most:
         raise zipfile.BadZipFile(f"{member.filename}: {_TOO_MUCH}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rrti_sgl.errors import ProblemFileError, UsageError
-from rrti_sgl.problems import load_problems
+from rrti_sgl.problems import GivenRows, load_problems
 from tests.conftest import SHARED_DATA
 
 ROWS = [{"q": f"question {i}, of {i}", "a": str(i), "level": "easy"} for i in range(5)]
@@ -108,8 +109,9 @@ def test_ids_depend_on_the_question_alone(tmp_path: Path) -> None:
         (b'{"problem": "x", "gold": 1}\n', r"line 1: field 'question' is missing.*\['gold', 'problem'\]"),
         (b'{"question": "  "}\n', "line 1: field 'question'"),
         (b'{"question": "\xff"}\n', "line 1: not UTF-8"),
+        (b'{"question": "x", "answer": {"value": 1}}\n', r"line 1: .*'answer' is an object.*answer_field='answer\.value'"),
     ],
-    ids=["empty", "broken", "a list", "other fields", "blank", "encoding"],
+    ids=["empty", "broken", "a list", "other fields", "blank", "encoding", "an object"],
 )
 def test_a_malformed_file_names_the_line(tmp_path: Path, content: bytes, match: str) -> None:
     file = tmp_path / "set.jsonl"
@@ -153,11 +155,29 @@ def test_multiple_choice(tmp_path: Path, answer: object) -> None:
         ({"question": "x", "choices": "A B C", "answer": 0}, "no list of 2 to 10 choices"),
         ({"question": "x", "choices": ["y", "z"], "answer": "C"}, "no letter, text or index of its 2 choices"),
         ({"question": "x", "choices": ["y", "z"], "answer": 2}, "no letter, text or index of its 2 choices"),
+        ({"question": "x", "choices": ["y", "z"], "answer": "\u00b9"}, "'\u00b9' is no letter, text or index"),
+        ({"question": "x", "choices": ["y", "z"], "answer": "1" * 5000}, "1' is no letter, text or index"),
     ],
 )
 def test_choices_that_do_not_fit(tmp_path: Path, row: dict[str, Any], match: str) -> None:
     with pytest.raises(ProblemFileError, match=match):
         load_problems(str(write(tmp_path, ".jsonl", [row])), choices_field="choices")
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        ("so 9 \ud83d", "row 2: field 'x' has half a character"),
+        (functools.reduce(lambda inner, _: [inner], range(150), 1), "row 2: cannot be read .more than 100 levels"),
+        (functools.reduce(lambda inner, _: [inner], range(2000), 1), "problems= holds what is no JSON"),
+        (10**5000, "problems= holds what is no JSON"),
+    ],
+    ids=["half", "deep", "too deep", "long"],
+)
+def test_rows_in_memory_that_cannot_be_kept(value: object, match: str) -> None:
+    row = {"question": "x", "answer": "1"}
+    with pytest.raises(UsageError, match=match):
+        load_problems("", rows=GivenRows.of([row, row | {"x": value}]))
 
 
 def test_unknown_sets_name_the_known_ones() -> None:

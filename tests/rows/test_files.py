@@ -143,6 +143,7 @@ JSON_CASES = [
     (b'{"a": "\\ud83d\\ude00"}', [{"a": "\U0001f600"}], []),
     (b'{"a": ' + b"[" * 100_000, [], [", line 1: no JSON that can be read"]),
     (b'{"a": ' + b"1" * 5000 + b"}", [], [", line 1: no JSON that can be read"]),
+    (b'{"a": ' + b"[" * 101 + b"]" * 101 + b"}\n{}", [{}], [", line 1: cannot be read (more than 100 levels"]),
 ]
 
 
@@ -166,6 +167,8 @@ CSV_CASES = [
     (b"a,b\n1,\n", [{"a": "1", "b": None}], []),
     (b"a,b\n\xe9,1\n2,3\n", [{"a": "2", "b": "3"}], [", line 2: not UTF-8"]),
     (b'a,b\n1,2\n"x"y,3\n', [{"a": "1", "b": "2"}], [", line 2: no valid CSV after that"]),
+    (b"a,b,a,,\n1,2,3,,\n", [], [", line 1: names 'a' more than once"]),
+    (b"a,b,,\n1,2,,\n", [{"a": "1", "b": "2", "": None}], []),
     (b"", [], []),
 ]
 
@@ -183,6 +186,29 @@ def test_a_row_of_parquet_whose_text_is_none(tmp_path: Path) -> None:
     raw = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
     pq.write_table(pa.table({"a": raw}), tmp_path / "set.parquet")
     assert read(tmp_path / "set.parquet") == ([{"a": "a"}, {"a": "c"}], [", row 2: not UTF-8"])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([None, 2**40, 0], pa.timestamp("s")),
+        pa.array([None, 2**30, 0], pa.date32()),
+        pa.array([None, 0, None], pa.timestamp("s", "Nowhere/No")),
+    ],
+)
+def test_a_row_of_parquet_that_python_has_no_value_for(tmp_path: Path, column: pa.Array) -> None:
+    pq.write_table(pa.table({"a": ["x", "y", "z"], "b": column}), tmp_path / "set.parquet")
+    rows, [complaint] = read(tmp_path / "set.parquet")
+    assert [row["a"] for row in rows] == ["x", "z"]
+    assert complaint.startswith(", row 2: cannot be read (")
+
+
+@pytest.mark.parametrize(("place", "bits", "message"), [(8, 1, "rows is encrypted"), (6, 99, "zip file version 11.9")])
+def test_an_archive_that_nobody_here_can_read(tmp_path: Path, place: int, bits: int, message: str) -> None:
+    content = bytearray(zipped(b"{}"))
+    content[content.index(b"PK\x01\x02") + place] |= bits  # in the archive's directory: flags, the version that is needed
+    (tmp_path / "set.zip").write_bytes(content)
+    assert read(tmp_path / "set.zip") == ([], [f": the file is damaged ({message})"])
 
 
 @pytest.mark.parametrize("name", ["set.parquet", "cut.jsonl.gz", "cut.jsonl.zst", "cut.jsonl.xz", "odd.jsonl"])

@@ -134,6 +134,7 @@ def test_fields_of_other_names_and_inside_others(tmp_path: Path) -> None:
         ({"question": "q", "token_ids": [1, -2]}, r"token_ids \[1, -2\] is no list of token ids"),
         ({"question": "q", "token_ids": [1.5]}, "is no list of token ids"),
         ({"question": "q", "token_ids": [True]}, "is no list of token ids"),
+        ({"question": "q", "token_ids": [float("inf")]}, "is no list of token ids"),
         ({"question": "q", "token_ids": "1 2"}, "is no list of token ids"),
         ({"question": "q", "text": "t", "finish_reason": "tool_calls"}, "finish_reason 'tool_calls' is none of stop, "),
         ({"question": "q", "text": "t", "finish_reason": 3}, "finish_reason 3 is none of"),
@@ -185,7 +186,10 @@ def test_a_field_that_was_named_must_be_there(tmp_path: Path) -> None:
         ("empty.jsonl", b"\n", "holds no continuation"),
         ("latin.jsonl", b'{"question": "\xe9"}\n', "line 1: not UTF-8"),
         ("no.parquet", b"PAR0", "is no Parquet file"),
-        ("no.json", b"{}", "it has no list of samples"),
+        ("no.json", b'{"eval": {}}', "it has no list of samples"),
+        ("cut.json", gzip.compress(b'{"samples": []}')[:20], "the file is damaged"),
+        ("half.json", b"\xff\xfe\x00\xd8\x00\xd8", "the file is damaged"),
+        ("archive.jsonl", b'{"text": "PK\x05\x06' + b"0" * 18 + b'"}', "line 1: no valid JSON"),
         ("no.eval", b"{", "is no log of inspect_ai"),
     ],
 )
@@ -323,6 +327,13 @@ def test_inspect_json_log(tmp_path: Path) -> None:
     assert texts[0].place.endswith("log.json, sample 1, epoch 1")
 
 
+@pytest.mark.parametrize("layout", ["{0}\n{0}", "\n[{0}, {0}]", "[\n {0},\n {0}\n]", "{0}\n\n{0}\n"])
+def test_json_that_is_no_log(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "rows.json").write_text(layout.format(json.dumps(ROWS[0])))
+    assert detect(tmp_path / "rows.json") == "jsonl"
+    assert len(read_texts(tmp_path / "rows.json")) == 2
+
+
 def test_inspect_eval_archive(tmp_path: Path) -> None:
     path = tmp_path / "log.eval"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -348,6 +359,7 @@ def test_inspect_eval_archive(tmp_path: Path) -> None:
         ({"output": choice("t", "content_filter")}, "the answer was filtered"),
         ({"output": choice("")}, "the continuation is empty"),
         ({"target": ["a", "b"]}, "2 targets"),
+        ({"target": "\ud83d"}, "answer has half a character"),
         ({"messages": "none"}, "'messages' is no list of objects"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

@@ -93,7 +93,11 @@ def test_a_file_of_slime_runs_no_code_and_says_what_is_wrong(tmp_path: Path) -> 
     (tmp_path / "b.pt").write_bytes(b"no tensor")
     with pytest.raises(UsageError, match="is no file of rollouts of slime"):
         read_texts(tmp_path / "b.pt")
-    torch.save({"samples": [sample(), sample(response_length=0)]}, tmp_path / "c.pt")
+    torch.save({"samples": 7}, tmp_path / "c.pt")
+    with pytest.raises(UsageError, match="is no file of rollouts of slime"):
+        read_texts(tmp_path / "c.pt")
+    wrong = [{"response_length": length} for length in (0, -1, 6, "2", None)] + [{"tokens": ["a"] * 3}]
+    torch.save({"samples": [sample(), *(sample(**each) for each in wrong)]}, tmp_path / "d.pt")
     skipped = Complaints()
-    assert len(read_texts(tmp_path / "c.pt", skipped=skipped)) == 1
-    assert len(skipped) == 1
+    assert len(read_texts(tmp_path / "d.pt", skipped=skipped)) == 1
+    assert len(skipped) == len(wrong)
