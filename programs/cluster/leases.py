@@ -62,6 +62,7 @@ class Member(Protocol):
 
         Raises:
             LostError: it failed; others are to be asked.
+            GoneError: likewise, and it takes no lease again.
             RRTIError: nobody need be asked again.
         """
 
@@ -153,8 +154,10 @@ class _Book:
                 if call.cancelled():  # another one finished it first
                     continue
                 error = call.exception()
-                if isinstance(error, LostError):
+                if isinstance(error, LostError | GoneError):
                     await self._take_back(lease, error)
+                    if isinstance(error, GoneError):
+                        raise error
                     await member.ready()
                 else:
                     await self._finish(lease, call.result())
@@ -190,7 +193,7 @@ class _Book:
             self._changed.notify_all()
             self._end_if_over()
 
-    async def _take_back(self, lease: Lease, error: LostError) -> None:
+    async def _take_back(self, lease: Lease, error: LostError | GoneError) -> None:
         """Give a lease to others, without what is durable of it."""
         logger.info("%d samples come back: %s", len(lease.jobs), error)
         lease.losses += 1

@@ -157,7 +157,8 @@ def test_samples_that_are_drawn_anew_are_not_made_twice() -> None:
     assert set(folder.made.values()) == {1}
 
 
-def test_a_pair_that_is_gone_leaves_its_work_to_the_others() -> None:
+@pytest.mark.parametrize("end", [LostError("The pair was lost."), GoneError("It was lost once too often.")])
+def test_a_pair_that_is_gone_leaves_its_work_to_the_others(end: EndpointError) -> None:
     folder = Folder()
 
     class Going(Toy):
@@ -165,7 +166,10 @@ def test_a_pair_that_is_gone_leaves_its_work_to_the_others() -> None:
             if self.leases:
                 raise GoneError("The pair is gone.")
 
-    going = Going(folder, fails)
+    async def ends(number: int, given: Sequence[SampleJob]) -> None:
+        raise end
+
+    going = Going(folder, ends)
     reported = share(50, [going, Toy(folder, at_once)], folder)
     assert len(reported) == len(set(reported)) == 50
     assert 0 < len(going.leases) <= LANES
