@@ -8,6 +8,7 @@ never change; they go when the run is sealed, deleted or graded anew, and with `
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 import duckdb
 
 from rrti_sgl.db import folders, relations
+from rrti_sgl.db.connection import first_line
 from rrti_sgl.errors import StoreError, StoreLockedError
 
 logger = logging.getLogger(__name__)
@@ -61,7 +63,8 @@ def request(store: Path, timeout_s: float = 60.0) -> None:
                 raise StoreLockedError(message, "Wait longer, or until it is done.")
             time.sleep(POLL_S / 10)
         if failed.exists():
-            raise StoreError(f"The process that writes {store} could not write a snapshot: {failed.read_text().strip()}")
+            reason = failed.read_text(encoding="utf-8") or "it could not write why, either"
+            raise StoreError(f"The process that writes {store} could not write a snapshot: {reason}.")
     finally:
         wanted.unlink(missing_ok=True)
         failed.unlink(missing_ok=True)
@@ -142,6 +145,9 @@ class Answering(threading.Thread):
         except (StoreError, OSError, duckdb.Error) as error:
             logger.warning("no snapshot of %s: %s", self._store, error)
             for path in wanted:
-                path.with_suffix(FAILED).write_text(str(error).splitlines()[0], encoding="utf-8")
+                with contextlib.suppress(OSError):  # a full disk takes no reason; a request becomes a refusal all the same
+                    path.write_text(first_line(error), encoding="utf-8")
+                with contextlib.suppress(OSError):
+                    path.rename(path.with_suffix(FAILED))
         for path in wanted:
             path.unlink(missing_ok=True)

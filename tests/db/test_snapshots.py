@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -141,12 +143,20 @@ def test_without_a_writer_nobody_answers(path):
     assert told.stdout == f"{path}: nobody writes it; read it as it is\n"
 
 
-def test_a_snapshot_that_cannot_be_written_is_refused_with_the_reason(store, build, caplog):
+@pytest.mark.parametrize(("is_full", "reason"), [(False, r".*r1"), (True, "it could not write why, either")])
+def test_a_snapshot_that_cannot_be_written_is_refused_with_the_reason(store, build, caplog, monkeypatch, is_full, reason):
+    def full(path: Path, text: str, encoding: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if is_full:
+        monkeypatch.setattr(Path, "write_text", full)
     store.begin_run(build["run"]())
     snapshots.root_of(store.path).mkdir(parents=True)
     (snapshots.root_of(store.path) / "r1").touch()  # where its folder should be
-    with pytest.raises(StoreError, match=r"could not write a snapshot: .*r1"):
-        snapshots.request(store.path, 30)
+    for _ in range(1 + is_full):  # and the next one is answered, too
+        with pytest.raises(StoreError, match=f"could not write a snapshot: {reason}"):
+            snapshots.request(store.path, 30)
     assert "no snapshot" in caplog.text
 
 
