@@ -27,7 +27,11 @@ def head() -> str:
 
 
 def upgrade(path: Path, revision: str = "head") -> None:
-    """Bring the DuckDB file at `path` to `revision`, in one transaction; creates the file if there is none."""
+    """Bring the DuckDB file at `path` to `revision`, in one transaction; creates the file if there is none.
+
+    Raises:
+        StoreLockedError, StoreError: the file cannot be opened, as `rrti_sgl.db.connection.connect` says it.
+    """
     from alembic import command
 
     _run(command.upgrade, path, revision)
@@ -41,9 +45,13 @@ def downgrade(path: Path, revision: str) -> None:
 
 
 def _run(command: Callable[[Config, str], None], path: Path, revision: str) -> None:
+    import duckdb
     from alembic.config import Config
     from sqlalchemy import URL, create_engine
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import NullPool
+
+    from rrti_sgl.db.connection import open_error
 
     config = Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
@@ -54,5 +62,9 @@ def _run(command: Callable[[Config, str], None], path: Path, revision: str) -> N
         with engine.begin() as connection:
             config.attributes |= {"connection": connection, "store": path}
             command(config, revision)
+    except DBAPIError as error:
+        if not isinstance(error.orig, duckdb.IOException):
+            raise
+        raise open_error(path, str(error.orig)) from error
     finally:
         engine.dispose()

@@ -18,7 +18,7 @@ from rrti_sgl.db import attaching, checking, maintenance, sealing, snapshots
 from rrti_sgl.db.queries import QUERIES, run_query
 from rrti_sgl.db.store import Store
 from rrti_sgl.db.upgrading import BACKUP, current_revision, upgrade_file
-from rrti_sgl.errors import StoreError, StoreVersionError, UsageError
+from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError, UsageError
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.programs.scoring.settings import ScoreSettings
 from tests.db.conftest import declared, tables_of
@@ -276,11 +276,12 @@ def test_a_file_that_somebody_opened_in_between_is_left_to_them(first, monkeypat
 
         def too_late(*args):
             other.stdout.readline()
-            raise StoreError("held")
+            upgrade(*args)
 
+        upgrade = migrations.upgrade
         monkeypatch.setattr("rrti_sgl.db.upgrading.current_revision", lambda path: "0001")
         monkeypatch.setattr(migrations, "upgrade", too_late)
-        with pytest.raises(StoreError, match="held"):
+        with pytest.raises(StoreLockedError, match=r"is held open by .*, process \d+\. Wait until it is done"):
             upgrade_file(first)
         other.stdin.close()
     with duckdb.connect(str(first)) as connection:
