@@ -12,9 +12,9 @@ import duckdb
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
 from rrti_sgl.db import folders, relations, sealing, snapshots
+from rrti_sgl.db.tables import TABLES
 from rrti_sgl.errors import StoreError, UsageError, need_posix
 
-TABLES = ("runs", "calibrations", "problems", *relations.SEALED_VIEWS, "sealed_runs", "store_settings")
 # What goes with a run, by the table that it goes from. A calibration stays while another run decides by it.
 GOES = {
     "runs": "run_id = $run",
@@ -96,9 +96,22 @@ def vacuum(store: Path) -> tuple[int, int]:
         snapshots.discard(store)
         before = store.stat().st_size
     fresh = store.with_name(f"{store.name}.vacuum")
-    for path in (fresh, fresh.with_name(f"{fresh.name}.wal")):
+    _remove(fresh)  # of a process that was killed
+    try:
+        migrations.upgrade(fresh)
+        _replace(store, fresh)
+    finally:
+        _remove(fresh)
+    return before, store.stat().st_size
+
+
+def _remove(file: Path) -> None:
+    for path in (file, file.with_name(f"{file.name}.wal")):
         path.unlink(missing_ok=True)
-    migrations.upgrade(fresh)
+
+
+def _replace(store: Path, fresh: Path) -> None:
+    """Put an empty store, filled with what a store holds, in its place; raises as `vacuum`."""
     with opening.connect_memory() as connection:
         # A read-only attachment keeps writers out and, unlike a writing one, leaves nothing to do to a file that has been
         # replaced when it is closed. The file must not be opened a second time: closing that would free the lock.
@@ -115,7 +128,6 @@ def vacuum(store: Path) -> tuple[int, int]:
         with fresh.open("rb+") as file:
             os.fsync(file.fileno())
         fresh.replace(store)
-    return before, store.stat().st_size
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, fresh: Path) -> None:

@@ -1,6 +1,7 @@
 -- Are the top-k lists whole?
--- Rows: a finding for each sample with a token whose list has another number of ids than of log-probabilities, an id outside
---   the vocabulary or twice, probabilities that rise, or that add up to more than 1 (and the rounding of the compact layout).
+-- Rows: a finding for each sample with a token whose list has another number of ids than of log-probabilities, none of them
+--   (no list is NULL), an id outside the vocabulary or twice, probabilities that rise, or that add up to more than 1 (and the
+--   rounding of the compact layout).
 WITH lists AS (
     SELECT run_id, sample_id, position, 'base' AS model, base_topk_ids AS ids, base_topk_logprobs AS logprobs FROM tokens
     UNION ALL
@@ -11,6 +12,7 @@ judged AS (
         run_id, sample_id, position, model,
         CASE
             WHEN len(ids) IS DISTINCT FROM len(logprobs) THEN 'ids and log-probabilities of different number'
+            WHEN len(ids) = 0 THEN 'no entries'
             WHEN list_min(ids) < 0 OR list_max(ids) >= vocab_size OR len(list_filter(ids, lambda x: x IS NULL)) > 0
                 THEN 'ids outside the vocabulary'
             WHEN list_unique(ids) <> len(ids) THEN 'an id twice'

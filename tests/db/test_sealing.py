@@ -209,6 +209,7 @@ def test_damage_to_a_sealed_run_is_found(filled):
         ("UPDATE compact_tokens SET base_topk_ids = [3, 99] WHERE run_id = 'b'", "lists", "ids outside the vocabulary"),
         ("UPDATE compact_tokens SET base_topk_ids = [3, 3] WHERE run_id = 'b'", "lists", "an id twice"),
         ("UPDATE compact_tokens SET base_topk_ids = [3] WHERE run_id = 'b'", "lists", "of different number"),
+        ("UPDATE compact_tokens SET base_topk_ids = [], base_topk_codes = [] WHERE run_id = 'b'", "lists", "no entries"),
         ("UPDATE compact_tokens SET base_topk_codes = [5, 6] WHERE run_id = 'b'", "lists", "above 1 together"),
         ("UPDATE compact_tokens SET base_topk_codes = [200, 100] WHERE run_id = 'b'", "lists", "that rise"),
         ("UPDATE runs SET calibration_id = 'x' WHERE run_id = 'b'", "references", "names calibration x"),
@@ -303,6 +304,7 @@ def test_what_was_written_between_the_steps_of_a_vacuum_stays(filled, monkeypatc
     with pytest.raises(StoreError, match=r"was written to meanwhile.*Try again"):
         maintenance.vacuum(filled)
     assert filled.stat().st_ino == inode
+    assert not list(filled.parent.glob("*.vacuum*"))
 
 
 def test_a_store_without_sealed_runs_says_so(filled):
