@@ -16,7 +16,6 @@ from rrti_sgl.db import folders, inserting, record_rows, relations, run_ids
 from rrti_sgl.db.folders import Manifest
 from rrti_sgl.db.layouts import Precision, check_precision
 from rrti_sgl.db.sinks.buffered import BufferedSink
-from rrti_sgl.db.tables import TABLES
 from rrti_sgl.errors import StoreError, UsageError
 from rrti_sgl.records import CalibrationRecord, ProblemRecord, RunRecord, RunStatus, SampleTrace
 from rrti_sgl.sinks.refusals import check_unchanged
@@ -138,10 +137,16 @@ class ParquetSink(BufferedSink):
             return frozenset()
         for part in parts:
             Manifest.read(part).check_revision(part)
+        query = f"SELECT DISTINCT sample_id FROM {relations.rows_of(parts, 'stored_samples')}"
         with opening.connect_memory() as connection:
-            rows = connection.execute(f"FROM {relations.rows_of(parts, 'runs')} LIMIT 1").to_arrow_table()
-            check_unchanged(record_rows.record_of(RunRecord, rows.to_pylist()[0]), run)
-        return samples_in(place)
+            try:
+                rows = connection.execute(f"FROM {relations.rows_of(parts, 'runs')} LIMIT 1").to_arrow_table()
+                samples = connection.execute(query).fetchall()
+            except duckdb.Error as error:
+                message = f"The parts of run {run.run_id} in {self.folder} cannot be read: {opening.first_line(error)}"
+                raise StoreError(message, "Put them back as they were, or begin a new run.") from error
+        check_unchanged(record_rows.record_of(RunRecord, rows.to_pylist()[0]), run)
+        return frozenset(sample_id for (sample_id,) in samples)
 
     def _write_part(self, run_id: str, traces: Sequence[SampleTrace]) -> None:
         run, told = self._records[run_id], self._told[run_id]
@@ -150,8 +155,9 @@ class ParquetSink(BufferedSink):
         self._number += 1
         name = f"{self._writer}-{self._number:06d}"
         try:
-            if self._tables is None:
-                self._tables = _empty_tables()
+            if self._tables is None:  # a part goes through them into files as a run that is sealed does
+                self._tables = opening.connect_memory()
+                relations.create_empty(self._tables)
             self._tables.execute("BEGIN TRANSACTION")
             try:
                 inserting.insert_records(self._tables, "runs", [run])
@@ -179,21 +185,3 @@ class ParquetSink(BufferedSink):
             rows += trace.sample.n_tokens
         if part:
             yield part
-
-
-def samples_in(place: Path) -> frozenset[str]:
-    """Ids of the samples that the parts of a run have, which lie in this folder."""
-    if not (parts := relations.complete_in(place)):
-        return frozenset()
-    with opening.connect_memory() as connection:
-        samples = relations.rows_of(parts, "stored_samples")
-        found = connection.execute(f"SELECT DISTINCT sample_id FROM {samples}").fetchall()
-    return frozenset(sample_id for (sample_id,) in found)
-
-
-def _empty_tables() -> duckdb.DuckDBPyConnection:
-    """The tables of a store in memory: a part goes through them into files as a run that is sealed does."""
-    connection = opening.connect_memory()
-    for table in TABLES.values():
-        connection.execute(f"CREATE TABLE {table.name} ({table.definition})")
-    return connection

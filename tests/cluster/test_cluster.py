@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'rrti-sgl[ray]'")
 
 from rrti_sgl.cli.clustering import ClusterOptions  # noqa: E402
 from rrti_sgl.cli.pairing import PairOptions  # noqa: E402
-from rrti_sgl.db.sinks.parquet_parts import samples_in  # noqa: E402
+from rrti_sgl.db import relations  # noqa: E402
 from rrti_sgl.db.store import Store  # noqa: E402
 from rrti_sgl.errors import EndpointError, StoreError, UsageError  # noqa: E402
 from rrti_sgl.programs.cluster.cluster import (  # noqa: E402
@@ -216,7 +217,8 @@ def test_a_driver_that_is_killed_goes_on_from_what_the_parts_hold(tmp_path: Path
     driver.kill()
     driver.wait()
     [run_id] = (path.name for path in parts.iterdir())
-    held = samples_in(parts / run_id)
+    files = [relations.file_of(part, "stored_samples") for part in relations.complete_in(parts / run_id)]
+    held = {name for file in files for name in pq.read_table(file)["sample_id"].to_pylist()}
     with Store.open(tmp_path / "traces.duckdb", parts=parts) as store:
         made: list[int] = []
         record = asyncio.run(

@@ -131,14 +131,17 @@ def test_what_cannot_be_begun(tmp_path):
     asyncio.run(scenario())
 
 
-def test_parts_of_another_schema_are_not_continued(tmp_path):
+def test_parts_of_another_schema_or_that_cannot_be_read_are_not_continued(tmp_path):
     async def scenario():
         async with ParquetSink(tmp_path) as sink:
             await sink.begin(make_run())
         [part] = parts(tmp_path)
-        manifest = json.loads((part / "manifest.json").read_text())
-        (part / "manifest.json").write_text(json.dumps(manifest | {"revision": "9999"}))
         async with ParquetSink(tmp_path) as sink:
+            (part / "stored_samples.parquet").write_bytes(b"PAR1")
+            with pytest.raises(StoreError, match=r"parts of run r1 in .* cannot be read: .*too small"):
+                await sink.begin(make_run(), resume=True)
+            manifest = json.loads((part / "manifest.json").read_text())
+            (part / "manifest.json").write_text(json.dumps(manifest | {"revision": "9999"}))
             with pytest.raises(StoreVersionError, match="schema 9999"):
                 await sink.begin(make_run(), resume=True)
 
