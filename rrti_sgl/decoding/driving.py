@@ -131,6 +131,8 @@ def truncate(trace: TraceBuilder, n: int) -> None:
         if gathered is not None:
             kept = sum(position < n for position in rows.positions)  # positions ascend
             rows.positions, rows.parts = rows.positions[:kept], [gathered[:kept]] if kept else []
+    if trace.measured is not None:
+        trace.measured = trace.measured[:n]
     trace.discarded = trace.drafted - sum(drawn >= 0 for drawn in trace.base_token_ids)
 
 

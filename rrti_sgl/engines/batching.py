@@ -6,6 +6,7 @@ import asyncio
 
 from rrti_sgl.engines.engine import Engine
 from rrti_sgl.engines.wire import GenerateRequest, Generation
+from rrti_sgl.errors import EndpointError
 
 
 class Batcher:
@@ -36,6 +37,8 @@ class Batcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _, future in self._waiting:
+            future.cancel()
 
     async def generate(self, request: GenerateRequest) -> Generation:
         """Submit one request and wait for its answer."""
@@ -75,6 +78,8 @@ class Batcher:
     async def _call(self, batch: list[tuple[GenerateRequest, asyncio.Future[Generation]]]) -> None:
         try:
             answers = await self.engine.generate([request for request, _ in batch])
+            if len(answers) != len(batch):
+                raise EndpointError(f"{self.engine.info.name} gave {len(answers)} answers to {len(batch)} requests.")
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()

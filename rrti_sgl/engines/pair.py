@@ -168,7 +168,8 @@ async def connect(
         to_pair = reasoning_vocabulary.renumbered
         if to_pair and isinstance(reasoning, FusedSide):
             raise PairMismatchError(
-                f"Special tokens of the two models have other ids ({to_pair}), which one server for both cannot renumber.",
+                f"Special tokens of the two models have other ids ({dict(to_pair.to_pair)}), which one server for both "
+                "cannot renumber.",
                 "Serve the models as two servers (`rrti serve`), or compare them id by id: "
                 f"{argument('special_tokens', 'as-is')}.",
             )

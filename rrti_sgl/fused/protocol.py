@@ -100,7 +100,8 @@ class Steering:
         if not isinstance(value, Mapping):
             raise UsageError(f"{KEY} = {value!r} is no mapping.", "Send names with values, such as tau.")
         asked = {str(name): told for name, told in value.items()}
-        if asked.get("gate", defaults.get("gate")) != defaults.get("gate"):
+        gate = defaults.get("gate", _PLAIN.gate)
+        if asked.get("gate", gate) != gate:
             defaults = {name: told for name, told in defaults.items() if name in _NAMES}
         asked = {**defaults, **asked}
         known = {name: asked.pop(name) for name in (*_NAMES, "gate") if name in asked}

@@ -59,12 +59,15 @@ class Arrangement:
     notes: tuple[str, ...] = ()
 
 
-def check_replicas(options: ServingOptions) -> None:
-    """Refuse a number of replicas that is none, or where there is no router to put before them.
+def check_places(options: ServingOptions) -> None:
+    """Refuse one port for two servers, and a number of replicas that is none, or where no router can be put before them.
 
     Raises:
-        UsageError: names the number, or what is missing.
+        UsageError: names the port or the number, or what is missing.
     """
+    base, reasoning = options.ports
+    if base and base == reasoning:
+        raise UsageError(f"{argument('base_port', base)} is the reasoning model's port, too.", "Name two ports.")
     if options.replicas < 1:
         raise UsageError(f"{argument('replicas', options.replicas)} is below 1.", "Use 1 or more.")
     if options.replicas > 1:
@@ -132,7 +135,7 @@ def arrange(base: Server, reasoning: Server, options: ServingOptions, gpus: Sequ
         UsageError: the models do not fit, or a GPU or the router is missing; with the figures.
         PairMismatchError: the models cannot share a vocabulary.
     """
-    check_replicas(options)
+    check_places(options)
     base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
     if options.key is not None:
         base.key = reasoning.key = options.key
@@ -183,8 +186,10 @@ def _arrange_on_cpu(base: Server, reasoning: Server, options: ServingOptions) ->
 
 
 def _tensor_parallel(server: Server) -> int:
-    text = flag_value(server.flags, *_TENSOR_PARALLEL) or "1"
-    if not text.isdigit() or int(text) < 1:
+    text = flag_value(server.flags, *_TENSOR_PARALLEL)
+    if text is None:
+        return 1
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise UsageError(f"The {server.name} server's tensor parallelism {text!r} is no number.", "Use --tp 2, for example.")
     return int(text)
 
@@ -220,7 +225,8 @@ def _serving(
 ) -> Serving:
     copies = []
     for indices, flags in zip(placed, planned, strict=True):
-        if (asked := flag_value(server.flags, *_TENSOR_PARALLEL)) is not None and int(asked) != len(indices):
+        asked = flag_value(server.flags, *_TENSOR_PARALLEL)
+        if asked is not None and _tensor_parallel(server) != len(indices):
             raise UsageError(
                 f"The {server.name} server has {len(indices)} GPUs, but its flags ask for tensor parallelism over {asked}.",
                 f"Name {asked} GPUs for each replica, or leave the flag out: it follows from the GPUs.",

@@ -12,7 +12,7 @@ from rrti_sgl.fused import ALGORITHM
 from rrti_sgl.fused.plugin import VARIABLE
 from rrti_sgl.fused.protocol import DEFAULTS_VARIABLE, GATES_VARIABLE
 from rrti_sgl.records import Json
-from rrti_sgl.serving.arrangement import SIZE_FLAGS, Arrangement, ServingOptions, check_replicas, flag_value, model_sizes
+from rrti_sgl.serving.arrangement import SIZE_FLAGS, Arrangement, ServingOptions, check_places, flag_value, model_sizes
 from rrti_sgl.serving.gpus import Gpu, visible_gpus
 from rrti_sgl.serving.keys import own_key
 from rrti_sgl.serving.memory import MOST_DRAFTED, demand_flags, plan_both
@@ -100,7 +100,12 @@ def arrange_fused(
             "One server for both models takes no GPUs and no flags for one of the models.",
             f"Leave these options out, or {argument('fused')}.",
         )
-    check_replicas(options)
+    if options.ports[0]:
+        raise UsageError(
+            "One server for both models has one port.",
+            f"Name it by {argument('reasoning_port')}, or leave {argument('fused')} out.",
+        )
+    check_places(options)
     base.flags, reasoning.flags = options.base_flags, options.reasoning_flags
     sizes, draft_tokens = model_sizes(base, reasoning), options.draft_tokens or DRAFT_TOKENS
     notes: tuple[str, ...] = ()

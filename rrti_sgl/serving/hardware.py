@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.serving.gpus import visible_gpus
+from rrti_sgl.serving.keys import LOOPBACK
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -21,7 +22,7 @@ def hardware_of(url: str, device: str | None) -> str | None:
         url: its address.
         device: as the server reports it: "cpu", "cuda" or another.
     """
-    if urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"):
+    if urlsplit(url).hostname not in LOOPBACK:
         return None
     if device == "cpu":
         return f"{cpu_name()}, {os.cpu_count()} cores"

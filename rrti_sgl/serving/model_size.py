@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrti_sgl import bounds
 from rrti_sgl.errors import UsageError
 
 _DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "fp8_e4m3": 1, "fp8_e5m2": 1}
@@ -86,21 +88,21 @@ def size_from_config(
         UsageError: a field is missing, or the architecture keeps something other than keys and values of every layer.
     """
     text: Mapping[str, Any] = config.get("text_config") or config
+    if not isinstance(text, Mapping):
+        raise UsageError(f"The config.json of {name!r} has no usable text_config = {text!r:.60}.", _REMEDY)
     served = _served_dtype(name, dtype, text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype"))
-    try:
-        layers, heads, hidden = (int(text[f]) for f in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
-        vocab, context = int(text["vocab_size"]), int(text["max_position_embeddings"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"The config.json of {name!r} has no usable {error}.", _REMEDY) from error
-    kinds = set(text.get("layer_types") or []) - {"full_attention", "sliding_attention"}
+    number = functools.partial(_number, name, text)
+    layers, heads, hidden = map(number, ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    vocab, context = number("vocab_size"), number("max_position_embeddings")
+    named = text.get("layer_types")
+    kinds = set(map(str, named if isinstance(named, list) else ())) - {"full_attention", "sliding_attention"}
     if "kv_lora_rank" in text or kinds:
         raise UsageError(
             f"{name!r} caches something other than keys and values ({', '.join(sorted(kinds)) or 'latent attention'}); "
             "its memory cannot be planned.",
             _REMEDY,
         )
-    kv_heads = int(text.get("num_key_value_heads") or heads)
-    head_dim = int(text.get("head_dim") or hidden // heads)
+    kv_heads, head_dim = number("num_key_value_heads", heads), number("head_dim", hidden // heads)
     tied = bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False)))
     cache_bytes = _DTYPE_BYTES.get(kv_dtype, served)
     if tensors is not None:
@@ -108,6 +110,14 @@ def size_from_config(
     else:
         weight_bytes = served * _parameters(name, text, tied, layers, hidden, heads * head_dim, kv_heads * head_dim)
     return ModelSize(name, weight_bytes, 2 * layers * kv_heads * head_dim * cache_bytes, kv_heads, vocab, context)
+
+
+def _number(name: str, text: Mapping[str, Any], field: str, default: int | None = None) -> int:
+    """A field of a configuration that counts something; the default where it is missing or null."""
+    value = default if text.get(field) is None else text[field]
+    if type(value) is not int or not 1 <= value <= bounds.WHOLE:
+        raise UsageError(f"The config.json of {name!r} has no usable {field} ({value!r:.60}).", _REMEDY)
+    return value
 
 
 def _served_dtype(name: str, dtype: str, stored: object) -> int:
@@ -134,18 +144,19 @@ def _stored_bytes(tensors: Iterable[StoredTensor], served: int, tied: bool) -> i
 
 def _parameters(name: str, text: Mapping[str, Any], tied: bool, layers: int, hidden: int, q: int, kv: int) -> int:
     """Parameters of a dense decoder; `q` and `kv` are the widths of queries and of keys."""
-    if text.get("model_type") not in _DENSE or "intermediate_size" not in text:
+    if str(text.get("model_type")) not in _DENSE or "intermediate_size" not in text:
         raise UsageError(
             f"The weight files of {name!r} cannot be read, and parameters of type {text.get('model_type')!r} cannot be "
             "counted from config.json.",
             "Download the model first. " + _REMEDY,
         )
-    embeddings = int(text["vocab_size"]) * hidden * (1 if tied else 2)
+    embeddings = text["vocab_size"] * hidden * (1 if tied else 2)
     attention = 2 * hidden * q + 2 * hidden * kv
     biases = q + 2 * kv if text["model_type"] == "qwen2" or text.get("attention_bias") else 0
-    head_norms = 2 * int(text.get("head_dim") or 0) if text["model_type"] == "qwen3" else 0
-    layer = attention + biases + head_norms + 3 * hidden * int(text["intermediate_size"]) + 2 * hidden
-    return embeddings + layers * layer + hidden
+    head_norms = 2 * (text.get("head_dim") or 0) if text["model_type"] == "qwen3" else 0
+    layer = attention + biases + head_norms + 3 * hidden * _number(name, text, "intermediate_size") + 2 * hidden
+    total: int = embeddings + layers * layer + hidden
+    return total
 
 
 def read_model_size(model: str, *, dtype: str = "auto", kv_dtype: str = "auto") -> ModelSize:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from rrti_sgl import server_plugin
-from rrti_sgl.errors import UsageError
+from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.serving.keys import own_key
-from rrti_sgl.serving.server_process import OwnedProcess
+from rrti_sgl.serving.server_process import OwnedProcess, check_port
 from rrti_sgl.serving.versions import check_installed
 from rrti_sgl.tinypair.bundle import BASE_NAME, bundled_pair
 
@@ -37,7 +37,7 @@ COMMON_FLAGS: Mapping[str, str | None] = {
 }
 DETERMINISTIC = "--enable-deterministic-inference"
 _PORTS = range(20_000, 30_000)
-_OTHER_KEYS = {"--api-key", "--admin-api-key"}
+_OTHER_KEYS, _PORT = {"--api-key", "--admin-api-key"}, "--port"
 TOKEN_IDS_ONLY = ("--skip-tokenizer-init",)
 """For servers that nobody else asks: no text goes in or out, and no process of theirs turns tokens into text."""
 STREAMS_WHAT_IS_NEW = ("--incremental-streaming-output",)
@@ -156,7 +156,8 @@ class Server(OwnedProcess):
         """Start the process; `is_ready` tells when it answers.
 
         Raises:
-            UsageError: SGLang is not installed, deterministic inference is asked for on a CPU, or a key is among the flags.
+            UsageError: SGLang is not installed, deterministic inference is asked for on a CPU, or a key or a port is among
+                the flags.
             EndpointError: its version is not supported.
         """
         check_installed()
@@ -166,10 +167,16 @@ class Server(OwnedProcess):
                 f"{DETERMINISTIC}: none of SGLang's deterministic attention backends runs on a CPU.",
                 "Leave it out, or serve on a GPU.",
             )
-        if named := {flag.partition("=")[0] for flag in self.flags} & _OTHER_KEYS:
+        named = {flag.partition("=")[0] for flag in self.flags}
+        if keys := named & _OTHER_KEYS:
             raise UsageError(
-                f"{min(named)}: servers that are started here have a key of their own, which no command line shows.",
+                f"{min(keys)}: servers that are started here have a key of their own, which no command line shows.",
                 "Leave it out; `rrti serve` can take a key from a file.",
+            )
+        if _PORT in named:
+            raise UsageError(
+                f"{_PORT}: this server would not be found at a port that a flag of SGLang's names.",
+                f"Leave it out, or name {argument('base_port')} and {argument('reasoning_port')}.",
             )
         if Path(self.model).is_dir():
             # The server reports this name, and clients load the tokenizer from it wherever they run.
@@ -225,7 +232,7 @@ class ServedPair:
         """End these servers and start them again, at their addresses; where they share a GPU, both.
 
         Raises:
-            ServerLaunchError: one does not come up.
+            ServerLaunchError: one does not come up, or something else listens at its port.
         """
         again = [server for server in self.servers if self.in_turn or server.name in names]
         for server in again:
@@ -233,6 +240,8 @@ class ServedPair:
         self._start(again)
 
     def _start(self, servers: Sequence[Serving]) -> None:
+        for port in filter(None, (server.port for server in servers)):
+            check_port(port)  # before a model is loaded at another
         start = time.monotonic()
         for server in servers:
             server.start()

@@ -6,16 +6,18 @@ without a chance to clean up.
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rrti_sgl.errors import ServerLaunchError, UsageError
+from rrti_sgl.errors import ServerLaunchError, UsageError, argument
 from rrti_sgl.serving import keys
 from rrti_sgl.serving.family import STALLED_S, Family
 from rrti_sgl.serving.lifeline import LIFELINE_VARIABLE
@@ -59,13 +61,26 @@ class OwnedProcess:
         return f"{self.name} server"
 
     def launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start the process; `is_ready` tells when it answers."""
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        keys.keep(keys.key_path(self.port), self.key)
-        read_end, self._lifeline = os.pipe()
-        os.write(self._lifeline, f"{self.key}\n".encode())
+        """Start the process; `is_ready` tells when it answers.
+
+        Raises:
+            ServerLaunchError: something else listens at the port: it would be taken for this server.
+            UsageError: the log or the key cannot be written.
+        """
+        check_port(self.port)
         try:
-            with self.log_path.open("wb" if self._family is None else "ab") as log:  # one that is started again goes on
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            log = self.log_path.open("wb" if self._family is None else "ab")  # one that is started again goes on
+        except OSError as error:
+            raise UsageError(
+                f"The log {self.log_path} cannot be written ({error.strerror}).",
+                f"Name another folder: {argument('log_dir')}.",
+            ) from error
+        with log:
+            keys.keep(keys.key_path(self.port), self.key)
+            read_end, self._lifeline = os.pipe()
+            os.write(self._lifeline, f"{self.key}\n".encode())
+            try:
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -75,8 +90,8 @@ class OwnedProcess:
                     pass_fds=(read_end,),
                     start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
                 )
-        finally:
-            os.close(read_end)
+            finally:
+                os.close(read_end)
         self._family = Family(self.process.pid, self.log_path)
         logger.info("started %s, pid %d, log %s", self.title, self.process.pid, self.log_path)
 
@@ -105,7 +120,7 @@ class OwnedProcess:
         except urllib.error.HTTPError as error:
             error.close()
             return False
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+        except (OSError, http.client.HTTPException):
             return False
         if ready:
             self._family.remember()
@@ -133,9 +148,9 @@ class OwnedProcess:
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+            keys.forget(self.port)
         if self.process is None:
             return
-        keys.forget(self.port)
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, signal_number)
@@ -147,6 +162,19 @@ class OwnedProcess:
                 continue
         self.process.wait()
         self.process = None
+
+
+def check_port(port: int) -> None:
+    """Refuse a loopback port that something listens at.
+
+    Raises:
+        ServerLaunchError: names it.
+    """
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        message = f"No server can be started at port {port} ({os.strerror(error.errno or 0)})."
+        raise ServerLaunchError(message, "Name another port, or end what listens there.") from error
 
 
 def _no_proxy(environment: Mapping[str, str]) -> dict[str, str]:

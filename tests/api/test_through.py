@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rrti_sgl.decoding.driving import truncate
 from rrti_sgl.decoding.endpoint import EndpointDecoding
 from rrti_sgl.decoding.job import DecodeOptions, GivenContinuation, Prefix, SampleJob
 from rrti_sgl.decoding.packed_trace import pack, unpack
@@ -32,6 +33,7 @@ from rrti_sgl.science.gates import (
     load_gate,
 )  # fmt: skip
 from rrti_sgl.science.matched import PositionGate
+from rrti_sgl.science.metrics import METRICS
 from rrti_sgl.sinks.memory import MemorySink
 from tests.api.toy import opened
 from tests.decoded import decode
@@ -169,6 +171,16 @@ def test_a_trace_that_cannot_be_read_is_none(changed: dict[str, Any]) -> None:
         unpack(packed | changed, TraceBuilder(3, NeverGate("ce")), 7)
     with pytest.raises(ValueError, match="0 to 2"):
         unpack(packed, TraceBuilder(3, NeverGate("ce")), 3)
+
+
+def test_a_trace_that_a_stop_string_cut_is_packed_as_one() -> None:
+    [trace] = asyncio.run(decode(toy_pair(), [job()], NeverGate("ce"), OPTIONS))
+    trace.measured = np.zeros((len(trace), len(METRICS)))  # as a server with both models tells it
+    truncate(trace, 2)
+    again = TraceBuilder(3, NeverGate("ce"))
+    unpack(pack(trace), again, 7)
+    assert len(again) == 2
+    assert again.metrics()["ce"].tolist() == trace.metrics()["ce"].tolist()
 
 
 class Garbled(EndpointSide):

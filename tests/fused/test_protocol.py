@@ -71,6 +71,7 @@ def test_a_mapping_will_do_and_the_server_s_own_stand_behind_it():
     defaults = {"gate": "divergence", "metric": "kl", "tau": 0.7}
     assert Steering.from_json(None, defaults).gate_params == {"metric": "kl", "tau": 0.7}
     assert Steering.from_json({"tau": 0.2}, defaults).gate_params == {"metric": "kl", "tau": 0.2}
+    assert Steering.from_json({"gate": "divergence"}, {"tau": 0.7}).gate_params == {"tau": 0.7}  # which it was anyway
     other = Steering.from_json({"gate": "random", "rho": 0.1}, {**defaults, "trace": 4})
     assert (other.gate_params, other.trace) == ({"rho": 0.1}, 4)
 

@@ -127,6 +127,7 @@ def test_every_argument_that_messages_name_is_one_in_python_and_on_the_command_l
         assert is_dataclass(record)
         known |= {field.name for field in fields(record)}
     known |= {"base_template", "reasoning_template", "memory_limit", "unfinished", "parts"}  # three are commands'
+    known |= {"base_port", "reasoning_port"}  # `ports` of `ServingOptions`
     named = {
         node.args[0].value
         for _, tree in modules()

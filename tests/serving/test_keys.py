@@ -72,9 +72,15 @@ def test_a_key_from_a_file(tmp_path: Path) -> None:
         keys.given_key(tmp_path)
 
 
-@pytest.mark.parametrize("flag", ["--api-key=abc", "--admin-api-key"])
-def test_a_key_among_the_flags_is_refused(tmp_path: Path, flag: str) -> None:
-    with pytest.raises(UsageError, match="no command line shows") as caught:
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--api-key=abc", "no command line shows"), ("--admin-api-key", "no command line shows"),
+        ("--port=7000", "would not be found at a port"),
+    ],
+)  # fmt: skip
+def test_a_key_or_a_port_among_the_flags_is_refused(tmp_path: Path, flag: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         Server("m", "base", tmp_path, [flag], device="cpu").start()
     assert "abc" not in str(caught.value)
 

@@ -78,7 +78,14 @@ def test_a_tied_output_layer_in_the_file_is_not_counted_twice() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_hidden_layers": None}, "no usable"),
+        ({"num_hidden_layers": None}, r"no usable num_hidden_layers \(None\)"),
+        ({"num_attention_heads": 0}, r"no usable num_attention_heads \(0\)"),
+        ({"num_key_value_heads": -1}, r"no usable num_key_value_heads \(-1\)"),
+        ({"head_dim": "x"}, "no usable head_dim"),
+        ({"intermediate_size": "x"}, "no usable intermediate_size"),
+        ({"vocab_size": 10**400}, "no usable vocab_size"),
+        ({"text_config": "x"}, "no usable text_config"),
+        ({"layer_types": [["x"]]}, "caches something other"),
         ({"kv_lora_rank": 512}, "latent attention"),
         ({"layer_types": ["linear_attention", "full_attention"]}, "linear_attention"),
         ({"model_type": "qwen3_moe"}, "qwen3_moe"),

@@ -101,8 +101,13 @@ def test_replicas_of_both_models_have_a_gpu_each_behind_a_router(monkeypatch: py
     assert set(TOKEN_IDS_ONLY) <= set(started[1].flags)
     assert [note.partition(":")[0] for note in notes[:-1]] == ["GPU 0", "GPU 1"]
 
-    for n, message in ((4, "4 servers for both models need a GPU each; 3 are visible"), (0, "replicas=0 is below 1")):
-        refused = open_pair(None, None, None, None, options=ServingOptions(device="cuda", replicas=n), fused=True)
+    for n, ports, message in (
+        (4, (0, 0), "4 servers for both models need a GPU each; 3 are visible"),
+        (0, (0, 0), "replicas=0 is below 1"),
+        (2, (7001, 0), "has one port. Name it by reasoning_port="),
+    ):
+        options = ServingOptions(device="cuda", replicas=n, ports=ports)
+        refused = open_pair(None, None, None, None, options=options, fused=True)
         with pytest.raises(UsageError, match=message), refused:
             pass
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from aiohttp import web
 
 from rrti_sgl.cli import serve as serving
 from rrti_sgl.engines.transport import Transport, TransportLimits
-from rrti_sgl.errors import EndpointError, ServerLaunchError
+from rrti_sgl.errors import EndpointError, ServerLaunchError, UsageError
 from rrti_sgl.serving import family, keys
 from rrti_sgl.serving.server import ServedPair, free_port
 from rrti_sgl.serving.server_process import OwnedProcess
@@ -88,6 +89,31 @@ def test_no_proxy_of_the_environment_stands_before_a_server_of_ours(tmp_path: Pa
         assert b"no_proxy=x.org,127.0.0.1,localhost" in told
     finally:
         server.stop()
+
+
+def test_who_listens_at_a_port_is_not_taken_for_a_server_of_ours_and_keeps_its_key(tmp_path: Path) -> None:
+    server = Small(tmp_path)
+    keys.keep(keys.key_path(server.port), "o" * 20)
+    with socket.create_server(("127.0.0.1", server.port)):
+        for start in (server.start, ServedPair(Small(tmp_path), server, in_turn=True).__enter__):
+            with pytest.raises(ServerLaunchError, match=f"at port {server.port} .*in use"):
+                start()
+    server.stop()
+    assert not list(tmp_path.glob("*.log"))  # nothing was started at the other port either
+    assert keys.found_key(server.url) == "o" * 20
+
+
+def test_what_cannot_be_started_leaves_nothing(tmp_path: Path) -> None:
+    server = Small(tmp_path)
+    server.log_path.mkdir()
+    with pytest.raises(UsageError, match=r"base\.log cannot be written \(Is a directory\)"):
+        server.start()
+    server.log_path.rmdir()
+    with pytest.raises(FileNotFoundError):
+        server.launch([str(tmp_path / "no program")], os.environ)
+    assert keys.found_key(server.url) == "k" * 20
+    server.stop()
+    assert keys.found_key(server.url) is None
 
 
 @pytest.mark.parametrize(("program", "gives_up"), [(SLEEPS, True), (WORKS, False), (WRITES, False)])

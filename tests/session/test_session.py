@@ -14,6 +14,7 @@ from rrti_sgl.decoding.chunked import ChunkedSample
 from rrti_sgl.decoding.events import Event, Finished, Takeover, TextSettled, TokensAccepted
 from rrti_sgl.decoding.job import DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
+from rrti_sgl.engines.batching import Batcher
 from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.pair import Pair
 from rrti_sgl.engines.wire import GenerateRequest, Generation, Sampling
@@ -171,6 +172,38 @@ class Failing(OwnEngine):
         if self.broken:
             raise EndpointError("It is broken.")
         return await super().generate(requests)
+
+
+class Short(OwnEngine):
+    """Forgets the last request of a batch."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
+        return (await super().generate(requests))[:-1]
+
+
+def test_an_engine_that_gives_too_few_answers_is_told_and_nobody_waits() -> None:
+    pair = Pair(Short(0.7), OwnEngine(1.9), toy_vocabulary(), toy_vocabulary())
+    with pytest.raises(EndpointError, match=r"own gave [0-2] answers to [1-3] requests"):
+        asyncio.run(asyncio.wait_for(decode(pair, [make_job(seed) for seed in range(3)], GUIDED, options()), 60))
+
+
+def test_who_waits_behind_a_call_is_let_go_when_the_batcher_ends() -> None:
+    async def go() -> None:
+        async with Batcher(Held(0.7), max_batch=1) as batcher:
+            waiting = [asyncio.create_task(batcher.generate(GenerateRequest((1,), 1, 1))) for _ in range(3)]
+            await asyncio.sleep(0)
+        done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
+        assert all(isinstance(each, asyncio.CancelledError) for each in done)
+
+    asyncio.run(go())
+
+
+class Held(OwnEngine):
+    """Never answers."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 class Scaled(OwnEngine):
