@@ -28,11 +28,15 @@ def calibrate_on_run(store: Store, run_id: str, *, metric: str, spike_ratio: flo
         spike_ratio: share of base tokens that are to lie above tau.
 
     Raises:
-        UsageError: no diagnose run, no scores of that metric, or a ratio that the scores do not allow.
+        UsageError: no diagnose run, one that is not finished, no scores of that metric, or a ratio that they do not allow.
     """
     run = store.get_run(run_id)
     if run.program != "diagnose":
         raise UsageError(f"Run {run_id} is of program {run.program!r}.", "Calibrate on a `diagnose` run.")
+    if run.status != "finished":  # what is there of it are its shorter samples
+        raise UsageError(
+            f"Run {run_id} is {run.status}: its samples are not all there.", f"Finish it: `{command('run', resume=run_id)}`."
+        )
     if run.base_model is None or run.reasoning_model is None:
         raise UsageError(f"Run {run_id} does not say which models it used.", "Calibrate on another run.")
     scores = store.scores(run_id, metric)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,10 +22,10 @@ from rrti_sgl.programs.program import WINDOW
 from rrti_sgl.programs.stored.calibrate import of_what_is_compared
 from rrti_sgl.programs.tables.numbers import RATE
 from rrti_sgl.programs.tables.table import Column, Table, rows_table
-from rrti_sgl.programs.values import Count, Nats, Natural
+from rrti_sgl.programs.values import Count, Nats, Natural, Positive
 from rrti_sgl.records import RunRecord
-from rrti_sgl.science.calibration import check_compatible
-from rrti_sgl.science.regating import Outcome, Regating, ScoredTokens, calibrated_rules, compared, ratio_for_budget
+from rrti_sgl.science.calibration import check_compatible, sweep
+from rrti_sgl.science.regating import Outcome, Regating, ScoredTokens, compared, ratio_for_budget
 from rrti_sgl.science.threshold import ThresholdRule, Warmup
 from rrti_sgl.statistics.resampling import Interval
 
@@ -76,7 +76,7 @@ class WhatIfOptions:
     stored: Annotated[bool, _gate("Replay the gate of the run.", flag="--stored")] = False
     calibrate_on: Annotated[str | None, _gate("Take ratios of this run's scores.", metavar="RUN")] = None
     use_lambda: Annotated[bool, _gate("Second condition on or off.", name="lambda", flag="--lambda/--no-lambda")] = False
-    lambda_: Annotated[float | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
+    lambda_: Annotated[Positive | None, _gate("Its factor, in place of a calibration's.", name="lambda_value")] = None
     window: Annotated[Count, _gate("Length of the local mean, tokens.")] = WINDOW
     warmup: Annotated[Warmup, _gate("Rule for position < window: tau, partial or never.")] = "tau"
     rolling: Annotated[Count, _gate("Compare the mean of the last so many scores with tau, not the score.")] = 1
@@ -97,9 +97,10 @@ class WhatIfOptions:
         values = validated(options, cls)
         return cls(**{"use_lambda": values.get("lambda_") is not None, **values})
 
-    def rule(self, tau: float, lambda_: float | None) -> ThresholdRule:
-        """A rule with these thresholds and the other options."""
-        return ThresholdRule(tau, lambda_, self.window, self.warmup, self.cooldown, self.rolling)
+    def rule(self, tau: float, calibrated: float | None = None) -> ThresholdRule:
+        """A rule with this threshold and the other options; where lambda is on, its factor is that given or calibrated."""
+        factor = None if not self.use_lambda else calibrated if self.lambda_ is None else self.lambda_
+        return ThresholdRule(tau, factor, self.window, self.warmup, self.cooldown, self.rolling)
 
     def __post_init__(self) -> None:
         chosen = {
@@ -221,7 +222,7 @@ def what_if(store: Store, reference: str | None, options: WhatIfOptions) -> What
     if options.stored:
         gates: list[tuple[float | None, ThresholdRule]] = [(None, _stored_rule(run))]
     elif options.tau is not None:
-        gates = [(None, options.rule(options.tau, options.lambda_))]
+        gates = [(None, options.rule(options.tau))]
     elif options.calibration_id is not None:
         gates = [_calibration_gate(store, run, metric, options)]
     else:
@@ -289,7 +290,7 @@ def _calibration_gate(store: Store, run: RunRecord, metric: str, options: WhatIf
         tokenizer_hash=run.tokenizer_hash,
     )
     found = of_what_is_compared(store, calibration, rolling=options.rolling, entropy_tau=options.entropy_tau)
-    return found.spike_ratio, options.rule(found.tau, (options.lambda_ or found.lambda_) if options.use_lambda else None)
+    return found.spike_ratio, options.rule(found.tau, found.lambda_)
 
 
 def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
@@ -299,7 +300,7 @@ def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
     differences = [
         f"{name} is {getattr(source, name)!r} there and {getattr(run, name)!r} here"
         for name in names
-        if getattr(source, name) != getattr(run, name)
+        if getattr(source, name) != getattr(run, name) and not (name == "k" and run.score_kind == "full")
     ]
     if differences:
         raise CalibrationMismatchError(
@@ -312,16 +313,12 @@ def _calibration_run(store: Store, run: RunRecord, reference: str) -> RunRecord:
 def _calibrated_gates(
     regating: Regating, rollouts: ScoredTokens, options: WhatIfOptions
 ) -> list[tuple[float | None, ThresholdRule]]:
-    template = options.rule(math.inf, 1.0 if options.use_lambda else None)
-    scores = compared(rollouts, template)
+    scores = compared(rollouts, options.rule(math.inf, 1.0))
     if options.budgets:
-        ratios = [ratio_for_budget(regating, scores, template, budget) for budget in options.budgets]
+        ratios = [ratio_for_budget(regating, scores, options.rule, budget) for budget in options.budgets]
     else:
         ratios = sorted(set(options.spike_ratios)) or [ratio for ratio in SWEEP if ratio * len(scores) >= 1]
-    rules = calibrated_rules(scores, ratios, template)
-    if options.lambda_ is not None:
-        rules = [replace(rule, lambda_=options.lambda_) for rule in rules]
-    return list(zip(ratios, rules, strict=True))
+    return [(found.spike_ratio, options.rule(found.tau, found.lambda_)) for found in sweep(scores, ratios)]
 
 
 def _realised(
@@ -342,7 +339,8 @@ def _realised(
           AND COALESCE((gate_params ->> '$.cooldown')::INTEGER, 0) = $cooldown
           AND COALESCE((gate_params ->> '$.rolling')::INTEGER, 1) = $rolling
           AND (gate_params ->> '$.entropy_tau')::DOUBLE IS NOT DISTINCT FROM $entropy_tau
-          AND base_model = $base AND reasoning_model = $reasoning AND k = $k AND score_kind = $kind AND rho IS NOT NULL
+          AND base_model = $base AND reasoning_model = $reasoning AND score_kind = $kind AND (k = $k OR $kind = 'full')
+          AND rho IS NOT NULL
         ORDER BY problem_set = $problems DESC, created_at DESC, run_id
         """,
         {

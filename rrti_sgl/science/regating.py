@@ -9,8 +9,8 @@ takeover has an effect on what follows.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rrti_sgl.errors import UsageError, argument
 from rrti_sgl.records import BoolArray, FloatArray, IntArray
-from rrti_sgl.science.calibration import sweep
+from rrti_sgl.science.calibration import calibrate
 from rrti_sgl.science.threshold import ThresholdRule
 from rrti_sgl.statistics.resampling import Interval, ProblemBootstrap
 
@@ -188,24 +188,9 @@ class Regating:
         return np.concatenate([[0.0], np.cumsum(np.sort(self.tokens.disagreement)[::-1])])
 
 
-def calibrated_rules(scores: FloatArray, spike_ratios: Sequence[float], template: ThresholdRule) -> list[ThresholdRule]:
-    """One rule for each spike ratio, tau and lambda from (M,) scores as `rrti_sgl.science.calibration` takes them.
-
-    Args:
-        scores: of base rollouts, as such a rule compares them.
-        spike_ratios: shares of those scores that lie above tau.
-        template: all but its thresholds, which are replaced, and whether lambda is on.
-
-    Raises:
-        UsageError: as `rrti_sgl.science.calibration.sweep`.
-    """
-    return [
-        replace(template, tau=found.tau, lambda_=None if template.lambda_ is None else found.lambda_)
-        for found in sweep(scores, spike_ratios)
-    ]
-
-
-def ratio_for_budget(regating: Regating, scores: FloatArray, template: ThresholdRule, budget: float) -> float:
+def ratio_for_budget(
+    regating: Regating, scores: FloatArray, rule: Callable[[float, float], ThresholdRule], budget: float
+) -> float:
     """The smallest spike ratio, calibrated on (M,) scores, whose gate reaches an expected budget on the stored tokens.
 
     A larger ratio lowers tau and lambda alike; neither makes a position stop firing, so the budget grows with the ratio and
@@ -214,7 +199,7 @@ def ratio_for_budget(regating: Regating, scores: FloatArray, template: Threshold
     Args:
         regating: the tokens that the budget is a share of.
         scores: of the base rollouts to calibrate on, as such a rule compares them.
-        template: as for `calibrated_rules`.
+        rule: the gate's, of calibrated tau and lambda; it may have another lambda, or none, that is the same for all.
         budget: share of the positions, in (0, 1).
 
     Raises:
@@ -227,8 +212,8 @@ def ratio_for_budget(regating: Regating, scores: FloatArray, template: Threshold
     ratios = (len(ascending) - np.searchsorted(ascending, taus, side="right")) / len(ascending)
 
     def reached(index: int) -> float:
-        [rule] = calibrated_rules(ascending, [float(ratios[index])], template)
-        return float(np.mean(regating.fires(rule)))
+        found = calibrate(ascending, float(ratios[index]))
+        return float(np.mean(regating.fires(rule(found.tau, found.lambda_))))
 
     most = reached(len(taus) - 1) if len(taus) else 0.0
     if most < budget:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +11,9 @@ from hypothesis import strategies as st
 
 from rrti_sgl.errors import UsageError
 from rrti_sgl.science import regating
-from rrti_sgl.science.calibration import calibrate
+from rrti_sgl.science.calibration import calibrate, sweep
 from rrti_sgl.science.gates import DivergenceGate, EntropyGate
-from rrti_sgl.science.regating import Regating, ScoredTokens, calibrated_rules, local_means, ratio_for_budget
+from rrti_sgl.science.regating import Regating, ScoredTokens, local_means, ratio_for_budget
 from rrti_sgl.science.threshold import ThresholdRule, replay
 from rrti_sgl.statistics.resampling import ProblemBootstrap
 from tests.science.threshold_rules import threshold_rules
@@ -100,29 +102,35 @@ def test_the_difference_from_the_stored_gate_is_counted_on_both_sides() -> None:
     assert (outcome.n_fired, outcome.n_added, outcome.n_dropped) == (2, 1, 1)
 
 
-def test_rules_are_calibrated_as_the_project_calibrates() -> None:
-    scores = np.random.default_rng(0).lognormal(size=999)
-    off, on = (calibrated_rules(scores, [0.04, 0.08], ThresholdRule(np.inf, on, 4, "never")) for on in (None, 1.0))
-    for ratio, one, other in zip([0.04, 0.08], off, on, strict=True):
-        found = calibrate(scores, ratio)
-        assert one == ThresholdRule(found.tau, None, 4, "never")
-        assert other == ThresholdRule(found.tau, found.lambda_, 4, "never")
+def tau_alone(tau: float, lambda_: float) -> ThresholdRule:
+    return ThresholdRule(tau)
 
 
-@pytest.mark.parametrize("template", [ThresholdRule(np.inf), ThresholdRule(np.inf, 1.0, 8, "partial")])
+def calibrated(tau: float, lambda_: float) -> ThresholdRule:
+    return ThresholdRule(tau, lambda_, 8, "partial")
+
+
+def factor_of_two(tau: float, lambda_: float) -> ThresholdRule:
+    return ThresholdRule(tau, 2.0, 8, "partial")
+
+
+@pytest.mark.parametrize("rule", [tau_alone, calibrated, factor_of_two])
 @pytest.mark.parametrize("rounding", [None, 1])
-def test_the_ratio_for_a_budget_is_the_smallest_that_reaches_it(template: ThresholdRule, rounding: int | None) -> None:
+def test_the_ratio_for_a_budget_is_the_smallest_that_reaches_it(
+    rule: Callable[[float, float], ThresholdRule], rounding: int | None
+) -> None:
     tokens = heavy_tailed(2)
     if rounding is not None:  # ties: not every number of positions can be had
         tokens = tokens_of(
             [list(part) for part in np.split(tokens.scores.round(rounding), tokens.starts[1:])], list(tokens.problems)
         )
     tried = Regating(tokens)
-    ratio = ratio_for_budget(tried, tokens.scores, template, 0.05)
+    ratio = ratio_for_budget(tried, tokens.scores, rule, 0.05)
     n = len(tokens.scores)
 
     def budget(share: float) -> float:
-        return float(tried.fires(calibrated_rules(tokens.scores, [share], template)[0]).mean())
+        found = calibrate(tokens.scores, share)
+        return float(tried.fires(rule(found.tau, found.lambda_)).mean())
 
     assert budget(ratio) >= 0.05
     values = np.unique(tokens.scores)[::-1]
@@ -134,9 +142,8 @@ def test_the_budget_grows_with_the_ratio_also_with_lambda() -> None:
     tokens = heavy_tailed(5)
     tried = Regating(tokens)
     for cooldown in (0, 2):
-        template = ThresholdRule(np.inf, 1.0, 8, "partial", cooldown)
-        rules = calibrated_rules(tokens.scores, np.linspace(0.01, 0.9, 60).tolist(), template)
-        budgets = [tried.fires(rule).mean() for rule in rules]
+        found = sweep(tokens.scores, np.linspace(0.01, 0.9, 60).tolist())
+        budgets = [tried.fires(ThresholdRule(each.tau, each.lambda_, 8, "partial", cooldown)).mean() for each in found]
         assert all(np.diff(budgets) >= 0)
 
 
@@ -144,16 +151,16 @@ def test_the_budget_grows_with_the_ratio_also_with_lambda() -> None:
 def test_budgets_that_are_no_shares_are_refused(budget: float) -> None:
     tokens = heavy_tailed(2)
     with pytest.raises(UsageError, match="budget = "):
-        ratio_for_budget(Regating(tokens), tokens.scores, ThresholdRule(np.inf), budget)
+        ratio_for_budget(Regating(tokens), tokens.scores, tau_alone, budget)
 
 
 def test_a_budget_out_of_reach_says_what_can_be_had() -> None:
     tokens = tokens_of([[1.0, 1.0, 1.0, 2.0]])
     with pytest.raises(UsageError, match=r"at most 0\.25 of the positions"):
-        ratio_for_budget(Regating(tokens), tokens.scores, ThresholdRule(np.inf), 0.5)
+        ratio_for_budget(Regating(tokens), tokens.scores, tau_alone, 0.5)
     equal = tokens_of([[1.0, 1.0]])
     with pytest.raises(UsageError, match="at most 0 of the positions"):
-        ratio_for_budget(Regating(equal), equal.scores, ThresholdRule(np.inf), 0.5)
+        ratio_for_budget(Regating(equal), equal.scores, tau_alone, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from rrti_sgl.cli import whatif as command
 from rrti_sgl.db import quantisation, scored_tokens
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import CalibrationMismatchError, UsageError
+from rrti_sgl.programs.stored.calibrate import calibrate_on_run
 from rrti_sgl.programs.stored.whatif import WhatIfOptions, what_if
 from rrti_sgl.records import SampleTrace
 from rrti_sgl.science.calibration import calibrate
@@ -188,6 +189,26 @@ def test_a_single_problem_has_no_interval_and_no_spread(store: Store) -> None:
     assert (row["budget_low"], row["budget_high"], row["problem_sd"]) == (None, None, None)
 
 
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("gate", [{"tau": 0.9}, {"spike_ratios": [0.1]}, {"budgets": [0.1]}, {"calibration": "fits"}])
+def test_a_factor_counts_where_lambda_is_on(store: Store, gate: dict[str, Any], used: bool) -> None:
+    store.add_calibration(make_calibration("fits", run_id="diagnose-1"))
+    options = WhatIfOptions.of({**gate, "lambda_value": 8.0, "use_lambda": used, "window": 2})
+    [row] = what_if(store, "diagnose-1", options).rows
+    assert row["lambda"] == (8.0 if used else None)
+    assert row["budget"] >= gate.get("budgets", [0])[0]  # that budget is the one with the factor
+
+
+def test_scores_over_the_whole_vocabulary_depend_on_no_k(store: Store) -> None:
+    fill(store, "whole-1", scores_of(3), ThresholdRule(np.inf), **DIAGNOSE | {"k": 5, "score_kind": "full"})
+    fill(store, "whole-2", scores_of(4), ThresholdRule(np.inf), **DIAGNOSE | {"score_kind": "full"})
+    fill(store, "whole-3", scores_of(4), ThresholdRule(0.7), k=9, score_kind="full", window=16)
+    [row] = what_if(store, "whole-2", WhatIfOptions(spike_ratios=(0.1,), calibrate_on="whole-1")).rows
+    assert row["tau"] == calibrate(np.concatenate(scores_of(3)), 0.1).tau
+    [row] = what_if(store, "whole-2", WhatIfOptions(tau=0.7)).rows
+    assert row["realised_run"] == "whole-3"
+
+
 def test_stored_calibrations_are_taken_and_checked(store: Store) -> None:
     store.add_calibration(make_calibration("fits", run_id="diagnose-1"))
     store.add_calibration(make_calibration("other-k", run_id="diagnose-1", k=5))
@@ -195,6 +216,15 @@ def test_stored_calibrations_are_taken_and_checked(store: Store) -> None:
     assert (row["tau"], row["lambda"], row["spike_ratio"]) == (1.5, 7.25, 0.05)
     with pytest.raises(CalibrationMismatchError, match="k is 5 in the calibration"):
         what_if(store, "diagnose-1", WhatIfOptions(calibration_id="other-k"))
+
+
+def test_a_calibration_is_of_all_samples_of_a_run(store: Store) -> None:
+    """Those that are there of a run that was stopped are its shorter ones."""
+    with pytest.raises(UsageError, match=r"diagnose-1 is running: its samples are not all there.*Finish it"):
+        calibrate_on_run(store, "diagnose-1", metric="ce", spike_ratio=0.1)
+    store.finish_run("diagnose-1", "finished")
+    found = calibrate_on_run(store, "diagnose-1", metric="ce", spike_ratio=0.1)
+    assert found.tau == calibrate(np.concatenate(scores_of(1)), 0.1).tau
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------
@@ -312,7 +342,9 @@ def test_a_command_and_a_call_have_the_same_options() -> None:
     called = WhatIfOptions.of({"spike_ratios": [0.1, 0.2], "lambda_value": 1.5, "seed": 3})
     assert called == WhatIfOptions(spike_ratios=[0.1, 0.2], use_lambda=True, lambda_=1.5, seed=3)
     assert not WhatIfOptions.of({"lambda_": 1.5, "use_lambda": False}).use_lambda
-    with pytest.raises(UsageError, match=r"^window=0 is too small.*no option 'budget'; did you mean budgets"):
-        WhatIfOptions.of({"budget": [0.1], "window": 0})
+    with pytest.raises(
+        UsageError, match=r"^lambda_=0.0 is too small.*window=0 is.*no option 'budget'; did you mean budgets"
+    ):
+        WhatIfOptions.of({"budget": [0.1], "window": 0, "lambda_value": 0.0})
     typed = inspect.signature(command.whatif).parameters.keys() - {"run", "db", "positions", "figure", "json"}
     assert typed == {field.name for field in fields(WhatIfOptions)} - {"seed"}
