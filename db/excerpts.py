@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import duckdb
-import pyarrow as pa
 
 from rrti_sgl.db import connection as opening
 from rrti_sgl.db import relations
@@ -45,15 +44,11 @@ def excerpt(store: Store, samples: Collection[tuple[str, str]]) -> Store:
     try:
         relations.create_empty(connection)
         for name, rows in _ROWS.items():
-            _insert(connection, name, store.sql(rows, chosen))
+            connection.register("chosen_rows", store.sql(rows, chosen))
+            connection.execute(f"INSERT INTO {name} BY NAME FROM chosen_rows")
+        connection.unregister("chosen_rows")
         opening.confine(connection, relations.runs_folder(store.path))
     except duckdb.Error as error:
         connection.close()
         raise opening.translate(error) from error
     return Store(store.path, connection, read_only=True)
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
-    connection.register("rows_to_insert", rows)
-    connection.execute(f"INSERT INTO {table} BY NAME FROM rows_to_insert")
-    connection.unregister("rows_to_insert")

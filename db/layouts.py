@@ -34,7 +34,7 @@ MOST_IDS = 32_767  # in a list, so that ranks in two of them are 16-bit numbers
 
 @dataclass(frozen=True)
 class _Rows:
-    """The tokens of samples whose lists have the same widths and whose scores are the same metric, one after the other."""
+    """The tokens, one after the other, of samples that have some, lists of the same widths and scores of the same metric."""
 
     traces: Sequence[SampleTrace]
     score_metric: str | None
@@ -59,10 +59,7 @@ class _Rows:
 
     def each_sample(self, rows: BoolArray) -> BoolArray:
         """Whether a condition holds for all rows of a sample: (rows,) -> (samples,)."""
-        starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        holds, filled = np.ones(len(starts), dtype=np.bool_), self.lengths > 0  # a sample may be over before its first token
-        if filled.any():
-            holds[filled] = np.logical_and.reduceat(rows, starts[filled])
+        holds: BoolArray = np.logical_and.reduceat(rows, np.cumsum(self.lengths) - self.lengths)
         return holds
 
     def keys(self) -> dict[str, pa.Array]:

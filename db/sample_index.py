@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import duckdb
@@ -68,7 +67,7 @@ class SampleIndex:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -88,19 +87,15 @@ class SampleIndex:
             StoreError: the statement does more than read, or is wrong.
         """
         readonly_sql.check_statement(query)
-        with self._lock:
-            try:
-                return self._connection.execute(query, dict(params) if params else None).to_arrow_table()
-            except duckdb.Error as error:
-                raise translate(error) from error
+        return self._execute(query, params)
 
     def _fill(self, run_id: str | None) -> None:
         [[first]] = self.sql("SELECT count(*) FROM sample_index").to_pydict().values()
         self._execute(_ROWS, {"run": run_id, "first": first})
 
-    def _execute(self, statement: str, params: Mapping[str, Any] | None = None) -> None:
+    def _execute(self, statement: str, params: Mapping[str, Any] | None = None) -> pa.Table:
         with self._lock:
             try:
-                self._connection.execute(statement, dict(params) if params else None)
+                return self._connection.execute(statement, dict(params) if params else None).to_arrow_table()
             except duckdb.Error as error:
                 raise translate(error) from error
