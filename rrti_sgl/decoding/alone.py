@@ -59,7 +59,4 @@ class ReasoningSample:
             reasoning_token_ids=ids,
             reasoning_logprobs=list(generation.output_logprobs),
         )
-        stopped = trace.token_ids[-1] in self._options.stop_token_ids
-        if stopped or len(trace) == self._limit:
-            trace.finish("stop" if stopped else "length")
-            self._ended = True
+        self._ended = trace.is_over(self._options.stop_token_ids, self._limit)

@@ -23,7 +23,6 @@ from rrti_sgl.decoding.drawing import draw
 from rrti_sgl.decoding.job import Call, DecodeOptions, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import GenerateRequest, Generation
-from rrti_sgl.errors import EndpointError
 from rrti_sgl.records import FloatArray
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.gates import Decision, Gate, GateState, Steps, counter_uniform
@@ -177,8 +176,6 @@ class ChunkedSample:
             self._uncovered = None
         if call.request.max_new_tokens == 0:
             return
-        if not len(generation.output_ids):
-            raise EndpointError("The base server returned no token for a draft.", "See the server's log.")
         self.trace.drafted += len(generation.output_ids)
         draft = _Draft([int(i) for i in generation.output_ids], generation.output_logprobs, generation.output)
         self._draft = draft
@@ -233,13 +230,13 @@ class ChunkedSample:
         if not decisions:
             return
         rows = slice(draft.cursor, draft.cursor + len(decisions))
-        asked = draft.reasoning_logprobs is not None and draft.reasoning is not None
+        asked = draft.reasoning if draft.reasoning_logprobs is not None else None
         self.trace.emit(
             draft.ids[rows],
             decisions,
             source="base",
             base=draft.base[rows],
-            reasoning=draft.reasoning[rows] if asked and draft.reasoning is not None else None,
+            reasoning=asked[rows] if asked is not None else None,
             base_token_ids=draft.ids[rows],
             base_logprobs=list(draft.logprobs[rows]),
             reasoning_logprobs=list(draft.reasoning_logprobs[rows]) if draft.reasoning_logprobs is not None else None,
@@ -302,15 +299,8 @@ class ChunkedSample:
             self._pace.add(draft.cursor, changed=changed)
 
     def _end_if_due(self) -> None:
-        if self.trace.token_ids[-1] in self._options.stop_token_ids:
-            self._end("stop")
-        elif len(self.trace) == self._limit:
-            self._end("length")
-
-    def _end(self, reason: str) -> None:
-        self.trace.finish("stop" if reason == "stop" else "length")
-        self._ended = True
-        if self._draft is not None:
+        self._ended = self.trace.is_over(self._options.stop_token_ids, self._limit)
+        if self._ended and self._draft is not None:
             self._drop(self._draft)
 
 

@@ -16,6 +16,7 @@ from rrti_sgl.decoding.lockstep import LockstepSample
 from rrti_sgl.decoding.scored import ScoredSample
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.wire import GenerateRequest, Generation
+from rrti_sgl.errors import EndpointError
 from rrti_sgl.records import FinishReason
 from rrti_sgl.science.gates import AlwaysGate, Gate
 from rrti_sgl.tokens.generated_text import GeneratedText
@@ -76,7 +77,10 @@ async def grow(
     if call is None:
         yield sample.trace
     while call is not None:
-        sample.receive(await ask(replace(call, request=replace(call.request, seed=job.server_seed(call.role)))))
+        answer = await ask(replace(call, request=replace(call.request, seed=job.server_seed(call.role))))
+        if call.request.max_new_tokens and not len(answer.output_ids):
+            raise EndpointError(f"The {call.role} model gave no token where it was asked for one.", "See its server's log.")
+        sample.receive(answer)
         yield sample.trace
         call = sample.next_call()
 

@@ -50,7 +50,7 @@ class LockstepSample:
     def _decode(self) -> Generator[Call, Generation, None]:
         trace, gate, options = self.trace, self._gate, self._options
         state = begin_after(self._job, gate)
-        while not self._is_over():
+        while not trace.is_over(options.stop_token_ids, self._limit):
             base = yield from self._ask_base()
             token = int(base.output_ids[0])
             reasoning = (yield from self._ask_reasoning(base)) if gate.needs_reasoning else None
@@ -89,15 +89,6 @@ class LockstepSample:
             answer = yield Call("base", GenerateRequest(ids, max_new_tokens=0, k=1, score_from=len(ids) - 1))
             trace.base_calls.add(answer)
             trace.with_base_logprob(len(trace) - 1, float(answer.input_logprobs[-1]))
-
-    def _is_over(self) -> bool:
-        """Finish the trace if its last token ends it."""
-        trace = self.trace
-        stopped = bool(len(trace)) and trace.token_ids[-1] in self._options.stop_token_ids
-        if stopped or len(trace) == self._limit:
-            trace.finish("stop" if stopped else "length")
-            return True
-        return False
 
     def _is_unsettled(self) -> bool:
         """Whether the last token was taken over and the base model's top k did not hold it: its log-probability is open.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
@@ -147,6 +147,14 @@ class TraceBuilder:
             self.base.add(start, base)
         if reasoning is not None:
             self.reasoning.add(start, reasoning)
+
+    def is_over(self, stop_token_ids: Collection[int], limit: int) -> bool:
+        """Finish the trace where its last token ends it: an end token, or the last that there may be."""
+        stopped = bool(self.token_ids) and self.token_ids[-1] in stop_token_ids
+        over = stopped or len(self) == limit
+        if over:
+            self.finish("stop" if stopped else "length")
+        return over
 
     def finish(self, reason: FinishReason) -> None:
         """Note why and when the sample ended."""

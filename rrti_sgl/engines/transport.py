@@ -277,6 +277,6 @@ class Transport:
             logger.log(level, "%s%s failed (%s); trying again in %.1f s", self.url, path, problem, wait_s)
             await asyncio.sleep(wait_s)
         raise EndpointError(
-            f"{method} {self.url}{path} failed after {attempt} tries: {problem}.",
+            f"{method} {self.url}{path} failed after {attempt} {'try' if attempt == 1 else 'tries'}: {problem}.",
             "Check that the server runs and the address is right; `rrti serve` starts a pair.",
         )

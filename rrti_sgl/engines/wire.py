@@ -170,9 +170,9 @@ def parse(request: GenerateRequest, answer: Mapping[str, Any], vocab_size: int) 
         input_pairs = (meta.get("input_token_logprobs") or [])[-n_input:] if n_input else []
         generation = Generation(
             output_ids=output_ids,
-            output_logprobs=_logprob_column(output_pairs),
+            output_logprobs=_logprob_column(output_pairs, n_output if request.k else 0),
             output=_top_logprobs(meta, "output", n_output, request.k, vocab_size),
-            input_logprobs=_logprob_column(input_pairs),
+            input_logprobs=_logprob_column(input_pairs, n_input),
             input=_top_logprobs(meta, "input", n_input, request.k, vocab_size),
             id_logprobs=_id_logprobs(meta, len(request.logprob_ids), n_output),
             stopped=finish.get("type") == "stop",
@@ -218,12 +218,16 @@ def _n_scored(request: GenerateRequest) -> int:
     return 0 if request.score_from is None or not request.k else len(request.input_ids) - request.score_from
 
 
-def _logprob_column(pairs: Sequence[Sequence[Any]]) -> FloatArray:
+def _logprob_column(pairs: Sequence[Sequence[Any]], n: int) -> FloatArray:
+    if len(pairs) != n:
+        raise ValueError(f"{len(pairs)} log-probabilities of {n} tokens")
     return np.asarray([pair[0] for pair in pairs], dtype=np.float64)
 
 
 def _id_logprobs(meta: Mapping[str, Any], n_ids: int, n_rows: int) -> FloatArray:
     rows = (meta.get("output_token_ids_logprobs") or [])[:n_rows] if n_ids else []
+    if n_ids and len(rows) != n_rows:
+        raise ValueError(f"log-probabilities of named tokens at {len(rows)} of {n_rows} positions")
     return np.asarray([[entry[0] for entry in row] for row in rows], dtype=np.float64).reshape(len(rows), n_ids)
 
 

@@ -10,7 +10,7 @@ from rrti_sgl.grading.grader import Grader
 from rrti_sgl.grading.last_number import LastNumberGrader
 from rrti_sgl.grading.mathematics import MathGrader
 from rrti_sgl.grading.world import WorldGrader
-from rrti_sgl.science.gates import load_class
+from rrti_sgl.science.own_classes import load_own
 
 GRADERS: dict[str, Callable[[], Grader]] = {
     "last-number": LastNumberGrader,
@@ -30,7 +30,8 @@ def load_grader(spec: str) -> Grader:
         UsageError: no such grader, or no grader.
     """
     if ":" in spec:
-        return _load_own(spec)
+        own: Grader = load_own(spec, "grader", "grade")
+        return own
     if spec in GRADERS:
         return GRADERS[spec]()
     for make in GRADERS.values():
@@ -40,15 +41,3 @@ def load_grader(spec: str) -> Grader:
     raise UsageError(
         f"Grader {spec!r} is unknown.", f"Use {', '.join(GRADERS)}, or a class of your own: package.module:Class."
     )
-
-
-def _load_own(spec: str) -> Grader:
-    found = load_class(spec, "grader")
-    try:
-        grader = found()
-    except TypeError as error:
-        raise UsageError(f"grader = {spec!r} cannot be made: {error}.", "Give its arguments defaults.") from error
-    if not (callable(getattr(grader, "grade", None)) and isinstance(getattr(grader, "name", None), str)):
-        raise UsageError(f"grader = {spec!r} is no grader.", "Give the class a `name` and a method `grade`.")
-    loaded: Grader = grader
-    return loaded

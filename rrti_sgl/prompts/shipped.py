@@ -58,6 +58,10 @@ def _template(name: str, entry: dict[str, Any], place: str) -> PromptTemplate:
     for field, kind in _KINDS.items():
         if field in entry and not _is(kind, entry[field]):
             raise UsageError(f"{place}: the field {field!r} is no {_CALLED[kind]}.", "Correct it, or leave it out.")
+    if "" in entry.get("stops", ()):
+        raise UsageError(
+            f"{place}: the field 'stops' holds an empty text, at which every solution would end.", "Leave it out."
+        )
     examples = entry.get("examples", ())
     if not all(isinstance(example, dict) and _is(list[str], [example.get(key) for key in _PARTS]) for example in examples):
         raise UsageError(f"{place}: an example lacks the text {' or '.join(_PARTS)}.", "Give each example both.")

@@ -11,7 +11,6 @@ A gate of your own is a subclass of `Gate` (or of `ThresholdGate`), named `packa
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from rrti_sgl.records import FloatArray, IntArray, Json, ProblemRecord
 from rrti_sgl.science.distributions import Distributions
 from rrti_sgl.science.divergences import Models
 from rrti_sgl.science.metrics import METRICS, divergence_names
+from rrti_sgl.science.own_classes import load_class, make
 from rrti_sgl.science.threshold import (
     Decision,
     GateState,
@@ -42,7 +42,7 @@ from rrti_sgl.science.threshold import (
 __all__ = [
     "AlwaysGate", "Decision", "DivergenceGate", "EarlyGate", "EntropyGate", "Gate", "GateState", "MetricGate", "NeverGate",
     "RandomGate", "Steps", "ThresholdGate", "ThresholdRule", "ThresholdState", "Warmup", "counter_uniform",
-    "gate_of", "load_class", "load_gate", "replay",
+    "gate_of", "load_gate", "replay",
 ]  # fmt: skip
 
 
@@ -322,24 +322,6 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def load_class(spec: str, option: str) -> type:
-    """The class named `package.module:Class` by the option `option`. Raises UsageError for whatever is wrong."""
-    module_name, colon, class_name = spec.partition(":")
-    if not (colon and module_name and class_name):
-        raise UsageError(f"{option} = {spec!r} names no class.", "Write it as package.module:Class.")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise UsageError(
-            f"{option} = {spec!r}: importing {module_name} failed: {error}.",
-            "Install the package, or put its folder on PYTHONPATH.",
-        ) from error
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type):
-        raise UsageError(f"{option} = {spec!r}: {module_name} has no class {class_name}.", "Check the class's name.")
-    return found
-
-
 def gate_of(name: str, params: Mapping[str, Json]) -> Gate:
     """The gate that calls itself `name` and gives `params` as its own: the inverse of `Gate.name` and `Gate.identity`.
 
@@ -378,10 +360,7 @@ def load_gate(spec: str, params: Mapping[str, Json]) -> Gate:
     found = load_class(spec, "gate")
     if not issubclass(found, Gate):
         raise UsageError(f"gate = {spec!r} is no gate.", "Derive the class from rrti_sgl.science.gates.Gate.")
-    try:
-        gate = found(**params)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"gate = {spec!r} cannot be made from {dict(params)}: {error}.", "Check its parameters.") from error
+    gate: Gate = make(found, spec, "gate", params, "Check its parameters.")
     if "name" not in vars(found):
         found.name = spec
     gate.made_of = spec, dict(params)

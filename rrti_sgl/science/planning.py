@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from rrti_sgl.errors import UsageError
-from rrti_sgl.science.gates import load_class
+from rrti_sgl.science.own_classes import load_own
 
 PLANNING_TERMS: Final[Mapping[str, tuple[str, ...]]] = {
     # which step comes when
@@ -128,17 +128,10 @@ def load_tagger(spec: str) -> PlanningTagger:
     """A user's tagger, `package.module:Class` called without arguments.
 
     Raises:
-        UsageError: no such class, it needs arguments, or it lacks `name` or `tag`.
+        UsageError: no such class, it cannot be made, or it lacks `name` or `tag`.
     """
-    found = load_class(spec, "tagger")
-    try:
-        tagger = found()
-    except TypeError as error:
-        raise UsageError(f"tagger = {spec!r} cannot be made: {error}.", "Give its arguments defaults.") from error
-    if not (callable(getattr(tagger, "tag", None)) and isinstance(getattr(tagger, "name", None), str)):
-        raise UsageError(f"tagger = {spec!r} is no tagger.", "Give the class a `name` and a method `tag`.")
-    loaded: PlanningTagger = tagger
-    return loaded
+    tagger: PlanningTagger = load_own(spec, "tagger", "tag")
+    return tagger
 
 
 def _normalised(match: re.Match[str]) -> str:

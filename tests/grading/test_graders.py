@@ -61,6 +61,11 @@ class Demanding(Lenient):
         self.strictness = strictness
 
 
+class Failing(Lenient):
+    def __init__(self) -> None:
+        raise OSError("no word list")
+
+
 def test_a_grader_of_ones_own() -> None:
     assert load_grader(f"{__name__}:Lenient").grade(problem("x"), "y").correct
 
@@ -72,6 +77,7 @@ def test_a_grader_of_ones_own() -> None:
         ("nothing", r"last-number, math-verify, choice, world"),
         (f"{__name__}:Nameless", "is no grader"),
         (f"{__name__}:Demanding", "cannot be made"),
+        (f"{__name__}:Failing", "cannot be made: no word list"),
         (f"{__name__}:Absent", "Absent"),
     ],
 )

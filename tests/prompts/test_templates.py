@@ -95,6 +95,7 @@ def test_names_and_versions(tmp_path: Path) -> None:
         ],
         ('text = "{question}"\nstops = true', "'stops' is no list of texts"),
         ('text = "{question}"\nstops = [1]', "'stops' is no list of texts"),
+        ('text = "{question}"\nstops = ["", "Q:"]', "'stops' holds an empty text"),
         ('text = "{question}"\nchat = 1', "'chat' is no true or false"),
         ('text = "{question}"\nsystem = 1', "'system' is no text"),
         ('text = "{question}"\nexamples = 1', "'examples' is no list of examples"),

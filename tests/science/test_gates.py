@@ -49,7 +49,7 @@ class HalfGate(ThresholdGate):
         if offset < 0:
             raise ValueError("offset is negative")
         super().__init__(ThresholdRule(0.5))
-        self.offset = offset
+        self.offset = (0, 1)[offset]
 
     def signal(self, steps: Steps) -> np.ndarray:
         return ((steps.positions + self.offset) % 2).astype(np.float64)
@@ -348,6 +348,7 @@ def test_a_users_gate_is_loaded_by_name() -> None:
         (f"{__name__}:NotAGate", {}, "is no gate"),
         (f"{__name__}:HalfGate", {"wrong": 1}, "wrong"),
         (f"{__name__}:HalfGate", {"offset": -1}, "offset is negative"),
+        (f"{__name__}:HalfGate", {"offset": 2}, "cannot be made from {'offset': 2}: tuple index"),
         ("rrti_sgl.science.gates:Gate", {}, "abstract"),
     ],
 )

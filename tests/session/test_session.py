@@ -12,7 +12,7 @@ import pytest
 from rrti_sgl.decoding.alone import ReasoningSample
 from rrti_sgl.decoding.chunked import ChunkedSample
 from rrti_sgl.decoding.events import Event, Finished, Takeover, TextSettled, TokensAccepted
-from rrti_sgl.decoding.job import DecodeOptions, SampleJob
+from rrti_sgl.decoding.job import DecodeOptions, Decoding, SampleJob
 from rrti_sgl.decoding.trace import TraceBuilder
 from rrti_sgl.engines.batching import Batcher
 from rrti_sgl.engines.engine import EngineInfo
@@ -185,6 +185,21 @@ def test_an_engine_that_gives_too_few_answers_is_told_and_nobody_waits() -> None
     pair = Pair(Short(0.7), OwnEngine(1.9), toy_vocabulary(), toy_vocabulary())
     with pytest.raises(EndpointError, match=r"own gave [0-2] answers to [1-3] requests"):
         asyncio.run(asyncio.wait_for(decode(pair, [make_job(seed) for seed in range(3)], GUIDED, options()), 60))
+
+
+class Mute(OwnEngine):
+    """Gives no token."""
+
+    def answer(self, request: GenerateRequest) -> Generation:
+        found = super().answer(request)
+        return replace(found, output_ids=found.output_ids[:0]) if request.max_new_tokens else found
+
+
+@pytest.mark.parametrize(("gate", "loop"), [(GUIDED, "chunked"), (GUIDED, "lockstep"), (AlwaysGate(), "chunked")])
+def test_an_engine_that_gives_no_token_is_told(gate: Gate, loop: Decoding) -> None:
+    pair = Pair(Mute(0.7), Mute(1.9), toy_vocabulary(), toy_vocabulary())
+    with pytest.raises(EndpointError, match=r"The (base|reasoning) model gave no token"):
+        asyncio.run(decode(pair, [make_job(1)], gate, replace(options(), loop=loop)))
 
 
 def test_who_waits_behind_a_call_is_let_go_when_the_batcher_ends() -> None:

@@ -138,7 +138,7 @@ def body(content: bytes) -> Answer:
     ("reply", "match"),
     [
         (endless, "URL/generate answers with more than 16777216 bytes"),
-        (packed, "failed after 1 tries"),
+        (packed, "failed after 1 try:"),
         (body(b"[" * DEEP), "JSONDecodeError"),
         (body(b'{"a":' * DEEP), "JSONDecodeError"),
         (body(b"[" + b"9" * 6000 + b"]"), "JSONDecodeError"),

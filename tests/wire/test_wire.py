@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def answer(**meta: Any) -> dict[str, Any]:
 
 
 REQUEST = GenerateRequest(input_ids=(5, 7, 2, 8), max_new_tokens=1, k=2, score_from=2)
+LISTS = flat("output", slice(0, 1)) | flat("input", slice(1, 3))
 
 
 @pytest.mark.parametrize(
@@ -79,12 +81,15 @@ def test_a_clamped_log_of_zero_becomes_minus_infinity() -> None:
         (answer(finish_reason={"type": "abort", "message": "out of memory"}), "out of memory"),
         (answer(**flat("output", slice(0, 1)), **flat("input", slice(1, 2))), "1 scored positions for 2"),
         (answer(**flat("output", slice(0, 1))), "cannot be read"),
+        (answer(**LISTS, output_token_logprobs=None), "0 log-probabilities of 1 tokens"),
+        (answer(**LISTS, input_token_logprobs=[[-1.5, 2, None]]), "1 log-probabilities of 2 tokens"),
+        (answer(**LISTS, output_token_ids_logprobs=[]), "named tokens at 0 of 1 positions"),
     ],
-    ids=["no answer", "aborted", "too few positions", "no scores"],
+    ids=["no answer", "aborted", "too few positions", "no scores", "no drawn ones", "too few scored ones", "no named ones"],
 )
 def test_what_is_missing_is_an_error(broken: dict[str, Any], match: str) -> None:
     with pytest.raises(EndpointError, match=match):
-        parse(REQUEST, broken, VOCAB_SIZE)
+        parse(replace(REQUEST, logprob_ids=(4,)) if "named" in match else REQUEST, broken, VOCAB_SIZE)
 
 
 def test_payload_asks_one_position_early_and_only_for_what_is_needed() -> None:
