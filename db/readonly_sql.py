@@ -107,13 +107,12 @@ def fetch(
         cursor.execute(query, dict(params) if params else None)
         rows = cursor.to_arrow_table() if most_bytes is None else _bounded(cursor, most_bytes)
         return rows.rename_columns(distinct(rows.column_names))
-    except duckdb.InterruptException as error:
-        if not expired.is_set():
-            raise
-        raise StoreError(
-            f"The query took longer than {timeout_s:g} s.", f"Narrow it, or raise {argument('timeout_s')}."
-        ) from error
     except (duckdb.Error, MemoryError, OSError) as error:  # OSError: of Arrow, what DuckDB said in the midst of rows
+        if expired.is_set():
+            message = f"The query took longer than {timeout_s:g} s."
+            raise StoreError(message, f"Narrow it, or raise {argument('timeout_s')}.") from error
+        if isinstance(error, duckdb.InterruptException):
+            raise
         raise _refused(error) from error
     finally:
         if timer is not None:

@@ -81,9 +81,16 @@ def test_parameters(opened):
     assert opened.sql("SELECT $a + 1 AS b", {"a": 1}).to_pylist() == [{"b": 2}]
 
 
-def test_time_limit(opened):
+@pytest.mark.parametrize(
+    ("query", "limits"),
+    [
+        ("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b", {}),
+        ("SELECT hash(range) AS h FROM range(1000000000) WHERE h % 3 = 1", {"most_bytes": 10**9}),  # in the midst of rows
+    ],
+)
+def test_time_limit(opened, query, limits):
     with pytest.raises(StoreError, match=r"longer than 0.1 s"):
-        opened.sql("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b", timeout_s=0.1)
+        opened.sql(query, timeout_s=0.1, **limits)
     assert opened.sql("SELECT 1 AS a", timeout_s=10).to_pylist() == [{"a": 1}]
 
 
