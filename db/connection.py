@@ -247,14 +247,15 @@ def check_revision(path: Path, revision: str) -> None:
     Raises:
         StoreVersionError: with the command that brings an older store up to date.
     """
+    refuse_newer(path, revision)
+    if revision != migrations.head():
+        message = f"The store {path} has schema {revision}; this version needs {migrations.head()}."
+        raise StoreVersionError(message, f"Run: rrti db upgrade {path}")
+
+
+def refuse_newer(path: Path, revision: str) -> None:
+    """Raises StoreVersionError where a schema is none that this package knows."""
     known = migrations.revisions()
     if revision not in known:
-        raise StoreVersionError(
-            f"The store {path} has schema {revision}, newer than {known[-1]}, the newest that this version knows.",
-            "Update rrti-sgl.",
-        )
-    if revision != known[-1]:
-        raise StoreVersionError(
-            f"The store {path} has schema {revision}; this version needs {known[-1]}.",
-            f"Run: rrti db upgrade {path}",
-        )
+        newest = f"newer than {known[-1]}, the newest that this version knows"
+        raise StoreVersionError(f"The store {path} has schema {revision}, {newest}.", "Update rrti-sgl.")

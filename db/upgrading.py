@@ -11,7 +11,7 @@ from pathlib import Path
 from rrti_sgl import migrations
 from rrti_sgl.db import connection as opening
 from rrti_sgl.db import snapshots
-from rrti_sgl.errors import StoreError, StoreLockedError, StoreVersionError, UsageError
+from rrti_sgl.errors import StoreError, StoreLockedError, UsageError
 
 BACKUP = ".before-upgrade"
 
@@ -21,12 +21,16 @@ def current_revision(path: Path) -> str | None:
 
     Raises:
         StoreLockedError: another process holds the file.
+        StoreVersionError: it is newer than this package.
         StoreError: it is no trace store.
     """
     if not opening.is_there(path):
         return None
     with opening.connect(path, read_only=False) as connection:
-        return opening.revision_of(connection)
+        revision = opening.revision_of(connection)
+    if revision is not None:
+        opening.refuse_newer(path, revision)
+    return revision
 
 
 def upgrade_file(path: Path, revision: str = "head") -> tuple[str | None, str]:
@@ -44,8 +48,6 @@ def upgrade_file(path: Path, revision: str = "head") -> tuple[str | None, str]:
     target = known[-1] if revision == "head" else revision
     if target not in known:
         raise UsageError(f"There is no revision {revision!r}.", f"Choose one of: {', '.join(known)}, head.")
-    if before is not None and before not in known:
-        raise StoreVersionError(f"The store {path} has schema {before}, newer than {known[-1]}.", "Update rrti-sgl.")
     if before is not None and before > target:
         raise UsageError(f"The store {path} has schema {before} already.", f"Run: rrti db downgrade {target} {path}")
     opening.make_folder(path)
@@ -69,8 +71,6 @@ def downgrade_file(path: Path, revision: str) -> tuple[str, str | None]:
     known, before = migrations.revisions(), current_revision(path)
     if before is None:
         raise StoreError(f"There is no store to downgrade at {path}.", "Name another file.")
-    if before not in known:
-        raise StoreVersionError(f"The store {path} has schema {before}, newer than {known[-1]}.", "Update rrti-sgl.")
     older = ["base", *known[: known.index(before)]]
     if revision not in older:
         raise UsageError(f"Schema {before} cannot go back to {revision!r}.", f"Choose one of: {', '.join(older)}.")
