@@ -6,7 +6,6 @@ import contextlib
 import csv
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +17,7 @@ from rrti_sgl.rows.opening import DAMAGE, UnpacksTooFarError, most_bytes, open_t
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _BATCH_ROWS, _BATCH_BYTES = 4096, 1 << 28
+_LONGEST_CELL = 2**31 - 1  # what a C long holds on every system
 _NO_VALUE = (ValueError, OverflowError, LookupError)  # no text, a time after the year 9999, an unknown time zone
 
 
@@ -109,7 +109,7 @@ def _csv(path: Path, text: IO[str], complaints: Complaints) -> Iterator[tuple[tu
     """Rows under a line of names, with commas, semicolons or tabs between; an empty cell is None."""
     header = text.readline()
     delimiter = max(",;\t", key=header.count)
-    before = csv.field_size_limit(sys.maxsize)  # the limit is the module's, and shorter than a solution may be
+    before = csv.field_size_limit(_LONGEST_CELL)  # the limit is the module's, and shorter than a solution may be
     reader = csv.DictReader(itertools.chain([header], text), strict=True, delimiter=delimiter)
     try:
         names = [name for name in reader.fieldnames or () if name]

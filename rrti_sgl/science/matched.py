@@ -28,11 +28,9 @@ class PositionGate(ThresholdGate):
 
     def __init__(self, edges: Sequence[int], rates: Sequence[float]) -> None:
         super().__init__(ThresholdRule(0.0))
-        self.edges, self.rates = np.asarray(edges, dtype=np.int64), np.asarray(rates, dtype=np.float64)
+        self.edges, self.rates = _whole("edges", edges), _probabilities(rates)
         if len(self.edges) != len(self.rates) or list(self.edges[:1]) != [0] or (np.diff(self.edges) <= 0).any():
             raise UsageError(f"edges = {list(edges)!r} do not begin bins.", "Give as many as rates, ascending from 0.")
-        if not ((self.rates >= 0) & (self.rates <= 1)).all():
-            raise UsageError(f"rates = {list(rates)!r} are no probabilities.", "Give numbers from 0 to 1.")
 
     def params(self) -> dict[str, Json]:
         """`edges` and `rates`."""
@@ -61,13 +59,13 @@ class TokenGate(ThresholdGate):
 
     def __init__(self, ids: Sequence[int], rates: Sequence[float]) -> None:
         super().__init__(ThresholdRule(0.0))
-        order = np.argsort(np.asarray(ids, dtype=np.int64), kind="stable")
-        self.ids: NDArray[np.int64] = np.asarray(ids, dtype=np.int64)[order]
-        if len(ids) != len(rates) or not len(ids) or (np.diff(self.ids) == 0).any():
-            raise UsageError(f"ids holds {len(ids)} tokens, rates {len(rates)}.", "Give each token once, with its rate.")
-        self.rates: FloatArray = np.asarray(rates, dtype=np.float64)[order]
-        if not ((self.rates >= 0) & (self.rates <= 1)).all():
-            raise UsageError("rates hold what is no probability.", "Give numbers from 0 to 1.")
+        tokens, chances = _whole("ids", ids), _probabilities(rates)
+        if len(tokens) != len(chances) or len(np.unique(tokens)) != len(tokens) or not len(tokens):
+            raise UsageError(
+                f"ids holds {len(tokens)} tokens, rates {len(chances)}.", "Give each token once, with its rate."
+            )
+        order = np.argsort(tokens)
+        self.ids, self.rates = tokens[order], chances[order]
 
     def params(self) -> dict[str, Json]:
         """`ids` and `rates`."""
@@ -80,3 +78,19 @@ class TokenGate(ThresholdGate):
         rates = np.where(self.ids[places] == drafted, self.rates[places], 0.0)
         excess: FloatArray = rates - counter_uniform(steps.sample_seed, steps.positions)
         return excess
+
+
+def _whole(name: str, values: Sequence[int]) -> NDArray[np.int64]:
+    """(n,) whole numbers of a parameter."""
+    found = np.asarray(values)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise UsageError(f"{name} = {values!r:.60} are no whole numbers.", "Give a list of them.")
+    return found.astype(np.int64)
+
+
+def _probabilities(values: Sequence[float]) -> FloatArray:
+    """(n,) probabilities of a parameter."""
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 1 or not ((found >= 0) & (found <= 1)).all():
+        raise UsageError(f"rates = {list(values)!r:.60} are no probabilities.", "Give a list of numbers from 0 to 1.")
+    return found

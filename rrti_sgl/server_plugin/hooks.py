@@ -119,7 +119,7 @@ def _begin(batch: Any) -> None:
     if batch is None:
         return
     asked = [_asked_by(request) for request in batch.reqs]
-    if any(asked):
+    if any(collected is not None and collected.error is None for collected in asked):
         decoding = batch.forward_mode.is_decode_or_idle()
         _current = _Pass(asked, None if decoding else [int(length) for length in batch.prefix_lens])
 

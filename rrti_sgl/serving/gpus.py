@@ -99,6 +99,8 @@ def choose(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
                 f"CUDA_VISIBLE_DEVICES={visible!r} names {entry!r}, none of this machine's {len(found)} whole GPUs.",
                 "Name GPUs by their index or UUID (`nvidia-smi -L`).",
             )
+        if match[0] in chosen:
+            raise UsageError(f"CUDA_VISIBLE_DEVICES={visible!r} names GPU {match[0].index} twice.", "Name each GPU once.")
         chosen.append(match[0])
     return [replace(gpu, index=place) for place, gpu in enumerate(chosen)]
 

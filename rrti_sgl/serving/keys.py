@@ -38,14 +38,18 @@ def keep(path: Path, key: str) -> None:
         UsageError: it cannot be written.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{key}\n")
+        _write(path, key)
     except OSError as error:
         raise UsageError(
             f"The servers' key cannot be kept in {path} ({error.strerror}).", "Name another folder: XDG_CACHE_HOME=FOLDER."
         ) from error
+
+
+def _write(path: Path, key: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{key}\n")
 
 
 def forget(port: int) -> None:
@@ -79,12 +83,12 @@ def given_key(path: Path) -> str:
     """
     try:
         if not path.exists():
-            keep(path, own_key())
+            _write(path, own_key())
         if path.stat().st_mode & 0o077:
             raise UsageError(f"Others may read or write the key file {path}.", f"Take their rights away: chmod 600 {path}.")
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The key file {path} cannot be read ({error}).", "Name a file of yours.") from error
+        raise UsageError(f"The key file {path} cannot be read or written ({error}).", "Name a file of yours.") from error
     if len(key) < 16 or not is_key(key):
         raise UsageError(f"The key file {path} holds no key.", "Write 16 characters or more on one line, or remove it.")
     return key

@@ -120,7 +120,7 @@ def test_nonsense_is_refused_by_name(asked, field):
         ({"tau": 0.5, "lambda": 10**400}, "lambda"),
         ({"tau": 0.5, "window": 10**9}, "window"),
         ({"gate": "early", "horizon": 1e308}, "horizon"),
-        ({"gate": "position", "edges": [0, 10**23], "rates": [0, 1]}, "position"),
+        ({"gate": "position", "edges": [0, 10**23], "rates": [0, 1]}, "edges"),
         ({"gate": "random", "rho": 2}, "rho"),
         ({"gate": "random", "tau": 2}, "tau"),
         ({"gate": "entropy", "tau": 1, "metric": "ce"}, "ce"),

@@ -99,7 +99,7 @@ def test_tokens_are_taken_at_their_rates() -> None:
         ("deferral", {"tau": 0.1}, "cannot be made"),
         ("token", {"ids": [], "rates": []}, "ids holds 0 tokens"),
         ("token", {"ids": [1, 1], "rates": [0.1, 0.2]}, "ids holds 2 tokens"),
-        ("token", {"ids": [1], "rates": [1.5]}, "no probability"),
+        ("token", {"ids": [1], "rates": [1.5]}, "no probabilities"),
     ],
 )
 def test_what_does_not_fit_is_named(name: str, params: dict[str, object], wrong: str) -> None:

@@ -323,6 +323,11 @@ def test_never_gate_records_its_metric(metric: str | None) -> None:
         (lambda: PositionGate([1], [0.5]), r"edges = \[1\]"),
         (lambda: PositionGate([0, 0], [0.5, 0.5]), r"edges = \[0, 0\]"),
         (lambda: PositionGate([0], [1.5]), r"rates = \[1.5\]"),
+        (lambda: PositionGate([0], [[0.5]]), r"rates = \[\[0.5\]\]"),  # type: ignore[list-item]
+        (lambda: PositionGate([0, 1.5], [0.5, 0.5]), r"edges = \[0, 1.5\]"),  # type: ignore[list-item]
+        (lambda: gate_of("token", {"ids": [[1, 2]], "rates": [[0.5, 0.5]]}), r"ids = \[\[1, 2\]\] are no whole numbers"),
+        (lambda: gate_of("token", {"ids": [1.7], "rates": [0.5]}), r"ids = \[1.7\] are no whole numbers"),
+        (lambda: gate_of("token", {"ids": [1, 1], "rates": [0.5, 0.5]}), "each token once"),
         (lambda: NeverGate("loss"), "metric = 'loss'"),
     ],
 )

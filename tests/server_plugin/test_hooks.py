@@ -163,6 +163,16 @@ def test_a_bad_question_fails_alone(params: dict[str, Any], match: str) -> None:
     assert len(read_answer(good.customized_info).values) == 4
 
 
+def test_a_bad_question_is_told_whatever_is_written_after_it() -> None:
+    request = Request({KEY: {"first": 1}}, 6, start=2)
+    request.done = False
+    prefill([request])
+    request.done = True
+    decode(request, torch.randn(1, V), 7)
+    assert request.customized_info is not None
+    assert request.customized_info[KEY][0]["error"].startswith("question: KeyError")
+
+
 @pytest.mark.parametrize("name", ["_measure_prefill", "_asked_by", "_answer", "_begin", "_Pass"])
 def test_a_fault_anywhere_leaves_the_server_as_it_was(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def fail(*_: object) -> None:

@@ -59,7 +59,7 @@ def test_visible_devices_choose_and_order(visible: str, uuids: list[str]) -> Non
     assert [gpu.index for gpu in found] == list(range(len(uuids)))
 
 
-@pytest.mark.parametrize("visible", ["3", "GPU-bb", "MIG-1234", "GPU-"])
+@pytest.mark.parametrize("visible", ["3", "GPU-bb", "MIG-1234", "GPU-", "0,1,0"])
 def test_what_is_no_whole_gpu_is_refused(visible: str) -> None:
     with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES"):
         choose(FOUND, visible)

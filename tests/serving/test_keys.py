@@ -68,8 +68,9 @@ def test_a_key_from_a_file(tmp_path: Path) -> None:
     path.chmod(0o644)
     with pytest.raises(UsageError, match="chmod 600"):
         keys.given_key(path)
-    with pytest.raises(UsageError, match="cannot be read"):
-        keys.given_key(tmp_path)
+    for nowhere in (tmp_path, path / "key"):
+        with pytest.raises(UsageError, match=r"cannot be read or written .*Name a file of yours"):
+            keys.given_key(nowhere)
 
 
 @pytest.mark.parametrize(
