@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -12,10 +13,11 @@ from typing import Any
 
 from rrti_sgl.engines.engine import EngineInfo
 from rrti_sgl.engines.identity import identify
-from rrti_sgl.engines.plugin_numbers import MissingNumbers
 from rrti_sgl.engines.transport import Transport, TransportLimits
 from rrti_sgl.engines.wire import GenerateRequest, Generation, longest_answer, parse, payload, single_payload
 from rrti_sgl.errors import EndpointError, UsageError, argument
+
+logger = logging.getLogger(__name__)
 
 _ROUTING_HEADER = "X-SMG-Routing-Key"
 
@@ -31,7 +33,7 @@ class SGLangEngine:
     def __init__(self, transport: Transport, info: EngineInfo) -> None:
         self.info = info
         self._transport = transport
-        self._missing = MissingNumbers(info.name)
+        self._said: set[str | None] = {None}  # why exact numbers did not come, each reason once
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         """One call for a batch. Each answer's `elapsed_ms` is its equal share of the call's wall time."""
@@ -46,7 +48,9 @@ class SGLangEngine:
             raise EndpointError(f"{self.info.name}/generate returned {kind} for {len(requests)} requests.")
         size = self.info.vocab_size
         parsed = [parse(request, answer, size) for request, answer in zip(requests, answers, strict=True)]
-        self._missing.warn(parsed)
+        for reason in {generation.exact_missing for generation in parsed} - self._said:
+            logger.warning("%s: no exact numbers, falling back to top-k: %s", self.info.name, reason)
+            self._said.add(reason)
         return [replace(generation, elapsed_ms=share_ms) for generation in parsed]
 
     async def flush(self) -> None:

@@ -77,6 +77,8 @@ class Guidance:
         if took and relays:
             self.relay_left = self.steering.takeover_tokens - 1
         if self._is_threshold:
+            if not (good := scores[:kept] > -np.inf).all():  # as a gate's state refuses it, where there is one
+                raise ValueError(f"the score at position {position + int(good.argmin())} is NaN or -inf")
             self._remember(position, scores[:kept])
         return Kept(kept, fired, took)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -56,21 +57,12 @@ def grade_solution(
         stops: strings that begin something else, such as the next question of a few-shot prompt.
         prompt: see `rrti_sgl.grading.extraction.solution`.
     """
-    for place in sorted(_places(text, stops)):
+    places = {found.start() for stop in stops for found in re.finditer(f"(?={re.escape(stop)})", text)}
+    for place in sorted(places):
         grade = grader.grade(problem, solution(text[:place], prompt))
         if grade.answer is not None:
             return replace(grade, method=f"{grade.method}, cut at a stop string")
     return grader.grade(problem, solution(text, prompt))
-
-
-def _places(text: str, stops: Sequence[str]) -> set[int]:
-    places = set()
-    for stop in stops:
-        place = text.find(stop)
-        while place >= 0:
-            places.add(place)
-            place = text.find(stop, place + 1)
-    return places
 
 
 class PlantedDecisions(Protocol):

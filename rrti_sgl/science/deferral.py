@@ -70,9 +70,7 @@ def _largest(distributions: Distributions) -> FloatArray:
 
 
 def _reasoning(steps: Steps) -> Distributions:
-    if steps.reasoning is None:
-        raise ValueError("the deferral rule needs the reasoning model's distributions")
-    return steps.reasoning
+    return Models(None, steps.reasoning).reasoning
 
 
 def _difference(steps: Steps) -> FloatArray:

@@ -134,3 +134,15 @@ def test_gates_of_positions_signal_the_same_in_every_draft(gate):
 def test_what_is_kept_of_a_draft_is_foregone_where_no_gate_decides() -> None:
     gates = NeverGate(), AlwaysGate(), EntropyGate(ThresholdRule(1.0))
     assert [Guidance(Steering(), gate).gate.foregone for gate in gates] == [True, True, False]
+
+
+@pytest.mark.parametrize("options", [{}, {"lambda_": 1.0}, {"cooldown": 1}, {"rolling": 2}], ids=str)
+def test_a_score_that_is_no_number_is_refused_as_by_a_gate_s_state(options: dict[str, float]) -> None:
+    rule = ThresholdRule(0.5, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="position 3"):
+        ThresholdState(rule).decide(3, np.nan)
+    drafted, drawn = np.zeros(2, np.int32), np.ones(2, np.int32)
+    with pytest.raises(ValueError, match=r"NaN|nan"):
+        Guidance(Steering(), EntropyGate(rule)).decide(2, np.asarray([0.1, np.nan]), drafted, drawn)
+    if not options:  # what is thrown away decides nothing
+        assert Guidance(Steering(), EntropyGate(rule)).decide(2, np.asarray([0.9, np.nan]), drafted, drawn).n == 1
