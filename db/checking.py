@@ -50,7 +50,7 @@ def _check_files(store: Path, registered: dict[str, tuple[int, int]]) -> Iterato
     for run_id, counts in sorted(registered.items()):
         try:
             folder = relations.run_folder(store, run_id)
-            manifest = Manifest.read(folder)
+            manifest = Manifest.of_sealed(folder)
         except StoreError as error:
             yield Finding("files", run_id, None, error.message)
             continue

@@ -212,7 +212,9 @@ def already_open(path: Path) -> StoreLockedError:
 
 def translate(error: Exception) -> StoreError:
     """The error for what DuckDB said while a store was in use: its first line, without DuckDB's class names."""
-    return StoreError(f"The store refused: {first_line(error)}")
+    said = first_line(error)
+    away = "No files found that match the pattern" in said
+    return StoreError(f"The store refused: {said}", "The files of a sealed run are away: put them back." if away else "")
 
 
 def first_line(error: Exception | str) -> str:

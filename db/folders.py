@@ -87,6 +87,14 @@ class Manifest:
                 raise StoreError(f"{folder} is of {name!r}, which is no name of a folder.")
         return manifest
 
+    @classmethod
+    def of_sealed(cls, folder: Path) -> Manifest:
+        """That of a folder beside a store, which has its run's name; raises as `read`, or where it is of another."""
+        manifest = cls.read(folder)
+        if manifest.run_id != folder.name:
+            raise StoreError(f"{folder} is of run {manifest.run_id!r} and not of the one that it is named after.")
+        return manifest
+
     @property
     def is_older(self) -> bool:
         """Whether the files are of an older schema than this package's; they are read all the same."""

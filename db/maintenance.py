@@ -37,7 +37,7 @@ class Deletion:
         rows: by table.
         folder: of its sealed files; None: it is not sealed.
         folder_bytes: what these take on disk.
-        continued: samples of other runs that continue its own; they stay.
+        continued: samples of other runs that continue its own, as far as their files are there; they stay.
     """
 
     run_id: str
@@ -166,10 +166,17 @@ def _plan(connection: duckdb.DuckDBPyConnection, store: Path, run_id: str) -> De
         SELECT count(*) FROM samples
         WHERE run_id <> $run AND parent_sample_id IN (SELECT sample_id FROM samples WHERE run_id = $run)
     """
+    # A run can go whose files are away, or another run's: what nobody can read is not counted.
+    registered = connection.execute("SELECT run_id FROM sealed_runs ORDER BY run_id").fetchall()
+    places = [relations.run_folder(store, name) for (name,) in registered]
+    with connection.cursor() as cursor:
+        there = [place for place in places if relations.file_of(place, "stored_samples").is_file()]
+        relations.narrow_views(cursor, there, registered=True)
+        n_continued = _count(cursor, continued, run_id)
     counts = rows | {"samples": samples, "tokens": tokens}
     folder = relations.run_folder(store, run_id) if sealed else None
     n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder else 0
-    return Deletion(run_id, row[0], counts, folder, n_bytes, _count(connection, continued, run_id))
+    return Deletion(run_id, row[0], counts, folder, n_bytes, n_continued)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str, run_id: str | None = None) -> int:

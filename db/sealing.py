@@ -56,13 +56,13 @@ def unseal(store: Path, run_id: str) -> int:
 
     Raises:
         UsageError: no such run is sealed.
-        StoreError: its files were changed.
+        StoreError: its files were changed, or are another run's.
     """
     folder = relations.run_folder(store, run_id)
     with open_for_upkeep(store) as connection:
         if not connection.execute("FROM sealed_runs WHERE run_id = ?", [run_id]).fetchone():
             raise UsageError(f"Run {run_id!r} is not sealed in {store}.")
-        manifest = Manifest.read(folder)
+        manifest = Manifest.of_sealed(folder)
         manifest.refuse_damage(folder)
         connection.execute("BEGIN TRANSACTION")
         for table in relations.SEALED_VIEWS:

@@ -16,6 +16,7 @@ from rrti_sgl.db.schema import describe
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import StoreError, StoreLockedError, UsageError
 from rrti_sgl.programs.reporting.listing import list_runs
+from rrti_sgl.records import sample_key
 
 UNKNOWN = "'zz' AS run_id, '2026-01-01' AS sealed_at, 0 AS n_samples, 0 AS n_tokens"
 TABLES = ("runs", "problems", "calibrations", "samples", "tokens", "run_totals", "run_view")
@@ -305,6 +306,31 @@ def test_what_was_written_between_the_steps_of_a_vacuum_stays(filled, monkeypatc
         maintenance.vacuum(filled)
     assert filled.stat().st_ino == inode
     assert not list(filled.parent.glob("*.vacuum*"))
+
+
+def test_a_run_whose_files_are_lost_can_be_deleted(filled, build):
+    with Store.open(filled) as store:
+        store.begin_run(build["run"]("c"))
+        store.write_samples([build["trace"]("c", parent_sample_id=sample_key("b", "p1", 0), parent_position=1, arm="taken")])
+    for run_id in "ab":
+        sealing.seal(filled, run_id)
+    shutil.rmtree(relations.run_folder(filled, "a"))
+    with Store.open(filled) as store, pytest.raises(StoreError, match=r"No files found.*put them back"):
+        store.sql("SELECT count(*) FROM samples")
+    assert maintenance.plan_deletion(filled, "b").continued == 1
+    assert maintenance.delete_run(filled, "a").rows["samples"] == 2
+    assert checking.check(filled) == []
+
+
+def test_a_folder_of_another_run_is_not_taken_for_a_run_s(filled):
+    for run_id in "ab":
+        sealing.seal(filled, run_id)
+    a, b = (relations.run_folder(filled, run_id) for run_id in "ab")
+    shutil.rmtree(a)
+    shutil.copytree(b, a)
+    assert [(found.check, found.run_id) for found in checking.check(filled)] == [("files", "a")]
+    with pytest.raises(StoreError, match=r"a is of run 'b' and not of the one that it is named after"):
+        sealing.unseal(filled, "a")
 
 
 def test_a_store_without_sealed_runs_says_so(filled):
