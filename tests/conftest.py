@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from rrti_sgl import migrations
 from rrti_sgl.db import upgrading
@@ -20,7 +20,7 @@ from rrti_sgl.programs.reporting.figures import style
 from rrti_sgl.serving.server import ServedPair, bundled_servers
 
 # The machine decides how long an example takes; the same examples in every run.
-settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
