@@ -166,6 +166,11 @@ class TokenValues:
         found: Made = self._made[key]
         return found
 
+    def clear(self) -> None:
+        """Forget the columns and what was made of them."""
+        self.columns.clear()
+        self._made.clear()
+
     @property
     def nbytes(self) -> int:
         """Bytes of all columns, also of those that were sorted."""
@@ -221,6 +226,12 @@ class TokenReader:
             self._tables[key] = make()
         found: Made = self._tables[key]
         return found
+
+    def close(self) -> None:
+        """Let go of what was read at once: it refers to itself, and would stay until Python looks for such things."""
+        for tokens in self._runs.values():
+            tokens.clear()
+        self._runs.clear()
 
     def _without_columns(self, run: str) -> TokenValues:
         samples = run_sql(self.store, "_run_samples", {"run": run})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import polars
 import pytest
 
+from rrti_sgl.db.analysis.token_values import TokenValues
 from rrti_sgl.db.queries import QUERIES, QUERY_DIR, run_query
 from rrti_sgl.errors import UsageError
 
@@ -66,6 +68,19 @@ def tiny(store, build):
 def test_what_cannot_be_answered_is_named(tiny, name, params, message):
     with pytest.raises(UsageError, match=message):
         run_query(tiny, name, **params)
+
+
+@pytest.mark.parametrize("name", ["sparsity", "uncertainty", "planning", "failure", "position"])
+def test_a_statistic_leaves_no_columns_behind(tiny, name):
+    """Arrays that hold each other stay until Python looks for such things: a notebook took gigabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        run_query(tiny, name, metric="ce", run="g")
+        left = [each for each in gc.get_objects() if isinstance(each, TokenValues) and each.columns]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 def test_runs_without_what_is_needed(store, build):
