@@ -65,8 +65,7 @@ def run_query(store: Store, name: str, *, run: Runs = None, **params: Any) -> pa
     Raises:
         UsageError: an unknown name, parameter, value or run, or a run without what the statistic needs.
     """
-    with contextlib.closing(TokenReader(store)) as reader:
-        return run_with_reader(reader, name, run=run, **params)
+    return run_with_reader(TokenReader(store), name, run=run, **params)
 
 
 def run_with_reader(reader: TokenReader, name: str, *, run: Runs = None, **params: Any) -> pa.Table:

@@ -147,9 +147,10 @@ class TokenValues:
     def resampled(self, name: str, bootstrap: ProblemBootstrap) -> ResampledScores:
         """A column, in which all have a value, under the weights of resamples."""
         key = ("resampled", name, self.needed, bootstrap.n, bootstrap.seed)
+        read = replace(self, _made={})  # not what keeps this: in a circle all would stay until Python looks for such
 
         def scan() -> Iterator[tuple[IntArray, FloatArray]]:
-            return ((block.problem, block[name]) for block in self.blocks(name))
+            return ((block.problem, block[name]) for block in read.blocks(name))
 
         return self.once(key, lambda: ResampledScores(self.ranking(name), scan, bootstrap))
 
@@ -165,11 +166,6 @@ class TokenValues:
             self._made[key] = make()
         found: Made = self._made[key]
         return found
-
-    def clear(self) -> None:
-        """Forget the columns and what was made of them."""
-        self.columns.clear()
-        self._made.clear()
 
     @property
     def nbytes(self) -> int:
@@ -226,12 +222,6 @@ class TokenReader:
             self._tables[key] = make()
         found: Made = self._tables[key]
         return found
-
-    def close(self) -> None:
-        """Let go of what was read at once: it refers to itself, and would stay until Python looks for such things."""
-        for tokens in self._runs.values():
-            tokens.clear()
-        self._runs.clear()
 
     def _without_columns(self, run: str) -> TokenValues:
         samples = run_sql(self.store, "_run_samples", {"run": run})
