@@ -34,6 +34,7 @@ from rrti_sgl.programs.cluster.merging import SharedParts
 from rrti_sgl.programs.experiments.running import PairIdentity
 from rrti_sgl.programs.running.preparing import PreparedRun
 from rrti_sgl.programs.running.runner import OnProgress, Progress
+from rrti_sgl.rows import is_index
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +273,7 @@ def _check_reachable(address: str) -> None:
     if address in (LOCAL, "auto"):
         return
     host, _, port = address.rpartition(":")
-    if "/" in address or not port.isdigit():
+    if "/" in address or not is_index(port, 2**16):
         raise ValueError(f"an address is HOST:PORT, {LOCAL} or auto.")
     socket.create_connection((host, int(port)), timeout=_REACHED_S).close()
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -229,12 +230,13 @@ def test_a_driver_that_is_killed_goes_on_from_what_the_parts_hold(tmp_path: Path
         assert_same_rows(store, record, here(store, settings))
 
 
-def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:²", f"127.0.0.1:{10**20}", "127.0.0.1"])
+def test_a_cluster_that_is_not_there_is_named(tmp_path: Path, address: str) -> None:
     async def go() -> None:
-        async with open_cluster("127.0.0.1:1", [ToyOpening(tmp_path)], tmp_path / "parts", Share()):
+        async with open_cluster(address, [ToyOpening(tmp_path)], tmp_path / "parts", Share()):
             pass
 
-    with pytest.raises(UsageError, match=r"There is no Ray cluster at '127\.0\.0\.1:1'"):
+    with pytest.raises(UsageError, match=f"There is no Ray cluster at {re.escape(repr(address))}"):
         asyncio.run(go())
 
 
