@@ -28,6 +28,23 @@ def test_the_lorenz_curve_is_the_complement_of_what_the_top_carries() -> None:
     assert np.allclose(line.get_xydata(), [[0, 0], [0.5, 0.01], [0.92, 0.1], [1, 1]])
 
 
+@pytest.mark.parametrize("power", [1.2, 2, 4, 20])
+def test_what_is_read_off_the_lorenz_curve_stands_beside_the_lines(power: float) -> None:
+    """For scores that are nearly equal, and for a few that carry all."""
+    rows = [{"run": "run", "n_tokens": 100, "statistic": "gini", "level": None, "value": 0.5}]
+    rows += [
+        {"run": "run", "n_tokens": 100, "statistic": "carried_by_top", "level": level, "value": 1 - (1 - level) ** power}
+        for level in np.linspace(0.01, 0.99, 99).round(2)
+    ]
+    figure = lorenz_figure([rows], "ce")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    [said] = [text for text in axes.texts if text.get_text().startswith("top 8%")]
+    box = said.get_window_extent()
+    for line in axes.lines:
+        assert not line.get_path().transformed(line.get_transform()).intersects_bbox(box, filled=False), line
+
+
 def flips(run: str, both_right: int | None, rose: int, fell: int, both_wrong: int | None) -> style.Row:
     return {
         "run": run, "n_problems": 10, "rose": rose, "fell": fell,

@@ -34,13 +34,13 @@ def lorenz_figure(curves: Sequence[Sequence[Row]], metric: str) -> Figure:
     tokens, carried = _carried(curves[0])
     share = float(carried[tokens.searchsorted(MARKED)])
     axes.plot([1 - MARKED] * 2, [1 - share, 1], color=style.BLUE, linewidth=0.8, marker="_", markersize=4)
-    axes.annotate(
-        f"top {LEVEL.text(MARKED)} of tokens\ncarry {SHARE.text(share)}",
-        (1 - MARKED, max(0.2, 0.45 - share / 4)),
-        (-0.6, 0),
+    axes.annotate(  # above the diagonal, where no curve comes
+        f"top {LEVEL.text(MARKED)} of tokens carry {SHARE.text(share)}",
+        (1 - MARKED, 1),
+        (-0.8, 0),
         textcoords="offset fontsize",
         ha="right",
-        va="center",
+        va="top",
         color=style.BLUE,
     )
     style.percent_axis(axes.xaxis)
