@@ -34,7 +34,7 @@ class RocCurve:
 
 def roc_figure(curves: Sequence[RocCurve], n_wrong: int, n_right: int) -> Figure:
     """The curves with the diagonal of chance."""
-    figure, axes = style.column_figure(2.9)
+    figure, axes = style.column_figure(2.9 + 0.13 * len(curves))  # the legend's lines
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)))
     axes.annotate("chance", (0.55, 0.55), (0.3, -0.4), textcoords="offset fontsize", va="top", color=style.GREY)
     for index, curve in enumerate(curves):
@@ -43,7 +43,7 @@ def roc_figure(curves: Sequence[RocCurve], n_wrong: int, n_right: int) -> Figure
             curve.true_positive_rate,
             color=style.SERIES[index],
             linestyle=style.DASHES[index],
-            label=f"{curve.label}: {COEFFICIENT.interval(curve.auroc, curve.low, curve.high)}",
+            label=f"{curve.label}: AUROC {COEFFICIENT.interval(curve.auroc, curve.low, curve.high)}",
             clip_on=False,
             zorder=3,
         )
@@ -56,13 +56,5 @@ def roc_figure(curves: Sequence[RocCurve], n_wrong: int, n_right: int) -> Figure
     )
     style.percent_axis(axes.xaxis)
     style.percent_axis(axes.yaxis)
-    axes.legend(
-        loc="lower right",
-        title="AUROC",
-        alignment="left",
-        title_fontsize=7.5,
-        frameon=True,
-        framealpha=1,
-        edgecolor="none",
-    )
+    style.legend_above(axes, 1)
     return figure
