@@ -171,6 +171,11 @@ class RayCluster:
     def __init__(self, members: Sequence[RayMember], pair: Pair, parts: Path) -> None:
         self.pair, self.members, self._parts = pair, members, parts
 
+    def gather(self, store: Store, run_id: str) -> None:
+        """Merge what a driver that was killed left. Raises as `SharedParts.merge` does."""
+        with SharedParts(self._parts, run_id, store) as parts:
+            parts.merge()
+
     async def decode(self, store: Store, prepared: PreparedRun, on_progress: OnProgress | None) -> None:
         """Decode what the store and the parts lack of a run, and merge it into the store.
 

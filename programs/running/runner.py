@@ -20,6 +20,7 @@ from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.preparing import PreparedRun, prepare
 from rrti_sgl.programs.running.session import PairSession
 from rrti_sgl.programs.running.settings import RunSettings
+from rrti_sgl.programs.stored.regrade import regrade_unfinished
 from rrti_sgl.records import RunRecord, RunStatus
 from rrti_sgl.sinks.refusals import identity
 from rrti_sgl.sinks.sink import Sink
@@ -55,6 +56,13 @@ class Workers(Protocol):
     @property
     def pair(self) -> Pair:
         """What they have in common; its engines answer nothing here."""
+
+    def gather(self, store: Store, run_id: str) -> None:
+        """Take into the store what an earlier driver of a run has left elsewhere.
+
+        Raises:
+            StoreError: somebody else is at it, or the store takes nothing.
+        """
 
     async def decode(self, store: Store, prepared: PreparedRun, on_progress: OnProgress | None) -> None:
         """Decode what the store lacks of a run that is begun in it, into the store.
@@ -152,6 +160,11 @@ async def execute_into(
     further: Further | None = None,
 ) -> RunRecord:
     """`execute` into a store, here or, unless more may follow, by many pairs elsewhere."""
+    if resume:
+        run_id = store.get_run(prepared.record.run_id).run_id
+        if not isinstance(session, PairSession):
+            await asyncio.to_thread(session.gather, store, run_id)  # as it was graded then
+        await asyncio.to_thread(regrade_unfinished, store, prepared.record, prepared.finisher.grader)
     async with DuckDBSink(store) as sink:
         if isinstance(session, PairSession):
             return await execute(session, sink, prepared, resume=resume, on_progress=on_progress, further=further)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +13,16 @@ from rrti_sgl.db import record_rows
 from rrti_sgl.db.grades import replace_grades
 from rrti_sgl.db.store import Store
 from rrti_sgl.errors import UsageError, command
-from rrti_sgl.grading import Grade, grade_solution, load_grader
+from rrti_sgl.grading import Grade, Grader, grade_solution, load_grader
 from rrti_sgl.problems import ProblemSet
 from rrti_sgl.programs.running.preconditions import check_gold
 from rrti_sgl.programs.running.preparing import solution_stops
 from rrti_sgl.programs.running.settings import RunSettings
 from rrti_sgl.records import ProblemRecord, RunRecord
 from rrti_sgl.science.gates import AlwaysGate
+from rrti_sgl.sinks.refusals import COMMON, differences
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,36 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
     if run.status != "finished":
         raise UsageError(f"Run {run_id} is {run.status}.", f"Finish it first: `{command('run', resume=run_id)}`.")
     judge = load_grader(grader)
+    samples = _graded(store, run, judge)
+    if not keep:
+        _replace(store, run, judge, samples, {"grader": grader})
+    return Regrading(run_id, run.grader, judge.name, samples, stored=not keep)
+
+
+def regrade_unfinished(store: Store, now: RunRecord, judge: Grader) -> None:
+    """Grade what an unfinished run has as its rest will be graded, if its grader has another version by now.
+
+    A run of other settings and a counterfactual are left as they are: a sink refuses to continue them.
+
+    Args:
+        store: open for writing.
+        now: the record with which the run is continued.
+        judge: the grader that continues it.
+
+    Raises:
+        UsageError: there is no such run, or a gold answer that the grader cannot compare with.
+        StoreError: the run is sealed.
+    """
+    run = store.get_run(now.run_id)
+    if run.grader == now.grader or run.kind == "counterfactual" or differences(run, now, COMMON):
+        return
+    samples = _graded(store, run, judge)
+    _replace(store, run, judge, samples, {})
+    message = "Run %s was graded by %s so far and goes on with %s: its samples are graded again (%d)."
+    logger.warning(message, run.run_id, run.grader, judge.name, len(samples))
+
+
+def _graded(store: Store, run: RunRecord, judge: Grader) -> tuple[GradedSample, ...]:
     problems, whole = _problems(store, run), run.gate == AlwaysGate.name
     stops = _stops(run, whole=whole)
     check_gold(ProblemSet(run.problem_set, list(problems.values()), judge))
@@ -113,7 +147,7 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
         FROM samples
         WHERE run_id = $run ORDER BY problem_id, sample_index
         """,
-        {"run": run_id},
+        {"run": run.run_id},
     ).to_pylist()
     samples = []
     for row in rows:
@@ -122,10 +156,15 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
         before = Grade(row["answer"], row["correct"], row["answer_method"])
         truncated = row["finish_reason"] == "length"
         samples.append(GradedSample(row["sample_id"], row["problem_id"], truncated, before, now))
-    if not keep:
-        grades = {sample.sample_id: sample.now for sample in samples}
-        replace_grades(store, run_id, judge.name, _config(run, grader), grades)
-    return Regrading(run_id, run.grader, judge.name, tuple(samples), stored=not keep)
+    return tuple(samples)
+
+
+def _replace(
+    store: Store, run: RunRecord, judge: Grader, samples: Sequence[GradedSample], changed: Mapping[str, Any]
+) -> None:
+    before = {"grader": run.grader, "until": datetime.now(UTC).isoformat(timespec="seconds")}
+    config = {**run.config, **changed, "regraded": [*run.config.get("regraded", ()), before]}
+    replace_grades(store, run.run_id, judge.name, config, {sample.sample_id: sample.now for sample in samples})
 
 
 def _problems(store: Store, run: RunRecord) -> dict[str, ProblemRecord]:
@@ -143,8 +182,3 @@ def _stops(run: RunRecord, *, whole: bool) -> tuple[str, ...]:
     if run.kind == "score":  # prompts may be the texts' own
         return tuple(run.config["stops"])
     return solution_stops(RunSettings.from_dict(run.config, trust=None), whole=whole)
-
-
-def _config(run: RunRecord, grader: str) -> Mapping[str, Any]:
-    before = {"grader": run.grader, "until": datetime.now(UTC).isoformat(timespec="seconds")}
-    return {**run.config, "grader": grader, "regraded": [*run.config.get("regraded", ()), before]}

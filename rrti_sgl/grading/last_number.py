@@ -19,12 +19,12 @@ class LastNumberGrader:
     "the answer is".
     """
 
-    name = "last-number-v2"
+    name = "last-number-v3"
 
     def grade(self, problem: ProblemRecord, text: str) -> Grade:
         """Grade by numeric equality, or by that of the text."""
         if self.compares_as_text(problem):
-            found = explicit(text)
+            found = None if is_cut(text) else explicit(text)
             right = found is not None and plain(found.answer) == plain(gold_answer(problem.answer or ""))
             return Grade(found.answer, right, f"{found.method}, compared as text") if found else Grade(None, False)
         answer, method = _extract(text)

@@ -13,7 +13,7 @@ from rrti_sgl.records import RunRecord, SampleTrace
 from rrti_sgl.science.metrics import METRICS, token_fields
 
 # What a run must have in common with its continuation, beside its configuration.
-COMMON = ("base_model", "reasoning_model", "tokenizer_hash", "n_problems", "k", "score_kind", "tau", "lambda_")
+COMMON = ("base_model", "reasoning_model", "tokenizer_hash", "n_problems", "k", "score_kind", "tau", "lambda_", "tagger")
 TOKEN_FIELDS = token_fields()
 
 
@@ -62,10 +62,10 @@ def check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     Raises:
         CalibrationMismatchError: names every setting that differs, with both values.
     """
-    if found := differences(stored, now, COMMON):
+    if found := differences(stored, now, (*COMMON, "grader")):
         raise CalibrationMismatchError(
             f"Run {stored.run_id} cannot be continued: {'; '.join(found)}.",
-            "Start the same servers again, restore the problem file, or start a new run.",
+            "Start the same servers again, restore the problem file, install the same versions, or start a new run.",
         )
 
 

@@ -25,8 +25,10 @@ ray = pytest.importorskip("ray", reason="needs Ray: pip install 'rrti-sgl[ray]'"
 from rrti_sgl.cli.clustering import ClusterOptions  # noqa: E402
 from rrti_sgl.cli.pairing import PairOptions  # noqa: E402
 from rrti_sgl.db import relations  # noqa: E402
+from rrti_sgl.db.sinks.parquet_parts import ParquetSink  # noqa: E402
 from rrti_sgl.db.store import Store  # noqa: E402
 from rrti_sgl.errors import EndpointError, StoreError, UsageError  # noqa: E402
+from rrti_sgl.grading import Grade  # noqa: E402
 from rrti_sgl.programs.cluster.cluster import (  # noqa: E402
     RayCluster,
     RayMember,
@@ -35,13 +37,13 @@ from rrti_sgl.programs.cluster.cluster import (  # noqa: E402
     open_cluster,
 )
 from rrti_sgl.programs.cluster.leases import GoneError  # noqa: E402
-from rrti_sgl.programs.running.preparing import prepare  # noqa: E402
-from rrti_sgl.programs.running.runner import run_program  # noqa: E402
+from rrti_sgl.programs.running.preparing import PreparedRun, prepare  # noqa: E402
+from rrti_sgl.programs.running.runner import OnProgress, execute, run_program  # noqa: E402
 from rrti_sgl.programs.running.session import Concurrency, PairSession  # noqa: E402
 from rrti_sgl.programs.running.settings import RunSettings  # noqa: E402
 from rrti_sgl.records import RunRecord  # noqa: E402
 from tests.cluster.toys import SEED, ToyOpening  # noqa: E402
-from tests.session.test_runs import traces  # noqa: E402
+from tests.session.test_runs import LastWord, traces  # noqa: E402
 from tests.toy_pair import toy_pair  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -338,6 +340,32 @@ def test_a_store_that_takes_no_parts_ends_the_run_at_once() -> None:
     with pytest.raises(StoreError, match="No space left"):
         asyncio.run(_until_one_ends(shares_out(), merges()))
     assert ended == [True]
+
+
+def test_what_a_killed_driver_left_is_judged_by_the_version_that_goes_on(
+    tmp_path: Path, store: Store, settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed() -> str:
+        async with PairSession(toy_pair(SEED), Concurrency(4)) as session:
+            prepared = prepare(session.pair, settings, store)
+            store.begin_run(prepared.record)
+            (tmp_path / "parts" / prepared.record.run_id).mkdir(parents=True)
+            async with ParquetSink(tmp_path / "parts", precision=store.precision, is_emptied=True) as sink:
+                await execute(session, sink, prepared, resume=True)
+        return prepared.record.run_id
+
+    class Merging(RayCluster):
+        async def decode(self, store: Store, prepared: PreparedRun, on_progress: OnProgress | None) -> None:
+            """Nothing is left to do."""
+
+    run_id = asyncio.run(killed())
+    assert not store.finished_samples(run_id)
+    monkeypatch.setattr(LastWord, "name", "last-word-v2")
+    monkeypatch.setattr(LastWord, "grade", lambda self, problem, text: Grade("?", True))
+    cluster = Merging([], toy_pair(SEED), tmp_path / "parts")
+    record = asyncio.run(run_program(cluster, store, settings, resume=run_id))
+    assert (record.status, record.grader) == ("finished", "last-word-v2")
+    assert [trace.sample.answer for trace in traces(store, run_id)] == ["?"] * record.n_problems
 
 
 def test_what_goes_through_the_object_store_is_small(settings: RunSettings, tmp_path: Path, store: Store) -> None:

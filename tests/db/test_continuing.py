@@ -49,6 +49,12 @@ def test_what_changed_is_said_setting_by_setting():
         check_unchanged(before, make_run(config=before.config, config_hash="x"))
 
 
+@pytest.mark.parametrize("name", ["grader", "tagger"])
+def test_samples_of_one_run_are_judged_by_one_version(name):
+    with pytest.raises(CalibrationMismatchError, match=rf"{name} was 'some-v1' and is 'some-v2'"):
+        check_unchanged(make_run(**{name: "some-v1"}), make_run(**{name: "some-v2"}))
+
+
 def test_a_stored_configuration_is_its_own(store):
     run = make_run(config={"prompt": {"stops": ("a", "b"), "examples": ()}})
     store.begin_run(run)

@@ -324,4 +324,7 @@ LAST_NUMBER_TEXTS: list[tuple[str | None, str, str | None, bool | None, str | No
     ("1/2", "#### 1/2", "1/2", True, "hashes, compared as text"),
     ("1/2", "The answer is 2.", "2", False, "phrase, compared as text"),
     ("Evelyn", "The answer is Evelyn.", "Evelyn", True, "phrase, compared as text"),
+    ("Evelyn", "The answer is Evelyn. No, wait: the answer is", None, False, None),
+    ("Evelyn", r"First \boxed{Evelyn}. No: the result is \boxed{", None, False, None),
+    ("Evelyn", "#### Evelyn\n####", None, False, None),
 ]

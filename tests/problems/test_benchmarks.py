@@ -144,5 +144,5 @@ def test_published_files_have_the_number_of_problems_that_the_table_says(
 
 def test_a_grader_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "amc23.jsonl").write_text("".join(json.dumps(row) + "\n" for row in AMC23))
-    assert load_problems("amc23", grader="last-number").grader.name == "last-number-v2"
+    assert load_problems("amc23", grader="last-number").grader.name == "last-number-v3"
     assert load_problems("amc23").grader.name.startswith("math-verify-v2+")

@@ -107,7 +107,7 @@ def test_texts_of_one_question_are_samples_of_one_problem(prepare: Preparing) ->
     record = prepared.record
     assert (record.n_problems, record.samples_per_problem, record.problem_set) == (2, 2, "texts")
     assert (record.program, record.gate, record.tau, record.max_new_tokens) == ("score", "never", None, 13)
-    assert record.grader == "last-number-v2"
+    assert record.grader == "last-number-v3"
     assert [problem.answer for problem in (job.problem for job in prepared.jobs)] == ["5", "6", "5"]
 
 

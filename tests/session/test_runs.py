@@ -558,6 +558,27 @@ def test_what_was_finished_is_kept_and_the_same_command_goes_on(store: Store, se
         np.testing.assert_array_equal(one.tokens.token_id, other.tokens.token_id)
 
 
+def test_one_version_of_a_grader_judges_all_of_a_run_that_goes_on(
+    store: Store, settings: RunSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(EndpointError, match="is gone"):
+        on_session(lambda session: run_program(session, store, settings), Breaking(20))
+    [broken] = store.find_runs()
+    kept = [trace.sample for trace in traces(store, broken.run_id)]
+    assert 0 < len(kept) < N
+
+    monkeypatch.setattr(LastWord, "name", "last-word-v2")
+    monkeypatch.setattr(LastWord, "grade", lambda self, problem, text: Grade("?", True))
+    with pytest.raises(CalibrationMismatchError, match=r"grader was .*; seed was 0 and is 1"):
+        run(store, replace(settings, seed=1), resume=broken.run_id)
+    assert [trace.sample for trace in traces(store, broken.run_id)] == kept  # another command changes nothing
+    record = run(store, settings, anew=False)
+    assert (record.run_id, record.grader, record.config["grader"]) == (broken.run_id, "last-word-v2", GRADER)
+    assert [each["grader"] for each in record.config["regraded"]] == ["last-word-v1"]
+    assert [(trace.sample.answer, trace.sample.correct) for trace in traces(store, record.run_id)] == [("?", True)] * N
+    assert f"goes on with last-word-v2: its samples are graded again ({len(kept)})" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
