@@ -117,7 +117,7 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
 def regrade_unfinished(store: Store, now: RunRecord, judge: Grader) -> None:
     """Grade what an unfinished run has as its rest will be graded, if its grader has another version by now.
 
-    A run of other settings and a counterfactual are left as they are: a sink refuses to continue them.
+    A finished run is left as it is; so are one of other settings and a counterfactual, which a sink refuses to continue.
 
     Args:
         store: open for writing.
@@ -129,7 +129,7 @@ def regrade_unfinished(store: Store, now: RunRecord, judge: Grader) -> None:
         StoreError: the run is sealed.
     """
     run = store.get_run(now.run_id)
-    if run.grader == now.grader or run.kind == "counterfactual" or differences(run, now, COMMON):
+    if run.grader == now.grader or run.status == "finished" or run.kind == "counterfactual" or differences(run, now, COMMON):
         return
     samples = _graded(store, run, judge)
     _replace(store, run, judge, samples, {})

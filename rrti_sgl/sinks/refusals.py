@@ -62,7 +62,8 @@ def check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     Raises:
         CalibrationMismatchError: names every setting that differs, with both values.
     """
-    if found := differences(stored, now, (*COMMON, "grader")):
+    judged = ("grader",) if stored.status != "finished" else ()  # of a finished run nothing goes on
+    if found := differences(stored, now, (*COMMON, *judged)):
         raise CalibrationMismatchError(
             f"Run {stored.run_id} cannot be continued: {'; '.join(found)}.",
             "Start the same servers again, restore the problem file, install the same versions, or start a new run.",

@@ -578,6 +578,9 @@ def test_one_version_of_a_grader_judges_all_of_a_run_that_goes_on(
     assert [(trace.sample.answer, trace.sample.correct) for trace in traces(store, record.run_id)] == [("?", True)] * N
     assert f"goes on with last-word-v2: its samples are graded again ({len(kept)})" in caplog.text
 
+    monkeypatch.setattr(LastWord, "name", "last-word-v3")
+    assert run(store, settings, resume=record.run_id).grader == "last-word-v2"  # nothing of it goes on
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
