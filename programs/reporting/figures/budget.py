@@ -38,10 +38,11 @@ def budget_figure(
         exchanged: the reasoning model writes.
     """
     figure, axes = style.column_figure(2.5)
-    right = 1.12 * max(point["rho"] for point in points)
+    places = [point["rho"] for point in points]
+    right = 1.12 * max(places)
     for height, name in zip((base, reasoning), ("reasoning", "base") if exchanged else ("base", "reasoning"), strict=True):
         if height is not None:
-            style.level(axes, height, f"{name} alone", right, above=name == "reasoning")
+            style.level(axes, height, f"{name} alone", places, above=name == "reasoning")
     for index, number, label, own in _series(points):
         color, is_guided = style.SERIES[index], own[0]["program"] == "guided"
         if is_guided and base is not None:

@@ -41,14 +41,15 @@ def directions_figure(directions: Sequence[Direction], n_problems: int) -> Figur
         n_problems: n.
     """
     rows = [row for direction in directions for row in (*direction.rows, *direction.controls)]
-    right = 1.12 * max([0.01, *(row["rho_pooled"] for row in rows)])
+    places = [0.01, *(row["rho_pooled"] for row in rows)]
+    right = 1.12 * max(places)
     kinds = list(dict.fromkeys(row["control"] for direction in directions for row in direction.controls))
     figure, axes = style.column_figure(2.9 if kinds else 2.5)
     for index, direction in enumerate(directions):
         colour, guest = style.SERIES[index], {"base": "reasoning", "reasoning": "base"}[direction.writes]
         points = sorted((row["rho_pooled"], row["accuracy"]) for row in direction.rows)
         if direction.alone is not None:
-            style.level(axes, direction.alone, f"{direction.writes} alone", right)
+            style.level(axes, direction.alone, f"{direction.writes} alone", places)
             points.insert(0, (0.0, direction.alone))
         label = f"{direction.writes} writes, {guest} takes over"
         mark = {"color": colour, "marker": style.MARKERS[index], "markersize": 4.5, "linestyle": style.DASHES[index]}

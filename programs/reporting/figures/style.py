@@ -7,9 +7,10 @@ with line styles, no titles: captions stand beside the figure.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -144,11 +145,13 @@ def values(rows: Sequence[Row], name: str) -> FloatArray:
     return np.array([row.get(name) for row in rows], dtype=np.float64)
 
 
-def level(axes: Axes, height: float, name: str, right: float, *, above: bool = True) -> None:
-    """A dashed line, named at its right end, above or below it."""
+def level(axes: Axes, height: float, name: str, taken: Iterable[float], *, above: bool = True) -> None:
+    """A dashed line, named above or below it where most room is between what stands at the places `taken`, from 0 on."""
     axes.axhline(height, color=GREY, linewidth=0.9, linestyle=DASHES[2])
-    place: dict[str, Any] = {"xytext": (0, 2), "va": "bottom"} if above else {"xytext": (0, -2), "va": "top"}
-    axes.annotate(name, (right, height), textcoords="offset points", ha="right", color=GREY, **place)
+    left, right = max(pairwise(sorted((0.0, *taken))), key=lambda ends: ends[1] - ends[0])
+    x, aside, aligned = ((left + right) / 2, 0, "center") if left > 0 else (0, 6, "left")  # never over the axis
+    down, side = (2, "bottom") if above else (-2, "top")
+    axes.annotate(name, (x, height), (aside, down), textcoords="offset points", ha=aligned, va=side, color=GREY)
 
 
 def share_axes(axes: Axes, right: float, xlabel: str, ylabel: str) -> None:
