@@ -27,7 +27,7 @@ from rrti_sgl.decoding.finishing import Finisher
 from rrti_sgl.decoding.job import Decoding
 from rrti_sgl.engines.wire import GenerateRequest, Generation
 from rrti_sgl.errors import CalibrationMismatchError, EndpointError, UsageError
-from rrti_sgl.grading import Grade
+from rrti_sgl.grading import Grade, load_grader
 from rrti_sgl.programs.program import GateOptions
 from rrti_sgl.programs.running import arms, counterfactual, preparing
 from rrti_sgl.programs.running.arms import plan_arms
@@ -567,8 +567,9 @@ def test_one_version_of_a_grader_judges_all_of_a_run_that_goes_on(
     kept = [trace.sample for trace in traces(store, broken.run_id)]
     assert 0 < len(kept) < N
 
-    monkeypatch.setattr(LastWord, "name", "last-word-v2")
-    monkeypatch.setattr(LastWord, "grade", lambda self, problem, text: Grade("?", True))
+    of_runs = type(load_grader(GRADER))  # a module of tests may have been imported twice
+    monkeypatch.setattr(of_runs, "name", "last-word-v2")
+    monkeypatch.setattr(of_runs, "grade", lambda self, problem, text: Grade("?", True))
     with pytest.raises(CalibrationMismatchError, match=r"grader was .*; seed was 0 and is 1"):
         run(store, replace(settings, seed=1), resume=broken.run_id)
     assert [trace.sample for trace in traces(store, broken.run_id)] == kept  # another command changes nothing
@@ -578,7 +579,7 @@ def test_one_version_of_a_grader_judges_all_of_a_run_that_goes_on(
     assert [(trace.sample.answer, trace.sample.correct) for trace in traces(store, record.run_id)] == [("?", True)] * N
     assert f"goes on with last-word-v2: its samples are graded again ({len(kept)})" in caplog.text
 
-    monkeypatch.setattr(LastWord, "name", "last-word-v3")
+    monkeypatch.setattr(of_runs, "name", "last-word-v3")
     assert run(store, settings, resume=record.run_id).grader == "last-word-v2"  # nothing of it goes on
 
 
