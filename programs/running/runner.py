@@ -161,7 +161,7 @@ async def execute_into(
 ) -> RunRecord:
     """`execute` into a store, here or, unless more may follow, by many pairs elsewhere."""
     if resume:
-        run_id = store.get_run(prepared.record.run_id).run_id
+        run_id = store.get_run(prepared.record.run_id).run_id  # refused where there is none, before it gets a folder
         if not isinstance(session, PairSession):
             await asyncio.to_thread(session.gather, store, run_id)  # as it was graded then
         await asyncio.to_thread(regrade_unfinished, store, prepared.record, prepared.finisher.grader)
