@@ -108,7 +108,9 @@ def regrade(store: Store, run_id: str, grader: str, *, keep: bool = False) -> Re
     if run.status != "finished":
         raise UsageError(f"Run {run_id} is {run.status}.", f"Finish it first: `{command('run', resume=run_id)}`.")
     judge = load_grader(grader)
-    samples = _graded(store, run, judge)
+    problems = _problems(store, run)
+    check_gold(ProblemSet(run.problem_set, list(problems.values()), judge))
+    samples = _graded(store, run, judge, problems)
     if not keep:
         _replace(store, run, judge, samples, {"grader": grader})
     return Regrading(run_id, run.grader, judge.name, samples, stored=not keep)
@@ -122,25 +124,24 @@ def regrade_unfinished(store: Store, now: RunRecord, judge: Grader) -> None:
     Args:
         store: open for writing.
         now: the record with which the run is continued.
-        judge: the grader that continues it.
+        judge: the grader that continues it, which can compare with the gold answers.
 
     Raises:
-        UsageError: there is no such run, or a gold answer that the grader cannot compare with.
+        UsageError: there is no such run.
         StoreError: the run is sealed.
     """
     run = store.get_run(now.run_id)
     if run.grader == now.grader or run.status == "finished" or run.kind == "counterfactual" or differences(run, now, COMMON):
         return
-    samples = _graded(store, run, judge)
+    samples = _graded(store, run, judge, _problems(store, run))
     _replace(store, run, judge, samples, {})
     message = "Run %s was graded by %s so far and goes on with %s: its samples are graded again (%d)."
     logger.warning(message, run.run_id, run.grader, judge.name, len(samples))
 
 
-def _graded(store: Store, run: RunRecord, judge: Grader) -> tuple[GradedSample, ...]:
-    problems, whole = _problems(store, run), run.gate == AlwaysGate.name
+def _graded(store: Store, run: RunRecord, judge: Grader, problems: Mapping[str, ProblemRecord]) -> tuple[GradedSample, ...]:
+    whole = run.gate == AlwaysGate.name
     stops = _stops(run, whole=whole)
-    check_gold(ProblemSet(run.problem_set, list(problems.values()), judge))
     rows = store.sql(
         """
         SELECT sample_id, problem_id, text, finish_reason, answer, correct, answer_method, reasoning_prompt
